@@ -1,0 +1,54 @@
+# vdbench: everything here needs only make and Python 3.11 or newer.
+# The first target that needs packages makes a virtual environment in $(VENV); later calls reuse it.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
+
+.PHONY: help quick test lint bench clean
+
+help:
+	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
+	@echo 'make test    set up, check style and types, run the tests'
+	@echo 'make lint    style and types alone'
+	@echo 'make bench   time vdbench itself against plain loops'
+	@echo 'make clean   remove caches and build folders (keeps $(VENV) and runs)'
+	@echo
+	@echo 'PYTHON=$(PYTHON) chooses the interpreter, VENV=$(VENV) the folder of the environment.'
+
+quick: $(VENV)/.installed
+	$(BIN)/vdbench run quick
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find vdbench estimators suites reports tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamp files: written last, so that a step that was interrupted is done again.
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo '$(TOO_OLD)' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.created pyproject.toml constraints.txt
+	$(INSTALL) -e '.[test,dev]'
+	@touch $(VENV)/.installed $@

@@ -1,0 +1,43 @@
+"""No noise: the network at the mean weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vdbench import Pathwise, register
+from vdbench.layers import Layer
+from vdbench.noise import Noise
+from vdbench.posteriors import Gaussian
+
+
+@register(
+    "deterministic",
+    objective="mean-weights",
+    unbiased=True,
+    laws=(),
+    independent_examples=True,
+    version="1",
+)
+@dataclass(frozen=True)
+class Deterministic(Pathwise):
+    r"""Gradient at the mean weights, $b = x\mu$: the floor called "no dropout noise" in the paper's Table 1.
+
+    It estimates the gradient of another objective, $\log p(y \mid x, \mu)$, without noise. Its variance over
+    minibatches is that of *another* network: shown for scale, never subtracted, never ranked. In the scale
+    parameters the gradient is exactly zero in $(\mu, \log\sigma^2)$.
+
+    Claim: unbiased for the mean-weights log-likelihood; not an estimate of the ELBO's gradient.
+    Cost: 1 product forward, 2 backward a layer.
+    Source: Kingma, Salimans & Welling 2015, Table 1, last row.
+
+    Example:
+        >>> import vdbench
+        >>> vdbench.get("deterministic").declaration.objective
+        'mean-weights'
+    """
+
+    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+        """B = xμ."""
+        return layer.linear(x, q.mean)

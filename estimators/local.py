@@ -1,0 +1,58 @@
+"""Local reparameterization: sample pre-activations instead of weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vdbench import Pathwise, register
+from vdbench.layers import Layer
+from vdbench.noise import Noise
+from vdbench.posteriors import Gaussian
+
+
+@register(
+    "local",
+    objective="elbo",
+    unbiased=True,
+    laws=("normal",),
+    independent_examples=True,
+    version="1",
+)
+@dataclass(frozen=True)
+class Local(Pathwise):
+    r"""Local reparameterization: $b = x\mu + \sqrt{x^2\sigma^2}\,\zeta$, $\zeta \sim N(0, 1)$ for every example and output.
+
+    For one example and independent Gaussian weights, $b$ is exactly Gaussian with that mean and variance,
+    independent across outputs, so each example's term of the objective keeps its expectation. Noise of
+    different examples is independent: the covariance term of naive sampling is gone, and the variance in the
+    scale parameters falls further because only one number a pre-activation is random.
+
+    Claim: unbiased for the ELBO of dense layers used once; for convolutional, recurrent or batch-normalised
+    layers it serves another objective.
+    Cost: 2 products forward, 4 backward a layer; M·L noise.
+    Source: Kingma, Salimans & Welling 2015, equation 6.
+
+    Example:
+        >>> import vdbench
+        >>> vdbench.get("local").declaration.independent_examples
+        True
+    """
+
+    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+        """B = γ + √δ·ζ with γ = xμ, δ = x²σ²."""
+        mean = layer.linear(x, q.mean)
+        variance = layer.squared(x, q.variance)
+        return mean + safe_sqrt(variance) * noise(layer.name, mean.shape)
+
+
+def safe_sqrt(variance: Tensor) -> Tensor:
+    """Square root whose derivative at 0 is 0 instead of infinite.
+
+    The variance is 0 only where the input row is all zero (or every σ is); then it does not depend on σ, and
+    0 is its true derivative, where √'s ∞·0 would put NaN into the whole gradient.
+    """
+    positive = variance > 0
+    return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)

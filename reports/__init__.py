@@ -1,0 +1,74 @@
+"""Results in, figures, tables and pages out.
+
+The package reads what a run left behind (``results.parquet`` and ``run.json``) and nothing else; it
+knows nothing of torch, problems or estimators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Group as RichGroup
+
+__all__ = ["headline", "headline_table", "write"]
+
+
+def write(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the report of one run, or one report over several.
+
+    Args:
+        run_dirs: Run folders, each with ``results.parquet`` and ``run.json``.
+        out: The report's folder; by default ``report`` in the run's folder, or beside the first run
+            where there are several.
+
+    Returns:
+        The path of ``index.html``; beside it are ``report.md``, ``figures/`` and ``tables/``.
+
+    Raises:
+        InputError: If a folder is no run, or was written by another version of the schema.
+    """
+    from reports.build import build
+
+    return build([Path(folder) for folder in run_dirs], out)
+
+
+def headline(run_dirs: Sequence[Path]) -> list[str]:
+    """Say who won, by how much, how surely and at what cost, in plain sentences.
+
+    Args:
+        run_dirs: Run folders, as for :func:`write`.
+
+    Returns:
+        Sentences, two or three for each problem, checkpoint and batch size.
+
+    Raises:
+        InputError: As for :func:`write`.
+    """
+    from reports.groups import groups_of
+    from reports.load import load
+    from reports.summary import sentences
+
+    groups = groups_of(load([Path(folder) for folder in run_dirs]))
+    return [f"{group.title}. {line.text}" for group in groups for line in sentences(group)]
+
+
+def headline_table(run_dirs: Sequence[Path]) -> RichGroup:
+    """Build the headline tables for a terminal.
+
+    Args:
+        run_dirs: Run folders, as for :func:`write`.
+
+    Returns:
+        A rich renderable with one table for each problem, checkpoint and batch size.
+
+    Raises:
+        InputError: As for :func:`write`.
+    """
+    from reports.groups import groups_of
+    from reports.load import load
+    from reports.terminal import terminal_tables
+
+    return terminal_tables(groups_of(load([Path(folder) for folder in run_dirs])))

@@ -1,0 +1,97 @@
+"""Draw the figures of a group, save them, and say what each shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from reports.curves import curve_figure, is_cut
+from reports.document import Picture
+from reports.figures import cost_figure, ratio_figures, variance_figures
+from reports.groups import Group
+from reports.numbers import percent, slug, span
+from reports.plane import plane_figure
+from reports.style import save, styled
+
+METRIC = {
+    "variance": "variance.total",
+    "ratio": "ratio.variance.total",
+    "cost": "time.seconds_per_gradient",
+    "plane": "variance.total",
+    "training": "convergence.final_elbo",
+}
+"""The metric whose n a figure's caption gives."""
+
+
+def pictures(group: Group, kind: str, folder: Path) -> list[Picture]:
+    """Draw and save the figures of one kind.
+
+    Args:
+        group: The group to draw.
+        kind: ``variance``, ``ratio``, ``cost``, ``plane`` or ``training``.
+        folder: Where the files go.
+
+    Returns:
+        The figures with their captions; none where the kind was not measured.
+    """
+    name = slug(f"{kind} {group.title}")
+    with styled():
+        figures = DRAW[kind](group)
+        found = []
+        for i, figure in enumerate(figures):
+            part = f"{name}-{i + 1}" if len(figures) > 1 else name
+            svg = save(figure, folder, part)
+            figure.clear()
+            found.append(Picture(part, caption(group, kind), f"{TITLE[kind]}, {group.title}", svg))
+    return found
+
+
+def one(figure: Figure | None) -> list[Figure]:
+    """Make a list of a figure that may be missing."""
+    return [] if figure is None else [figure]
+
+
+DRAW: dict[str, Callable[[Group], list[Figure]]] = {
+    "variance": variance_figures,
+    "ratio": ratio_figures,
+    "cost": lambda group: one(cost_figure(group)),
+    "plane": lambda group: one(plane_figure(group)),
+    "training": lambda group: one(curve_figure(group)),
+}
+TITLE = {
+    "variance": "Variance by layer, role and estimator",
+    "ratio": "Ratio of variance to the baseline",
+    "cost": "Cost of a gradient",
+    "plane": "Variance against seconds per gradient",
+    "training": "ELBO in training",
+}
+SAID = {
+    "variance": "Variance of the minibatch gradient, averaged over a layer's parameters: total, "
+    "and the parts from the estimator's noise and from the choice of the minibatch. "
+    "Logarithmic axis; an arrow marks an interval that goes on beyond the axis, or to 0; "
+    "a bar shorter than its marker is hidden by it.",
+    "ratio": "Variance as a multiple of that of BASELINE, paired on the same minibatches; left of "
+    "the line at 1 is better.",
+    "cost": "What one minibatch gradient costs on this machine; logarithmic axes.",
+    "plane": "Total variance over all layers against seconds per gradient; lower left is better. "
+    "The dashed line joins the ranked estimators that none is both faster and less noisy "
+    "than (by the point estimates); hollow markers are not ranked.",
+    "training": "ELBO of the training set under one evaluation for all, by step and by second of "
+    "training alone; lines are means over training seeds, bands their intervals.",
+}
+
+
+def caption(group: Group, kind: str) -> str:
+    """Say what a figure shows, at which level, on how many units."""
+    level, counts = percent(group.run.level), counted(group, kind)
+    said = SAID[kind].replace("BASELINE", group.baseline)
+    if kind == "training" and is_cut(group):
+        said += " The axis leaves out the first, steep steps."
+    return f"{TITLE[kind]}. {said} Intervals at {level}; {counts}."
+
+
+def counted(group: Group, kind: str) -> str:
+    """Say the n of what a figure shows."""
+    return span(e.n for key, e in group.figures.items() if key[1] == METRIC[kind] and e.n)

@@ -1,0 +1,92 @@
+"""What a report is made of, before it is a page: sections of paragraphs, tables and pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph; ``lead`` is set in bold before it."""
+
+    text: str
+    lead: str = ""
+    kind: str = "paragraph"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+    kind: str = "heading"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to be copied as it is."""
+
+    text: str
+    kind: str = "code"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of (lead, text)."""
+
+    items: list[tuple[str, str]]
+    kind: str = "bullets"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        columns: Headings.
+        rows: Cells, as many in each row as there are headings.
+        caption: What it shows.
+        folded: Whether a page may show it closed at first.
+        apart: Numbers of the rows to set apart, being shown but not ranked.
+        stacked: Whether a page sets intervals under their figures, to save width.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
+    caption: str = ""
+    folded: bool = False
+    apart: frozenset[int] = frozenset()
+    stacked: bool = False
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, by the name of its files without ending."""
+
+    name: str
+    caption: str
+    alt: str
+    svg: str = field(default="", repr=False)
+    kind: str = "picture"
+
+
+Block = Paragraph | Heading | Code | Bullets | Table | Picture
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section: its anchor, title and blocks."""
+
+    anchor: str
+    title: str
+    blocks: list[Block]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report: title, one line under it, sections."""
+
+    title: str
+    subtitle: str
+    sections: list[Section]

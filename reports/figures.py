@@ -1,0 +1,71 @@
+"""The figures of variance and of cost, as panels of dots."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from reports.dots import Panel, Series, dot_figure
+from reports.groups import Group
+
+COLUMNS = 4
+"""Layers side by side in one figure, so that it stays readable."""
+
+PARTS = (
+    Series("variance.total", "total", "o"),
+    Series("variance.noise", "noise part", "D"),
+    Series("variance.data", "data part", "s", filled=False),
+)
+RATIOS = (
+    Series("ratio.variance.total", "total", "o"),
+    Series("ratio.variance.noise", "noise part", "D"),
+)
+COST = (
+    ("time.seconds_per_gradient", "seconds per gradient", "seconds (s)"),
+    ("throughput.examples_per_second", "examples per second", "examples/s"),
+    ("memory.peak_bytes", "peak memory", "bytes (B)"),
+)
+
+
+def variance_figures(group: Group) -> list[Figure]:
+    """Draw total, noise and data variance by role and layer."""
+    return faceted(group, PARTS, "variance (gradient²)", None)
+
+
+def ratio_figures(group: Group) -> list[Figure]:
+    """Draw the ratio of each variance to the baseline's."""
+    return faceted(group, RATIOS, f"ratio to {group.baseline}", 1.0)
+
+
+def faceted(
+    group: Group, series: tuple[Series, ...], label: str, reference: float | None
+) -> list[Figure]:
+    """Draw roles as rows and layers as columns, in as many figures as the layers need."""
+    metric = series[0].metric
+    layers, roles = group.layers(metric), group.roles(metric)
+    kept = tuple(s for s in series if group.has(s.metric))
+    figures = []
+    for start in range(0, len(layers), COLUMNS):
+        rows = [
+            [
+                Panel(facet(role, layer), layer, role, kept, label)
+                for layer in layers[start : start + COLUMNS]
+            ]
+            for role in roles
+        ]
+        figures.append(dot_figure(group, rows, reference))
+    return figures
+
+
+def facet(role: str, layer: str) -> str:
+    """Title of a panel."""
+    return f"{role} · {'all layers' if layer == 'all' else layer}"
+
+
+def cost_figure(group: Group) -> Figure | None:
+    """Draw seconds, examples per second and peak memory; None where none is measured."""
+    panels = [
+        Panel(title, "all", "all", (Series(metric, title),), unit)
+        for metric, title, unit in COST
+        if group.has(metric)
+    ]
+    return dot_figure(group, [panels]) if panels else None

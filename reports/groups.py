@@ -1,0 +1,184 @@
+"""What is compared with what: the rows of one problem, checkpoint and batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reports.load import Results, Run
+from reports.numbers import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRAINING = "training"
+ROLES = ("mean", "theta", "scale", "alpha", "logit", "bias", "all")
+KEY = ["run", "problem", "checkpoint", "batch_size", "precision", "device"]
+
+Address = tuple[str, str, str, str]
+"""Label, metric, layer, role."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows whose estimators are measured on the same weights, data and loss.
+
+    Attributes:
+        run: The run they are from.
+        problem: Name of the problem.
+        checkpoint: ``initial``, ``local-5-epochs``, … or ``training`` where only that was measured.
+        batch_size: Examples in a minibatch.
+        title: The group in words, unique in the report.
+        labels: Estimators, in the suite's order.
+        known: Estimators of all the runs reported on, which fixes each one's colour.
+        figures: Estimates by (label, metric, layer, role).
+        pairs: Ratios by (metric, role, numerator's label, denominator's label).
+        curves: The rows of ``convergence.elbo`` that go with the group.
+    """
+
+    run: Run
+    problem: str
+    checkpoint: str
+    batch_size: int
+    title: str
+    labels: list[str]
+    known: list[str] = field(repr=False)
+    figures: dict[Address, Estimate] = field(repr=False)
+    pairs: dict[Address, Estimate] = field(repr=False)
+    curves: pd.DataFrame = field(repr=False)
+
+    def get(
+        self, label: str, metric: str, layer: str = "all", role: str = "all"
+    ) -> Estimate | None:
+        """Return one estimate, or None where the run has none."""
+        return self.figures.get((label, metric, layer, role))
+
+    def pair(self, metric: str, role: str, label: str, against: str) -> Estimate | None:
+        """Return the paired ratio of one estimator to another, or None."""
+        return self.pairs.get((metric, role, label, against))
+
+    def declared(self, label: str) -> dict[str, Any]:
+        """Return what an estimator declares of itself."""
+        return dict(self.run.estimators.get(label) or {})
+
+    @property
+    def baseline(self) -> str:
+        """Label of the estimator that ratios are taken to."""
+        return self.run.baseline
+
+    def ranked(self, label: str) -> bool:
+        """Whether an estimator competes: unbiased, and for the baseline's objective."""
+        return not self.why_not_ranked(label)
+
+    def why_not_ranked(self, label: str) -> str:
+        """Say why an estimator is shown but not ranked; empty for one that competes."""
+        mine, base = self.declared(label), self.declared(self.baseline)
+        if base and mine.get("objective") != base.get("objective"):
+            return "other objective: shown for scale, not ranked"
+        if not mine.get("unbiased", False):
+            return "biased: shown, not ranked"
+        return ""
+
+    def has(self, prefix: str) -> bool:
+        """Whether there is a figure of a metric that begins so."""
+        return any(key[1].startswith(prefix) and e.measured for key, e in self.figures.items())
+
+    def roles(self, metric: str = "variance.total") -> list[str]:
+        """Return the roles a metric is given for, in a fixed order."""
+        found = {key[3] for key in self.figures if key[1] == metric}
+        return sorted(found, key=lambda role: (index_of(role, ROLES), role))
+
+    def headline_roles(self) -> list[str]:
+        """Return the roles to rank: those of the noisy weights, the biases only if alone."""
+        roles = [role for role in self.roles() if self.measured_in(role)]
+        return [role for role in roles if role != "bias"] or roles
+
+    def measured_in(self, role: str) -> bool:
+        """Whether any estimator has a total variance over all layers in a role."""
+        found = [self.get(label, "variance.total", "all", role) for label in self.labels]
+        return any(estimate is not None and estimate.measured for estimate in found)
+
+    def layers(self, metric: str) -> list[str]:
+        """Return the layers a metric is given for, ``all`` first, then in the network's order."""
+        known = (self.run.info.get("problems") or {}).get(self.problem, {}).get("layers") or []
+        order = [str(x.get("name") if isinstance(x, dict) else x) for x in known]
+        found = list(dict.fromkeys(key[2] for key in self.figures if key[1] == metric))
+        return sorted(found, key=lambda layer: (layer != "all", index_of(layer, order)))
+
+
+def index_of(item: str, order: Iterable[str]) -> int:
+    """Return the place of an item in an order; unknown ones come last."""
+    names = list(order)
+    return names.index(item) if item in names else len(names)
+
+
+def groups_of(results: Results) -> list[Group]:
+    """Split results into groups, in the order in which the runs measured them."""
+    frame = results.frame
+    keys = list(dict.fromkeys(frame[KEY].itertuples(index=False, name=None)))
+    measured = [key for key in keys if key[2] != TRAINING]
+    known = {key[:2] for key in measured}
+    wanted = measured + [key for key in keys if key[2] == TRAINING and key[:2] not in known]
+    shown = [i for i in range(len(KEY)) if i in (1, 2, 3) or len({key[i] for key in wanted}) > 1]
+    return [make_group(results, key, shown) for key in wanted]
+
+
+def make_group(results: Results, key: tuple[Any, ...], shown: list[int]) -> Group:
+    """Collect the rows of a group, with those of its training."""
+    frame, run = results.frame, results.runs[key[0]]
+    same = frame[KEY].eq(list(key)).all(axis=1)
+    training = training_rows(frame, key)
+    rows = frame[same & (frame["checkpoint"] != TRAINING)]
+    figures, pairs = index_rows(rows)
+    ended, _ = index_rows(training[training["metric"] != "convergence.elbo"])
+    declared = [label for other in results.runs.values() for label in other.estimators]
+    known = list(dict.fromkeys([*declared, *frame["label"]]))
+    seen = {*rows["label"], *training["label"]}
+    return Group(
+        run=run,
+        problem=key[1],
+        checkpoint=key[2],
+        batch_size=int(key[3]),
+        title=" · ".join(part for i in shown if (part := words(i, key[i]))),
+        labels=[label for label in known if label in seen],
+        known=known,
+        figures={**ended, **figures},
+        pairs=pairs,
+        curves=training[training["metric"] == "convergence.elbo"],
+    )
+
+
+def training_rows(frame: pd.DataFrame, key: tuple[Any, ...]) -> pd.DataFrame:
+    """Return the training rows of a problem, of the same batch size where there are such."""
+    rows: pd.DataFrame = frame[
+        (frame["run"] == key[0]) & (frame["problem"] == key[1]) & (frame["checkpoint"] == TRAINING)
+    ]
+    same: pd.DataFrame = rows[rows["batch_size"] == key[3]]
+    if len(same):
+        return same
+    return rows if rows["batch_size"].nunique() == 1 else rows.iloc[:0]
+
+
+def words(place: int, value: Any) -> str:
+    """Say one part of a group's key."""
+    if KEY[place] == "batch_size":
+        return f"batch {int(value)}"
+    if KEY[place] == "checkpoint":
+        return str(value) if value == TRAINING else f"checkpoint {value}"
+    return str(value)
+
+
+def index_rows(rows: pd.DataFrame) -> tuple[dict[Address, Estimate], dict[Address, Estimate]]:
+    """Index rows by address, paired comparisons apart."""
+    figures: dict[Address, Estimate] = {}
+    pairs: dict[Address, Estimate] = {}
+    for row in rows.itertuples(index=False):
+        got: Any = row
+        n = int(got.n) if got.n == got.n else 0
+        found = (got.value, got.ci_low, got.ci_high, n, got.unit, got.status, got.message)
+        if got.metric.startswith("pairwise."):
+            pairs[got.metric, got.role, got.label, got.against] = Estimate(*found)
+        else:
+            figures[got.label, got.metric, got.layer, got.role] = Estimate(*found)
+    return figures, pairs

@@ -1,0 +1,177 @@
+"""Figures as text, to the digits that their interval supports."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MISSING = "–"
+MOST_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its interval.
+
+    Attributes:
+        value: The point estimate; NaN where there is none.
+        low: Lower end of the interval; NaN where there is none.
+        high: Upper end of the interval.
+        n: Number of units (or timing samples, or training seeds) it rests on.
+        unit: Its unit, as in the results.
+        status: ``ok``, ``converged``, ``bounded`` or ``failed``.
+        message: What the run had to say about it.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    unit: str = ""
+    status: str = "ok"
+    message: str = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a figure."""
+        return math.isfinite(self.value)
+
+    @property
+    def zero(self) -> bool:
+        """Whether it is zero without uncertainty."""
+        return self.value == 0 and self.low in (0, self.value) and self.high == 0
+
+    def scaled(self, factor: float) -> Estimate:
+        """Return the same estimate in a unit that is 1 / factor as large."""
+        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.n)
+
+
+def format_interval(value: float, low: float, high: float, apart: float | None = None) -> str:
+    """Write a figure and its interval to the digits that the interval supports.
+
+    The last digit is that of the interval's half width (one more where that begins with 1).
+
+    Args:
+        value: The point estimate.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        apart: A number that rounding must not move an end of the interval onto or across.
+
+    Returns:
+        Text such as ``1.83e3 [1.80e3, 1.86e3]``; ``0 (exact)`` for a zero without uncertainty.
+    """
+    if not math.isfinite(value):
+        return MISSING
+    if value == low == high:
+        return "0 (exact)" if value == 0 else format_number(value)
+    ends = [end for end in (low, high) if math.isfinite(end)]
+    if not ends or math.isnan(low) or math.isnan(high):
+        return format_number(value)
+    place = last_place(value, ends)
+    for _ in range(MOST_DIGITS):
+        if apart is None or all(same_side(end, place, value, ends, apart) for end in ends):
+            break
+        place -= 1
+    texts = [render(x, place, fixed(value, ends, place)) for x in (value, low, high)]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def format_number(value: float, digits: int = 4) -> str:
+    """Write a number without interval to a number of significant digits."""
+    if not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    place = exponent(value) - digits + 1
+    while place < 0 and float(f"{value:.{digits}g}") == round(value, -place - 1):
+        place += 1  # no trailing zeros
+    return render(value, place, 1e-3 <= abs(value) < 1e6)
+
+
+def last_place(value: float, ends: Iterable[float]) -> int:
+    """Return the power of ten of the last digit that an interval supports."""
+    half = max((abs(end - value) for end in ends), default=0.0)
+    if half == 0:
+        return exponent(value) - 3
+    place = exponent(half)
+    place -= half / 10.0**place < 2
+    return max(place, exponent(value or half) - MOST_DIGITS + 1)
+
+
+def same_side(end: float, place: int, value: float, ends: list[float], apart: float) -> bool:
+    """Whether the printed end of an interval is where the end is, seen from ``apart``."""
+    printed = float(render(end, place, fixed(value, ends, place)))
+    return (printed > apart) - (printed < apart) == (end > apart) - (end < apart)
+
+
+def fixed(value: float, ends: Iterable[float], place: int) -> bool:
+    """Whether to write without exponent: no digit beyond those supported, and few zeros."""
+    largest = max(abs(x) for x in (value, *ends))
+    return place <= 0 and largest < 1e4 and (value == 0 or abs(value) >= 1e-3)
+
+
+def render(x: float, place: int, plain: bool) -> str:
+    """Write one number down to the digit at ``place``, or to its first digit if that is smaller."""
+    if not math.isfinite(x):
+        return "∞" if x > 0 else "-∞"
+    if x == 0:
+        return "0"
+    if plain:
+        return f"{x:.{max(0, -min(place, exponent(x)))}f}"
+    mantissa, power = f"{x:.{max(0, exponent(x) - place)}e}".split("e")
+    return f"{mantissa}e{int(power)}" if int(power) else mantissa
+
+
+def exponent(x: float) -> int:
+    """Return the power of ten of the first digit."""
+    return math.floor(math.log10(abs(x))) if x else 0
+
+
+def show(estimate: Estimate | None, apart: float | None = None) -> str:
+    """Write an estimate, with a dagger if it was bounded; a failure in words."""
+    if estimate is None:
+        return MISSING
+    if not estimate.measured:
+        return "failed" if estimate.status == "failed" else MISSING
+    text = format_interval(estimate.value, estimate.low, estimate.high, apart)
+    return f"{text} †" if estimate.status == "bounded" else text
+
+
+def show_scaled(estimate: Estimate | None, units: Iterable[tuple[float, str]]) -> str:
+    """Write an estimate in the largest unit (size, name) that it reaches, or the next."""
+    if estimate is None or not estimate.measured:
+        return show(estimate)
+    sizes = sorted(units)
+    place = max(sum(abs(estimate.value) >= size for size, _ in sizes) - 1, 0)
+    texts = [f"{show(estimate.scaled(1 / size))} {name}" for size, name in sizes[place:]]
+    return next((text for text in texts if "e" not in text.rpartition(" ")[0]), texts[0])
+
+
+def show_seconds(estimate: Estimate | None) -> str:
+    """Write a time in s, ms or µs."""
+    return show_scaled(estimate, [(1, "s"), (1e-3, "ms"), (1e-6, "µs")])
+
+
+def show_bytes(estimate: Estimate | None) -> str:
+    """Write a size in bytes, KiB, MiB or GiB."""
+    return show_scaled(estimate, [(1, "B"), (2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB")])
+
+
+def percent(level: float) -> str:
+    """Write a level such as 0.95 as ``95 %``."""
+    return f"{100 * level:g} %"
+
+
+def span(counts: Iterable[int]) -> str:
+    """Write the range of some counts, such as ``n = 40`` or ``n = 40 to 400``."""
+    found = sorted(set(counts))
+    if not found:
+        return "n not recorded"
+    return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}"
+
+
+def slug(text: str) -> str:
+    """Make a file name of any text: lower-case letters, digits, dots and hyphens."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:80] or "x"

@@ -1,0 +1,51 @@
+"""A report as one self-contained page."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reports.document import Document
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page(document: Document) -> str:
+    """Write a report as HTML that needs nothing beside itself.
+
+    Args:
+        document: The report.
+
+    Returns:
+        The page: styles inline, figures as data, all text escaped.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    environment.filters["is_figure"] = is_figure
+    environment.filters["split"] = split
+    return environment.get_template("index.html.j2").render(document=document)
+
+
+def data_uri(svg: str) -> str:
+    """Pack an SVG into the page; as an image of its own, its names cannot clash with others'."""
+    packed = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    return f"data:image/svg+xml;base64,{packed}"
+
+
+def split(cell: str) -> tuple[str, str]:
+    """Part a figure from its interval, which is empty where there is none."""
+    value, bracket, rest = cell.partition(" [")
+    return (value, bracket.strip() + rest) if is_figure(cell) else (cell, "")
+
+
+def is_figure(cell: str) -> bool:
+    """Whether a cell holds a figure, to be set in digits of equal width and not broken."""
+    return bool(cell) and (cell[0].isdigit() or cell[0] in "-–∞")

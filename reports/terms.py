@@ -1,0 +1,95 @@
+"""What the terms of a report mean, in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COORDINATES = {
+    "mean-log_variance": "(μ, log σ²), with roles mean and scale",
+    "theta-log_alpha": "(θ, log α), with roles theta and alpha",
+}
+
+VARIANCE = (
+    "Of one component of the minibatch gradient, averaged over the parameters of a layer that "
+    "have the same role; unit gradient². 'All layers' averages over those of all layers."
+)
+PARTS = (
+    "The noise part comes from the estimator's own random draws, given the minibatch; the data "
+    "part from which minibatch was drawn; the total is their sum. All three are estimated without "
+    "bias from units of two independent minibatches with two independent draws each, so that an "
+    "estimate of the data part can come out below 0."
+)
+DETERMINISTIC = (
+    "An estimator without weight noise: its variance is that of another network's minibatch "
+    "gradient, not the data part of the others. It is shown for scale, and never subtracted."
+)
+INTERVALS = (
+    "Each at {level}, and made to hold although a measurement stops as soon as it is precise "
+    "enough. A cell goes on until its intervals are as narrow as the suite asks (for noise and "
+    "total), or until its bound of draws; a zero variance stops at once."
+)
+VERDICTS = (
+    "Ratios are to {baseline}, estimated in pairs on the same minibatches. A verdict on variance "
+    "needs the whole interval of a ratio on one side of 1, at a level adjusted for the number of "
+    "pairs; otherwise it is UNCLEAR. Only unbiased estimators of the baseline's objective are "
+    "ranked."
+)
+TIME = (
+    "Measured in a pass of its own, after warm-up, the estimators taking turns; it holds for this "
+    "machine only. Variance × seconds is what precision costs: at half of it, the same precision "
+    "takes half of the time."
+)
+PUBLISHED = (
+    "Compare the order of estimators and their ratios, not absolute values, which depend on "
+    "training details that publications leave out."
+)
+
+
+def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[str, str]]:
+    """Define the terms of a report.
+
+    Args:
+        frame: The rows reported on.
+        level: Level of the intervals, as text.
+        baseline: What ratios are taken to.
+
+    Returns:
+        Terms, and what they mean here.
+    """
+    coordinates = "; ".join(COORDINATES.get(x, x) for x in values(frame, "parameterization"))
+    objective = " and ".join(values(frame, "objective")) or "not recorded"
+    return [
+        ("Variance.", VARIANCE),
+        ("Total, noise part, data part.", PARTS),
+        ("Roles.", roles(coordinates or "not recorded")),
+        ("Objective.", objective_words(objective)),
+        ("The deterministic estimator.", DETERMINISTIC),
+        ("Intervals.", INTERVALS.format(level=level)),
+        ("Ratios and verdicts.", VERDICTS.replace("{baseline}", baseline)),
+        ("Time.", TIME),
+        ("Published figures.", PUBLISHED),
+    ]
+
+
+def values(frame: pd.DataFrame, column: str) -> list[str]:
+    """Return the different values of a column, without the empty one."""
+    return sorted(set(frame[column]) - {""})
+
+
+def roles(coordinates: str) -> str:
+    """Say in which coordinates the gradient was taken."""
+    return (
+        f"Coordinates {coordinates}; bias is a layer's bias. Roles are never merged, and "
+        "variances in different coordinates cannot be compared."
+    )
+
+
+def objective_words(objective: str) -> str:
+    """Say of what the gradient was taken."""
+    return (
+        f"Gradient of the {objective}. The likelihood part is summed over a minibatch of M "
+        "examples and scaled by N / M, N being the size of the training set."
+    )

@@ -1,0 +1,32 @@
+"""What all tests share: which are left out here, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+# No deadline: a shared machine's pauses are no failures. Derandomized: a failure is everyone's.
+settings.register_profile("vdbench", deadline=None, derandomize=True)
+settings.load_profile("vdbench")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the benchmarks out unless the command line names them (``make bench``)."""
+    named = any("benchmarks" in str(argument) for argument in config.invocation_params.args)
+    return True if collection_path == BENCHMARKS and not named else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, with the reason."""
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not on_gpu:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))

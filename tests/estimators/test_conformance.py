@@ -1,0 +1,298 @@
+"""What must hold of every estimator in the registry, with every option set that matters."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from oracles import COORDINATES, Comparison, network
+from torch import Tensor
+from vdbench.draws import Trace, gather, gradients, inject, trace
+from vdbench.estimator import Estimator, Gradient
+from vdbench.noise import Injected, Key, Noise, stream
+from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.problem import Batch, Problem
+from vdbench.registry import get, label, names
+
+OPTIONS = {
+    "per-example": [{"chunk": 1}, {"chunk": 3}],
+    "score": [{"samples": 3}, {"samples": 2, "baseline": "leave-one-out"}],
+}
+ESTIMATORS = [get(name, **o) for name in names() for o in [{}, *OPTIONS.get(name, [])]]
+EXAMPLES, BATCH = 12, 5
+KEY = Key(("conformance",))
+FALSE_ALARM = 1e-3  # over all estimators together
+
+each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=label)
+everywhere = pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES)
+
+
+def place(
+    coordinates: Parameterization, dtype: torch.dtype = torch.float64
+) -> tuple[Problem, dict[str, Tensor], Batch]:
+    problem, parameters = network(coordinates, EXAMPLES)
+    problem = problem.to("cpu", dtype)
+    batch = gather(problem, np.arange(BATCH))
+    return problem, {n: v.to(dtype) for n, v in parameters.items()}, batch
+
+
+def one(estimator: Estimator, at: tuple[Problem, dict[str, Tensor], Batch], key: Key) -> Gradient:
+    return estimator(*at, stream(key, dtype=at[0].dtype))
+
+
+def same(a: Gradient, b: Gradient) -> bool:
+    """Bit by bit."""
+    pairs = [(a.value, b.value), *((v, b.gradients[n]) for n, v in a.gradients.items())]
+    return all(bool((x == y).all()) for x, y in pairs)
+
+
+def gaps(a: Gradient, b: Gradient, relative: float) -> list[str]:
+    """Where two gradients differ by more than this share of the largest entry."""
+    lines = []
+    pairs = {"value": (a.value, b.value), **{n: (v, b.gradients[n]) for n, v in a.gradients.items()}}
+    for name, (x, y) in pairs.items():
+        gap, size = float((x.double() - y.double()).abs().max()), float(y.double().abs().max())
+        if not gap <= relative * (size + 1e-6):
+            lines.append(f"{name} differs by {gap:.3g}, largest {size:.3g}")
+    return lines
+
+
+@each
+@everywhere
+def test_names_shapes_and_laws(estimator: Estimator, coordinates: Parameterization) -> None:
+    at = place(coordinates, torch.float32)
+    free = at[0].free(at[1])
+    traced = trace(estimator, *at)  # refuses other laws than the declared, and an address asked twice
+    gradient = one(estimator, at, KEY)
+    assert {n: (v.shape, v.dtype) for n, v in gradient.gradients.items()} == {
+        n: (v.shape, v.dtype) for n, v in free.items()
+    }
+    assert gradient.value.shape == ()
+    assert bool(traced.requests) == bool(estimator.declaration.laws)
+    assert not any(v.requires_grad for v in gradient.gradients.values())
+
+
+AWKWARD = {
+    "sigma=1e-30": (MeanLogVariance(1e-30), "log_variance", 2 * math.log(1e-30)),
+    "sigma=1e-5": (MeanLogVariance(1e-5), "log_variance", 2 * math.log(1e-5)),
+    "log_variance=20": (MeanLogVariance(1.0), "log_variance", 20.0),
+    "alpha=1e-8": (ThetaLogAlpha(1e-8), "log_alpha", math.log(1e-8)),
+    "alpha=1e4": (ThetaLogAlpha(1e4), "log_alpha", math.log(1e4)),
+}
+TINY = ("sigma=1e-30", "sigma=1e-5", "alpha=1e-8")
+
+
+def awkward(
+    point: str, dtype: torch.dtype, zero: bool = False
+) -> tuple[Problem, dict[str, Tensor], Batch]:
+    """The network at an awkward point of q; with ``zero``, every input is 0 as well."""
+    coordinates, coordinate, value = AWKWARD[point]
+    problem, parameters, batch = place(coordinates, dtype)
+    for name, tensor in parameters.items():
+        if name.endswith(coordinate):
+            tensor.fill_(value)
+    inputs = torch.zeros_like(batch.inputs) if zero else batch.inputs
+    return problem, parameters, Batch(inputs, batch.targets)
+
+
+@each
+@pytest.mark.parametrize("zero", [False, True], ids=["inputs", "zero-inputs"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("point", AWKWARD)
+def test_finite_at_awkward_points(
+    estimator: Estimator, point: str, dtype: torch.dtype, zero: bool
+) -> None:
+    gradient = one(estimator, awkward(point, dtype, zero), KEY)
+    broken = [n for n, v in gradient.gradients.items() if not bool(v.isfinite().all())]
+    assert not broken, f"not finite: {broken}"
+
+
+def comparable(estimator: Estimator, point: str) -> bool:
+    """As σ → 0 the costs that leave-one-out subtracts agree to all digits of float32: none are left."""
+    return point not in TINY or getattr(estimator, "baseline", "none") != "leave-one-out"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "point"),
+    [
+        pytest.param(estimator, point, id=f"{point}-{label(estimator)}")
+        for estimator in ESTIMATORS
+        for point in [*COORDINATES, *AWKWARD]
+        if comparable(estimator, point)
+    ],
+)
+def test_float32_follows_float64(estimator: Estimator, point: str) -> None:
+    """On the same noise; at the awkward points too, where digits cancel in a careless formula."""
+    wide = awkward(point, torch.float64) if point in AWKWARD else place(COORDINATES[point])
+    problem, parameters, batch = wide
+    requests = trace(estimator, *wide).requests
+    injected = {r: v[0] for r, v in noise(requests, 1).items()}
+    exact = estimator(*wide, Noise(Injected(injected)))
+    narrow = estimator(
+        problem.to("cpu", torch.float32),
+        {n: v.float() for n, v in parameters.items()},
+        Batch(batch.inputs.float(), batch.targets),
+        Noise(Injected({r: v.float() for r, v in injected.items()})),
+    )
+    wrong = gaps(narrow, exact, 2e-4)
+    assert not wrong, "\n".join(wrong)
+
+
+def noise(requests: tuple, draws: int) -> dict:  # type: ignore[type-arg]
+    keys = [KEY / "injected" / k for k in range(draws)]
+    return inject(requests, keys, torch.device("cpu"), torch.float64)
+
+
+@each
+def test_a_draw_belongs_to_its_key(estimator: Estimator) -> None:
+    """The same key gives the same bits, whatever was drawn in between, and another key other numbers."""
+    at = place(MeanLogVariance())
+    first = one(estimator, at, KEY)
+    kept = Gradient(first.value.clone(), {n: v.clone() for n, v in first.gradients.items()})
+    others = [one(estimator, at, KEY / k) for k in range(4)]
+    assert same(first, kept), "a later draw wrote over an earlier one"
+    assert same(one(estimator, at, KEY), first)
+    assert not estimator.declaration.laws or not any(same(first, g) for g in others)
+
+
+@each
+def test_leaves_the_global_generators_alone(estimator: Estimator) -> None:
+    at = place(MeanLogVariance())
+    found = []
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+            found.append(one(estimator, at, KEY))
+            assert bool((torch.get_rng_state() == before[0]).all())
+            assert (np.random.get_state()[1] == before[1]).all()
+            assert random.getstate() == before[2]
+    assert same(*found)
+
+
+@each
+@everywhere
+def test_mutates_nothing(estimator: Estimator, coordinates: Parameterization) -> None:
+    problem, parameters, batch = place(coordinates)
+    before = {n: v.clone() for n, v in parameters.items()}
+    data = [t.clone() for t in batch]
+    one(estimator, (problem, parameters, batch), KEY)
+    assert list(parameters) == list(before)
+    assert all(bool((v == before[n]).all()) for n, v in parameters.items())
+    assert all(bool((a == b).all()) for a, b in zip(batch, data, strict=True))
+    assert not any(v.requires_grad or v.grad is not None for v in parameters.values())
+
+
+@each
+@everywhere
+def test_vectorised_draws_are_the_looped_ones(
+    estimator: Estimator, coordinates: Parameterization
+) -> None:
+    problem, parameters, batch = place(coordinates)
+    rows = np.stack([(np.arange(BATCH) + k) % EXAMPLES for k in range(7)])
+    batches, keys = gather(problem, rows), [KEY / k for k in range(7)]
+    requests = trace(estimator, problem, parameters, batch).requests
+
+    def draws(together: int) -> Gradient:
+        traced = Trace(requests, together)
+        return gradients(estimator, problem, parameters, batches, keys, traced)
+
+    looped = draws(0)
+    for together in (7, 3):  # 3: the last part is smaller
+        wrong = gaps(draws(together), looped, 1e-10)
+        assert not wrong, "\n".join(wrong)
+    assert same(draws(3), draws(3))
+    alone = one(estimator, (problem, parameters, Batch(*(t[4] for t in batches))), keys[4])
+    assert same(alone, Gradient(looped.value[4], {n: v[4] for n, v in looped.gradients.items()}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_per_example_does_not_depend_on_its_chunk(dtype: torch.dtype) -> None:
+    at = place(MeanLogVariance(), dtype)
+    whole = one(get("per-example"), at, KEY)
+    for chunk in (1, 2, 3, 5):
+        wrong = gaps(one(get("per-example", chunk=chunk), at, KEY), whole, 20 * torch.finfo(dtype).eps)
+        assert not wrong, "\n".join(wrong)
+
+
+@everywhere
+def test_score_averages_its_samples(coordinates: Parameterization) -> None:
+    """S samples without baseline are the mean of S draws of one sample each."""
+    at = place(coordinates)
+    several = one(get("score", samples=3), at, KEY)
+
+    class Renamed:
+        """Answers the requests of sample 0 with the numbers of sample s."""
+
+        def __init__(self, s: int) -> None:
+            self.source, self.s = stream(KEY, dtype=torch.float64).source, s
+
+        def __call__(self, request):  # type: ignore[no-untyped-def]
+            return self.source(request._replace(path=("sample", self.s, *request.path[2:])))
+
+    single = [get("score")(*at, Noise(Renamed(s))) for s in range(3)]
+    mean = Gradient(
+        torch.stack([g.value for g in single]).mean(),
+        {n: torch.stack([g.gradients[n] for g in single]).mean(0) for n in several.gradients},
+    )
+    wrong = gaps(several, mean, 1e-12)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_deterministic_has_no_scale_gradient() -> None:
+    """Exactly zero in log σ² and log α: the scale takes no part."""
+    for coordinates, role in ((MeanLogVariance(), "log_variance"), (ThetaLogAlpha(), "log_alpha")):
+        gradient = one(get("deterministic"), place(coordinates), KEY)
+        scales = [v for n, v in gradient.gradients.items() if n.endswith(role)]
+        assert len(scales) == 3
+        assert not any(bool(v.any()) for v in scales)
+
+
+# Whether noise of different examples is independent
+
+
+def covariance(estimator: Estimator) -> list[Comparison]:
+    """Variance of a minibatch's gradient beside the sum of its examples' own, summed over each parameter.
+
+    An example alone is a minibatch of one, scaled by N instead of N/M: its variance counts 1/M².
+    """
+    problem, parameters, batch = place(MeanLogVariance())
+    draws = 3000
+
+    def deviations(part: Batch, key: Key) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+        traced = trace(estimator, problem, parameters, part)
+        keys = [KEY / "covariance" / key.path[0] / k for k in range(draws)]
+        drawn = gradients(
+            estimator, problem, parameters, oracles.repeat(part, draws), keys, traced
+        ).gradients
+        found = {}
+        for name, rows in drawn.items():
+            centred = (rows - rows.mean(0)).flatten(1)
+            found[name] = (centred.square().sum(1) * draws / (draws - 1)).numpy()
+        return found
+
+    whole = deviations(batch, Key(("all",)))
+    alone = [deviations(Batch(*(t[m : m + 1] for t in batch)), Key((m,))) for m in range(BATCH)]
+    comparisons = []
+    for name, rows in whole.items():
+        parts = [a[name] / BATCH**2 for a in alone]
+        error = math.sqrt(sum(float(p.var(ddof=1)) for p in (rows, *parts)) / draws)
+        truth = sum(float(p.mean()) for p in parts)
+        what = f"{label(estimator)}, variance in {name}, sum over examples as truth"
+        comparisons.append(Comparison(what, float(rows.mean()), error, truth))
+    return comparisons
+
+
+def test_independence_of_examples_is_as_declared() -> None:
+    """Where it is declared no covariance between examples is left; naive sampling has it."""
+    declared = [get(n) for n in names() if get(n).declaration.independent_examples]
+    assert {e.declaration.name for e in declared} >= {"local", "per-example"}
+    found = [c for estimator in declared for c in covariance(estimator)]
+    wrong = oracles.alarms(found, FALSE_ALARM)
+    assert not wrong, "\n".join(wrong)
+    shared = covariance(get("naive"))
+    assert len(oracles.alarms(shared, FALSE_ALARM)) >= 6, "\n".join(map(str, shared))

@@ -1,0 +1,214 @@
+"""Every built-in estimator beside a slow textbook twin: loops over examples and samples, gradients by hand.
+
+Both take the same numbers from the same addresses, so they must agree draw by draw, in float64, to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from oracles import COORDINATES, network
+from torch import Tensor
+from vdbench.draws import gather
+from vdbench.noise import Key, Noise, stream
+from vdbench.posteriors import Parameterization
+from vdbench.registry import get, names
+
+LAYERS = ("0", "2", "4")
+EXAMPLES, BATCH = 12, 5
+
+Weights = Mapping[str, Tensor]
+
+
+def posterior(leaves: Weights, layer: str) -> tuple[Tensor, Tensor]:
+    """μ and σ of one layer."""
+    if f"{layer}.mean" in leaves:
+        return leaves[f"{layer}.mean"], (leaves[f"{layer}.log_variance"]).exp().sqrt()
+    theta, alpha = leaves[f"{layer}.theta"], leaves[f"{layer}.log_alpha"].exp()
+    return theta, alpha.sqrt() * theta
+
+
+Affine = Callable[[str, Tensor], Tensor]
+"""Pre-activation (outputs,) of a layer for the activations (inputs,) of one example, without the bias."""
+
+
+def log_likelihood(leaves: Weights, x: Tensor, target: int, affine: Affine) -> Tensor:
+    """Log softmax of the target's logit, one example, written out."""
+    h = x
+    for layer in LAYERS:
+        h = affine(layer, h) + leaves[f"{layer}.bias"]
+        if layer != LAYERS[-1]:
+            h = torch.stack([u if u > 0 else 0 * u for u in h])
+    return h[target] - torch.stack([u.exp() for u in h]).sum().log()
+
+
+def product(weight: Tensor, x: Tensor) -> Tensor:
+    """W x, one output at a time."""
+    return torch.stack([(row * x).sum() for row in weight])
+
+
+def backward(value: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients by autograd on plain tensors; zero where a leaf takes no part."""
+    found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(leaf) if g is None else g
+        for (name, leaf), g in zip(leaves.items(), found, strict=True)
+    }
+
+
+Twin = Callable[[dict[str, Tensor], Tensor, Tensor, Noise], tuple[Tensor, dict[str, Tensor]]]
+
+
+def pathwise(sample: Callable[[Weights, Noise, int], Affine]) -> Twin:
+    """Sum over the examples, one at a time; ``sample`` gives example m its layers."""
+
+    def twin(
+        leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        total = torch.zeros((), dtype=torch.float64)
+        for m in range(BATCH):
+            affine = sample(leaves, noise, m)
+            total = total + log_likelihood(leaves, inputs[m], int(targets[m]), affine)
+        total = EXAMPLES / BATCH * total
+        return total.detach(), backward(total, leaves)
+
+    return twin
+
+
+def deterministic(leaves: Weights, noise: Noise, m: int) -> Affine:
+    return lambda layer, x: product(posterior(leaves, layer)[0], x)
+
+
+def naive(leaves: Weights, noise: Noise, m: int) -> Affine:
+    """The same ε for all examples."""
+
+    def affine(layer: str, x: Tensor) -> Tensor:
+        mu, sigma = posterior(leaves, layer)
+        return product(mu + sigma * noise(layer, tuple(mu.shape)), x)
+
+    return affine
+
+
+def per_example(leaves: Weights, noise: Noise, m: int) -> Affine:
+    """An ε of its own for example m."""
+    return naive(leaves, noise.at("example", m), m)
+
+
+def local(leaves: Weights, noise: Noise, m: int) -> Affine:
+    """γ_j + √δ_j·ζ_mj, output by output; where δ is 0 (no input), nothing depends on σ."""
+
+    def affine(layer: str, x: Tensor) -> Tensor:
+        mu, sigma = posterior(leaves, layer)
+        zeta = noise(layer, (BATCH, len(mu)))[m]
+        outputs = []
+        for j in range(len(mu)):
+            gamma = (x * mu[j]).sum()
+            delta = (x * x * sigma[j] * sigma[j]).sum()
+            outputs.append(gamma + delta.sqrt() * zeta[j] if delta > 0 else gamma)
+        return torch.stack(outputs)
+
+    return affine
+
+
+def score(samples: int, leave_one_out: bool) -> Twin:
+    """(L − b)·∇log q with ∇log q written out, and ∂L/∂bias by autograd."""
+
+    def twin(
+        leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        costs, slopes, biases = [], [], []
+        for s in range(samples):
+            eps = {
+                layer: noise.at("sample", s)(layer, tuple(posterior(leaves, layer)[0].shape))
+                for layer in LAYERS
+            }
+            drawn = {
+                layer: (mu + sigma * eps[layer]).detach()
+                for layer in LAYERS
+                for mu, sigma in [posterior(leaves, layer)]
+            }
+            cost = torch.zeros((), dtype=torch.float64)
+            for m in range(BATCH):
+                affine = lambda layer, x, w=drawn: product(w[layer], x)  # noqa: E731
+                cost = cost + log_likelihood(leaves, inputs[m], int(targets[m]), affine)
+            cost = EXAMPLES / BATCH * cost
+            costs.append(cost.detach())
+            biases.append(backward(cost, leaves))
+            slopes.append(scores(leaves, eps))
+        total = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+        for s in range(samples):
+            others = [costs[t] for t in range(samples) if t != s]
+            base = sum(others) / len(others) if leave_one_out else 0.0
+            for name in leaves:
+                own = biases[s][name] if name.endswith("bias") else (costs[s] - base) * slopes[s][name]
+                total[name] = total[name] + own / samples
+        return sum(costs) / samples, total
+
+    return twin
+
+
+def scores(leaves: Weights, eps: Weights) -> dict[str, Tensor]:
+    """∇log q: ε/σ in μ, ½(ε² − 1) in log σ²; by the chain rule σ² = αθ² in θ and log α."""
+    found = {}
+    for layer in LAYERS:
+        _, sigma = posterior({n: v.detach() for n, v in leaves.items()}, layer)
+        slope, spread = eps[layer] / sigma, (eps[layer] ** 2 - 1) / 2
+        if f"{layer}.mean" in leaves:
+            found |= {f"{layer}.mean": slope, f"{layer}.log_variance": spread}
+        else:
+            theta = leaves[f"{layer}.theta"].detach()
+            found |= {
+                f"{layer}.theta": slope + spread * 2 / theta,
+                f"{layer}.log_alpha": spread.sum().reshape(1),
+            }
+    return found
+
+
+TWINS: list[tuple[str, dict[str, object], Twin]] = [
+    ("deterministic", {}, pathwise(deterministic)),
+    ("naive", {}, pathwise(naive)),
+    ("per-example", {}, pathwise(per_example)),
+    ("per-example", {"chunk": 2}, pathwise(per_example)),
+    ("local", {}, pathwise(local)),
+    ("score", {}, score(1, False)),
+    ("score", {"samples": 3}, score(3, False)),
+    ("score", {"samples": 3, "baseline": "leave-one-out"}, score(3, True)),
+]
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES)
+@pytest.mark.parametrize(
+    ("name", "options", "twin"), TWINS, ids=[f"{n}{tuple(o.values())}" for n, o, _ in TWINS]
+)
+def test_agrees_with_its_twin(
+    name: str, options: dict[str, object], twin: Twin, coordinates: Parameterization
+) -> None:
+    problem, parameters = network(coordinates, EXAMPLES)
+    estimator = get(name, **options)
+    for draw in range(3):
+        key = Key(("twin", draw))
+        batch = gather(problem, (torch.arange(BATCH) + draw).numpy())
+        ours = estimator(problem, parameters, batch, stream(key, dtype=torch.float64))
+        leaves = {n: v.clone().requires_grad_() for n, v in parameters.items()}
+        value, gradients = twin(leaves, *batch, stream(key, dtype=torch.float64))
+        close(f"value of draw {draw}", ours.value, value)
+        assert set(ours.gradients) == set(problem.free(parameters))
+        for parameter, gradient in ours.gradients.items():
+            close(f"{parameter} of draw {draw}", gradient, gradients[parameter])
+
+
+def close(what: str, got: Tensor, want: Tensor) -> None:
+    """Within 1e-10 of the largest."""
+    assert got.shape == want.shape, what
+    worst = float((got - want).abs().max())
+    room = 1e-10 * (1e-3 + float(want.abs().max()))
+    assert math.isfinite(worst), what
+    assert worst <= room, f"{what}: differs by {worst:.3g} of {float(want.abs().max()):.3g}"
+
+
+def test_every_built_in_estimator_has_a_twin() -> None:
+    built_in = {n for n in names() if type(get(n)).__module__.startswith("estimators.")}
+    assert built_in == {name for name, _, _ in TWINS}

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import reports
+from reports.groups import groups_of
+from reports.load import load
+from reports.markdown import escape
+from reports.numbers import Estimate
+from reports.plane import pareto, points
+from reports.tables import FILES, bias_text
+
+HEADINGS = [
+    "In short",
+    "Variance by layer and role",
+    "Ratio to the baseline",
+    "Cost of a gradient",
+    "Variance against time",
+    "Training",
+    "Signal-to-noise ratio and bias",
+    "What failed, was bounded or stopped early",
+    "How it was measured",
+    "Environment, and how to run it again",
+]
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, and checks that its elements are nested well."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def written(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the whole run."""
+    return reports.write([run_folder], tmp_path_factory.mktemp("out") / "report").parent
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return load([folder]).frame.drop(columns="run").to_dict("records")
+
+
+def test_everything_is_written(written: Path) -> None:
+    assert {p.name for p in written.iterdir()} == {"index.html", "report.md", "figures", "tables"}
+    names = {p.stem for p in (written / "tables").iterdir()}
+    assert names == set(FILES)
+    figures = sorted(p.name for p in (written / "figures").iterdir())
+    assert {Path(name).suffix for name in figures} == {".svg", ".png"}
+    assert len(figures) == 2 * (2 * 4 + 1)  # four kinds a group, training once, in two formats
+    assert all(re.fullmatch(r"[a-z0-9.-]+", name) for name in figures)
+
+
+def test_sections_come_in_order(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
+    page = (written / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"<h2>(.*)</h2>", page) == HEADINGS
+
+
+def test_the_page_needs_nothing_beside_itself(written: Path) -> None:
+    text = (written / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in page.links)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_markdown_shows_figures_that_exist(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((.*?)\)", text)
+    assert len(links) == 9
+    assert all((written / link).is_file() for link in links)
+
+
+def test_failed_and_bounded_cells_are_listed_with_their_cause(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    section = text.split("## What failed")[1].split("## ")[0]
+    assert "| failed | out of memory – out of memory: 3.1 GiB asked |" in section
+    assert "| bounded | 4096 units drawn, ±5 % not reached | 4096 |" in section
+    assert "4 converged (precision reached); 1 bounded; 1 failed." in section
+    assert "Failed, so not compared:" in text
+    assert "†" in text
+
+
+def test_tables_hold_every_digit(run_folder: Path, written: Path) -> None:
+    with (written / "tables" / "variance.csv").open(encoding="utf-8", newline="") as file:
+        got = [float(row["ci_low"]) for row in csv.DictReader(file)]
+    frame = load([run_folder]).frame
+    assert got == frame[frame["metric"].str.startswith("variance.")]["ci_low"].tolist()
+
+
+def test_zero_is_shown_not_dropped(written: Path) -> None:
+    assert "0 (exact)" in (written / "report.md").read_text(encoding="utf-8")
+
+
+def test_equal_runs_give_equal_bytes(run_folder: Path, written: Path, tmp_path: Path) -> None:
+    again = reports.write([run_folder], tmp_path / "again").parent
+    for path in sorted(written.rglob("*")):
+        if path.suffix in (".md", ".html", ".svg", ".csv"):
+            assert (again / path.relative_to(written)).read_bytes() == path.read_bytes(), path
+
+
+def test_only_variance(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [
+        row
+        for row in rows_of(run_folder)
+        if row["metric"].startswith("variance.") and row["problem"] == "digits-mlp"
+    ]
+    out = reports.write([make_run(rows)]).parent
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert text.count("This suite does not measure") == 5
+    assert "no paired comparison" in text
+    assert len(list((out / "figures").glob("*.svg"))) == 1
+
+
+def test_only_training(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [row for row in rows_of(run_folder) if row["checkpoint"] == "training"]
+    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    assert "Not ranked: this run has no variance over all layers to rank by." in text.replace(
+        "*", ""
+    )
+    assert "not reached" in text
+
+
+def test_nothing_but_failures(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [row for row in rows_of(run_folder) if row["status"] == "failed"]
+    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    assert "out of memory" in text
+
+
+def test_no_rows_at_all(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    folder = make_run(rows_of(run_folder)[:1])
+    load([folder]).frame.drop(columns="run").iloc[:0].to_parquet(folder / "results.parquet")
+    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    assert "The run has no rows to report on." in text
+    assert reports.headline([folder]) == []
+
+
+@pytest.mark.parametrize("ends", [(math.nan, math.nan), (0.0, math.inf), (-1.0, 1e9)])
+def test_odd_intervals(
+    run_folder: Path, make_run: Callable[..., Path], ends: tuple[float, float]
+) -> None:
+    rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
+    rows = [row | {"ci_low": ends[0], "ci_high": ends[1]} for row in rows]
+    rows[0]["value"] = math.nan
+    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    assert "established against" not in text  # no interval, no winner
+
+
+def test_many_layers_go_to_several_figures(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [row for row in rows_of(run_folder) if row["metric"].startswith("variance.")]
+    rows = [row for row in rows if row["problem"] == "digits-mlp" and row["label"] == "local"]
+    rows += [
+        row | {"layer": f"fc{i}"} for row in rows if row["layer"] == "fc1" for i in range(4, 8)
+    ]
+    out = reports.write([make_run(rows, baseline="local")]).parent
+    assert len(list((out / "figures").glob("variance-*.svg"))) == 2
+
+
+def test_several_runs_are_put_side_by_side(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    folders = [make_run(rows_of(run_folder), name=name) for name in ("cpu", "gpu")]
+    out = reports.write(folders).parent
+    assert out == folders[0].parent / "report"
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert text.count("| run | estimator |") == 2
+    assert "cpu, Lowest variance:" in text
+    assert "gpu, Lowest variance:" in text
+    with (out / "tables" / "cost.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["run"] for row in csv.DictReader(file)} == {"cpu", "gpu"}
+    assert len(reports.headline(folders)) == 12
+
+
+def test_what_users_name_is_escaped(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    evil = "<script>alert(1)</script>"
+    rows = [
+        row | {key: evil for key in ("label", "against") if row[key] == "local"}
+        for row in rows_of(run_folder)
+    ]
+    rows = [row | {"message": f"{evil} $x_1$ | `a` ](b)"} for row in rows]
+    rows = [row | {"problem": f"../{evil}"} for row in rows]
+    path = reports.write([make_run(rows, reference=evil, command=f"vdbench {evil}")])
+    text = path.read_text(encoding="utf-8")
+    assert "script" not in Page(text).tags
+    assert "&lt;script&gt;" in text
+    lines = path.with_name("report.md").read_text(encoding="utf-8").splitlines()
+    assert not any("<script" in line for line in lines if not line.startswith("    "))  # code
+    assert all(p.parent == path.parent / "figures" for p in path.parent.rglob("*.svg"))
+
+
+def test_markdown_escapes() -> None:
+    assert escape("a|b *c* `d`\ne <f> [g](h) snake_case _i_") == (
+        r"a\|b \*c\* \`d\` e &lt;f&gt; [g\](h) snake_case \_i\_"
+    )
+
+
+def test_bias_says_what_would_have_been_seen() -> None:
+    assert bias_text(Estimate(0.01, 0.0, 0.031)) == "no bias found; would have seen ≥ 0.031"
+    assert bias_text(Estimate(0.2, 0.1, 0.3)) == "bias 0.20 [0.10, 0.30]"
+    assert bias_text(Estimate(math.nan, message="is the reference")) == "is the reference"
+
+
+def test_the_front_is_of_ranked_estimators(run_folder: Path) -> None:
+    group = groups_of(load([run_folder]))[0]
+    assert pareto(group, points(group, "mean")) == ["naive", "local"]

@@ -1,0 +1,58 @@
+"""vdbench: benchmarks gradient estimators for variational dropout.
+
+What users write against is here and nowhere else; each name is imported when it is first used, so
+that ``import vdbench`` and ``vdbench --help`` answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vdbench.errors import InputError
+    from vdbench.estimator import Estimator, Gradient, Pathwise
+    from vdbench.problem import Problem, noisy
+    from vdbench.registry import get, register
+    from vdbench.runner import run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Estimator",
+    "Gradient",
+    "InputError",
+    "Pathwise",
+    "Problem",
+    "__version__",
+    "get",
+    "noisy",
+    "register",
+    "run",
+]
+
+_HOME = {
+    "Estimator": "vdbench.estimator",
+    "Gradient": "vdbench.estimator",
+    "InputError": "vdbench.errors",
+    "Pathwise": "vdbench.estimator",
+    "Problem": "vdbench.problem",
+    "get": "vdbench.registry",
+    "noisy": "vdbench.problem",
+    "register": "vdbench.registry",
+    "run": "vdbench.runner",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from where it lives, once (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'vdbench' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported yet or not."""
+    return sorted({*globals(), *__all__})

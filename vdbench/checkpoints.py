@@ -1,0 +1,107 @@
+"""Checkpoints: the parameters at which gradients are measured, trained once and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vdbench.fetch import cache_folder
+from vdbench.noise import Key
+from vdbench.problem import Problem
+from vdbench.registry import options
+from vdbench.store import atomic, digest
+from vdbench.suite import CheckpointSpec, single
+from vdbench.training import VERSION, Trainer, load_parameters, train
+
+
+def parameters(
+    problem: Problem,
+    spec: CheckpointSpec,
+    seed: int,
+    fingerprint: str,
+    folder: Path,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Tensor], Path]:
+    """Parameters at a checkpoint, and the file in the run folder that holds them.
+
+    They are taken from the run folder, or from the user's cache, or trained. A training that was killed goes on
+    from its last epoch.
+
+    Args:
+        problem: On its device, in its precision.
+        spec: Which training; 0 epochs for initialisation.
+        seed: The suite's.
+        fingerprint: Of the problem.
+        folder: ``RUN/checkpoints``.
+        say: Told what is being trained.
+
+    Raises:
+        CellError: Training diverged.
+    """
+    address = _address(problem, spec, seed, fingerprint)
+    name = f"{digest(address)}.npz"
+    own = folder / name
+    if not own.exists():
+        key = Key(("vdbench", seed, problem.name, "checkpoint"))
+        trainer = Trainer(
+            problem=problem,
+            estimator=single(spec.estimator),
+            parameters=problem.initial(key),
+            batch_size=spec.batch_size,
+            learning_rate=spec.learning_rate,
+            key=key,
+        )
+        cached = cache_folder() / "checkpoints" / name
+        if spec.epochs:
+            say(f"training {problem.name} for {spec.epochs} epochs with {address['estimator']}")
+        train(trainer, spec.epochs, cached)
+        if not spec.epochs:
+            trainer.save(cached)
+        with atomic(own) as temporary:
+            shutil.copyfile(cached, temporary)
+    saved = load_parameters(own)
+    loaded = {n: torch.from_numpy(v.copy()).to(problem.device) for n, v in saved.items()}
+    return loaded, own
+
+
+def _address(
+    problem: Problem, spec: CheckpointSpec, seed: int, fingerprint: str
+) -> Mapping[str, Any]:
+    """All that trained parameters depend on; without a training, the training's details do not count."""
+    estimator = single(spec.estimator)
+    training = {
+        "estimator": estimator.declaration.name,
+        "options": options(estimator),
+        "estimator_version": estimator.declaration.version,
+        "epochs": spec.epochs,
+        "batch_size": spec.batch_size,
+        "learning_rate": spec.learning_rate,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    return {
+        "kind": "checkpoint",
+        "version": VERSION,
+        "problem": fingerprint,
+        "name": problem.name,
+        "seed": seed,
+        "precision": str(problem.dtype),
+        "device": problem.device.type,
+        "estimator": "",
+        **(training if spec.epochs else {}),
+    }
+
+
+def parameters_digest(values: Mapping[str, Tensor]) -> str:
+    """A hash of parameters, part of the address of every block measured at them."""
+    state = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(values.items()):
+        state.update(name.encode())
+        state.update(value.contiguous().cpu().numpy().tobytes())
+    return state.hexdigest()

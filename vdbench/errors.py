@@ -1,0 +1,39 @@
+"""The errors vdbench raises on purpose, and how it words them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VdbenchError(Exception):
+    """Base of every error that vdbench raises on purpose."""
+
+
+class InputError(VdbenchError):
+    """Something the user gave is wrong; the message is one sentence saying what, where and what was expected.
+
+    The command line prints the message to stderr and exits with 2; no traceback is shown.
+    """
+
+
+class CellError(VdbenchError):
+    """A cell of a suite could not be measured; recorded with its cause while the others go on."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Word the way back from a mistyped name.
+
+    Args:
+        name: What the user wrote.
+        known: The valid names.
+
+    Returns:
+        ``" Did you mean 'local'?"`` where one name is close, else ``" Expected one of: …."`` (with a
+        leading space, ready to be appended to a sentence).
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Expected one of: {', '.join(names)}." if names else ""

@@ -1,0 +1,220 @@
+"""Measuring the cells of one place: each estimator's blocks, from the store or newly measured."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vdbench import statistics
+from vdbench.errors import CellError, InputError
+from vdbench.figures import Rows, Schedule, widest
+from vdbench.measures import bias, convergence, memory, throughput, variance
+from vdbench.measures.context import Context
+from vdbench.plan import Cell
+from vdbench.progress import Progress
+from vdbench.record import now
+from vdbench.registry import options
+from vdbench.store import Address, Store, Table
+from vdbench.suite import Suite
+
+
+@dataclass
+class Outcome:
+    """What became of a cell.
+
+    Attributes:
+        cell: Which.
+        status: ``ok``, ``converged``, ``bounded`` or ``failed``.
+        reason: Why it stopped, or the cause of its failure.
+        n: Units, rounds, processes or seeds.
+        data: What was measured: `Rows`, a table, or a table a seed; None if it failed.
+        seconds: Time spent on it.
+    """
+
+    cell: Cell
+    status: str
+    reason: str
+    n: int = 0
+    data: Any = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Lab:
+    """Where cells are measured.
+
+    Attributes:
+        suite: What is asked for.
+        store: The run's blocks.
+        folder: The run folder.
+        device: Where gradients are computed.
+        progress: Told what is done.
+        plugins: Files to load in a process that measures memory.
+    """
+
+    suite: Suite
+    store: Store
+    folder: Path
+    device: torch.device
+    progress: Progress
+    plugins: Sequence[str] = ()
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def attempt(self, cells: Sequence[Cell], work: Callable[[], Sequence[Outcome]]) -> None:
+        """Do the work of one or more cells; if it fails, all of them failed, and the next go on."""
+        self.progress.cell(str(cells[0]))
+        began = time.perf_counter()
+        try:
+            done = list(work())
+        except Exception as error:
+            cause = self.cause(error)
+            done = [Outcome(cell, "failed", cause) for cell in cells]
+        for outcome in done:
+            outcome.seconds = (time.perf_counter() - began) / len(done)
+            self.progress.done(str(outcome.cell), outcome.status, outcome.reason)
+        self.outcomes += done
+
+    def cause(self, error: Exception) -> str:
+        """One line for the table; the traceback of an unexpected error goes to ``errors.log``."""
+        lines = str(error).strip().splitlines() or ["no message"]
+        if isinstance(error, CellError | InputError):
+            return lines[0]
+        with open(self.folder / "errors.log", "a", encoding="utf-8") as log:
+            log.write(f"{now()}\n{''.join(traceback.format_exception(error))}\n")
+        return f"{type(error).__name__}: {lines[0]} (traceback in errors.log)"
+
+    @property
+    def schedule(self) -> Schedule:
+        """The looks of variance cells."""
+        spec = self.suite.measures.variance
+        assert spec is not None
+        looks = statistics.looks(spec.first_units, spec.max_units)
+        return Schedule(looks, self.suite.level, spec.precision)
+
+    # -- one method a measure ---------------------------------------------------------------------------------
+
+    def variance(self, cell: Cell, context: Context) -> list[Outcome]:
+        """Units until noise and total are precise enough, or the bound is reached."""
+        schedule = self.schedule
+        block = schedule.looks[0]
+        parts: list[Table] = []
+        for n in schedule.looks:
+            while len(parts) * block < n:
+                start = len(parts) * block
+                self.progress.detail(f"{start} units")
+                parts.append(self._units(context, start, start + block))
+            rows = Rows(variance.concatenate(parts), context.sizes)
+            width, where = widest(rows, schedule)
+            if width <= schedule.precision:
+                reason = f"±{schedule.precision:.3g} reached at {n} units"
+                return [Outcome(cell, "converged", reason, n, rows)]
+        reason = f"bound of {n} units reached; widest is ±{width:.2g}, {where}"
+        return [Outcome(cell, "bounded", reason, n, rows)]
+
+    def _units(self, context: Context, start: int, stop: int) -> Table:
+        address = self.address(context, "variance", variance.VERSION, units=[start, stop])
+        return self.store.get(address, lambda: variance.rows(context, start, stop))
+
+    def bias(self, cell: Cell, context: Context, reference: Context) -> list[Outcome]:
+        """A fixed number of units against the reference."""
+        spec = self.suite.measures.bias
+        assert spec is not None
+        address = self.address(
+            context,
+            "bias",
+            bias.VERSION,
+            units=[0, spec.units],
+            draws=spec.reference_draws,
+            reference=identity(reference),
+        )
+        table = self.store.get(
+            address, lambda: bias.rows(context, reference, spec.reference_draws, 0, spec.units)
+        )
+        rows = Rows(table, context.sizes)
+        return [Outcome(cell, "ok", f"{spec.units} units", spec.units, rows)]
+
+    def memory(self, cell: Cell, context: Context, file: Path) -> list[Outcome]:
+        """One process a repetition."""
+        spec = self.suite.measures.memory
+        assert spec is not None
+        problem = next(p for p in self.suite.problems if p.name == cell.problem)
+        job = {
+            "problem": problem.model_dump(),
+            "parameters": str(file.resolve()),
+            "estimator": cell.estimator.declaration.name,
+            "options": options(cell.estimator),
+            "batch_size": cell.batch_size,
+            "device": self.device.type,
+            "precision": self.suite.precision,
+            "key": list(context.key.path),
+            "threads": torch.get_num_threads(),
+            "plugins": list(self.plugins),
+        }
+        count = spec.repetitions
+        address = self.address(context, "memory", memory.VERSION, repetitions=count)
+        table = self.store.get(address, lambda: memory.rows(job, count))
+        return [Outcome(cell, "ok", f"{count} processes", count, table)]
+
+    def throughput(self, cells: Sequence[Cell], contexts: Sequence[Context]) -> list[Outcome]:
+        """All estimators of the place in one interleaved pass, alone on the device."""
+        spec = self.suite.measures.throughput
+        assert spec is not None
+        address = {
+            **self.address(contexts[0], "throughput", throughput.VERSION),
+            "group": [identity(context) for context in contexts],
+            "threads": torch.get_num_threads(),
+            "rounds": spec.rounds,
+            "budget": spec.budget_seconds,
+        }
+        timer = throughput.Timer(spec.rounds, budget_seconds=spec.budget_seconds)
+        table = self.store.get(address, lambda: throughput.rows(contexts, timer))
+        rounds = int(table["round"].max()) + 1
+        status = "ok" if rounds == spec.rounds else "bounded"
+        reason = f"{rounds} of {spec.rounds} interleaved rounds"
+        return [Outcome(cell, status, reason, rounds, table) for cell in cells]
+
+    def convergence(self, cell: Cell, context: Context) -> list[Outcome]:
+        """One training a seed."""
+        spec = self.suite.measures.convergence
+        assert spec is not None
+        plan = convergence.Plan(
+            spec.steps, spec.evaluations, spec.learning_rate, spec.samples, spec.examples
+        )
+        seeds = []
+        for seed in range(spec.seeds):
+            self.progress.detail(f"seed {seed + 1} of {spec.seeds}")
+            address = self.address(
+                context,
+                "convergence",
+                convergence.VERSION,
+                together=0,
+                training=seed,
+                plan=[spec.steps, spec.evaluations, spec.learning_rate, spec.samples, spec.examples],
+                threads=torch.get_num_threads(),
+            )
+            seeds.append(self.store.get(address, lambda s=seed: convergence.rows(context, plan, s)))  # type: ignore[misc]
+        return [Outcome(cell, "ok", f"{spec.seeds} seeds of {spec.steps} steps", spec.seeds, seeds)]
+
+    def address(self, context: Context, measure: str, version: str, **more: Any) -> Address:
+        """What a block of this cell is named by."""
+        together = more.pop("together", None)
+        return {
+            **context.address,
+            "estimator": identity(context),
+            "measure": measure,
+            "measure_version": version,
+            "together": context.traced.together if together is None else together,
+            **more,
+        }
+
+
+def identity(context: Context) -> list[Any]:
+    """Name, options and version of an estimator, for an address."""
+    estimator = context.estimator
+    return [estimator.declaration.name, options(estimator), estimator.declaration.version]

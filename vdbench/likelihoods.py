@@ -1,0 +1,44 @@
+"""Log-likelihoods: one value an example, shape (M,)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Likelihood(Protocol):
+    """log p(target | output), one value an example."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Values of shape (M,) in nats for outputs (M, …) and targets (M, …)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """Softmax classification: outputs are logits (M, C), targets class indices (M,)."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """−cross entropy of each example, shape (M,)."""
+        return -F.cross_entropy(outputs, targets, reduction="none")
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Regression with known noise: outputs and targets (M, D), variance of the noise in units of target².
+
+    The constant −½D·log(2π·variance) is part of the value: it shifts a score-function estimator's variance,
+    so it is stated here and never dropped silently.
+    """
+
+    variance: float = 1.0
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Log-density of each example, summed over D, shape (M,)."""
+        constant = math.log(2 * math.pi * self.variance)
+        residual = (outputs - targets).square() / self.variance
+        return (-0.5 * (residual + constant)).flatten(1).sum(1)

@@ -1,0 +1,114 @@
+"""What a cell is: one estimator on one problem at one checkpoint with one batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from vdbench.draws import Trace, gather, minibatch, trace
+from vdbench.estimator import Estimator
+from vdbench.noise import Key
+from vdbench.problem import Batch, Group, Problem
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where an estimator is measured.
+
+    Attributes:
+        problem: On its device, in its precision.
+        parameters: At which gradients are taken.
+        estimator: What is measured.
+        label: How reports call it.
+        batch_size: M.
+        key: Address of the cell's noise, shared by all estimators under comparison.
+        address: What blocks of this cell are named by.
+        objective: ``likelihood``, or ``elbo`` to add the gradient of −KL.
+        state: What the estimator was fitted to.
+        together: Draws in one vectorised call as an earlier run fixed it; None to follow from the shapes.
+    """
+
+    problem: Problem
+    parameters: Mapping[str, Tensor]
+    estimator: Estimator
+    label: str
+    batch_size: int
+    key: Key
+    address: Mapping[str, Any]
+    objective: str = "likelihood"
+    state: Any = ()
+    together: int | None = None
+
+    def at(self, part: str) -> Context:
+        """The same place with its noise one level below: each measure draws its own."""
+        made = replace(self, key=self.key / part, together=self.traced.together)
+        made.__dict__["traced"] = self.traced
+        return made
+
+    @cached_property
+    def traced(self) -> Trace:
+        """One draw's noise, and how many draws are taken together."""
+        batch = self.batch(self.key / "trace")
+        found = trace(self.estimator, self.problem, self.parameters, batch, self.state)
+        return found if self.together is None else Trace(found.requests, self.together)
+
+    @cached_property
+    def divergence(self) -> dict[str, Tensor]:
+        """Gradient of −KL in the free parameters if the objective is the ELBO, else nothing."""
+        if self.objective == "likelihood":
+            return {}
+        free = self.problem.free(self.parameters)
+        slope = grad(lambda at: self.problem.kl({**self.parameters, **at}))(free)
+        return {name: -value for name, value in slope.items()}
+
+    def batch(self, key: Key) -> Batch:
+        """The minibatch addressed by ``key``."""
+        return gather(self.problem, minibatch(self.problem, self.batch_size, key))
+
+    def batches(self, keys: list[Key]) -> Batch:
+        """The minibatches addressed by the keys, stacked: inputs (K, M, …)."""
+        rows = [minibatch(self.problem, self.batch_size, key) for key in keys]
+        return gather(self.problem, np.stack(rows))
+
+    @cached_property
+    def members(self) -> dict[Group, list[str]]:
+        """Free parameters by layer and role, in order."""
+        found: dict[Group, list[str]] = {}
+        for name in self.problem.free(self.parameters):
+            found.setdefault(self.problem.groups[name], []).append(name)
+        return found
+
+    @cached_property
+    def sizes(self) -> dict[Group, int]:
+        """How many parameters each layer and role has."""
+        return {
+            group: sum(self.parameters[name].numel() for name in names)
+            for group, names in self.members.items()
+        }
+
+    def mean(self, product: Mapping[str, Tensor]) -> dict[Group, np.ndarray[Any, Any]]:
+        """Average over the parameters of each layer and role.
+
+        Args:
+            product: By parameter, shape (U, …), one value a unit and parameter.
+
+        Returns:
+            Shape (U,) for each group, summed in float64.
+        """
+        result = {}
+        for group, names in self.members.items():
+            sums = [product[name].flatten(1).sum(1, dtype=torch.float64) for name in names]
+            result[group] = (torch.stack(sums).sum(0) / self.sizes[group]).cpu().numpy()
+        return result
+
+
+def column(group: Group, quantity: str) -> str:
+    """Name of a column of unit rows: ``layer|role|quantity``."""
+    return f"{group.layer}|{group.role}|{quantity}"

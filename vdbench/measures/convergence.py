@@ -1,0 +1,121 @@
+"""ELBO convergence: train with an estimator, several seeds, judged at fixed steps by one evaluation for all.
+
+A unit is one training from its own initialisation. All estimators share initialisation, minibatch order and the
+weight samples of the evaluation, seed by seed. The clock runs during training steps only.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vdbench.errors import InputError
+from vdbench.measures.context import Context
+from vdbench.noise import Key
+from vdbench.store import Table
+from vdbench.training import Trainer, evaluate
+
+VERSION = "1"
+"""Changes whenever a row may change; part of every block's address."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a training is run and judged.
+
+    Attributes:
+        steps: Training steps in all.
+        evaluations: How often the ELBO is evaluated after the first, at equally spaced steps.
+        learning_rate: Adam's.
+        samples: Weight samples of the evaluation, in antithetic pairs; even.
+        examples: Training examples that the ELBO is estimated from; None for all.
+    """
+
+    steps: int
+    evaluations: int
+    learning_rate: float
+    samples: int
+    examples: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse samples that make no pairs."""
+        if self.samples % 2:
+            raise InputError(f"convergence: samples must be even, not {self.samples}.")
+
+    def marks(self) -> list[int]:
+        """Steps at which the ELBO is evaluated, from 0 to ``steps``."""
+        return sorted({round(self.steps * k / self.evaluations) for k in range(self.evaluations + 1)})
+
+
+def rows(context: Context, plan: Plan, seed: int) -> Table:
+    """Train once.
+
+    Args:
+        context: The estimator and its problem; its parameters are not used.
+        plan: How.
+        seed: Number of this training.
+
+    Returns:
+        One row an evaluation: ``step``, ``seconds`` (of training alone), ``elbo`` (nats), ``nll`` (nats an
+        example) and ``error`` (percent) of the test set.
+
+    Raises:
+        CellError: Training diverged.
+    """
+    key = context.key / "training" / seed
+    problem = context.problem
+    # Parameters start from the seed alone, not from the estimator: initial() sees no estimator's name.
+    trainer = Trainer(
+        problem=problem,
+        estimator=context.estimator,
+        parameters=problem.initial(key),
+        batch_size=context.batch_size,
+        learning_rate=plan.learning_rate,
+        key=key,
+    )
+    warm_up(context, plan, key)
+    found: list[tuple[float, ...]] = []
+    seconds = 0.0
+    for mark in plan.marks():
+        began = _clock(problem.device)
+        trainer.advance(mark - trainer.step)
+        seconds += _clock(problem.device) - began
+        worth = evaluate(problem, trainer.parameters, context.key, plan.samples, plan.examples)
+        found.append((mark, seconds, worth.elbo, worth.nll, worth.error))
+    names = ("step", "seconds", "elbo", "nll", "error")
+    columns = zip(*found, strict=True)
+    return {name: np.array(values) for name, values in zip(names, columns, strict=True)}
+
+
+def warm_up(context: Context, plan: Plan, key: Key) -> None:
+    """Take one step on a copy, so that the first timed step pays for nothing but itself."""
+    problem = context.problem
+    Trainer(
+        problem=problem,
+        estimator=context.estimator,
+        parameters=problem.initial(key),
+        batch_size=context.batch_size,
+        learning_rate=plan.learning_rate,
+        key=key / "warm-up",
+    ).advance(1)
+
+
+def _clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def seconds_to(target: float, seconds: np.ndarray, elbo: np.ndarray) -> float:  # type: ignore[type-arg]
+    """Seconds at which a curve first reaches a target, interpolated between evaluations; inf if never."""
+    reached = np.flatnonzero(elbo >= target)
+    if not len(reached):
+        return float("inf")
+    i = int(reached[0])
+    if i == 0:
+        return float(seconds[0])
+    share = (target - elbo[i - 1]) / (elbo[i] - elbo[i - 1])
+    return float(seconds[i - 1] + share * (seconds[i] - seconds[i - 1]))

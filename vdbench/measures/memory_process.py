@@ -1,0 +1,104 @@
+"""The helper process of the memory measure: reads a job on stdin, writes a list of bytes on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vdbench import problems, registry
+from vdbench.draws import call, gather, minibatch
+from vdbench.noise import Key, stream
+from vdbench.training import load_parameters
+
+
+def main() -> None:
+    """Fork a process for each repetition and collect what it measured."""
+    job = json.load(sys.stdin)
+    for plugin in job["plugins"]:
+        registry.load_plugin(plugin)
+    print(json.dumps([_fork(job, r) for r in range(job["repetitions"])]))
+
+
+def _fork(job: dict[str, Any], repetition: int) -> int:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.write(write, str(measure(job, repetition)).encode())
+            code = 0
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        if os.WIFSIGNALED(status):
+            print(f"killed by signal {os.WTERMSIG(status)}, out of memory?", file=sys.stderr)
+        raise SystemExit(1)
+    return int(text)
+
+
+def measure(job: dict[str, Any], repetition: int) -> int:
+    """Peak bytes of one gradient above what was held before it."""
+    torch.set_num_threads(job["threads"])
+    device, dtype = torch.device(job["device"]), getattr(torch, job["precision"])
+    problem = problems.build(**job["problem"]).to(device, dtype)
+    saved = load_parameters(Path(job["parameters"]))
+    parameters = {n: torch.from_numpy(v.copy()).to(device, dtype) for n, v in saved.items()}
+    estimator = registry.get(job["estimator"], **job["options"])
+    key = Key(tuple(job["key"])) / "memory" / repetition
+    batch = gather(problem, minibatch(problem, job["batch_size"], key))
+    state = estimator.fit(problem, parameters, key / "fit")
+
+    def one(step: int) -> None:
+        place = key / step
+        call(estimator, problem, parameters, batch, stream(place, device, dtype), place, state)
+
+    # One example is enough to load libraries, and too little to leave the heap with room for the gradient.
+    small = type(batch)(*(t[:1] for t in batch))
+    call(estimator, problem, parameters, small, stream(key, device, dtype), key, state)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        one(1)
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device)) - before
+    before = reset_peak()
+    one(1)
+    return peak() - before
+
+
+def reset_peak() -> int:
+    """Set the high-water mark of the resident set back to what is resident now; returns that, in bytes.
+
+    Raises:
+        OSError: The system is no Linux: it has no such mark to set back.
+    """
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def peak() -> int:
+    """Highest resident set since `reset_peak`, in bytes."""
+    return _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Explicit, addressed noise: every random number belongs to the address of what it is for.
+
+Nothing in vdbench draws from a global generator. A stream is a pure function of its `Key` (suite seed,
+problem, checkpoint, minibatch, draw, layer), its law and its shape, so figures do not depend on the order of
+work, on the number of workers or on a resumption; and two estimators that ask for the same shape at the same
+address get the same numbers (common random numbers), while requests of different shapes are independent.
+
+An estimator is handed a `Noise` and calls it: ``noise(layer.name, shape)``. Three sources stand behind it:
+`Stream` draws, `Recorder` draws and remembers what was asked for, `Injected` hands out given tensors, which is how
+draws are vectorised, how CPU and GPU are compared on the same numbers, and how gradients are traced on
+fake tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from vdbench.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Key:
+    """The address of a random stream: a path of strings and integers, extended with ``/``.
+
+    Example:
+        >>> (Key() / "seed" / 0 / "draw" / 1).seed() == Key(("seed", 0, "draw", 1)).seed()
+        True
+    """
+
+    path: tuple[str | int, ...] = ()
+
+    def __truediv__(self, part: str | int) -> Key:
+        """The address one level below."""
+        return Key((*self.path, part))
+
+    def seed(self) -> int:
+        """A 63-bit seed that depends on every part of the path, its type and its order."""
+        text = "\x1f".join(f"{type(part).__name__}:{_escaped(part)}" for part in self.path)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") >> 1
+
+
+def _escaped(part: str | int) -> str:
+    """The part's text without the separator of parts, so that no name imitates a path."""
+    return str(part).replace("\\", "\\\\").replace("\x1f", "\\x1f")
+
+
+def _normal(out: Tensor, generator: torch.Generator) -> Tensor:
+    return out.normal_(generator=generator)
+
+
+def _uniform(out: Tensor, generator: torch.Generator) -> Tensor:
+    return out.uniform_(generator=generator)
+
+
+def _sign(out: Tensor, generator: torch.Generator) -> Tensor:
+    return out.bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+
+
+LAWS = {"normal": _normal, "uniform": _uniform, "sign": _sign}
+"""The laws a stream can follow: N(0, 1), U[0, 1), and ±1 with equal probability."""
+
+
+class Request(NamedTuple):
+    """What an estimator asked of its noise: an address below its root, a shape and a law."""
+
+    path: tuple[str | int, ...]
+    shape: tuple[int, ...]
+    law: str
+
+
+class Source(Protocol):
+    """Where numbers come from, given what is asked for."""
+
+    def __call__(self, request: Request) -> Tensor:
+        """Return a tensor of ``request.shape``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of one draw, as an estimator sees it: a source and the path walked below its root."""
+
+    source: Source
+    path: tuple[str | int, ...] = ()
+
+    def at(self, *parts: str | int) -> Noise:
+        """The noise one or more levels below, for example of one sample: ``noise.at("sample", s)``."""
+        return Noise(self.source, (*self.path, *parts))
+
+    def __call__(self, name: str, shape: tuple[int, ...] | torch.Size, law: str = "normal") -> Tensor:
+        """Independent numbers of one law.
+
+        Args:
+            name: What they are for, usually a layer's name; the same name, shape and law give the same numbers.
+            shape: The shape wanted.
+            law: One of `LAWS`.
+
+        Raises:
+            InputError: The law is unknown.
+        """
+        if law not in LAWS:
+            raise InputError(f"noise law '{law}' is unknown.{nearest(law, LAWS)}")
+        return self.source(Request((*self.path, name), tuple(shape), law))
+
+
+def draw(key: Key, request: Request, out: Tensor) -> Tensor:
+    """Fill ``out`` with the stream of ``request`` below ``key``; on a GPU the numbers are made there."""
+    address = key
+    for part in (*request.path, request.law, "x".join(map(str, request.shape))):
+        address = address / part
+    generator = torch.Generator(device=out.device)
+    generator.manual_seed(address.seed())
+    return LAWS[request.law](out, generator)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Draws from the streams below one key."""
+
+    key: Key
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, request: Request) -> Tensor:
+        """Draw what is asked for."""
+        return draw(self.key, request, torch.empty(request.shape, device=self.device, dtype=self.dtype))
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Passes requests on to another source and remembers them in order, for a trace."""
+
+    source: Source
+    requests: list[Request] = field(default_factory=list)
+
+    def __call__(self, request: Request) -> Tensor:
+        """Remember the request, then answer it."""
+        self.requests.append(request)
+        return self.source(request)
+
+
+@dataclass(frozen=True)
+class Injected:
+    """Hands out tensors given beforehand, by request."""
+
+    values: Mapping[Request, Tensor]
+
+    def __call__(self, request: Request) -> Tensor:
+        """Look the request up.
+
+        Raises:
+            KeyError: It was not among those given: the estimator asked for other noise than in its trace.
+        """
+        return self.values[request]
+
+
+def stream(key: Key, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Noise:
+    """The noise of one draw, drawn as it is asked for.
+
+    Example:
+        >>> noise = stream(Key() / "example")
+        >>> bool((noise("layer", (3,)) == noise("layer", (3,))).all())
+        True
+    """
+    return Noise(Stream(key, torch.device(device), dtype))

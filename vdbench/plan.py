@@ -1,0 +1,123 @@
+"""A suite as a list of cells, and how much work they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vdbench.errors import InputError, nearest
+from vdbench.estimator import Estimator
+from vdbench.registry import label
+from vdbench.suite import CheckpointSpec, ProblemSpec, Suite, checkpoint_name, expand
+
+TRAINING = "training"
+"""Checkpoint of convergence cells: they train from initialisation."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One estimator, one measure, one place.
+
+    Attributes:
+        problem: Its label.
+        checkpoint: Name of the checkpoint, or ``training``.
+        batch_size: M.
+        estimator: What is measured.
+        measure: ``variance``, ``bias``, ``throughput``, ``memory`` or ``convergence``.
+    """
+
+    problem: str
+    checkpoint: str
+    batch_size: int
+    estimator: Estimator
+    measure: str
+
+    @property
+    def label(self) -> str:
+        """How reports call the estimator."""
+        return label(self.estimator)
+
+    def __str__(self) -> str:
+        """Where it is, for progress lines and messages."""
+        return f"{self.measure} of {self.label} on {self.problem}, {self.checkpoint}, M={self.batch_size}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A problem, a checkpoint and a batch size: where all estimators are compared."""
+
+    problem: ProblemSpec
+    checkpoint: CheckpointSpec
+    batch_size: int
+
+
+def estimators(suite: Suite, only: tuple[str, ...] = ()) -> list[Estimator]:
+    """The suite's estimators in order, or only those whose name or label is given, and the baseline.
+
+    Raises:
+        InputError: A name given is none of the suite's.
+    """
+    every = [e for spec in suite.estimators for e in expand(spec)]
+    known = {label(e) for e in every} | {e.declaration.name for e in every}
+    for name in only:
+        if name not in known:
+            raise InputError(
+                f"--only {name}: suite '{suite.name}' has no such estimator.{nearest(name, known)}"
+            )
+    if not only:
+        return every
+    wanted = {*only, suite.baseline}
+    return [e for e in every if label(e) in wanted or e.declaration.name in wanted]
+
+
+def places(suite: Suite) -> Iterator[Place]:
+    """Every problem × checkpoint × batch size, in order."""
+    for problem in suite.problems:
+        for checkpoint in suite.checkpoints:
+            for batch_size in suite.batch_sizes:
+                yield Place(problem, checkpoint, batch_size)
+
+
+def training_sizes(suite: Suite) -> list[int]:
+    """Batch sizes that convergence trains with."""
+    spec = suite.measures.convergence
+    return [spec.batch_size] if spec and spec.batch_size else list(suite.batch_sizes)
+
+
+def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
+    """All cells in the order in which they are measured."""
+    chosen = estimators(suite, only)
+    at_places = [m for m in ("throughput", "memory", "variance", "bias") if getattr(suite.measures, m)]
+    found = [
+        Cell(p.problem.name, checkpoint_name(p.checkpoint), p.batch_size, estimator, measure)
+        for p in places(suite)
+        for measure in at_places
+        for estimator in chosen
+    ]
+    if suite.measures.convergence:
+        found += [
+            Cell(problem.name, TRAINING, size, estimator, "convergence")
+            for problem in suite.problems
+            for size in training_sizes(suite)
+            for estimator in chosen
+        ]
+    return found
+
+
+def work(suite: Suite, cell: Cell) -> tuple[int, int]:
+    """Fewest and most gradients that a cell takes; throughput's and memory's own calls are not counted."""
+    measures = suite.measures
+    if cell.measure == "variance" and measures.variance:
+        spec = measures.variance
+        return 4 * spec.first_units, 4 * max(spec.first_units, spec.max_units)
+    if cell.measure == "bias" and measures.bias:
+        count = 2 * measures.bias.units * (1 + measures.bias.reference_draws)
+        return count, count
+    if cell.measure == "convergence" and measures.convergence:
+        count = measures.convergence.steps * measures.convergence.seeds
+        return count, count
+    if cell.measure == "memory" and measures.memory:
+        return measures.memory.repetitions, measures.memory.repetitions
+    if cell.measure == "throughput" and measures.throughput:
+        return 8, measures.throughput.rounds
+    raise ValueError(f"the suite does not take the measure '{cell.measure}'")

@@ -1,0 +1,296 @@
+"""A problem: a module with noisy layers, its posterior, a likelihood, a prior and a data set."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vdbench.datasets import Dataset, Split
+from vdbench.errors import InputError
+from vdbench.layers import Layer, NoisyModule, Sampler
+from vdbench.likelihoods import Categorical, Likelihood
+from vdbench.noise import Key, stream
+from vdbench.posteriors import Gaussian, MeanLogVariance, Parameterization
+from vdbench.priors import GaussianPrior, LogUniformPrior, Prior, log_uniform_kl
+
+Parameters = Mapping[str, Tensor]
+"""All parameters by name: ``fc1.mean``, ``fc1.log_variance``, ``fc1.bias``, …"""
+
+
+class Batch(NamedTuple):
+    """A minibatch: inputs (M, …) and targets (M, …)."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+class Group(NamedTuple):
+    """Where a parameter belongs in a report: its layer and its role there."""
+
+    layer: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model with noisy layers on a data set; made by `noisy`, not by hand.
+
+    Attributes:
+        name: Label in reports.
+        module: The network with a `NoisyModule` at each noisy layer.
+        layers: The noisy layers, first to last.
+        parameterization: Coordinates of the posterior.
+        likelihood: log p(target | output), one value an example.
+        prior: The KL term.
+        data: Training and test split.
+        start: Parameters as they were in the module that was made noisy.
+        keep_weights: Start from those weights under every seed, instead of drawing them.
+    """
+
+    name: str
+    module: nn.Module
+    layers: tuple[Layer, ...]
+    parameterization: Parameterization
+    likelihood: Likelihood
+    prior: Prior
+    data: Dataset
+    start: Parameters
+    keep_weights: bool = False
+    groups: Mapping[str, Group] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> int:
+        """N, the number of training examples."""
+        return int(self.data.train.inputs.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where data and parameters are."""
+        return self.data.train.inputs.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of parameters and inputs."""
+        return next(iter(self.start.values())).dtype
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Problem:
+        """The same problem with data and parameters moved and cast."""
+
+        def split(part: Split) -> Split:
+            targets = part.targets.to(device)
+            return Split(
+                part.inputs.to(device, dtype),
+                targets.to(dtype) if targets.is_floating_point() else targets,
+            )
+
+        data = replace(self.data, train=split(self.data.train), test=split(self.data.test))
+        start = {name: value.to(device, dtype) for name, value in self.start.items()}
+        module = copy.deepcopy(self.module).to(device, dtype)
+        return replace(self, data=data, start=start, module=module)
+
+    def initial(self, key: Key) -> dict[str, Tensor]:
+        """Parameters at initialisation.
+
+        Weights are He-normal, N(0, 2/fan_in), and biases zero, drawn from the stream below ``key`` in float64
+        on the CPU and then cast, so that every device starts at the same point; with ``keep_weights`` they are
+        those of the module given.
+        """
+        parameters = {name: value.clone() for name, value in self.start.items()}
+        if self.keep_weights:
+            return parameters
+        noise = stream(key / "initial", "cpu", torch.float64)
+        for layer in self.layers:
+            weight = noise(layer.name, layer.weight_shape) * math.sqrt(2 / layer.weight_shape[-1])
+            for name, value in self.parameterization.initial(weight).items():
+                parameters[f"{layer.name}.{name}"] = value.to(self.device, self.dtype)
+            if f"{layer.name}.bias" in parameters:
+                parameters[f"{layer.name}.bias"].zero_()
+        return parameters
+
+    def free(self, parameters: Parameters) -> dict[str, Tensor]:
+        """The parameters in which gradients are taken: all but the coordinates held fixed."""
+        fixed = {f"{layer.name}.{name}" for layer in self.layers for name in self.parameterization.fixed}
+        return {name: value for name, value in parameters.items() if name not in fixed}
+
+    def posterior(self, layer: Layer, parameters: Parameters) -> Gaussian:
+        """q(w) of one layer at these parameters."""
+        names = self.parameterization.roles
+        return self.parameterization.gaussian({n: parameters[f"{layer.name}.{n}"] for n in names})
+
+    def scale(self, batch: Batch) -> float:
+        """N/M, which makes a minibatch's summed log-likelihood unbiased for the data set's."""
+        return self.examples / int(batch.inputs.shape[0])
+
+    def kl(self, parameters: Parameters) -> Tensor:
+        """KL(q ‖ prior) summed over all noisy weights, in nats."""
+        total = torch.zeros((), device=self.device, dtype=self.dtype)
+        for layer in self.layers:
+            q = self.posterior(layer, parameters)
+            if q.log_alpha is not None and isinstance(self.prior, LogUniformPrior):
+                # depends on α alone: exact also where θ is 0, and one evaluation serves all weights that share α
+                share = q.mean.numel() / q.log_alpha.numel()
+                total = total + share * log_uniform_kl(q.log_alpha).sum()
+            else:
+                total = total + self.prior.kl(q.mean, q.variance)
+        return total
+
+    def outputs(self, sampler: Sampler, inputs: Tensor, parameters: Parameters) -> Tensor:
+        """Outputs of the network with its noisy layers computed by ``sampler``.
+
+        Args:
+            sampler: Gives a noisy layer's pre-activation without bias.
+            inputs: (M, …).
+            parameters: All parameters.
+
+        Raises:
+            InputError: A noisy layer is used more than once in one forward pass.
+        """
+        noisy = {
+            f"{layer.name}.{name}"
+            for layer in self.layers
+            for name in (*self.parameterization.roles, "bias")
+        }
+        plain = {name: value for name, value in parameters.items() if name not in noisy}
+        with self._sampling(sampler, parameters):
+            result = functional_call(self.module, plain, (inputs,))
+        assert isinstance(result, Tensor)
+        return result
+
+    def log_likelihood(self, sampler: Sampler, batch: Batch, parameters: Parameters) -> Tensor:
+        """log p(target | input, weights) of each example, shape (M,), in nats."""
+        return self.likelihood(self.outputs(sampler, batch.inputs, parameters), batch.targets)
+
+    @contextmanager
+    def _sampling(self, sampler: Sampler, parameters: Parameters) -> Iterator[None]:
+        seen: set[str] = set()
+
+        def call(layer: Layer, x: Tensor) -> Tensor:
+            if layer.name in seen:
+                raise InputError(
+                    f"problem '{self.name}' uses its noisy layer '{layer.name}' twice in one forward pass; "
+                    "shared noisy layers are not supported."
+                )
+            seen.add(layer.name)
+            b = sampler(layer, x)
+            bias = parameters.get(f"{layer.name}.bias")
+            return b if bias is None else b + bias
+
+        places = [m for m in self.module.modules() if isinstance(m, NoisyModule)]
+        before = [place.call for place in places]
+        for place in places:
+            place.call = call
+        try:
+            yield
+        finally:
+            for place, previous in zip(places, before, strict=True):
+                place.call = previous
+
+
+def noisy(
+    module: nn.Module,
+    data: Dataset,
+    *,
+    name: str = "module",
+    likelihood: Likelihood | None = None,
+    prior: Prior | None = None,
+    parameterization: Parameterization | None = None,
+    keep_weights: bool = True,
+) -> Problem:
+    """Make every ``nn.Linear`` of a module a noisy layer, and a problem of the module.
+
+    The module itself is left as it is. Biases stay deterministic; parameters outside linear layers too.
+
+    Args:
+        module: Any network whose examples do not interact; (M, …) in, outputs (M, …) out.
+        data: Training and test split.
+        name: Label in reports.
+        likelihood: log p(target | output); default `Categorical`.
+        prior: KL term; default a standard normal prior.
+        parameterization: Coordinates of q; default (μ, log σ²).
+        keep_weights: Start from the module's weights (the default), or draw He-normal ones under each seed.
+
+    Raises:
+        InputError: The module has no linear layer, a layer that couples examples or draws its own
+            noise, or two layers that share a weight.
+
+    Example:
+        >>> from torch import nn
+        >>> import vdbench.datasets
+        >>> net = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> [layer.name for layer in noisy(net, vdbench.datasets.load("digits")).layers]
+        ['0', '2']
+    """
+    _refuse_unsuitable(module, name)
+    body = copy.deepcopy(module)
+    coordinates = parameterization or MeanLogVariance()
+    start: dict[str, Tensor] = {}
+    groups: dict[str, Group] = {}
+    layers: list[Layer] = []
+    if isinstance(body, nn.Linear):
+        body = nn.Sequential(body)
+    for path, linear in [(p, m) for p, m in body.named_modules() if isinstance(m, nn.Linear)]:
+        layer = Layer(path, (linear.out_features, linear.in_features))
+        layers.append(layer)
+        for key, value in coordinates.initial(linear.weight.detach()).items():
+            start[f"{path}.{key}"] = value
+            groups[f"{path}.{key}"] = Group(path, coordinates.roles[key])
+        if linear.bias is not None:
+            start[f"{path}.bias"] = linear.bias.detach().clone()
+            groups[f"{path}.bias"] = Group(path, "bias")
+        parent, _, child = path.rpartition(".")
+        setattr(body.get_submodule(parent), child, NoisyModule(layer))
+    for path, value in body.named_parameters():
+        start[path] = value.detach().clone()
+        owner, _, leaf = path.rpartition(".")
+        groups[path] = Group(owner, leaf)
+    return Problem(
+        name=name,
+        module=body,
+        layers=tuple(layers),
+        parameterization=coordinates,
+        likelihood=likelihood or Categorical(),
+        prior=prior or GaussianPrior(1.0),
+        data=data,
+        start=start,
+        keep_weights=keep_weights,
+        groups=groups,
+    )
+
+
+def _refuse_unsuitable(module: nn.Module, name: str) -> None:
+    kinds = list(module.modules())
+    if not any(isinstance(m, nn.Linear) for m in kinds):
+        raise InputError(f"problem '{name}': the module has no nn.Linear layer to make noisy.")
+    _refuse_shared(module, name)
+    for part in kinds:
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            raise InputError(
+                f"problem '{name}': {type(part).__name__} couples the examples of a minibatch, so its "
+                "log-likelihood is not a sum over examples; use LayerNorm or no normalisation."
+            )
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 and part.training:
+            raise InputError(
+                f"problem '{name}': {type(part).__name__} draws noise of its own from the global generator; "
+                "remove it or call module.eval() first."
+            )
+
+
+def _refuse_shared(module: nn.Module, name: str) -> None:
+    """One weight in two places would become two independent ones, or stay without noise in one of them."""
+    places: dict[int, str] = {}
+    for path, part in module.named_modules(remove_duplicate=False):
+        if isinstance(part, nn.Linear):
+            first = places.setdefault(id(part.weight), path)
+            if first != path:
+                raise InputError(
+                    f"problem '{name}': the linear layers '{first}' and '{path}' share one weight; "
+                    "shared noisy layers are not supported."
+                )

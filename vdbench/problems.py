@@ -1,0 +1,160 @@
+"""Problems by name, and the user's own as ``package.module:factory``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from vdbench import datasets, posteriors, priors
+from vdbench.errors import InputError, nearest
+from vdbench.problem import Problem, noisy
+
+
+def classification(
+    dataset: str = "digits",
+    widths: list[int] | tuple[int, ...] = (32,),
+    parameterization: object = "mean-log_variance",
+    prior: object = "gaussian",
+) -> Problem:
+    """A ReLU network with noisy dense layers and softmax outputs.
+
+    Args:
+        dataset: Name of a data set.
+        widths: Units of the hidden layers; none for a linear classifier.
+        parameterization: ``mean-log_variance`` or ``theta-log_alpha``, or a mapping with that under ``kind``
+            and options beside it: ``sigma``; ``alpha``, ``learned``.
+        prior: ``gaussian`` or ``log-uniform``, or a mapping with that under ``kind`` and options beside it.
+
+    Raises:
+        InputError: A value is not one there is.
+    """
+    valid = isinstance(widths, list | tuple) and all(type(w) is int and w > 0 for w in widths)
+    if not valid:
+        raise InputError(f"widths must be a list of whole numbers above 0, not {widths!r}.")
+    if not isinstance(dataset, str):
+        raise InputError(f"dataset must be a name, not {dataset!r}.{nearest('', datasets.names())}")
+    coordinates, term = posteriors.from_spec(parameterization), priors.from_spec(prior)
+    data = datasets.load(dataset)
+    sizes = [int(data.train.inputs[0].numel()), *widths, data.classes]
+    parts: list[tuple[str, nn.Module]] = []
+    for number, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
+        parts.append((f"fc{number}", nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")))
+        parts.append((f"relu{number}", nn.ReLU()))
+    body = nn.Sequential()
+    for name, part in parts[:-1]:
+        body.add_module(name, part)
+    return noisy(
+        body,
+        data,
+        name=f"{dataset}-{'-'.join(map(str, sizes))}",
+        prior=term,
+        parameterization=coordinates,
+        keep_weights=False,
+    )
+
+
+FACTORIES: dict[str, Callable[..., Problem]] = {"classification": classification}
+"""Built-in problems by name."""
+
+
+def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
+    """Build a problem.
+
+    Args:
+        name: Label in reports.
+        factory: A name in `FACTORIES`, or ``package.module:factory`` of the user's own, looked up from the
+            current folder too.
+        options: Keyword arguments of the factory.
+
+    Raises:
+        InputError: The factory cannot be found, refuses its options, fails, or returns no `Problem`.
+    """
+    make = FACTORIES.get(factory) or _own(name, factory)
+    known = list(inspect.signature(make).parameters.values())
+    if all(p.kind is not p.VAR_KEYWORD for p in known):
+        for option in options:
+            if option not in [p.name for p in known]:
+                hint = nearest(option, [p.name for p in known]) if known else " It has none."
+                raise InputError(f"problem '{name}': {factory} has no option '{option}'.{hint}")
+    try:
+        problem = make(**options)
+    except InputError as error:
+        raise InputError(f"problem '{name}': {error}") from error
+    except Exception as error:
+        if factory in FACTORIES:
+            raise
+        raise InputError(
+            f"problem '{name}': {factory} failed with {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(problem, Problem):
+        raise InputError(
+            f"problem '{name}': {factory} returned {type(problem).__name__}, expected the vdbench.Problem "
+            "that vdbench.noisy(module, data) makes."
+        )
+    return dataclasses.replace(problem, name=name)
+
+
+def _own(name: str, factory: str) -> Callable[..., Problem]:
+    module, colon, function = factory.partition(":")
+    if not colon:
+        raise InputError(
+            f"problem '{name}': factory '{factory}' is unknown.{nearest(factory, FACTORIES)} "
+            "One of your own is written package.module:factory."
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise InputError(f"problem '{name}': there is no module '{error.name}'.") from error
+    except AttributeError as error:
+        raise InputError(f"problem '{name}': module '{module}' has no '{function}'.") from error
+    except Exception as error:
+        raise InputError(
+            f"problem '{name}': importing '{module}' failed with {type(error).__name__}: {error}"
+        ) from error
+    if not callable(found):
+        raise InputError(f"problem '{name}': {factory} is no function.")
+    make: Callable[..., Problem] = found
+    return make
+
+
+def fingerprint(problem: Problem) -> str:
+    """A hash of all that a problem's figures depend on: data, network, coordinates, likelihood, prior.
+
+    Blocks and checkpoints are named by it, so that a changed problem never meets its old figures.
+    """
+    state = hashlib.blake2b(digest_size=16)
+    for split in (problem.data.train, problem.data.test):
+        for tensor in split:
+            state.update(str(tuple(tensor.shape)).encode())
+            state.update(tensor.contiguous().cpu().numpy().tobytes())
+    if problem.keep_weights:
+        for name, value in sorted(problem.start.items()):
+            state.update(name.encode())
+            state.update(value.contiguous().cpu().numpy().tobytes())
+    for part in (problem.module, problem.layers, problem.parameterization):
+        state.update(repr(part).encode())
+    for part in (problem.likelihood, problem.prior, type(problem.module)):
+        state.update(_describe(part).encode())
+    state.update(f"{problem.keep_weights}".encode())
+    return state.hexdigest()
+
+
+def _describe(part: object) -> str:
+    """Text that is the same in every process: of a dataclass its fields, of other code its source."""
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        return repr(part)
+    code = part if inspect.isclass(part) or inspect.isfunction(part) else type(part)
+    try:
+        return inspect.getsource(code)
+    except (OSError, TypeError):
+        return f"{code.__module__}.{code.__qualname__}"

@@ -1,0 +1,110 @@
+"""The table of figures: ``results.parquet``, one row a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vdbench.figures import Figure
+from vdbench.plan import Cell
+from vdbench.registry import canonical, options
+from vdbench.store import atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = {
+    "suite": "str", "problem": "str", "checkpoint": "str", "estimator": "str", "options": "str",
+    "objective": "str", "parameterization": "str", "precision": "str", "device": "str",
+    "batch_size": "int64", "samples": "int64", "seed": "int64", "layer": "str", "role": "str",
+    "metric": "str", "step": "float64", "seconds": "float64", "value": "float64", "ci_low": "float64",
+    "ci_high": "float64", "level": "float64", "n": "int64", "unit": "str", "status": "str",
+    "message": "str", "against": "str", "label": "str",
+}  # fmt: skip
+"""Columns of ``results.parquet`` in order, with their types."""
+
+Row = dict[str, Any]
+
+
+def identity(cell: Cell, run: Mapping[str, Any]) -> Row:
+    """What a cell says of each of its rows.
+
+    Args:
+        cell: The cell.
+        run: ``suite``, ``objective``, ``parameterization``, ``precision``, ``device`` and ``seed`` of the run.
+    """
+    return {
+        **run,
+        "problem": cell.problem,
+        "checkpoint": cell.checkpoint,
+        "estimator": cell.estimator.declaration.name,
+        "options": canonical(options(cell.estimator)),
+        "batch_size": cell.batch_size,
+        "samples": int(getattr(cell.estimator, "samples", 1)),
+        "label": cell.label,
+    }
+
+
+def rows(cell: Cell, run: Mapping[str, Any], figures: Iterable[Figure]) -> list[Row]:
+    """Rows of a cell's figures; one that is not a number, such as a ratio to an exact zero, says so."""
+    found = []
+    for figure in figures:
+        estimate = figure.estimate
+        undefined = figure.status == "ok" and not math.isfinite(estimate.value)
+        found.append(
+            {
+                **identity(cell, run),
+                "layer": figure.layer,
+                "role": figure.role,
+                "metric": figure.metric,
+                "step": figure.step,
+                "seconds": figure.seconds,
+                "value": estimate.value,
+                "ci_low": estimate.low,
+                "ci_high": estimate.high,
+                "level": figure.level,
+                "n": estimate.n,
+                "unit": figure.unit,
+                "status": "undefined" if undefined else figure.status,
+                "message": "no value: division by zero" if undefined else figure.message,
+                "against": figure.against,
+            }
+        )
+    return found
+
+
+def failure(cell: Cell, run: Mapping[str, Any], cause: str) -> Row:
+    """The one row that a failed cell leaves."""
+    return {
+        **identity(cell, run),
+        "layer": "all",
+        "role": "all",
+        "metric": cell.measure,
+        "step": math.nan,
+        "seconds": math.nan,
+        "value": math.nan,
+        "ci_low": math.nan,
+        "ci_high": math.nan,
+        "level": math.nan,
+        "n": 0,
+        "unit": "",
+        "status": "failed",
+        "message": cause,
+        "against": "",
+    }
+
+
+def frame(found: list[Row]) -> pd.DataFrame:
+    """The table with its columns in order and of their types."""
+    import pandas as pd
+
+    return pd.DataFrame(found, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def write(found: list[Row], path: Path) -> None:
+    """Write ``results.parquet``, atomically."""
+    table = frame(found)
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)

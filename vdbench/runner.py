@@ -1,0 +1,356 @@
+"""Running a suite: cells one after the other, blocks into the store, figures out of it.
+
+Whatever is measured is stored block by block as it is measured, so a run that is stopped goes on where it was
+when it is started again on the same folder. A cell that fails is recorded with its cause and the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vdbench import plan, problems, record, registry, results, suite
+from vdbench.checkpoints import parameters, parameters_digest
+from vdbench.compare import figures_of
+from vdbench.errors import InputError, nearest
+from vdbench.estimator import Estimator
+from vdbench.lab import Lab, Outcome
+from vdbench.measures.context import Context
+from vdbench.noise import Key
+from vdbench.plan import Cell, Place
+from vdbench.problem import Problem
+from vdbench.progress import Progress, Quiet, showing
+from vdbench.registry import label
+from vdbench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end.
+
+    Attributes:
+        folder: The run folder.
+        failed: How many cells failed.
+    """
+
+    folder: Path
+    failed: int
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """The table of figures."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / "results.parquet")
+
+
+def run(
+    source: str | Path | Mapping[str, Any],
+    out: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    settings: Sequence[str] = (),
+    only: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+    command: str = "",
+) -> Finished:
+    """Run a suite, or go on with one, and write ``results.parquet``.
+
+    Args:
+        source: Name of a bundled suite, path of a YAML file, or the suite as a mapping.
+        out: Run folder; a folder that holds the same suite's run is gone on with. Default ``runs/SUITE-TIME``.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        settings: ``key=value`` changes to the suite.
+        only: Names or labels of the estimators to run; the baseline is always among them.
+        plugins: Python files that register estimators.
+        progress: Told what is done; nothing by default.
+        command: How to reproduce the run, as recorded in ``run.json``.
+
+    Raises:
+        InputError: Something given is wrong; nothing has been measured.
+    """
+    where = resolve_device(device)
+    files = [str(Path(plugin).resolve()) for plugin in plugins]
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    checked = suite.load(source, settings)
+    chosen = plan.estimators(checked, tuple(only))
+    folder = Path(out) if out is not None else default_folder(checked.name)
+    lab = Lab(checked, Store(folder / "blocks"), folder, where, progress or Quiet(), files)
+    return Run(lab, chosen, tuple(only)).all(command)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device meant by ``cpu``, ``cuda`` or ``auto``.
+
+    Raises:
+        InputError: The name is unknown, or there is no usable GPU.
+    """
+    known = ("cpu", "cuda", "auto")
+    if name not in known:
+        raise InputError(f"device '{name}' is unknown.{nearest(name, known)}")
+    usable = torch.cuda.is_available()
+    if name == "cuda" and not usable:
+        raise InputError("device 'cuda': torch finds no usable GPU here. Expected one of: cpu, auto.")
+    return torch.device("cuda" if usable and name != "cpu" else "cpu")
+
+
+def default_folder(name: str) -> Path:
+    """``runs/<suite>-<time>``, a folder that does not exist yet."""
+    stem = f"{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    folder, count = Path("runs") / stem, 1
+    while folder.exists():
+        count += 1
+        folder = Path("runs") / f"{stem}-{count}"
+    return folder
+
+
+@dataclass
+class Built:
+    """A problem on its device, with what its blocks are named by."""
+
+    problem: Problem
+    fingerprint: str
+
+
+@dataclass
+class Run:
+    """One run of a suite in one folder."""
+
+    lab: Lab
+    estimators: list[Estimator]
+    only: tuple[str, ...]
+    rows: list[results.Row] = field(default_factory=list)
+    failed: int = 0
+
+    def all(self, command: str) -> Finished:
+        """Measure every cell, then write the table."""
+        began = time.perf_counter()
+        built = {spec.name: self._build(spec) for spec in self.suite.problems}
+        self.record = record.Record(self.lab.folder)
+        self.record.open(*self._description(built, command))
+        cells = plan.cells(self.suite, self.only)
+        with showing(self.lab.progress) as progress:
+            progress.start(len(cells))
+            for place in plan.places(self.suite):
+                self._place(place, built[place.problem.name], cells)
+            for name, one in built.items():
+                self._trainings(name, one, cells)
+        results.write(self.rows, self.lab.folder / "results.parquet")
+        self.record.close(time.perf_counter() - began)
+        return Finished(self.lab.folder, self.failed)
+
+    @property
+    def suite(self) -> suite.Suite:
+        """What is run."""
+        return self.lab.suite
+
+    def _build(self, spec: suite.ProblemSpec) -> Built:
+        """Build a problem, and see that every minibatch fits into its data."""
+        problem = problems.build(spec.name, spec.factory, spec.options)
+        sizes = [*self.suite.batch_sizes, *plan.training_sizes(self.suite)]
+        sizes += [c.batch_size for c in self.suite.checkpoints if c.epochs]
+        if max(sizes) > problem.examples:
+            raise InputError(
+                f"suite '{self.suite.name}': batch size {max(sizes)} is more than the "
+                f"{problem.examples} training examples of problem '{spec.name}'."
+            )
+        dtype = getattr(torch, self.suite.precision)
+        return Built(problem.to(self.lab.device, dtype), problems.fingerprint(problem))
+
+    def _description(
+        self, built: Mapping[str, Built], command: str
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What makes the run this run, and what else is recorded of it."""
+        asked = {
+            "suite": self.suite.model_dump(mode="json"),
+            "device": self.lab.device.type,
+            "only": list(self.only),
+        }
+        rest = {
+            "seed": self.suite.seed,
+            "baseline": self.suite.baseline,
+            "reference": label(suite.single(self.suite.reference)),
+            "level": self.suite.level,
+            "command": command,
+            "plugins": [Path(plugin).name for plugin in self.lab.plugins],
+            "estimators": {label(e): record.describe_estimator(e) for e in self.estimators},
+            "problems": {n: record.describe_problem(b.problem) for n, b in built.items()},
+            **record.setting(self.lab.device),
+        }
+        return asked, rest
+
+    # -- places -----------------------------------------------------------------------------------------------
+
+    def _place(self, place: Place, built: Built, cells: Sequence[Cell]) -> None:
+        """Measure all that is asked for at one problem, checkpoint and batch size."""
+        checkpoint = suite.checkpoint_name(place.checkpoint)
+        where = (built.problem.name, checkpoint, place.batch_size)
+        mine = [c for c in cells if (c.problem, c.checkpoint, c.batch_size) == where]
+        if not mine:
+            return
+        self.lab.outcomes.clear()
+        try:
+            values, file = parameters(
+                built.problem,
+                place.checkpoint,
+                self.suite.seed,
+                built.fingerprint,
+                self.lab.folder / "checkpoints",
+                self.lab.progress.note,
+            )
+        except Exception as error:
+            self._fail(mine, f"checkpoint {checkpoint}: {self.lab.cause(error)}")
+        else:
+            key = Key(("vdbench", self.suite.seed, *where))
+            context = partial(self._context, built, values, place.batch_size, key)
+            contexts = {e: self._tried(e, context, mine) for e in self.estimators}
+            self._measure(mine, {e: c for e, c in contexts.items() if c is not None}, context, file)
+        self._keep(built.problem)
+
+    def _context(
+        self,
+        built: Built,
+        values: Mapping[str, torch.Tensor],
+        batch_size: int,
+        key: Key,
+        estimator: Estimator,
+    ) -> Context:
+        name = label(estimator)
+        chunk = "/".join(map(str, (*key.path[2:], name)))
+        address = {
+            **self._address(built.fingerprint, key, batch_size),
+            "parameters": parameters_digest(values),
+        }
+        context = Context(
+            built.problem,
+            values,
+            estimator,
+            name,
+            batch_size,
+            key,
+            address,
+            self.suite.objective,
+            estimator.fit(built.problem, values, key / "fit" / name),
+            self.record.chunk(chunk),
+        )
+        self.record.fix_chunk(chunk, context.traced.together)
+        return context
+
+    def _address(self, fingerprint: str, key: Key, batch_size: int) -> dict[str, Any]:
+        return {
+            "problem": fingerprint,
+            "place": list(key.path),
+            "batch_size": batch_size,
+            "objective": self.suite.objective,
+            "precision": self.suite.precision,
+            "device": self.lab.device.type,
+            "torch": torch.__version__,
+        }
+
+    def _tried(self, estimator: Estimator, context: Any, cells: Sequence[Cell]) -> Context | None:
+        """The estimator at a place, after one draw; if that fails, so do all its cells there."""
+        try:
+            made: Context = context(estimator)
+        except Exception as error:
+            mine = [cell for cell in cells if cell.estimator == estimator]
+            self._fail(mine, self.lab.cause(error))
+            return None
+        return made
+
+    def _measure(
+        self,
+        cells: Sequence[Cell],
+        contexts: Mapping[Estimator, Context],
+        context: Any,
+        file: Path,
+    ) -> None:
+        lab = self.lab
+        going = [cell for cell in cells if cell.estimator in contexts]
+        timed = [cell for cell in going if cell.measure == "throughput"]
+        if timed:
+            lab.attempt(
+                timed, lambda: lab.throughput(timed, [contexts[c.estimator] for c in timed])
+            )
+        for cell in going:
+            own = contexts[cell.estimator]
+            if cell.measure == "variance":
+                lab.attempt([cell], partial(lab.variance, cell, own.at("variance")))
+            elif cell.measure == "memory":
+                lab.attempt([cell], partial(lab.memory, cell, own, file))
+            elif cell.measure == "bias":
+                reference = partial(context, suite.single(self.suite.reference))
+                lab.attempt(
+                    [cell],
+                    lambda cell=cell, own=own, reference=reference: lab.bias(
+                        cell, own.at("bias"), reference().at("bias")
+                    ),
+                )
+
+    def _trainings(self, name: str, built: Built, cells: Sequence[Cell]) -> None:
+        """Convergence: every estimator trains from the same initialisations."""
+        for size in plan.training_sizes(self.suite):
+            self.lab.outcomes.clear()
+            key = Key(("vdbench", self.suite.seed, name, plan.TRAINING, size))
+            address = self._address(built.fingerprint, key, size)
+            for cell in cells:
+                if (cell.problem, cell.measure, cell.batch_size) == (name, "convergence", size):
+                    context = Context(
+                        built.problem, {}, cell.estimator, cell.label, size, key, address
+                    )
+                    self.lab.attempt([cell], partial(self.lab.convergence, cell, context))
+            self._keep(built.problem)
+
+    # -- what became of them ----------------------------------------------------------------------------------
+
+    def _fail(self, cells: Sequence[Cell], cause: str) -> None:
+        for cell in cells:
+            self.lab.outcomes.append(Outcome(cell, "failed", cause))
+            self.lab.progress.done(str(cell), "failed", cause)
+
+    def _keep(self, problem: Problem) -> None:
+        """Put the outcomes of a place into the table and the record."""
+        about = {
+            "suite": self.suite.name,
+            "objective": self.suite.objective,
+            "parameterization": problem.parameterization.name,
+            "precision": self.suite.precision,
+            "device": self.lab.device.type,
+            "seed": self.suite.seed,
+        }
+        schedule = self.lab.schedule if self.suite.measures.variance else None
+        reference = label(suite.single(self.suite.reference))
+        for outcome, found in figures_of(self.suite, self.lab.outcomes, schedule, reference):
+            self.rows += results.rows(outcome.cell, about, found)
+        for outcome in self.lab.outcomes:
+            if outcome.status == "failed":
+                self.failed += 1
+                self.rows.append(results.failure(outcome.cell, about, outcome.reason))
+            self.record.content["cells"].append(_summary(outcome))
+        self.record.save()
+
+
+def _summary(outcome: Outcome) -> dict[str, Any]:
+    cell = outcome.cell
+    return {
+        "problem": cell.problem,
+        "checkpoint": cell.checkpoint,
+        "batch_size": cell.batch_size,
+        "estimator": cell.label,
+        "measure": cell.measure,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "n": outcome.n,
+        "seconds": outcome.seconds,
+    }
