@@ -23,12 +23,13 @@ from vdbench.posteriors import Gaussian
 )
 @dataclass(frozen=True)
 class Local(Pathwise):
-    r"""Local reparameterization: $b = x\mu + \sqrt{x^2\sigma^2}\,\zeta$, $\zeta \sim N(0, 1)$ for every example and output.
+    r"""Local reparameterization: sample the pre-activations, $b = x\mu + \sqrt{x^2\sigma^2}\,\zeta$.
 
-    For one example and independent Gaussian weights, $b$ is exactly Gaussian with that mean and variance,
-    independent across outputs, so each example's term of the objective keeps its expectation. Noise of
-    different examples is independent: the covariance term of naive sampling is gone, and the variance in the
-    scale parameters falls further because only one number a pre-activation is random.
+    $\zeta \sim N(0, 1)$ is drawn for every example and output. For one example and independent Gaussian
+    weights, $b$ is exactly Gaussian with that mean and variance, independent across outputs, so each
+    example's term of the objective keeps its expectation. Noise of different examples is independent: the
+    covariance term of naive sampling is gone, and the variance in the scale parameters falls further because
+    only one number a pre-activation is random.
 
     Claim: unbiased for the ELBO of dense layers used once; for convolutional, recurrent or batch-normalised
     layers it serves another objective.

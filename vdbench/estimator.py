@@ -97,7 +97,9 @@ class Pathwise(Estimator):
         """One draw; see `Estimator`."""
 
         def sampler(at: Parameters) -> Sampler:
-            return lambda layer, x: self.preactivation(layer, x, problem.posterior(layer, at), noise)
+            return lambda layer, x: self.preactivation(
+                layer, x, problem.posterior(layer, at), noise
+            )
 
         return differentiate(problem, parameters, batch, sampler, problem.scale(batch))
 

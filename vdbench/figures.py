@@ -100,7 +100,9 @@ def widest(rows: Rows, schedule: Schedule) -> tuple[float, str]:
     for group in rows.sizes:
         for quantity in ("noise", "total"):
             estimate = statistics.positive_mean(rows.of(group, quantity), schedule.z(rows.n))
-            found.append((estimate.relative_half_width, f"{quantity} of {group.layer} {group.role}"))
+            found.append(
+                (estimate.relative_half_width, f"{quantity} of {group.layer} {group.role}")
+            )
     return max(found)
 
 
@@ -109,18 +111,27 @@ def variance(rows: Rows, schedule: Schedule) -> list[Figure]:
     z = schedule.z(rows.n)
     figures = []
     for group in rows.groups():
-        where = {"layer": group.layer, "role": group.role}
         for quantity in ("total", "noise"):
             estimate = statistics.positive_mean(rows.of(group, quantity), z)
             reached = estimate.relative_half_width <= schedule.precision
             status = "converged" if reached else "bounded"
             figures.append(
-                Figure(f"variance.{quantity}", estimate, schedule.level, SQUARED, status=status, **where)
+                Figure(
+                    f"variance.{quantity}",
+                    estimate,
+                    schedule.level,
+                    SQUARED,
+                    group.layer,
+                    group.role,
+                    status=status,
+                )
             )
         data = statistics.mean(rows.of(group, "data"), z)
-        figures.append(Figure("variance.data", data, schedule.level, SQUARED, **where))
+        figures.append(
+            Figure("variance.data", data, schedule.level, SQUARED, group.layer, group.role)
+        )
         snr = statistics.ratio_root(rows.of(group, "signal"), rows.of(group, "total"), z)
-        figures.append(Figure("snr", snr, schedule.level, "1", **where))
+        figures.append(Figure("snr", snr, schedule.level, "1", group.layer, group.role))
     return figures
 
 
@@ -189,7 +200,7 @@ def throughput(table: Table, label: str, batch_size: int, level: float) -> list[
     """Seconds per gradient (median over rounds), gradients and examples per second."""
     seconds = statistics.median(samples_of(table, label), level)
     rate = _inverse(seconds)
-    each = Estimate(*(batch_size * v for v in (rate.value, rate.low, rate.high)), n=rate.n)
+    each = Estimate(batch_size * rate.value, batch_size * rate.low, batch_size * rate.high, rate.n)
     return [
         Figure("time.seconds_per_gradient", seconds, level, "s"),
         Figure("throughput.gradients_per_second", rate, level, "gradients/s"),
@@ -267,7 +278,6 @@ def convergence(seeds: list[Table], level: float, target: float | None) -> list[
                 seconds=float(np.mean([s["seconds"][place] for s in seeds])),
             )
         )
-    last = {"step": float(seeds[0]["step"][-1])}
     for metric, name, unit in (
         ("convergence.final_elbo", "elbo", "nats"),
         ("test.error", "error", "percent"),
@@ -275,7 +285,7 @@ def convergence(seeds: list[Table], level: float, target: float | None) -> list[
     ):
         values = [float(s[name][-1]) for s in seeds]
         if all(math.isfinite(v) for v in values):
-            figures.append(Figure(metric, statistics.seed_mean(values, level), level, unit, **last))
+            figures.append(Figure(metric, statistics.seed_mean(values, level), level, unit))
     if target is not None:
         figures.append(_seconds_to_target(seeds, level, target))
     return figures

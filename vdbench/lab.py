@@ -130,11 +130,11 @@ class Lab:
             "bias",
             bias.VERSION,
             units=[0, spec.units],
-            draws=spec.reference_draws,
+            draws=spec.draws,
             reference=identity(reference),
         )
         table = self.store.get(
-            address, lambda: bias.rows(context, reference, spec.reference_draws, 0, spec.units)
+            address, lambda: bias.rows(context, reference, spec.draws, 0, spec.units)
         )
         rows = Rows(table, context.sizes)
         return [Outcome(cell, "ok", f"{spec.units} units", spec.units, rows)]
@@ -195,7 +195,13 @@ class Lab:
                 convergence.VERSION,
                 together=0,
                 training=seed,
-                plan=[spec.steps, spec.evaluations, spec.learning_rate, spec.samples, spec.examples],
+                plan=[
+                    spec.steps,
+                    spec.evaluations,
+                    spec.learning_rate,
+                    spec.samples,
+                    spec.examples,
+                ],
                 threads=torch.get_num_threads(),
             )
             seeds.append(self.store.get(address, lambda s=seed: convergence.rows(context, plan, s)))  # type: ignore[misc]

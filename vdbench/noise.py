@@ -13,6 +13,7 @@ fake tensors.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,9 +42,17 @@ class Key:
 
     def seed(self) -> int:
         """A 63-bit seed that depends on every part of the path, its type and its order."""
-        text = "\x1f".join(f"{type(part).__name__}:{_escaped(part)}" for part in self.path)
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") >> 1
+        return _seed(_text(self.path))
+
+
+@functools.lru_cache(maxsize=2**14)
+def _text(path: tuple[str | int, ...]) -> str:
+    return "\x1f".join(f"{type(part).__name__}:{_escaped(part)}" for part in path)
+
+
+def _seed(text: str) -> int:
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 def _escaped(part: str | int) -> str:
@@ -94,7 +103,9 @@ class Noise:
         """The noise one or more levels below, for example of one sample: ``noise.at("sample", s)``."""
         return Noise(self.source, (*self.path, *parts))
 
-    def __call__(self, name: str, shape: tuple[int, ...] | torch.Size, law: str = "normal") -> Tensor:
+    def __call__(
+        self, name: str, shape: tuple[int, ...] | torch.Size, law: str = "normal"
+    ) -> Tensor:
         """Independent numbers of one law.
 
         Args:
@@ -112,12 +123,15 @@ class Noise:
 
 def draw(key: Key, request: Request, out: Tensor) -> Tensor:
     """Fill ``out`` with the stream of ``request`` below ``key``; on a GPU the numbers are made there."""
-    address = key
-    for part in (*request.path, request.law, "x".join(map(str, request.shape))):
-        address = address / part
     generator = torch.Generator(device=out.device)
-    generator.manual_seed(address.seed())
+    generator.manual_seed(_seed(f"{_text(key.path)}\x1f{_below(request)}"))
     return LAWS[request.law](out, generator)
+
+
+@functools.lru_cache(maxsize=2**14)
+def _below(request: Request) -> str:
+    """The text of a request's part of the address: path, law and shape."""
+    return _text((*request.path, request.law, "x".join(map(str, request.shape))))
 
 
 @dataclass(frozen=True)
@@ -130,7 +144,9 @@ class Stream:
 
     def __call__(self, request: Request) -> Tensor:
         """Draw what is asked for."""
-        return draw(self.key, request, torch.empty(request.shape, device=self.device, dtype=self.dtype))
+        return draw(
+            self.key, request, torch.empty(request.shape, device=self.device, dtype=self.dtype)
+        )
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,9 @@ class Injected:
         return self.values[request]
 
 
-def stream(key: Key, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Noise:
+def stream(
+    key: Key, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Noise:
     """The noise of one draw, drawn as it is asked for.
 
     Example:

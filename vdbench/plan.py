@@ -87,7 +87,9 @@ def training_sizes(suite: Suite) -> list[int]:
 def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
     """All cells in the order in which they are measured."""
     chosen = estimators(suite, only)
-    at_places = [m for m in ("throughput", "memory", "variance", "bias") if getattr(suite.measures, m)]
+    at_places = [
+        m for m in ("throughput", "memory", "variance", "bias") if getattr(suite.measures, m)
+    ]
     found = [
         Cell(p.problem.name, checkpoint_name(p.checkpoint), p.batch_size, estimator, measure)
         for p in places(suite)
@@ -111,7 +113,7 @@ def work(suite: Suite, cell: Cell) -> tuple[int, int]:
         spec = measures.variance
         return 4 * spec.first_units, 4 * max(spec.first_units, spec.max_units)
     if cell.measure == "bias" and measures.bias:
-        count = 2 * measures.bias.units * (1 + measures.bias.reference_draws)
+        count = 4 * measures.bias.units * measures.bias.draws
         return count, count
     if cell.measure == "convergence" and measures.convergence:
         count = measures.convergence.steps * measures.convergence.seeds

@@ -102,7 +102,9 @@ class ThetaLogAlpha(Parameterization):
         """Refuse an alpha that is no variance."""
         _positive("alpha", self.alpha)
         if not isinstance(self.learned, bool):
-            raise InputError(f"learned of the posterior must be true or false, not {self.learned!r}.")
+            raise InputError(
+                f"learned of the posterior must be true or false, not {self.learned!r}."
+            )
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -159,5 +161,7 @@ def from_spec(spec: object) -> Parameterization:
     given = {str(key): value for key, value in options.items() if key != "kind"}
     for key in given:
         if key not in known:
-            raise InputError(f"parameterization '{kind}' has no option '{key}'.{nearest(key, known)}")
+            raise InputError(
+                f"parameterization '{kind}' has no option '{key}'.{nearest(key, known)}"
+            )
     return cls(**given)

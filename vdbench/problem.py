@@ -117,7 +117,9 @@ class Problem:
 
     def free(self, parameters: Parameters) -> dict[str, Tensor]:
         """The parameters in which gradients are taken: all but the coordinates held fixed."""
-        fixed = {f"{layer.name}.{name}" for layer in self.layers for name in self.parameterization.fixed}
+        fixed = {
+            f"{layer.name}.{name}" for layer in self.layers for name in self.parameterization.fixed
+        }
         return {name: value for name, value in parameters.items() if name not in fixed}
 
     def posterior(self, layer: Layer, parameters: Parameters) -> Gaussian:
@@ -165,7 +167,7 @@ class Problem:
         return result
 
     def log_likelihood(self, sampler: Sampler, batch: Batch, parameters: Parameters) -> Tensor:
-        """log p(target | input, weights) of each example, shape (M,), in nats."""
+        """Log p(target | input, weights) of each example, shape (M,), in nats."""
         return self.likelihood(self.outputs(sampler, batch.inputs, parameters), batch.targets)
 
     @contextmanager

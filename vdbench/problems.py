@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import importlib
 import inspect
+import itertools
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from vdbench import datasets, posteriors, priors
 from vdbench.errors import InputError, nearest
@@ -45,8 +47,10 @@ def classification(
     data = datasets.load(dataset)
     sizes = [int(data.train.inputs[0].numel()), *widths, data.classes]
     parts: list[tuple[str, nn.Module]] = []
-    for number, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
-        parts.append((f"fc{number}", nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")))
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
+        parts.append(
+            (f"fc{number}", nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu"))
+        )
         parts.append((f"relu{number}", nn.ReLU()))
     body = nn.Sequential()
     for name, part in parts[:-1]:
@@ -110,17 +114,18 @@ def _own(name: str, factory: str) -> Callable[..., Problem]:
             "One of your own is written package.module:factory."
         )
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())  # last, so that a folder of the user's hides no package
     try:
-        found = getattr(importlib.import_module(module), function)
+        home = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise InputError(f"problem '{name}': there is no module '{error.name}'.") from error
-    except AttributeError as error:
-        raise InputError(f"problem '{name}': module '{module}' has no '{function}'.") from error
     except Exception as error:
         raise InputError(
             f"problem '{name}': importing '{module}' failed with {type(error).__name__}: {error}"
         ) from error
+    found = getattr(home, function, None)
+    if found is None:
+        raise InputError(f"problem '{name}': module '{module}' has no '{function}'.")
     if not callable(found):
         raise InputError(f"problem '{name}': {factory} is no function.")
     make: Callable[..., Problem] = found
@@ -137,24 +142,45 @@ def fingerprint(problem: Problem) -> str:
         for tensor in split:
             state.update(str(tuple(tensor.shape)).encode())
             state.update(tensor.contiguous().cpu().numpy().tobytes())
-    if problem.keep_weights:
-        for name, value in sorted(problem.start.items()):
-            state.update(name.encode())
-            state.update(value.contiguous().cpu().numpy().tobytes())
-    for part in (problem.module, problem.layers, problem.parameterization):
-        state.update(repr(part).encode())
-    for part in (problem.likelihood, problem.prior, type(problem.module)):
-        state.update(_describe(part).encode())
+    for name, value in sorted(_constants(problem).items()):
+        state.update(name.encode())
+        state.update(value.contiguous().cpu().numpy().tobytes())
+    for text in (problem.module, problem.layers, problem.parameterization):
+        state.update(repr(text).encode())
+    kinds = dict.fromkeys(type(part) for part in problem.module.modules())
+    for code in (problem.likelihood, problem.prior, *kinds):
+        state.update(_describe(code).encode())
     state.update(f"{problem.keep_weights}".encode())
     return state.hexdigest()
 
 
+def _constants(problem: Problem) -> dict[str, Tensor]:
+    """Tensors that are the same under every seed: buffers, and the parameters that are not drawn."""
+    drawn = set() if problem.keep_weights else {layer.name for layer in problem.layers}
+    kept = {n: v for n, v in problem.start.items() if problem.groups[n].layer not in drawn}
+    return {**dict(problem.module.named_buffers()), **kept}
+
+
 def _describe(part: object) -> str:
-    """Text that is the same in every process: of a dataclass its fields, of other code its source."""
-    if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        return repr(part)
-    code = part if inspect.isclass(part) or inspect.isfunction(part) else type(part)
+    """Text that is the same in every process: the values that a part holds, and the source of its code."""
+    if inspect.isclass(part) or inspect.isfunction(part):
+        return _source(part)
+    if dataclasses.is_dataclass(part):
+        return repr(part) + _source(type(part))
+    held = json.dumps(getattr(part, "__dict__", {}), sort_keys=True, default=_plain)
+    return held + _source(type(part))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else type(value).__qualname__
+
+
+def _source(code: Any) -> str:
+    """Source of the user's code; a name for torch's and our own, whose versions are recorded."""
+    name = f"{code.__module__}.{code.__qualname__}"
+    if name.startswith(("torch.", "vdbench.")):
+        return name
     try:
         return inspect.getsource(code)
     except (OSError, TypeError):
-        return f"{code.__module__}.{code.__qualname__}"
+        return name

@@ -119,7 +119,7 @@ class Bar(Quiet):
         self._bar.stop()
 
 
-class showing:  # noqa: N801 - reads as a verb in a with statement
+class showing:
     """Close a progress display whatever happens."""
 
     def __init__(self, progress: Progress) -> None:
@@ -131,7 +131,10 @@ class showing:  # noqa: N801 - reads as a verb in a with statement
         return self.progress
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Close it."""
         self.progress.close()

@@ -101,7 +101,7 @@ def _check_class(cls: type, where: str) -> None:
         raise InputError(f"{where} does not define {', '.join(absent)}.")
     required = [
         f.name
-        for f in dataclasses.fields(cls)
+        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
     if required:

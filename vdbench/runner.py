@@ -29,6 +29,7 @@ from vdbench.problem import Problem
 from vdbench.progress import Progress, Quiet, showing
 from vdbench.registry import label
 from vdbench.store import Store
+from vdbench.suite import ProblemSpec, Suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +103,9 @@ def resolve_device(name: str) -> torch.device:
         raise InputError(f"device '{name}' is unknown.{nearest(name, known)}")
     usable = torch.cuda.is_available()
     if name == "cuda" and not usable:
-        raise InputError("device 'cuda': torch finds no usable GPU here. Expected one of: cpu, auto.")
+        raise InputError(
+            "device 'cuda': torch finds no usable GPU here. Expected one of: cpu, auto."
+        )
     return torch.device("cuda" if usable and name != "cpu" else "cpu")
 
 
@@ -152,11 +155,11 @@ class Run:
         return Finished(self.lab.folder, self.failed)
 
     @property
-    def suite(self) -> suite.Suite:
+    def suite(self) -> Suite:
         """What is run."""
         return self.lab.suite
 
-    def _build(self, spec: suite.ProblemSpec) -> Built:
+    def _build(self, spec: ProblemSpec) -> Built:
         """Build a problem, and see that every minibatch fits into its data."""
         problem = problems.build(spec.name, spec.factory, spec.options)
         sizes = [*self.suite.batch_sizes, *plan.training_sizes(self.suite)]
@@ -290,13 +293,11 @@ class Run:
             elif cell.measure == "memory":
                 lab.attempt([cell], partial(lab.memory, cell, own, file))
             elif cell.measure == "bias":
-                reference = partial(context, suite.single(self.suite.reference))
-                lab.attempt(
-                    [cell],
-                    lambda cell=cell, own=own, reference=reference: lab.bias(
-                        cell, own.at("bias"), reference().at("bias")
-                    ),
-                )
+                lab.attempt([cell], partial(self._bias, cell, own, context))
+
+    def _bias(self, cell: Cell, own: Context, context: Any) -> list[Outcome]:
+        reference: Context = context(suite.single(self.suite.reference))
+        return self.lab.bias(cell, own.at("bias"), reference.at("bias"))
 
     def _trainings(self, name: str, built: Built, cells: Sequence[Cell]) -> None:
         """Convergence: every estimator trains from the same initialisations."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,15 @@ class Store:
 
     def write(self, address: Address, columns: Table) -> None:
         """Store a block; atomic, and without effect on one that is there already."""
+        if self.has(address):
+            return
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         table = pa.table({name: pa.array(values) for name, values in columns.items()})
-        table = table.replace_schema_metadata({"vdbench": json.dumps(dict(address), sort_keys=True)})
+        table = table.replace_schema_metadata(
+            {"vdbench": json.dumps(dict(address), sort_keys=True)}
+        )
         with atomic(self.path(address)) as temporary:
             pq.write_table(table, temporary)
 
@@ -74,7 +79,7 @@ class Store:
         return self.read(address)
 
 
-class atomic:  # noqa: N801 - reads as a verb in a with statement
+class atomic:
     """Write a file under a temporary name in its folder and rename it when all went well.
 
     Example:
@@ -89,7 +94,7 @@ class atomic:  # noqa: N801 - reads as a verb in a with statement
     def __init__(self, path: Path) -> None:
         """Prepare to write ``path``; its folder is made."""
         self.path = path
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
     def __enter__(self) -> Path:
         """The temporary name."""

@@ -63,10 +63,10 @@ class VarianceSpec(_Model):
 
 
 class BiasSpec(_Model):
-    """Relative bias given the minibatch, against ``reference_draws`` averaged draws of the reference."""
+    """Relative bias given the minibatch, against the reference, from averages of ``draws`` draws."""
 
     units: Annotated[int, Field(strict=True, ge=2)] = 64
-    reference_draws: Count = 4
+    draws: Count = 8
 
 
 class ThroughputSpec(_Model):
@@ -191,7 +191,9 @@ def _content(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any
         problem = getattr(error, "problem", None) or "it is not UTF-8 text"
         raise InputError(f"suite '{source}' is not valid YAML:{line} {problem}.") from error
     if not isinstance(content, dict):
-        raise InputError(f"suite '{source}': expected keys and values, found {type(content).__name__}.")
+        raise InputError(
+            f"suite '{source}': expected keys and values, found {type(content).__name__}."
+        )
     return f"suite '{source}'", content
 
 
@@ -301,9 +303,7 @@ def _check(where: str, suite: Suite) -> Suite:
             f"{nearest(suite.baseline, labels)}"
         )
     if all(value is None for _, value in suite.measures):
-        raise InputError(
-            f"{where}: measures is empty.{nearest('', MeasuresSpec.model_fields)}"
-        )
+        raise InputError(f"{where}: measures is empty.{nearest('', MeasuresSpec.model_fields)}")
     return suite
 
 
@@ -320,7 +320,9 @@ def expand(spec: EstimatorSpec) -> list[Any]:
     from vdbench import registry
 
     grid = {k: v if isinstance(v, list) else [v] for k, v in spec.options.items()}
-    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    combinations = [
+        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+    ]
     if not combinations:
         raise InputError(f"estimator '{spec.name}': an option's list of values is empty.")
     return [registry.get(spec.name, **options) for options in combinations]
@@ -334,7 +336,9 @@ def single(spec: EstimatorSpec) -> Any:
     """
     found = expand(spec)
     if len(found) > 1:
-        raise InputError(f"estimator '{spec.name}': one is needed here, the options give {len(found)}.")
+        raise InputError(
+            f"estimator '{spec.name}': one is needed here, the options give {len(found)}."
+        )
     return found[0]
 
 

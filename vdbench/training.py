@@ -109,10 +109,11 @@ class Trainer:
             for slot, value in self._optimizer.state[leaf].items():
                 arrays[f"adam/{slot}/{name}"] = value.detach().cpu().numpy()
         with atomic(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, step=np.array(self.step), **arrays)
+            np.savez(file, allow_pickle=False, step=np.array(self.step), **arrays)
 
     def restore(self, path: Path) -> None:
         """Go on from what `save` wrote."""
+        self._optimizer.state.clear()
         with np.load(path, allow_pickle=False) as saved:
             self.step = int(saved["step"])
             for name, value in self.parameters.items():

@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from estimators.naive import Naive
-from estimators.score import Score
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+
+from estimators.naive import Naive
+from estimators.score import Score
 from vdbench.datasets import Dataset, Split
 from vdbench.draws import vectorised
 from vdbench.estimator import Estimator
@@ -121,9 +122,7 @@ def check(estimator: Estimator, coordinates: Any, device: str, draws: int) -> li
         inputs = torch.empty((6, 5), device=device)
         targets = torch.empty((6,), dtype=torch.int64, device=device)
         split = Split(inputs, targets)
-        there = replace(
-            problem, start=start, data=replace(problem.data, train=split, test=split)
-        )
+        there = replace(problem, start=start, data=replace(problem.data, train=split, test=split))
         batch = Batch(
             torch.empty((*lead, BATCH, 5), device=device),
             torch.empty((*lead, BATCH), dtype=torch.int64, device=device),
@@ -176,7 +175,9 @@ def main() -> None:
         found["controls"][type(control).__name__] = [
             check(control, MeanLogVariance(), device, draws) for draws in (0, DRAWS)
         ]
-    found["kl"] = [line for prior in (GaussianPrior(), LogUniformPrior()) for line in kl(prior, device)]
+    found["kl"] = [
+        line for prior in (GaussianPrior(), LogUniformPrior()) for line in kl(prior, device)
+    ]
     json.dump(found, sys.stdout)
     sys.stdout.flush()
     os._exit(0)  # the registered device's autograd thread aborts an orderly exit

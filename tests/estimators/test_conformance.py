@@ -11,6 +11,7 @@ import pytest
 import torch
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
+
 from vdbench.draws import Trace, gather, gradients, inject, trace
 from vdbench.estimator import Estimator, Gradient
 from vdbench.noise import Injected, Key, Noise, stream
@@ -19,13 +20,12 @@ from vdbench.problem import Batch, Problem
 from vdbench.registry import get, label, names
 
 OPTIONS = {
-    "per-example": [{"chunk": 1}, {"chunk": 3}],
+    "per-example": [{"chunk": 3}],
     "score": [{"samples": 3}, {"samples": 2, "baseline": "leave-one-out"}],
 }
 ESTIMATORS = [get(name, **o) for name in names() for o in [{}, *OPTIONS.get(name, [])]]
 EXAMPLES, BATCH = 12, 5
 KEY = Key(("conformance",))
-FALSE_ALARM = 1e-3  # over all estimators together
 
 each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=label)
 everywhere = pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES)
@@ -53,7 +53,10 @@ def same(a: Gradient, b: Gradient) -> bool:
 def gaps(a: Gradient, b: Gradient, relative: float) -> list[str]:
     """Where two gradients differ by more than this share of the largest entry."""
     lines = []
-    pairs = {"value": (a.value, b.value), **{n: (v, b.gradients[n]) for n, v in a.gradients.items()}}
+    pairs = {
+        "value": (a.value, b.value),
+        **{n: (v, b.gradients[n]) for n, v in a.gradients.items()},
+    }
     for name, (x, y) in pairs.items():
         gap, size = float((x.double() - y.double()).abs().max()), float(y.double().abs().max())
         if not gap <= relative * (size + 1e-6):
@@ -66,7 +69,9 @@ def gaps(a: Gradient, b: Gradient, relative: float) -> list[str]:
 def test_names_shapes_and_laws(estimator: Estimator, coordinates: Parameterization) -> None:
     at = place(coordinates, torch.float32)
     free = at[0].free(at[1])
-    traced = trace(estimator, *at)  # refuses other laws than the declared, and an address asked twice
+    traced = trace(
+        estimator, *at
+    )  # refuses other laws than the declared, and an address asked twice
     gradient = one(estimator, at, KEY)
     assert {n: (v.shape, v.dtype) for n, v in gradient.gradients.items()} == {
         n: (v.shape, v.dtype) for n, v in free.items()
@@ -187,14 +192,21 @@ def test_mutates_nothing(estimator: Estimator, coordinates: Parameterization) ->
     assert not any(v.requires_grad or v.grad is not None for v in parameters.values())
 
 
-@each
-@everywhere
+@pytest.mark.parametrize(
+    ("estimator", "coordinates"),
+    [
+        pytest.param(estimator, coordinates, id=f"{name}-{label(estimator)}")
+        for estimator in ESTIMATORS
+        for name, coordinates in COORDINATES.items()
+        if name == "mean-log_variance" or estimator == type(estimator)()
+    ],
+)
 def test_vectorised_draws_are_the_looped_ones(
     estimator: Estimator, coordinates: Parameterization
 ) -> None:
     problem, parameters, batch = place(coordinates)
-    rows = np.stack([(np.arange(BATCH) + k) % EXAMPLES for k in range(7)])
-    batches, keys = gather(problem, rows), [KEY / k for k in range(7)]
+    rows = np.stack([(np.arange(BATCH) + k) % EXAMPLES for k in range(5)])
+    batches, keys = gather(problem, rows), [KEY / k for k in range(5)]
     requests = trace(estimator, problem, parameters, batch).requests
 
     def draws(together: int) -> Gradient:
@@ -202,10 +214,11 @@ def test_vectorised_draws_are_the_looped_ones(
         return gradients(estimator, problem, parameters, batches, keys, traced)
 
     looped = draws(0)
-    for together in (7, 3):  # 3: the last part is smaller
-        wrong = gaps(draws(together), looped, 1e-10)
+    parts = draws(3)  # the last part is smaller
+    for drawn in (draws(5), parts):
+        wrong = gaps(drawn, looped, 1e-10)
         assert not wrong, "\n".join(wrong)
-    assert same(draws(3), draws(3))
+    assert same(draws(3), parts)
     alone = one(estimator, (problem, parameters, Batch(*(t[4] for t in batches))), keys[4])
     assert same(alone, Gradient(looped.value[4], {n: v[4] for n, v in looped.gradients.items()}))
 
@@ -215,7 +228,9 @@ def test_per_example_does_not_depend_on_its_chunk(dtype: torch.dtype) -> None:
     at = place(MeanLogVariance(), dtype)
     whole = one(get("per-example"), at, KEY)
     for chunk in (1, 2, 3, 5):
-        wrong = gaps(one(get("per-example", chunk=chunk), at, KEY), whole, 20 * torch.finfo(dtype).eps)
+        wrong = gaps(
+            one(get("per-example", chunk=chunk), at, KEY), whole, 20 * torch.finfo(dtype).eps
+        )
         assert not wrong, "\n".join(wrong)
 
 
@@ -261,7 +276,7 @@ def covariance(estimator: Estimator) -> list[Comparison]:
     An example alone is a minibatch of one, scaled by N instead of N/M: its variance counts 1/M².
     """
     problem, parameters, batch = place(MeanLogVariance())
-    draws = 3000
+    draws = 1500
 
     def deviations(part: Batch, key: Key) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
         traced = trace(estimator, problem, parameters, part)
@@ -283,7 +298,7 @@ def covariance(estimator: Estimator) -> list[Comparison]:
         error = math.sqrt(sum(float(p.var(ddof=1)) for p in (rows, *parts)) / draws)
         truth = sum(float(p.mean()) for p in parts)
         what = f"{label(estimator)}, variance in {name}, sum over examples as truth"
-        comparisons.append(Comparison(what, float(rows.mean()), error, truth))
+        comparisons.append(Comparison(what, float(rows.mean()), error, truth, True))
     return comparisons
 
 
@@ -292,7 +307,7 @@ def test_independence_of_examples_is_as_declared() -> None:
     declared = [get(n) for n in names() if get(n).declaration.independent_examples]
     assert {e.declaration.name for e in declared} >= {"local", "per-example"}
     found = [c for estimator in declared for c in covariance(estimator)]
-    wrong = oracles.alarms(found, FALSE_ALARM)
+    wrong = oracles.alarms(found)
     assert not wrong, "\n".join(wrong)
     shared = covariance(get("naive"))
-    assert len(oracles.alarms(shared, FALSE_ALARM)) >= 6, "\n".join(map(str, shared))
+    assert len(oracles.alarms(shared)) >= 6, "\n".join(map(str, shared))

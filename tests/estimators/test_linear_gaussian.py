@@ -13,12 +13,13 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from oracles import Linear, Options, Oracle, random_linear
+from torch import Tensor
+
 from estimators.local import Local
 from estimators.naive import Naive
 from estimators.per_example import PerExample
 from estimators.score import Score
-from oracles import Linear, Oracle, Options, random_linear
-from torch import Tensor
 from vdbench.estimator import Estimator, Gradient
 from vdbench.layers import Layer
 from vdbench.noise import Key, Noise
@@ -26,7 +27,6 @@ from vdbench.posteriors import Gaussian
 from vdbench.registry import get
 
 TOLERANCE = 1e-9
-FALSE_ALARM = 1e-3  # over all comparisons of the Monte Carlo test together
 DRAWS = 4000
 
 # examples M, inputs K, bias, N/M
@@ -71,7 +71,9 @@ def dimensions(name: str, options: Options, of: Linear) -> int:
 
 
 CASES = [
-    pytest.param(name, options, oracle, nodes, of, id=f"{name}{tuple(options.values())}-{named(of)}")
+    pytest.param(
+        name, options, oracle, nodes, of, id=f"{name}{tuple(options.values())}-{named(of)}"
+    )
     for name, options, oracle, nodes, most in EXACT
     for of in PROBLEMS
     if dimensions(name, options, of) <= most
@@ -80,7 +82,9 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "options", "oracle", "nodes", "of"), CASES)
 def test_exact_moments(name: str, options: Options, oracle: Oracle, nodes: int, of: Linear) -> None:
-    wrong = oracles.mismatches(oracles.exact(get(name, **options), of, nodes), oracle(of), TOLERANCE)
+    wrong = oracles.mismatches(
+        oracles.exact(get(name, **options), of, nodes), oracle(of), TOLERANCE
+    )
     assert not wrong, "\n".join(wrong)
 
 
@@ -122,7 +126,7 @@ def test_moments_through_the_noise_streams() -> None:
             what = f"{name}{tuple(options.values())} on {named(of)}"
             comparisons += oracles.compare(what, rows, oracle(of))
     assert len(comparisons) == 6 * 2 * (5 + 7)
-    wrong = oracles.alarms(comparisons, FALSE_ALARM)
+    wrong = oracles.alarms(comparisons)
     assert not wrong, "\n".join(wrong)
 
 
@@ -203,7 +207,7 @@ def test_defects_are_caught(bad: Estimator, oracle: Oracle, nodes: int) -> None:
     of = moderate(1, 3, 2, 2)
     assert oracles.mismatches(oracles.exact(bad, of, nodes), oracle(of), TOLERANCE)
     rows = oracles.sampled(bad, of, DRAWS, Key(("defect", type(bad).__name__)))
-    caught = oracles.alarms(oracles.compare("defect", rows, oracle(of)), FALSE_ALARM)
+    caught = oracles.alarms(oracles.compare("defect", rows, oracle(of)))
     assert caught
 
 
@@ -233,5 +237,3 @@ def test_alarms_hold_their_rate() -> None:
         for family in rows
     )
     assert 0.07 < raised / 2000 < 0.14, raised
-
-

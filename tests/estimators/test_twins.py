@@ -12,6 +12,7 @@ import pytest
 import torch
 from oracles import COORDINATES, network
 from torch import Tensor
+
 from vdbench.draws import gather
 from vdbench.noise import Key, Noise, stream
 from vdbench.posteriors import Parameterization
@@ -143,7 +144,11 @@ def score(samples: int, leave_one_out: bool) -> Twin:
             others = [costs[t] for t in range(samples) if t != s]
             base = sum(others) / len(others) if leave_one_out else 0.0
             for name in leaves:
-                own = biases[s][name] if name.endswith("bias") else (costs[s] - base) * slopes[s][name]
+                own = (
+                    biases[s][name]
+                    if name.endswith("bias")
+                    else (costs[s] - base) * slopes[s][name]
+                )
                 total[name] = total[name] + own / samples
         return sum(costs) / samples, total
 

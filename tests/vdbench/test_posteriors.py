@@ -86,7 +86,9 @@ def test_specs() -> None:
     assert from_spec({"kind": "mean-log_variance", "sigma": 1}) == MeanLogVariance(1)
     spec = {"kind": "theta-log_alpha", "alpha": 0.25, "learned": False}
     assert from_spec(spec) == ThetaLogAlpha(0.25, False)
-    assert {name: from_spec(name).name for name in PARAMETERIZATIONS} == {n: n for n in PARAMETERIZATIONS}
+    assert {name: from_spec(name).name for name in PARAMETERIZATIONS} == {
+        n: n for n in PARAMETERIZATIONS
+    }
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,9 @@ def test_the_noisy_layers_are_the_linear_ones(kind: str) -> None:
     problem = noisy(plain, dataset())
     assert [layer.name for layer in problem.layers] == names
     linear = [m for m in plain.modules() if isinstance(m, nn.Linear)]
-    assert [layer.weight_shape for layer in problem.layers] == [tuple(m.weight.shape) for m in linear]
+    assert [layer.weight_shape for layer in problem.layers] == [
+        tuple(m.weight.shape) for m in linear
+    ]
     assert not [m for m in problem.module.modules() if isinstance(m, nn.Linear)]
     assert set(problem.groups) == set(problem.start)
 
@@ -235,7 +237,9 @@ def test_a_failing_sampler_leaves_the_problem_usable() -> None:
         (nn.AlphaDropout(0.5), r"AlphaDropout draws noise of its own"),
     ],
 )
-def test_modules_that_break_the_sum_over_examples_are_refused(part: nn.Module, message: str) -> None:
+def test_modules_that_break_the_sum_over_examples_are_refused(
+    part: nn.Module, message: str
+) -> None:
     module = nn.Sequential(nn.Linear(FEATURES, 5), nn.Sequential(part), nn.Linear(5, CLASSES))
     with pytest.raises(InputError, match=f"^problem 'mine': {message}") as caught:
         noisy(module, dataset(), name="mine")
@@ -295,7 +299,9 @@ def test_the_scale_makes_minibatches_unbiased_for_the_data_set() -> None:
     parameters = problem.initial(KEY)
     assert problem.examples == 12
     assert problem.scale(batch_of(problem, 5)) == 12 / 5
-    whole = problem.log_likelihood(at_mean(problem, parameters), batch_of(problem), parameters).sum()
+    whole = problem.log_likelihood(
+        at_mean(problem, parameters), batch_of(problem), parameters
+    ).sum()
     parts = []
     for start in range(0, 12, 3):
         part = Batch(*(t[start : start + 3] for t in problem.data.train))
@@ -348,7 +354,9 @@ def test_both_precisions_start_at_the_same_point(form: MeanLogVariance | ThetaLo
 
 
 def test_initial_weights_are_he_normal_and_addressed() -> None:
-    module = nn.Sequential(nn.LayerNorm(FEATURES), nn.Linear(FEATURES, 3000), nn.Linear(3000, CLASSES))
+    module = nn.Sequential(
+        nn.LayerNorm(FEATURES), nn.Linear(FEATURES, 3000), nn.Linear(3000, CLASSES)
+    )
     problem = noisy(module, dataset(), keep_weights=False)
     one, same, other = problem.initial(KEY), problem.initial(KEY), problem.initial(KEY / 1)
     assert all(torch.equal(one[n], same[n]) for n in one)

@@ -152,7 +152,9 @@ def test_bad_plug_ins_are_told_apart_and_leave_no_trace(
     text, message = BAD[kind]
     before, modules = dict(registered), set(sys.modules)
     file = plugin(tmp_path, text)
-    with pytest.raises(InputError, match=rf"^plug-in '{re.escape(str(file))}'.*{message}") as caught:
+    with pytest.raises(
+        InputError, match=rf"^plug-in '{re.escape(str(file))}'.*{message}"
+    ) as caught:
         registry.load_plugin(file)
     one_sentence(caught)
     assert registry._registry == before
@@ -180,7 +182,9 @@ def test_the_line_is_the_plug_in_s_although_another_file_is_at_fault(
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     plugin(tmp_path, "\n" * 20 + "def (\n", "vdbench_test_broken_helper.py")
-    with pytest.raises(InputError, match=r"line 5: SyntaxError: .*vdbench_test_broken_helper.*line 21"):
+    with pytest.raises(
+        InputError, match=r"line 5: SyntaxError: .*vdbench_test_broken_helper.*line 21"
+    ):
         registry.load_plugin(plugin(tmp_path, HEAD + "import vdbench_test_broken_helper\n"))
 
 
@@ -188,7 +192,9 @@ def test_the_line_is_the_plug_in_s_although_another_file_is_at_fault(
 def test_a_plug_in_must_be_a_python_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text(HEAD + GOOD)
     (tmp_path / "folder.py").mkdir()
-    with pytest.raises(InputError, match=r"expected an existing Python file \(FILE\.py\)\.$") as caught:
+    with pytest.raises(
+        InputError, match=r"expected an existing Python file \(FILE\.py\)\.$"
+    ) as caught:
         registry.load_plugin(tmp_path / name)
     assert name in one_sentence(caught)
 
@@ -198,7 +204,9 @@ def test_two_plug_ins_may_have_one_file_name(tmp_path: Path) -> None:
     future = "from __future__ import annotations\nfrom typing import Literal as {}\n"
     option = "width: {}['a', 'b'] = 'a'"
     for number, alias in enumerate(["One", "Two"], 1):
-        body = GOOD.replace("width: int = 3", option.format(alias)).replace('"mine"', f'"mine-{number}"')
+        body = GOOD.replace("width: int = 3", option.format(alias)).replace(
+            '"mine"', f'"mine-{number}"'
+        )
         text = future.format(alias) + HEAD + body
         registry.load_plugin(plugin(tmp_path / alias, text))
     assert registry.label(registry.get("mine-1", width="b")) == "mine-1(width=b)"
@@ -292,7 +300,9 @@ def test_a_broken_installed_plug_in_warns_and_the_rest_goes_on(
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
     monkeypatch.setattr(registry, "_discovered", False)
-    with pytest.warns(UserWarning, match=rf"plug-in 'broken' \(package_broken\).*left out: {error}"):
+    with pytest.warns(
+        UserWarning, match=rf"plug-in 'broken' \(package_broken\).*left out: {error}"
+    ):
         names = registry.names()
     assert {"first", "last", *BUILT_IN} <= set(names)
     assert "half-done" not in names

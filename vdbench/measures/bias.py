@@ -1,7 +1,7 @@
 """Bias against a reference, given the minibatch: how far is the mean of the estimator from the true gradient?
 
-A unit is one minibatch, two independent draws g₁, g₂ of the estimator and two independent references r₁, r₂ on it:
-either the problem's exact gradient, or averages of several draws of an unbiased reference estimator. For every
+A unit is one minibatch and on it four independent averages of several draws each: g₁, g₂ of the estimator and
+r₁, r₂ of an unbiased reference estimator. For every
 parameter (g₁−r₁)(g₂−r₂) estimates the squared bias given the minibatch, and r₁r₂ the squared gradient, both
 without bias; averaged over the parameters of a layer and role, relative bias = √(E[(g₁−r₁)(g₂−r₂)] / E[r₁r₂]).
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 from vdbench.measures.context import Context, column
 from vdbench.measures.variance import concatenate, gradient_at, units_together
 from vdbench.noise import Key
+from vdbench.problem import Batch
 from vdbench.store import Table
 
 VERSION = "1"
@@ -25,7 +26,7 @@ def rows(context: Context, reference: Context, draws: int, start: int, stop: int
     Args:
         context: The estimator.
         reference: The same place with the reference estimator.
-        draws: Draws averaged in each reference.
+        draws: Draws averaged in each of the four.
         start: First unit.
         stop: One past the last.
 
@@ -44,10 +45,8 @@ def rows(context: Context, reference: Context, draws: int, start: int, stop: int
 def _rows(context: Context, reference: Context, draws: int, units: list[int]) -> Table:
     places = [context.key / "unit" / unit for unit in units]
     batches = context.batches([place / "minibatch" for place in places])
-    ours = [
-        gradient_at(context, batches, [p / "draw" / k for p in places], places) for k in (1, 2)
-    ]
-    theirs = [_reference(reference, draws, places, k) for k in (1, 2)]
+    ours = [_average(context, batches, draws, places, "estimator", half) for half in (1, 2)]
+    theirs = [_average(reference, batches, draws, places, "reference", half) for half in (1, 2)]
     bias = {n: (ours[0][n] - theirs[0][n]) * (ours[1][n] - theirs[1][n]) for n in ours[0]}
     size = {n: theirs[0][n] * theirs[1][n] for n in ours[0]}
     table: Table = {}
@@ -57,11 +56,13 @@ def _rows(context: Context, reference: Context, draws: int, units: list[int]) ->
     return table
 
 
-def _reference(reference: Context, draws: int, places: list[Key], half: int) -> dict[str, Tensor]:
-    batches = reference.batches([place / "minibatch" for place in places])
+def _average(
+    context: Context, batches: Batch, draws: int, places: list[Key], whose: str, half: int
+) -> dict[str, Tensor]:
+    """Average of several draws on each minibatch, by parameter with shape (U, …)."""
     total: dict[str, Tensor] = {}
     for draw in range(draws):
-        keys = [place / "reference" / half / draw for place in places]
-        for name, value in gradient_at(reference, batches, keys, places).items():
+        keys = [place / whose / half / draw for place in places]
+        for name, value in gradient_at(context, batches, keys, places).items():
             total[name] = total[name] + value if name in total else value
     return {name: value / draws for name, value in total.items()}

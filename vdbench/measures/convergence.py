@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from vdbench.measures.context import Context
 from vdbench.noise import Key
 from vdbench.store import Table
 from vdbench.training import Trainer, evaluate
+
+Curve = np.ndarray[Any, np.dtype[np.float64]]
 
 VERSION = "1"
 """Changes whenever a row may change; part of every block's address."""
@@ -47,7 +50,9 @@ class Plan:
 
     def marks(self) -> list[int]:
         """Steps at which the ELBO is evaluated, from 0 to ``steps``."""
-        return sorted({round(self.steps * k / self.evaluations) for k in range(self.evaluations + 1)})
+        return sorted(
+            {round(self.steps * k / self.evaluations) for k in range(self.evaluations + 1)}
+        )
 
 
 def rows(context: Context, plan: Plan, seed: int) -> Table:
@@ -109,13 +114,13 @@ def _clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def seconds_to(target: float, seconds: np.ndarray, elbo: np.ndarray) -> float:  # type: ignore[type-arg]
+def seconds_to(target: float, seconds: Curve, elbo: Curve) -> float:
     """Seconds at which a curve first reaches a target, interpolated between evaluations; inf if never."""
     reached = np.flatnonzero(elbo >= target)
     if not len(reached):
         return float("inf")
     i = int(reached[0])
-    if i == 0:
-        return float(seconds[0])
+    if i == 0 or not np.isfinite(elbo[i - 1]):
+        return float(seconds[i])
     share = (target - elbo[i - 1]) / (elbo[i] - elbo[i - 1])
     return float(seconds[i - 1] + share * (seconds[i] - seconds[i - 1]))

@@ -36,9 +36,11 @@ def rows(job: dict[str, Any], repetitions: int) -> Table:
     Raises:
         CellError: The process failed; its last line says why.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    # -P: modules are looked up where this process does, and not in the current folder first
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
-        [sys.executable, "-m", "vdbench.measures.memory_process"],
+        [sys.executable, "-P", "-m", "vdbench.measures.memory_process"],
         input=json.dumps({**job, "repetitions": repetitions}),
         capture_output=True,
         text=True,

@@ -1,0 +1,120 @@
+"""What there is: estimators, suites, problems and data sets, for ``vdbench list`` and ``vdbench show``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vdbench import datasets, registry, suite
+from vdbench.errors import InputError, nearest
+from vdbench.problems import FACTORIES
+
+Row = dict[str, Any]
+
+
+def estimators() -> list[Row]:
+    """Name, objective, bias, options and first line of every registered estimator."""
+    found = []
+    for name in registry.names():
+        cls = registry.find(name)
+        declared = cls.declaration
+        found.append(
+            {
+                "name": name,
+                "objective": declared.objective,
+                "unbiased": "yes" if declared.unbiased else "no",
+                "options": ", ".join(_options(cls)) or "-",
+                "summary": _summary(cls),
+            }
+        )
+    return found
+
+
+def suites() -> list[Row]:
+    """Name and description of every bundled suite."""
+    return [{"name": n, "description": suite.load(n).description} for n in suite.names()]
+
+
+def problems() -> list[Row]:
+    """Name and first line of every built-in problem."""
+    rows = [{"name": n, "summary": _summary(make)} for n, make in FACTORIES.items()]
+    return [
+        *rows,
+        {
+            "name": "package.module:factory",
+            "summary": "Your own: a function returning a vdbench.Problem.",
+        },
+    ]
+
+
+def data() -> list[Row]:
+    """Every data set, and whether it is on this machine."""
+    return [dataclasses.asdict(datasets.info(name)) for name in datasets.names()]
+
+
+LISTS: dict[str, Callable[[], list[Row]]] = {
+    "estimators": estimators,
+    "suites": suites,
+    "problems": problems,
+    "datasets": data,
+}
+"""What can be listed."""
+
+
+def show(name: str) -> Row:
+    """All about one thing of any kind.
+
+    Raises:
+        InputError: There is nothing of that name.
+    """
+    if name in registry.names():
+        return _show_estimator(name)
+    if name in suite.names() or Path(name).suffix in (".yaml", ".yml"):
+        content = suite.load(name).model_dump(mode="json", exclude_none=True)
+        return {"kind": "suite", **content}
+    if name in FACTORIES:
+        return {"kind": "problem", "name": name, "about": inspect.getdoc(FACTORIES[name])}
+    if name in datasets.names():
+        return {"kind": "data set", **dataclasses.asdict(datasets.info(name))}
+    known = [*registry.names(), *suite.names(), *FACTORIES, *datasets.names()]
+    raise InputError(f"show {name}: nothing has that name.{nearest(name, known)}")
+
+
+def _show_estimator(name: str) -> Row:
+    cls = registry.find(name)
+    return {
+        "kind": "estimator",
+        "name": name,
+        "declares": dataclasses.asdict(cls.declaration),
+        "options": _options(cls) or ["none"],
+        "about": inspect.getdoc(cls),
+    }
+
+
+def _options(cls: type) -> list[str]:
+    return [f"{f.name}={f.default!r}" for f in dataclasses.fields(cls)]
+
+
+def _summary(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").split("\n")[0]
+
+
+def text(shown: Row) -> str:
+    """What `show` found, for a reader: YAML, and the docstring as it stands."""
+    import yaml
+
+    about = shown.get("about")
+    rest = {key: value for key, value in shown.items() if key != "about"}
+    plain = yaml.safe_dump(_plain(rest), sort_keys=False, allow_unicode=True).rstrip()
+    return f"{plain}\n\n{about}" if about else plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
