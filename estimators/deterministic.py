@@ -22,9 +22,11 @@ from vdbench.posteriors import Gaussian
 )
 @dataclass(frozen=True)
 class Deterministic(Pathwise):
-    r"""Gradient at the mean weights, $b = x\mu$: the floor called "no dropout noise" in the paper's Table 1.
+    r"""No noise: the gradient at the mean weights.
 
-    It estimates the gradient of another objective, $\log p(y \mid x, \mu)$, without noise. Its variance over
+    Formula: $b = x\mu$.
+
+    The floor called "no dropout noise" in the paper's Table 1. It estimates the gradient of another objective, $\log p(y \mid x, \mu)$, without noise. Its variance over
     minibatches is that of *another* network: shown for scale, never subtracted, never ranked. In the scale
     parameters the gradient is exactly zero in $(\mu, \log\sigma^2)$.
 

@@ -23,7 +23,9 @@ from vdbench.posteriors import Gaussian
 )
 @dataclass(frozen=True)
 class Local(Pathwise):
-    r"""Local reparameterization: sample the pre-activations, $b = x\mu + \sqrt{x^2\sigma^2}\,\zeta$.
+    r"""Local reparameterization: sample pre-activations instead of weights.
+
+    Formula: $b = x\mu + \sqrt{x^2\sigma^2}\,\zeta$, $\zeta \sim N(0, 1)$.
 
     $\zeta \sim N(0, 1)$ is drawn for every example and output. For one example and independent Gaussian
     weights, $b$ is exactly Gaussian with that mean and variance, independent across outputs, so each

@@ -22,7 +22,9 @@ from vdbench.posteriors import Gaussian
 )
 @dataclass(frozen=True)
 class Naive(Pathwise):
-    r"""One weight sample for the whole minibatch: $b = xW$, $W = \mu + \sigma\varepsilon$, $\varepsilon \sim N(0, 1)$.
+    r"""One weight sample shared by the whole minibatch.
+
+    Formula: $b = xW$, $W = \mu + \sigma\varepsilon$, $\varepsilon \sim N(0, 1)$.
 
     Unbiased because $\varepsilon$ does not depend on $(\mu, \sigma)$: the gradient of the expectation is the
     expectation of the gradient along the sampled path. All examples share $\varepsilon$, so their gradients

@@ -26,7 +26,9 @@ from vdbench.problem import Batch, Parameters, Problem
 )
 @dataclass(frozen=True)
 class PerExample(Estimator):
-    r"""A weight sample for every example: $b_m = x_m(\mu + \sigma\varepsilon_m)$.
+    r"""A weight sample of its own for every example.
+
+    Formula: $b_m = x_m(\mu + \sigma\varepsilon_m)$, $\varepsilon_m \sim N(0, 1)$.
 
     Unbiased as naive sampling is, example by example; the noise of different examples is independent, so no
     covariance is left, at the price of M weight samples. Examples pass through the whole network ``chunk``

@@ -26,7 +26,9 @@ from vdbench.problem import Batch, Parameters, Problem
 )
 @dataclass(frozen=True)
 class Score(Estimator):
-    r"""Score function over weights: $\frac1S\sum_s (L_s - b_s)\,\nabla\log q(W_s)$, $W_s \sim q$.
+    r"""Score function (REINFORCE) over weight samples, with an optional baseline.
+
+    Formula: $\frac1S\sum_s (L_s - b_s)\,\nabla\log q(W_s)$, $W_s \sim q$.
 
     $L_s$ is the N/M-scaled log-likelihood under sample $s$, the whole of it, constants included: an additive
     constant changes the variance. Unbiased by $\nabla E_q[L] = E_q[L\,\nabla\log q]$ and
