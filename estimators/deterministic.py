@@ -26,9 +26,10 @@ class Deterministic(Pathwise):
 
     Formula: $b = x\mu$.
 
-    The floor called "no dropout noise" in the paper's Table 1. It estimates the gradient of another objective, $\log p(y \mid x, \mu)$, without noise. Its variance over
-    minibatches is that of *another* network: shown for scale, never subtracted, never ranked. In the scale
-    parameters the gradient is exactly zero in $(\mu, \log\sigma^2)$.
+    The floor called "no dropout noise" in the paper's Table 1. It estimates the gradient of another
+    objective, $\log p(y \mid x, \mu)$, without noise. Its variance over minibatches is that of *another*
+    network: shown for scale, never subtracted, never ranked. In the scale parameters the gradient is exactly
+    zero in $(\mu, \log\sigma^2)$.
 
     Claim: unbiased for the mean-weights log-likelihood; not an estimate of the ELBO's gradient.
     Cost: 1 product forward, 2 backward a layer.

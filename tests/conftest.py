@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# One thread each, for tests and the processes they start: small calls lose more to waiting for a second thread
+# on a busy machine than it gains them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 

@@ -4,6 +4,8 @@ Nothing in vdbench draws from a global generator. A stream is a pure function of
 problem, checkpoint, minibatch, draw, layer), its law and its shape, so figures do not depend on the order of
 work, on the number of workers or on a resumption; and two estimators that ask for the same shape at the same
 address get the same numbers (common random numbers), while requests of different shapes are independent.
+On a CPU torch's generator takes 32 bits of the seed, so that two given streams of one shape coincide by chance with
+probability 2⁻³²: among 65,536 of them one pair in two runs, which is nothing to a mean over them.
 
 An estimator is handed a `Noise` and calls it: ``noise(layer.name, shape)``. Three sources stand behind it:
 `Stream` draws, `Recorder` draws and remembers what was asked for, `Injected` hands out given tensors, which is how

@@ -30,6 +30,7 @@ ENTRY_POINTS = "vdbench.estimators"
 
 _registry: dict[str, type[Estimator]] = {}
 _discovered = False
+_plugins: dict[Path, list[str]] = {}
 
 E = TypeVar("E", bound=type[Estimator])
 
@@ -242,7 +243,7 @@ def import_own(name: str) -> Any:
 
 
 def load_plugin(path: Path | str) -> list[str]:
-    """Run a Python file that registers estimators.
+    """Run a Python file that registers estimators; run again, it replaces what it registered before.
 
     Returns:
         The names that it registered.
@@ -256,6 +257,8 @@ def load_plugin(path: Path | str) -> list[str]:
         raise InputError(f"plug-in '{path}': expected an existing Python file (FILE.py).")
     name = _module_name(file)
     before = dict(_registry)
+    for old in _plugins.get(file, ()):
+        _registry.pop(old, None)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -272,12 +275,13 @@ def load_plugin(path: Path | str) -> list[str]:
         raise InputError(
             f"plug-in '{path}' could not be loaded:{line} {type(error).__name__}: {_message(error)}"
         ) from error
-    added = sorted(set(_registry) - set(before))
+    added = sorted(n for n, cls in _registry.items() if before.get(n) is not cls)
     if not added:
         _forget(name, before)
         raise InputError(
             f"plug-in '{path}' registers no estimator: decorate a class with @vdbench.register(...)."
         )
+    _plugins[file] = added
     return added
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +63,11 @@ class Trainer:
     def steps_per_epoch(self) -> int:
         """N // M."""
         return max(1, self.problem.examples // self.batch_size)
+
+    @property
+    def stateless(self) -> bool:
+        """Whether the estimator keeps nothing from step to step."""
+        return isinstance(self._state, tuple) and not self._state
 
     def advance(self, steps: int) -> None:
         """Take so many steps.
@@ -132,6 +136,9 @@ class Trainer:
 def train(trainer: Trainer, epochs: int, path: Path) -> dict[str, Tensor]:
     """Train to a checkpoint, saving after every epoch; goes on from what a killed training left at ``path``.
 
+    An estimator with a state of its own (a moving average, say) is the exception: its state is not saved, so a
+    training with it that was killed begins again.
+
     Args:
         trainer: At its start.
         epochs: How many epochs in all.
@@ -140,9 +147,10 @@ def train(trainer: Trainer, epochs: int, path: Path) -> dict[str, Tensor]:
     Returns:
         All parameters after the last epoch.
     """
-    if path.exists():
+    last = epochs * trainer.steps_per_epoch
+    if path.exists() and (trainer.stateless or saved_step(path) == last):
         trainer.restore(path)
-    while trainer.step < epochs * trainer.steps_per_epoch:
+    while trainer.step < last:
         trainer.advance(trainer.steps_per_epoch)
         trainer.save(path)
     return dict(trainer.parameters)
@@ -207,13 +215,14 @@ def _outputs(
     return tuple(problem.outputs(use, batch.inputs, parameters) for batch in batches)
 
 
+def saved_step(path: Path) -> int:
+    """The step at which `Trainer.save` wrote a file."""
+    with np.load(path, allow_pickle=False) as saved:
+        return int(saved["step"])
+
+
 def load_parameters(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """The parameters in a file that `Trainer.save` wrote."""
     with np.load(path, allow_pickle=False) as saved:
         prefix = "parameter/"
         return {k.removeprefix(prefix): saved[k] for k in saved.files if k.startswith(prefix)}
-
-
-def describe_plan(values: dict[str, Any]) -> str:
-    """Canonical text of what determines a training, for its address."""
-    return json.dumps({"training": VERSION, **values}, sort_keys=True)
