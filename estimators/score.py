@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value
 
 from vdbench import Estimator, Gradient, InputError, register
+from vdbench.autodiff import differentiate
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Noise
 from vdbench.posteriors import Gaussian
@@ -78,8 +78,7 @@ class Score(Estimator):
             # the second term carries ∂L/∂bias; its gradient in (μ, σ) is zero since the weights are detached
             return ((cost - self._baseline(cost)) * scores + values).mean(), cost.mean()
 
-        gradients, (_, value) = grad_and_value(surrogate, has_aux=True)(problem.free(parameters))
-        return Gradient(value, gradients)
+        return Gradient(*differentiate(surrogate, problem.free(parameters)))
 
     def _baseline(self, cost: Tensor) -> Tensor:
         if self.baseline == "none":

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from vdbench.autodiff import vectorising
 from vdbench.errors import CellError
 from vdbench.estimator import Estimator, Gradient
 from vdbench.noise import Injected, Key, Noise, Recorder, Request, Stream, draw, stream
@@ -182,7 +183,8 @@ def vectorised(
         given = dict(zip(requests, values, strict=True))
         return estimator(problem, parameters, Batch(inputs, targets), Noise(Injected(given)), state)
 
-    result = vmap(one)(*batches, *noise.values())
+    with vectorising():
+        result = vmap(one)(*batches, *noise.values())
     return Gradient(result[0], result[1])
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
-from torch.func import grad_and_value
 
+from vdbench import autodiff
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Key, Noise
 from vdbench.posteriors import Gaussian
@@ -135,9 +135,9 @@ def differentiate(
         scale: N/M of the whole minibatch.
     """
 
-    def objective(free: dict[str, Tensor]) -> Tensor:
+    def objective(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         at = {**parameters, **free}
-        return scale * problem.log_likelihood(sampler(at), batch, at).sum()
+        value = scale * problem.log_likelihood(sampler(at), batch, at).sum()
+        return value, value
 
-    gradients, value = grad_and_value(objective)(problem.free(parameters))
-    return Gradient(value, gradients)
+    return Gradient(*autodiff.differentiate(objective, problem.free(parameters)))

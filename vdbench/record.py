@@ -52,19 +52,30 @@ class Record:
         """
         if self.path.exists():
             self._resume(asked)
+        elif self._occupied():
+            raise InputError(
+                f"--out {self.folder}: expected a new or empty folder, or one with a run of vdbench."
+            )
         else:
-            if self.folder.is_file() or (self.folder.is_dir() and any(self.folder.iterdir())):
-                raise InputError(
-                    f"--out {self.folder}: expected a new or empty folder, or one with a run of vdbench."
-                )
             self.content = {"schema": SCHEMA, **asked, "started": now(), "chunks": {}, **rest}
         self.content["cells"] = []
-        self.save()
+        try:
+            self.save()
+        except OSError as error:
+            raise InputError(
+                f"--out {self.folder}: it cannot be written to, {error.strerror}."
+            ) from error
+
+    def _occupied(self) -> bool:
+        """Whether there is something else; what a run leaves that is killed as it begins is nothing."""
+        if not self.folder.is_dir():
+            return self.folder.exists()
+        return any(not p.name.startswith(f".{self.path.name}.") for p in self.folder.iterdir())
 
     def _resume(self, asked: Mapping[str, Any]) -> None:
         try:
-            self.content = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+            self.content = dict(json.loads(self.path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
             raise InputError(f"--out {self.folder}: its run.json cannot be read.") from error
         for key, value in asked.items():
             if self.content.get(key) != value:

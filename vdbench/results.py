@@ -48,11 +48,11 @@ def identity(cell: Cell, run: Mapping[str, Any]) -> Row:
 
 
 def rows(cell: Cell, run: Mapping[str, Any], figures: Iterable[Figure]) -> list[Row]:
-    """Rows of a cell's figures; one that is not a number, such as a ratio to an exact zero, says so."""
+    """Rows of a cell's figures; one without a value or a finite interval says so."""
     found = []
     for figure in figures:
         estimate = figure.estimate
-        undefined = figure.status == "ok" and not math.isfinite(estimate.value)
+        status, message = standing(figure)
         found.append(
             {
                 **identity(cell, run),
@@ -67,12 +67,27 @@ def rows(cell: Cell, run: Mapping[str, Any], figures: Iterable[Figure]) -> list[
                 "level": figure.level,
                 "n": estimate.n,
                 "unit": figure.unit,
-                "status": "undefined" if undefined else figure.status,
-                "message": "no value: division by zero" if undefined else figure.message,
+                "status": status,
+                "message": message,
                 "against": figure.against,
             }
         )
     return found
+
+
+def standing(figure: Figure) -> tuple[str, str]:
+    """Status and message: ``undefined`` without a value, ``bounded`` where n is too small for an interval.
+
+    A ratio has no value where its denominator is zero, or an unbiased estimate of a square that is not above it.
+    """
+    estimate = figure.estimate
+    if figure.status != "ok" or math.isfinite(estimate.low) and math.isfinite(estimate.high):
+        return figure.status, figure.message
+    if not math.isfinite(estimate.value):
+        why, status = "no value: the denominator is not above zero", "undefined"
+    else:
+        why, status = f"n = {estimate.n} is too small for a finite interval", "bounded"
+    return status, f"{why}; {figure.message}" if figure.message else why
 
 
 def failure(cell: Cell, run: Mapping[str, Any], cause: str) -> Row:

@@ -6,6 +6,7 @@ looked up, every option checked. The resolved suite is written to ``run.json``.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -173,7 +174,7 @@ def load(source: str | Path | Mapping[str, Any], settings: Sequence[str] = ()) -
 
 def _content(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if isinstance(source, Mapping):
-        return "suite", dict(source)
+        return "suite", copy.deepcopy(dict(source))
     path = Path(source)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         path = _folder() / f"{source}.yaml"

@@ -1,0 +1,87 @@
+"""The same gradients as a careful user would write them by hand: plain tensors, torch.autograd, no vdbench."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Weights = list[tuple[Tensor, Tensor, Tensor]]
+"""(mean, log-variance, bias) of each layer, mean and log-variance (outputs, inputs)."""
+
+Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Pre-activation from input, mean and standard deviation."""
+
+
+def network(weights: Weights, x: Tensor, layer: Layer) -> Tensor:
+    """Logits of a ReLU network."""
+    for place, (mean, log_variance, bias) in enumerate(weights):
+        x = layer(x, mean, torch.exp(0.5 * log_variance)) + bias
+        if place < len(weights) - 1:
+            x = x.relu()
+    return x
+
+
+def deterministic(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return F.linear(x, mean)
+
+
+def naive(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return F.linear(x, mean + scale * torch.randn_like(mean))
+
+
+def local(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    b = F.linear(x, mean)
+    return b + F.linear(x.square(), scale.square()).sqrt() * torch.randn_like(b)
+
+
+def per_example(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    noise = torch.randn(x.shape[0], *mean.shape)
+    return torch.einsum("moi,mi->mo", mean + scale * noise, x)
+
+
+PATHWISE: dict[str, Layer] = {
+    "deterministic": deterministic,
+    "naive": naive,
+    "local": local,
+    "per-example": per_example,
+}
+
+
+def pathwise(weights: Weights, x: Tensor, y: Tensor, scale: float, layer: Layer) -> list[Tensor]:
+    """Gradient of scale · Σ log p through the samples."""
+    leaves = [t for triple in weights for t in triple]
+    value = -scale * F.cross_entropy(network(weights, x, layer), y, reduction="sum")
+    return list(torch.autograd.grad(value, leaves, materialize_grads=True))
+
+
+def score(weights: Weights, x: Tensor, y: Tensor, scale: float, samples: int) -> list[Tensor]:
+    """Leave-one-out score function, its gradient in (mean, log-variance) written out."""
+    drawn, values, slopes = [], [], []
+    biases = [bias for _, _, bias in weights]
+    with torch.no_grad():
+        scales = [torch.exp(0.5 * log_variance) for _, log_variance, _ in weights]
+    for _ in range(samples):
+        noise = [torch.randn_like(mean) for mean, _, _ in weights]
+        with torch.no_grad():
+            sampled = [m + s * e for (m, _, _), s, e in zip(weights, scales, noise, strict=True)]
+        b = x
+        for place, (weight, bias) in enumerate(zip(sampled, biases, strict=True)):
+            b = F.linear(b, weight, bias)
+            b = b.relu() if place < len(biases) - 1 else b
+        value = -scale * F.cross_entropy(b, y, reduction="sum")
+        slopes.append(torch.autograd.grad(value, biases))
+        drawn.append(noise)
+        values.append(value.detach())
+    cost = torch.stack(values)
+    gain = (cost - (cost.sum() - cost) / (samples - 1)) / samples
+    result = []
+    for place, sd in enumerate(scales):
+        noises = torch.stack([noise[place] for noise in drawn])
+        weight = gain[:, None, None]
+        result.append((weight * noises / sd).sum(0))
+        result.append((weight * (noises.square() - 1) / 2).sum(0))
+        result.append(torch.stack([slope[place] for slope in slopes]).mean(0))
+    return result

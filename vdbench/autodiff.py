@@ -1,0 +1,45 @@
+"""Value and gradient of a function of named tensors, alone or inside a vectorised call.
+
+`torch.func.grad` composes with `torch.func.vmap` and costs some 0.3 ms of Python a call, which is more than a small
+network's arithmetic; `torch.autograd.grad` is quick and cannot be vectorised. A gradient taken alone, as a
+training step takes it, uses the second; `vectorising` switches to the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value
+
+_inside_vmap: ContextVar[bool] = ContextVar("inside_vmap", default=False)
+
+Objective = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]]
+"""Of the free parameters: the scalar to be differentiated, and the scalar to be reported."""
+
+
+@contextmanager
+def vectorising() -> Iterator[None]:
+    """Within, gradients are taken so that `torch.func.vmap` can vectorise them."""
+    token = _inside_vmap.set(True)
+    try:
+        yield
+    finally:
+        _inside_vmap.reset(token)
+
+
+def differentiate(
+    objective: Objective, at: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The reported value, and the gradient of the objective by name; zeros where it does not depend on a tensor."""
+    if _inside_vmap.get():
+        gradients, (_, value) = grad_and_value(objective, has_aux=True)(dict(at))
+        return value, gradients
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
+    with torch.enable_grad():
+        target, value = objective(leaves)
+    found = torch.autograd.grad(target, list(leaves.values()), materialize_grads=True)
+    return value.detach(), dict(zip(leaves, found, strict=True))
