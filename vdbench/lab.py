@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vdbench import statistics
+from vdbench.draws import trace
 from vdbench.errors import CellError, InputError
 from vdbench.figures import Rows, Schedule, widest
 from vdbench.measures import bias, convergence, memory, throughput, variance
@@ -119,7 +121,17 @@ class Lab:
 
     def _units(self, context: Context, start: int, stop: int) -> Table:
         address = self.address(context, "variance", variance.VERSION, units=[start, stop])
-        return self.store.get(address, lambda: variance.rows(context, start, stop))
+        table = self.store.get(address, lambda: variance.rows(context, start, stop))
+        return self._finite(table)
+
+    def _finite(self, table: Table) -> Table:
+        """Refuse squares that a precision cannot hold: no figure follows from them."""
+        for name, values in table.items():
+            if not np.isfinite(values).all():
+                raise CellError(
+                    f"a square of gradients overflows {self.suite.precision} in {name.replace('|', ' ')}."
+                )
+        return table
 
     def bias(self, cell: Cell, context: Context, reference: Context) -> list[Outcome]:
         """A fixed number of units against the reference."""
@@ -136,7 +148,7 @@ class Lab:
         table = self.store.get(
             address, lambda: bias.rows(context, reference, spec.draws, 0, spec.units)
         )
-        rows = Rows(table, context.sizes)
+        rows = Rows(self._finite(table), context.sizes)
         return [Outcome(cell, "ok", f"{spec.units} units", spec.units, rows)]
 
     def memory(self, cell: Cell, context: Context, file: Path) -> list[Outcome]:
@@ -183,6 +195,7 @@ class Lab:
         """One training a seed."""
         spec = self.suite.measures.convergence
         assert spec is not None
+        _examine(context)
         plan = convergence.Plan(
             spec.steps, spec.evaluations, spec.learning_rate, spec.samples, spec.examples
         )
@@ -205,6 +218,7 @@ class Lab:
                 threads=torch.get_num_threads(),
             )
             seeds.append(self.store.get(address, lambda s=seed: convergence.rows(context, plan, s)))  # type: ignore[misc]
+            _converges(seeds[-1], seed)
         return [Outcome(cell, "ok", f"{spec.seeds} seeds of {spec.steps} steps", spec.seeds, seeds)]
 
     def address(self, context: Context, measure: str, version: str, **more: Any) -> Address:
@@ -218,6 +232,27 @@ class Lab:
             "together": context.traced.together if together is None else together,
             **more,
         }
+
+
+def _examine(context: Context) -> None:
+    """Take one draw at initialisation: an estimator that breaks its contract is not trained with."""
+    values = context.problem.initial(context.key)
+    state = context.estimator.fit(context.problem, values, context.key / "fit")
+    trace(
+        context.estimator,
+        context.problem,
+        values,
+        context.batch(context.key / "trace"),
+        state,
+    )
+
+
+def _converges(table: Table, seed: int) -> None:
+    lost = ~np.isfinite(table["elbo"])
+    if lost.any():
+        raise CellError(
+            f"training diverged: the ELBO is not finite at step {table['step'][lost][0]:.0f} of seed {seed}."
+        )
 
 
 def identity(context: Context) -> list[Any]:
