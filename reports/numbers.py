@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MISSING = "–"
+MINUS = "−"
 MOST_DIGITS = 6
+SMALL, LARGE = 1e-3, 1e6
+"""The sizes from and up to which numbers are written as plain decimals."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Estimate:
         high: Upper end of the interval.
         n: Number of units (or timing samples, or training seeds) it rests on.
         unit: Its unit, as in the results.
-        status: ``ok``, ``converged``, ``bounded`` or ``failed``.
+        status: ``ok``, ``converged``, ``bounded``, ``undefined`` or ``failed``.
         message: What the run had to say about it.
     """
 
@@ -60,7 +63,7 @@ def format_interval(value: float, low: float, high: float, apart: float | None =
         apart: A number that rounding must not move an end of the interval onto or across.
 
     Returns:
-        Text such as ``1.83e3 [1.80e3, 1.86e3]``; ``0 (exact)`` for a zero without uncertainty.
+        Text such as ``1,830 [1,800, 1,860]``; ``0 (exact)`` for a zero without uncertainty.
     """
     if not math.isfinite(value):
         return MISSING
@@ -74,7 +77,7 @@ def format_interval(value: float, low: float, high: float, apart: float | None =
         if apart is None or all(same_side(end, place, value, ends, apart) for end in ends):
             break
         place -= 1
-    texts = [render(x, place, fixed(value, ends, place)) for x in (value, low, high)]
+    texts = [render(x, place, plain(value, ends)) for x in (value, low, high)]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
@@ -87,7 +90,7 @@ def format_number(value: float, digits: int = 4) -> str:
     place = exponent(value) - digits + 1
     while place < 0 and float(f"{value:.{digits}g}") == round(value, -place - 1):
         place += 1  # no trailing zeros
-    return render(value, place, 1e-3 <= abs(value) < 1e6)
+    return render(value, place, plain(value))
 
 
 def last_place(value: float, ends: Iterable[float]) -> int:
@@ -102,26 +105,33 @@ def last_place(value: float, ends: Iterable[float]) -> int:
 
 def same_side(end: float, place: int, value: float, ends: list[float], apart: float) -> bool:
     """Whether the printed end of an interval is where the end is, seen from ``apart``."""
-    printed = float(render(end, place, fixed(value, ends, place)))
+    printed = number(render(end, place, plain(value, ends)))
     return (printed > apart) - (printed < apart) == (end > apart) - (end < apart)
 
 
-def fixed(value: float, ends: Iterable[float], place: int) -> bool:
-    """Whether to write without exponent: no digit beyond those supported, and few zeros."""
-    largest = max(abs(x) for x in (value, *ends))
-    return place <= 0 and largest < 1e4 and (value == 0 or abs(value) >= 1e-3)
+def plain(value: float, ends: Iterable[float] = ()) -> bool:
+    """Whether to write a figure and its interval as plain decimals, by the figure's size."""
+    return SMALL <= abs(value or max((abs(end) for end in ends), default=0.0)) < LARGE
 
 
-def render(x: float, place: int, plain: bool) -> str:
+def render(x: float, place: int, decimal: bool) -> str:
     """Write one number down to the digit at ``place``, or to its first digit if that is smaller."""
     if not math.isfinite(x):
-        return "∞" if x > 0 else "-∞"
+        return "∞" if x > 0 else f"{MINUS}∞"
     if x == 0:
         return "0"
-    if plain:
-        return f"{x:.{max(0, -min(place, exponent(x)))}f}"
-    mantissa, power = f"{x:.{max(0, exponent(x) - place)}e}".split("e")
-    return f"{mantissa}e{int(power)}" if int(power) else mantissa
+    place = min(place, exponent(x))
+    if decimal and SMALL / 100 <= abs(x) < LARGE * 100:
+        text = f"{round(x, -place):,.{max(0, -place)}f}"
+    else:
+        mantissa, power = f"{x:.{exponent(x) - place}e}".split("e")
+        text = f"{mantissa}e{int(power)}" if int(power) else mantissa
+    return text.replace("-", MINUS)
+
+
+def number(text: str) -> float:
+    """Read a number that `render` wrote."""
+    return float(text.replace(MINUS, "-").replace(",", "").replace("∞", "inf"))
 
 
 def exponent(x: float) -> int:
@@ -130,13 +140,19 @@ def exponent(x: float) -> int:
 
 
 def show(estimate: Estimate | None, apart: float | None = None) -> str:
-    """Write an estimate, with a dagger if it was bounded; a failure in words."""
+    """Write an estimate, with a dagger if it was bounded; a failure or lack of value in words."""
     if estimate is None:
         return MISSING
     if not estimate.measured:
-        return "failed" if estimate.status == "failed" else MISSING
+        return "failed" if estimate.status == "failed" else reason(estimate)
     text = format_interval(estimate.value, estimate.low, estimate.high, apart)
     return f"{text} †" if estimate.status == "bounded" else text
+
+
+def reason(estimate: Estimate) -> str:
+    """Write a dash, and why a figure has no value where it is undefined."""
+    why = estimate.message.partition(";")[0].removeprefix("no value").lstrip(": ")
+    return f"{MISSING} ({why})" if why and estimate.status == "undefined" else MISSING
 
 
 def show_scaled(estimate: Estimate | None, units: Iterable[tuple[float, str]]) -> str:
@@ -169,7 +185,7 @@ def span(counts: Iterable[int]) -> str:
     found = sorted(set(counts))
     if not found:
         return "n not recorded"
-    return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}"
+    return f"n = {found[0]:,}" if len(found) == 1 else f"n = {found[0]:,} to {found[-1]:,}"
 
 
 def slug(text: str) -> str:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vdbench import datasets, posteriors, priors
@@ -70,7 +71,7 @@ FACTORIES: dict[str, Callable[..., Problem]] = {"classification": classification
 
 
 def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
-    """Build a problem.
+    """Build a problem; a factory runs under a forked and seeded global generator.
 
     Args:
         name: Label in reports.
@@ -89,7 +90,10 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
                 hint = nearest(option, [p.name for p in known]) if known else " It has none."
                 raise InputError(f"problem '{name}': {factory} has no option '{option}'.{hint}")
     try:
-        problem = make(**options)
+        with torch.random.fork_rng(devices=[]):
+            # weights that the factory leaves to torch to draw are the same in every process
+            torch.default_generator.manual_seed(0)
+            problem = make(**options)
     except InputError as error:
         raise InputError(f"problem '{name}': {error}") from error
     except Exception as error:

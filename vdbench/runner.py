@@ -7,7 +7,8 @@ when it is started again on the same folder. A cell that fails is recorded with 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -89,7 +90,19 @@ def run(
     chosen = plan.estimators(checked, tuple(only))
     folder = Path(out) if out is not None else default_folder(checked.name)
     lab = Lab(checked, Store(folder / "blocks"), folder, where, progress or Quiet(), files)
-    return Run(lab, chosen, tuple(only)).all(command)
+    with using_threads(checked.threads):
+        return Run(lab, chosen, tuple(only)).all(command)
+
+
+@contextmanager
+def using_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads within; None leaves it as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def resolve_device(name: str) -> torch.device:

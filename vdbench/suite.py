@@ -116,6 +116,8 @@ class Suite(_Model):
         level: Level of all intervals.
         objective: ``likelihood`` (the N/M-scaled log-likelihood) or ``elbo`` (−KL's gradient is added).
         precision: Floating-point type.
+        threads: Threads that torch uses on a CPU; None for torch's own choice. A small network is quickest on one,
+            which also makes figures independent of the machine's number of cores.
         problems: What is learned.
         checkpoints: Where gradients are measured: ``initial``, or a training.
         batch_sizes: Minibatch sizes M.
@@ -131,6 +133,7 @@ class Suite(_Model):
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     objective: Literal["likelihood", "elbo"] = "likelihood"
     precision: Literal["float32", "float64"] = "float32"
+    threads: Count | None = None
     problems: Annotated[list[ProblemSpec], Field(min_length=1)]
     checkpoints: Annotated[list[CheckpointSpec], Field(min_length=1)] = [CheckpointSpec()]
     batch_sizes: Annotated[list[Count], Field(min_length=1)]

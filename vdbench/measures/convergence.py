@@ -85,9 +85,10 @@ def rows(context: Context, plan: Plan, seed: int) -> Table:
     found: list[tuple[float, ...]] = []
     seconds = 0.0
     for mark in plan.marks():
-        began = _clock(problem.device)
-        trainer.advance(mark - trainer.step)
-        seconds += _clock(problem.device) - began
+        if mark > trainer.step:
+            began = _clock(problem.device)
+            trainer.advance(mark - trainer.step)
+            seconds += _clock(problem.device) - began
         worth = evaluate(problem, trainer.parameters, context.key, plan.samples, plan.examples)
         found.append((mark, seconds, worth.elbo, worth.nll, worth.error))
     names = ("step", "seconds", "elbo", "nll", "error")
