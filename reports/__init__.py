@@ -42,7 +42,8 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
         run_dirs: Run folders, as for :func:`write`.
 
     Returns:
-        Sentences, two or three for each problem, checkpoint and batch size.
+        Sentences for each problem, checkpoint and batch size; what to use comes first, after the
+        name of what is compared.
 
     Raises:
         InputError: As for :func:`write`.
@@ -52,7 +53,11 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
     from reports.summary import sentences
 
     groups = groups_of(load([Path(folder) for folder in run_dirs]))
-    return [f"{group.title}. {line.text}" for group in groups for line in sentences(group)]
+    return [
+        f"{group.title}. {line.text}" if i == 0 else line.text
+        for group in groups
+        for i, line in enumerate(sentences(group))
+    ]
 
 
 def headline_table(run_dirs: Sequence[Path]) -> RichGroup:

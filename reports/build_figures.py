@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 
 from reports.curves import curve_figure, is_cut
 from reports.document import Picture
-from reports.figures import cost_figure, ratio_figures, variance_figures
+from reports.figures import cost_figure, ratio_figures, summary_figure, variance_figures
 from reports.groups import Group
 from reports.numbers import percent, slug, span
 from reports.plane import plane_figure
 from reports.style import save, styled
 
 METRIC = {
+    "summary": "ratio.variance.total",
     "variance": "variance.total",
     "ratio": "ratio.variance.total",
     "cost": "time.seconds_per_gradient",
@@ -30,7 +31,7 @@ def pictures(group: Group, kind: str, folder: Path) -> list[Picture]:
 
     Args:
         group: The group to draw.
-        kind: ``variance``, ``ratio``, ``cost``, ``plane`` or ``training``.
+        kind: ``summary``, ``variance``, ``ratio``, ``cost``, ``plane`` or ``training``.
         folder: Where the files go.
 
     Returns:
@@ -54,6 +55,7 @@ def one(figure: Figure | None) -> list[Figure]:
 
 
 DRAW: dict[str, Callable[[Group], list[Figure]]] = {
+    "summary": lambda group: one(summary_figure(group)),
     "variance": variance_figures,
     "ratio": ratio_figures,
     "cost": lambda group: one(cost_figure(group)),
@@ -61,6 +63,7 @@ DRAW: dict[str, Callable[[Group], list[Figure]]] = {
     "training": lambda group: one(curve_figure(group)),
 }
 TITLE = {
+    "summary": "Variance, and variance × seconds, against the baseline",
     "variance": "Variance by layer, role and estimator",
     "ratio": "Ratio of variance to the baseline",
     "cost": "Cost of a gradient",
@@ -68,6 +71,8 @@ TITLE = {
     "training": "ELBO in training",
 }
 SAID = {
+    "summary": "Over all layers, as a multiple of that of BASELINE; left of the line at 1 is "
+    "better. Variance × seconds is what precision costs.",
     "variance": "Variance of the minibatch gradient, averaged over a layer's parameters: total, "
     "and the parts from the estimator's noise and from the choice of the minibatch. "
     "Logarithmic axis; an arrow marks an interval that goes on beyond the axis, or to 0; "
@@ -79,7 +84,8 @@ SAID = {
     "The dashed line joins the ranked estimators that none is both faster and less noisy "
     "than (by the point estimates); hollow markers are not ranked.",
     "training": "ELBO of the training set under one evaluation for all, by step and by second of "
-    "training alone; lines are means over training seeds, bands their intervals.",
+    "training alone; lines are means over training seeds, bands their intervals. The panel by "
+    "seconds begins at the first evaluation after step 0, where no time has passed.",
 }
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.groups import Group
+from reports.numbers import format_number
 from reports.style import canvas, colours, finish, log_ticks
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def curve_figure(group: Group) -> Figure | None:
     if curves.empty:
         return None
     panels = [(x, name) for x, name in (("step", "step"), ("seconds", "seconds of training (s)"))
-              if curves[x].notna().any()]  # fmt: skip
+              if (timed(curves) if x == "seconds" else curves)[x].notna().any()]  # fmt: skip
     if not panels:
         return None
     figure = canvas(1.0 + 3.6 * max(len(panels), 2), 3.9)
@@ -37,6 +38,7 @@ def curve_figure(group: Group) -> Figure | None:
         draw_curves(axes, group, curves, x)
         axes.set_xlabel(name)
     cells[0].set_ylim(window(curves))
+    cells[0].yaxis.set_major_formatter(lambda y, _: format_number(y, 6))
     cells[0].set_ylabel("ELBO (nats, whole training set)")
     handles, names = cells[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
@@ -48,7 +50,7 @@ def draw_curves(axes: Axes, group: Group, curves: pd.DataFrame, x: str) -> None:
     palette = colours(group.known)
     for label in group.labels:
         rows = curves[(curves["label"] == label) & curves[x].notna()].sort_values(x)
-        rows = rows[rows[x] > 0] if x == "seconds" and uneven(curves) else rows
+        rows = timed(rows) if x == "seconds" else rows
         if rows.empty:
             continue
         ranked = group.ranked(label)
@@ -63,12 +65,19 @@ def draw_curves(axes: Axes, group: Group, curves: pd.DataFrame, x: str) -> None:
         log_ticks(axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
+    if x == "seconds":
+        axes.set_xlim(left=timed(curves)["seconds"].min())
     finish(axes)
+
+
+def timed(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the evaluations that took training: at step 0 no time has passed."""
+    return curves[(curves["step"] > 0) & (curves["seconds"] > 0)]
 
 
 def uneven(curves: pd.DataFrame) -> bool:
     """Whether training took so different times that only a logarithmic axis shows all curves."""
-    ends = curves.groupby("label")["seconds"].max()
+    ends = timed(curves).groupby("label")["seconds"].max()
     return bool(ends.max() > SLOWER * ends.min() > 0)
 
 

@@ -16,10 +16,25 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading within a section."""
+    """A heading within a section, with the anchor by which a page links to it."""
 
     text: str
+    anchor: str = ""
     kind: str = "heading"
+
+
+@dataclass(frozen=True)
+class Links:
+    """Links to headings, each with what to say after it.
+
+    Attributes:
+        items: Text of the link, anchor of the heading, its text, and what follows.
+        row: Whether they stand in one row, for moving about a page; Markdown leaves such out.
+    """
+
+    items: list[tuple[str, str, str, str]]
+    row: bool = False
+    kind: str = "links"
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ class Table:
         columns: Headings.
         rows: Cells, as many in each row as there are headings.
         caption: What it shows.
-        folded: Whether a page may show it closed at first.
+        folded: Whether it is shown closed at first.
         apart: Numbers of the rows to set apart, being shown but not ranked.
         stacked: Whether a page sets intervals under their figures, to save width.
     """
@@ -71,7 +86,7 @@ class Picture:
     kind: str = "picture"
 
 
-Block = Paragraph | Heading | Code | Bullets | Table | Picture
+Block = Paragraph | Heading | Links | Code | Bullets | Table | Picture
 
 
 @dataclass(frozen=True)

@@ -36,31 +36,38 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: which layer and role it shows, of which series, under which title."""
+    """One pair of axes: which layer and role it shows, of which series, under which title.
+
+    With ``values``, each figure and its interval are written beside their marker.
+    """
 
     title: str
     layer: str
     role: str
     series: tuple[Series, ...]
     label: str
+    values: bool = False
 
 
-def dot_figure(group: Group, rows: list[list[Panel]], reference: float | None = None) -> Figure:
+def dot_figure(
+    group: Group, rows: list[list[Panel]], reference: float | None = None, width: float = 2.35
+) -> Figure:
     """Draw panels of dots with error bars.
 
     Args:
         group: The estimators and their figures.
         rows: Panels, row by row, each row as long as the first.
         reference: Where to draw a line, such as 1 for ratios.
+        width: Width of a panel in inches.
 
     Returns:
         The figure; panels of one row share nothing but their estimators.
     """
     shown = [x for x in group.labels if any(has(group, panel, x) for row in rows for panel in row)]
     lines = max(len(panel.series) for row in rows for panel in row)
-    height = len(rows) * (0.62 + len(shown) * max(0.17 * lines + 0.13, 0.42)) + 0.55
-    width = 1.9 + 2.35 * max(len(rows[0]), 2)
-    figure = canvas(width, height)
+    step = 0.23 if any(panel.values for row in rows for panel in row) else 0.17
+    height = len(rows) * (0.8 + len(shown) * max(step * lines + 0.13, 0.42)) + 0.55
+    figure = canvas(1.9 + width * max(len(rows[0]), 2), height, space=0.1)
     grid = figure.subplots(len(rows), len(rows[0]), squeeze=False, sharey=True)
     for panels, cells in zip(rows, grid, strict=True):
         for panel, axes in zip(panels, cells, strict=True):
@@ -92,10 +99,12 @@ def draw_panel(
     for place, label in enumerate(shown):
         for line, series in enumerate(panel.series):
             estimate = group.get(label, series.metric, panel.layer, panel.role)
-            height = place + 0.22 * (line - (len(panel.series) - 1) / 2)
+            height = place + (0.36 if panel.values else 0.22) * (line - (len(panel.series) - 1) / 2)
             if estimate is not None and estimate.measured:
                 draw_dot(axes, estimate, height, series, palette[label])
-    axes.set_yticks(range(len(shown)), [wrap(label) for label in shown])
+                if panel.values and estimate.value > 0 and label != group.baseline:
+                    write_value(axes, estimate, height)
+    axes.set_yticks(range(len(shown)), [tick(group, label, panel.values) for label in shown])
     axes.set_ylim(len(shown) - 0.45, -0.55)
     axes.set_title(panel.title)
     axes.set_xlabel(panel.label if last else "")
@@ -127,12 +136,25 @@ def draw_dot(axes: Axes, estimate: Estimate, y: float, series: Series, colour: A
     )
 
 
+def write_value(axes: Axes, estimate: Estimate, y: float) -> None:
+    """Write a figure and its interval beside its marker, on the side with more room."""
+    low, high = (math.log(x) for x in axes.get_xlim())
+    left = math.log(estimate.value) > (low + high) / 2
+    ends = [x for x in (estimate.value, estimate.low, estimate.high) if x > 0 and math.isfinite(x)]
+    axes.annotate(
+        show(estimate, 1), (min(ends) if left else max(ends), y),
+        xytext=(-6 if left else 6, 0), textcoords="offset points", color=INK,
+        ha="right" if left else "left", va="center_baseline", fontsize=7, zorder=5,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
+    )  # fmt: skip
+
+
 def edge_note(axes: Axes, estimate: Estimate, y: float, colour: Any) -> None:
     """Say at the left edge that a figure is zero, or not above it."""
     text = "0 (exact)" if estimate.zero else show(estimate)
     axes.annotate(
         text, (0, y), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
-        va="center", fontsize=6.5, color=colour,
+        va="center", fontsize=7, color=colour,
     )  # fmt: skip
 
 
@@ -147,6 +169,11 @@ def legend(figure: Figure, rows: list[list[Panel]]) -> None:
         for s in series.values()
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def tick(group: Group, label: str, alone: bool) -> str:
+    """Name an estimator beside its line; in a figure to stand alone, also if it is not ranked."""
+    return wrap(label) + ("\n(not ranked)" if alone and not group.ranked(label) else "")
 
 
 def wrap(label: str) -> str:

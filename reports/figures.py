@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from reports.dots import Panel, Series, dot_figure
 from reports.groups import Group
+from reports.terms import in_role
 
 COLUMNS = 4
 """Layers side by side in one figure, so that it stays readable."""
@@ -18,6 +19,10 @@ PARTS = (
 RATIOS = (
     Series("ratio.variance.total", "total", "o"),
     Series("ratio.variance.noise", "noise part", "D"),
+)
+SUMMARY = (
+    Series("ratio.variance.total", "variance", "o"),
+    Series("ratio.efficiency.variance_seconds", "variance × seconds", "D", filled=False),
 )
 COST = (
     ("time.seconds_per_gradient", "seconds per gradient", "seconds (s)"),
@@ -34,6 +39,25 @@ def variance_figures(group: Group) -> list[Figure]:
 def ratio_figures(group: Group) -> list[Figure]:
     """Draw the ratio of each variance to the baseline's."""
     return faceted(group, RATIOS, f"ratio to {group.baseline}", 1.0)
+
+
+def summary_figure(group: Group) -> Figure | None:
+    """Draw the ratios over all layers, with their values; None where there are none.
+
+    This is the figure that tells a run's story by itself, in a README for instance.
+    """
+    kept = tuple(s for s in SUMMARY if group.has(s.metric))
+    roles = [role for role in group.headline_roles() if role in group.roles("ratio.variance.total")]
+    if not kept or not roles:
+        return None
+    label = f"ratio to {group.baseline} (log)"
+    panels = [Panel(words(role), "all", role, kept, label, values=True) for role in roles]
+    return dot_figure(group, [panels], 1.0, width=2.7)
+
+
+def words(role: str) -> str:
+    """Say what a role's gradient is taken in, as a title."""
+    return f"gradient {in_role(role)}"
 
 
 def faceted(

@@ -75,9 +75,9 @@ class Group:
         """Say why an estimator is shown but not ranked; empty for one that competes."""
         mine, base = self.declared(label), self.declared(self.baseline)
         if base and mine.get("objective") != base.get("objective"):
-            return "other objective: shown for scale, not ranked"
+            return "another objective, shown for scale"
         if not mine.get("unbiased", False):
-            return "biased: shown, not ranked"
+            return "biased"
         return ""
 
     def has(self, prefix: str) -> bool:

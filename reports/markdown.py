@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
-from reports.document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Table
+from reports.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Heading,
+    Links,
+    Paragraph,
+    Picture,
+    Table,
+)
 
 
 def markdown(document: Document) -> str:
@@ -28,16 +38,29 @@ def block(item: Block) -> str:
     match item:
         case Heading(text=text):
             return f"### {escape(text)}"
+        case Links(items=items, row=row):
+            said = (f"- [{escape(text)}](#{place(to)}): {escape(after)}"
+                    for text, _, to, after in items)  # fmt: skip
+            return "" if row else "\n".join(said)
         case Paragraph(text=text, lead=lead):
-            return f"**{escape(lead.strip())}** {escape(text)}" if lead else escape(text)
+            return f"**{escape(lead.strip())}** {escape(text)}".strip() if lead else escape(text)
         case Bullets(items=items):
             return "\n".join(f"- **{escape(lead)}** {escape(text)}" for lead, text in items)
         case Code(text=text):
-            return "\n".join(f"    {line}" for line in text.splitlines())
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+            return f"{fence}sh\n{text}\n{fence}"
         case Picture(name=name, alt=alt, caption=caption):
             return f"![{escape(alt)}](figures/{name}.png)\n\n*{escape(caption)}*"
+        case Table(folded=True):
+            folded = f"<summary>Table: {len(item.rows)} rows</summary>"
+            return f"<details>\n{folded}\n\n{table(item)}\n\n</details>"
         case Table():
             return table(item)
+
+
+def place(heading: str) -> str:
+    """Return the anchor that code hosts give the first heading of a text."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def table(item: Table) -> str:
@@ -54,4 +77,4 @@ def table(item: Table) -> str:
 def escape(text: str) -> str:
     """Make text safe in Markdown: no HTML, no links, no cell or line breaks, no emphasis."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*|]|\](?=\())|(?<!\w)_|_(?!\w)", lambda hit: "\\" + hit[0], text)
+    return re.sub(r"([\\`*|$]|\](?=\())|(?<!\w)_|_(?!\w)", lambda hit: "\\" + hit[0], text)

@@ -54,7 +54,7 @@ class Estimate:
 def format_interval(value: float, low: float, high: float, apart: float | None = None) -> str:
     """Write a figure and its interval to the digits that the interval supports.
 
-    The last digit is that of the interval's half width (one more where that begins with 1).
+    The last digit is that of the interval's half width (one more where that begins below 25).
 
     Args:
         value: The point estimate.
@@ -78,6 +78,8 @@ def format_interval(value: float, low: float, high: float, apart: float | None =
             break
         place -= 1
     texts = [render(x, place, plain(value, ends)) for x in (value, low, high)]
+    if len(set(texts)) == 1:  # the interval is narrower than the digits that are ever shown
+        return texts[0]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
@@ -99,7 +101,7 @@ def last_place(value: float, ends: Iterable[float]) -> int:
     if half == 0:
         return exponent(value) - 3
     place = exponent(half)
-    place -= half / 10.0**place < 2
+    place -= half / 10.0**place < 2.5
     return max(place, exponent(value or half) - MOST_DIGITS + 1)
 
 
@@ -190,4 +192,4 @@ def span(counts: Iterable[int]) -> str:
 
 def slug(text: str) -> str:
     """Make a file name of any text: lower-case letters, digits, dots and hyphens."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:80] or "x"
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")[:160] or "x"

@@ -48,4 +48,4 @@ def split(cell: str) -> tuple[str, str]:
 
 def is_figure(cell: str) -> bool:
     """Whether a cell holds a figure, to be set in digits of equal width and not broken."""
-    return bool(cell) and (cell[0].isdigit() or cell[0] in "−–∞")
+    return bool(cell) and (cell[0].isdigit() or cell[0] in "−∞")

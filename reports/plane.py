@@ -94,7 +94,7 @@ def draw_point(axes: Axes, group: Group, label: str, x: Estimate, y: Estimate) -
     if y.value <= 0:
         note = "0 (exact)" if y.zero else "≤ 0"
         axes.annotate(note, (x.value, height), xytext=(6, 5), textcoords="offset points",
-                      fontsize=6.5, color=colour)  # fmt: skip
+                      fontsize=7, color=colour)  # fmt: skip
 
 
 def plane_legend(figure: Figure, group: Group, shown: list[str]) -> None:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reports.answer import answer, without_run
+from reports.bias_tables import bias_summary, bias_table
 from reports.build_figures import pictures
-from reports.document import Block, Bullets, Document, Heading, Paragraph, Section, Table
+from reports.document import Block, Document, Heading, Paragraph, Section
 from reports.groups import Group
 from reports.load import Results
-from reports.method import environment_blocks, method_blocks, outcome_blocks
-from reports.numbers import percent
-from reports.summary import failures, sentences
-from reports.tables import (
-    bias_table,
-    cost_table,
-    headline_table,
-    layer_table,
-    training_table,
-)
+from reports.method import method_blocks
+from reports.numbers import percent, slug
+from reports.outcome import outcome_blocks
+from reports.surroundings import environment_blocks
+from reports.tables import cost_table, layer_table, training_table
 
 PARTS = {"variance.total": "total", "variance.noise": "noise part", "variance.data": "data part"}
 RATIOS = {"ratio.variance.total": "total", "ratio.variance.noise": "noise part"}
@@ -37,7 +34,6 @@ def document(results: Results, groups: list[Group], figures: Path) -> Document:
     suites = dict.fromkeys(str((run.info.get("suite") or {}).get("name") or "") or run.name
                            for run in results.runs.values())  # fmt: skip
     sections = [
-        Section("answer", "In short", answer(groups)),
         Section("variance", "Variance by layer and role", variance(groups, figures)),
         Section("ratio", "Ratio to the baseline", ratios(groups, figures)),
         Section("cost", "Cost of a gradient", costs(groups, figures)),
@@ -48,6 +44,7 @@ def document(results: Results, groups: list[Group], figures: Path) -> Document:
         Section("method", "How it was measured", method_blocks(results, groups)),
         Section("environment", "Environment, and how to run it again", environment_blocks(results)),
     ]
+    sections.insert(0, Section("answer", "In short", answer(groups, sections, figures)))
     return Document(f"vdbench: {', '.join(suites)}", subtitle(results), sections)
 
 
@@ -63,32 +60,9 @@ def subtitle(results: Results) -> str:
     return " | ".join(said)
 
 
-def answer(groups: list[Group]) -> list[Block]:
-    """Write the first screen: the sentences of each group, then the headline tables."""
-    blocks: list[Block] = []
-    tables: list[Block] = []
-    alike: dict[str, list[Group]] = {}
-    for group in groups:
-        alike.setdefault(without_run(group), []).append(group)
-    for title, members in alike.items():
-        blocks.append(Heading(title))
-        table = headline_table(members)
-        tables += [table] if len(alike) == 1 else [Heading(f"{title}: in figures"), table]
-        for group in members:
-            run = f"{group.run.name}, " if len(members) > 1 else ""
-            items = [(f"{run}{line.lead}:", line.body) for line in sentences(group)]
-            failed = failures(group)
-            if failed:
-                items.append(
-                    (f"{run}Failed, so not compared:", f"{'; '.join(failed)} (see below).")
-                )
-            blocks.append(Bullets(items))
-    return blocks + tables or [Paragraph("The run has no rows to report on.")]
-
-
-def without_run(group: Group) -> str:
-    """Return a group's title without its run, under which runs are put side by side."""
-    return group.title.removeprefix(f"{group.run.name} · ")
+def heading(section: str, group: Group) -> Heading:
+    """Head a group's part of a section, so that links find it."""
+    return Heading(group.title, slug(f"{section} {group.title}"))
 
 
 def missing(what: str) -> list[Block]:
@@ -105,7 +79,7 @@ def variance(groups: list[Group], figures: Path) -> list[Block]:
             caption = (
                 f"Variance (gradient², averaged over a layer's parameters); intervals at {level}."
             )
-            blocks += [Heading(group.title), *pictures(group, "variance", figures),
+            blocks += [heading("variance", group), *pictures(group, "variance", figures),
                        layer_table(group, PARTS, caption)]  # fmt: skip
     return blocks or missing("variance")
 
@@ -117,7 +91,7 @@ def ratios(groups: list[Group], figures: Path) -> list[Block]:
         if group.has("ratio.variance."):
             level = percent(group.run.level)
             caption = f"Ratio to {group.baseline}, on the same minibatches; intervals at {level}."
-            blocks += [Heading(group.title), *pictures(group, "ratio", figures),
+            blocks += [heading("ratio", group), *pictures(group, "ratio", figures),
                        layer_table(group, RATIOS, caption, apart=1)]  # fmt: skip
     return blocks or missing("ratios of variance to a baseline")
 
@@ -128,7 +102,7 @@ def costs(groups: list[Group], figures: Path) -> list[Block]:
     for group in groups:
         table = cost_table(group)
         if table.rows:
-            blocks += [Heading(group.title), *pictures(group, "cost", figures), table]
+            blocks += [heading("cost", group), *pictures(group, "cost", figures), table]
     if not any(group.has("memory.") for group in groups) and blocks:
         blocks.append(Paragraph("Peak memory was not measured."))
     return blocks or missing("time or memory")
@@ -139,7 +113,7 @@ def planes(groups: list[Group], figures: Path) -> list[Block]:
     blocks: list[Block] = []
     for group in groups:
         found = pictures(group, "plane", figures)
-        blocks += [Heading(group.title), *found] if found else []
+        blocks += [heading("plane", group), *found] if found else []
     return blocks or missing("both variance and time")
 
 
@@ -154,7 +128,8 @@ def training(groups: list[Group], figures: Path) -> list[Block]:
             continue
         seen.add(key)
         run = f"{group.run.name} · " if without_run(group) != group.title else ""
-        blocks += [Heading(f"{run}{group.problem}"), *pictures(group, "training", figures)]
+        title = f"{run}{group.problem}"
+        blocks += [Heading(title, slug(f"training {title}")), *pictures(group, "training", figures)]
         blocks += [table] if table.rows else []
     return blocks or missing("convergence in training")
 
@@ -163,15 +138,7 @@ def bias(groups: list[Group]) -> list[Block]:
     """Signal-to-noise ratio and relative bias, and against what."""
     blocks: list[Block] = []
     for group in groups:
-        table: Table = bias_table(group)
+        table, summary = bias_table(group), bias_summary(group)
         if table.rows:
-            blocks += [Heading(group.title), table]
-    if not blocks:
-        return missing("the signal-to-noise ratio or bias")
-    named = {str(group.run.info.get("reference") or "") for group in groups} - {""}
-    if named and any(group.has("relative_bias") for group in groups):
-        text = (
-            f"Bias is relative to the mean gradient of the reference, {', '.join(sorted(named))}."
-        )
-        blocks.insert(0, Paragraph(text))
-    return blocks
+            blocks += [heading("bias", group), *([summary] if summary.rows else []), table]
+    return blocks or missing("the signal-to-noise ratio or bias")

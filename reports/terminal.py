@@ -6,10 +6,10 @@ from rich.console import Group as RichGroup
 from rich.table import Table
 from rich.text import Text
 
+from reports.contests import EFFICIENCY, VARIANCE, order
 from reports.groups import Group
 from reports.numbers import show_seconds
-from reports.summary import EFFICIENCY, VARIANCE, order
-from reports.tables import ratio_text
+from reports.ranking_table import ratio_text
 
 
 def terminal_tables(groups: list[Group]) -> RichGroup:

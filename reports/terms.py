@@ -12,6 +12,15 @@ COORDINATES = {
     "theta-log_alpha": "(θ, log α), with roles theta and alpha",
 }
 
+ROLES = {
+    "mean": "the means μ",
+    "scale": "the scales log σ²",
+    "theta": "the means θ",
+    "alpha": "the noise log α",
+    "bias": "the biases",
+}
+"""What the gradient of a role is taken in, by the role's name."""
+
 VARIANCE = (
     "Of one component of the minibatch gradient, averaged over the parameters of a layer that "
     "have the same role; unit gradient². 'All layers' averages over those of all layers."
@@ -34,8 +43,8 @@ INTERVALS = (
 VERDICTS = (
     "Ratios are to {baseline}, estimated in pairs on the same minibatches. A verdict on variance "
     "needs the whole interval of a ratio on one side of 1, at a level adjusted for the number of "
-    "pairs; otherwise it is UNCLEAR. Only unbiased estimators of the baseline's objective are "
-    "ranked."
+    "pairs; otherwise it is UNCLEAR, and the estimators count as tied. Only "
+    "unbiased estimators of the baseline's objective are ranked."
 )
 TIME = (
     "Measured in a pass of its own, after warm-up, the estimators taking turns; it holds for this "
@@ -77,6 +86,11 @@ def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[st
 def values(frame: pd.DataFrame, column: str) -> list[str]:
     """Return the different values of a column, without the empty one."""
     return sorted(set(frame[column]) - {""})
+
+
+def in_role(role: str) -> str:
+    """Say what the gradient of a role is taken in, with the role's name."""
+    return f"in {ROLES[role]} ({role})" if role in ROLES else f"in {role}"
 
 
 def roles(coordinates: str) -> str:

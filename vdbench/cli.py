@@ -99,7 +99,8 @@ def run_verb(
         _headline([finished.folder])
         typer.echo(f"report: {page}")
     if finished.failed:
-        typer.echo(f"{finished.failed} cells failed; the report says why.", err=True)
+        cells = "1 cell" if finished.failed == 1 else f"{finished.failed} cells"
+        typer.echo(f"{cells} failed; the report says why.", err=True)
         raise typer.Exit(1)
 
 
@@ -246,13 +247,13 @@ def data_path(name: Annotated[str, Argument(help="A data set.")], json: Json = F
     from vdbench import datasets
 
     found = datasets.info(name)
-    if json:
-        _print({"name": name, "path": found.path})
-        return
-    if found.path is None and not found.local:
+    if not found.local:
         raise InputError(
             f"data set '{name}' is not on this machine; 'vdbench data fetch {name}' gets it."
         )
+    if json:
+        _print({"name": name, "path": found.path})
+        return
     typer.echo(found.path or "comes with an installed package; there is no folder of it")
 
 

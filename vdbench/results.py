@@ -81,7 +81,7 @@ def standing(figure: Figure) -> tuple[str, str]:
     A ratio has no value where its denominator is zero, or an unbiased estimate of a square that is not above it.
     """
     estimate = figure.estimate
-    if figure.status != "ok" or math.isfinite(estimate.low) and math.isfinite(estimate.high):
+    if figure.status != "ok" or (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return figure.status, figure.message
     if not math.isfinite(estimate.value):
         why, status = "no value: the denominator is not above zero", "undefined"

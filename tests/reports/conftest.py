@@ -185,8 +185,8 @@ def run_info(labels: Iterable[str] = LABELS, **more: Any) -> dict[str, Any]:
         "reference": "local", "level": 0.95, "command": "vdbench run quick --out runs/quick",
         "started": "2026-01-02T03:04:05Z", "finished": "2026-01-02T03:05:01Z", "wall_seconds": 56.2,
         "device": "cpu", "threads": 2,
-        "environment": {"cpu": "a processor", "memory_bytes": 8589934592},
-        "git": {"commit": "0123abc", "dirty": False},
+        "environment": {"cpu": {"model": "a processor"}, "memory": {"total_bytes": 8589934592}},
+        "git": {"vdbench": {"commit": "0123abc", "dirty": True}, "cwd": None},
         "versions": {"python": "3.11", "torch": "2.13.0"},
         "estimators": {x: declaration(x) for x in labels},
         "problems": {

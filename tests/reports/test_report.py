@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 import reports
+from reports.bias_tables import bias_text
+from reports.curves import curve_figure
+from reports.document import Code
 from reports.groups import groups_of
 from reports.load import load
-from reports.markdown import escape
+from reports.markdown import block, escape, place
 from reports.numbers import Estimate
 from reports.plane import pareto, points
-from reports.tables import FILES, bias_text
+from reports.tables import FILES
 
 HEADINGS = [
     "In short",
@@ -40,11 +43,13 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[str] = []
         self.links: list[str] = []
+        self.ids: list[str] = []
         self.feed(text)
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.ids += [v or "" for k, v in attrs if k == "id"]
         self.links += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "data")]
         if tag not in VOID:
             self.open.append(tag)
@@ -69,7 +74,7 @@ def test_everything_is_written(written: Path) -> None:
     assert names == set(FILES)
     figures = sorted(p.name for p in (written / "figures").iterdir())
     assert {Path(name).suffix for name in figures} == {".svg", ".png"}
-    assert len(figures) == 2 * (2 * 4 + 1)  # four kinds a group, training once, in two formats
+    assert len(figures) == 2 * (2 * 5 + 1)  # five kinds a group, training once, in two formats
     assert all(re.fullmatch(r"[a-z0-9.-]+", name) for name in figures)
 
 
@@ -93,8 +98,8 @@ def test_the_page_needs_nothing_beside_itself(written: Path) -> None:
 
 def test_markdown_shows_figures_that_exist(written: Path) -> None:
     text = (written / "report.md").read_text(encoding="utf-8")
-    links = re.findall(r"\]\((.*?)\)", text)
-    assert len(links) == 9
+    links = re.findall(r"!\[[^\]]*\]\((.*?)\)", text)
+    assert len(links) == 11
     assert all((written / link).is_file() for link in links)
 
 
@@ -102,7 +107,7 @@ def test_failed_and_bounded_cells_are_listed_with_their_cause(written: Path) -> 
     text = (written / "report.md").read_text(encoding="utf-8")
     section = text.split("## What failed")[1].split("## ")[0]
     assert "| failed | out of memory – out of memory: 3.1 GiB asked |" in section
-    assert "| bounded | 4096 units drawn, ±5 % not reached | 4096 |" in section
+    assert "| bounded | 4096 units drawn, ±5 % not reached | 4,096 |" in section
     assert "4 converged (precision reached); 1 bounded; 1 failed." in section
     assert "Failed, so not compared:" in text
     assert "†" in text
@@ -136,7 +141,7 @@ def test_only_variance(run_folder: Path, make_run: Callable[..., Path]) -> None:
     text = (out / "report.md").read_text(encoding="utf-8")
     assert text.count("This suite does not measure") == 5
     assert "no paired comparison" in text
-    assert len(list((out / "figures").glob("*.svg"))) == 1
+    assert len(list((out / "figures").glob("*.svg"))) == 1  # no ratio, so no summary
 
 
 def test_only_training(run_folder: Path, make_run: Callable[..., Path]) -> None:
@@ -189,11 +194,12 @@ def test_several_runs_are_put_side_by_side(run_folder: Path, make_run: Callable[
     assert out == folders[0].parent / "report"
     text = (out / "report.md").read_text(encoding="utf-8")
     assert text.count("| run | estimator |") == 2
-    assert "cpu, Lowest variance:" in text
-    assert "gpu, Lowest variance:" in text
+    assert "**cpu: Use local: it has" in text
+    assert "**gpu: Use local: it has" in text
     with (out / "tables" / "cost.csv").open(encoding="utf-8", newline="") as file:
         assert {row["run"] for row in csv.DictReader(file)} == {"cpu", "gpu"}
-    assert len(reports.headline(folders)) == 12
+    said = reports.headline(folders)
+    assert [line.split(" · ")[0] for line in said if " · " in line] == ["cpu", "cpu", "gpu", "gpu"]
 
 
 def test_what_users_name_is_escaped(run_folder: Path, make_run: Callable[..., Path]) -> None:
@@ -208,8 +214,8 @@ def test_what_users_name_is_escaped(run_folder: Path, make_run: Callable[..., Pa
     text = path.read_text(encoding="utf-8")
     assert "script" not in Page(text).tags
     assert "&lt;script&gt;" in text
-    lines = path.with_name("report.md").read_text(encoding="utf-8").splitlines()
-    assert not any("<script" in line for line in lines if not line.startswith("    "))  # code
+    said = path.with_name("report.md").read_text(encoding="utf-8")
+    assert "<script" not in re.sub(r"```sh\n.*\n```", "", said)  # but in the code
     assert all(p.parent == path.parent / "figures" for p in path.parent.rglob("*.svg"))
 
 
@@ -220,9 +226,77 @@ def test_markdown_escapes() -> None:
 
 
 def test_bias_says_what_would_have_been_seen() -> None:
-    assert bias_text(Estimate(0.01, 0.0, 0.031)) == "no bias found; would have seen ≥ 0.031"
-    assert bias_text(Estimate(0.2, 0.1, 0.3)) == "bias 0.20 [0.10, 0.30]"
-    assert bias_text(Estimate(math.nan, message="is the reference")) == "is the reference"
+    assert bias_text(Estimate(0.01, 0.0, 0.25)) == "none found; at most 0.25"
+    assert bias_text(Estimate(0.288, 0.18, 0.361)) == "bias 0.29 [0.18, 0.36]"
+    assert bias_text(Estimate(math.nan, status="undefined", message="why")) == "– (why)"
+
+
+def test_bias_names_its_reference_and_who_has_another_objective(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    section = text.split("## Signal-to-noise")[1].split("## What failed")[0]
+    assert "| deterministic | none found; at most 0.03 |" in section
+    assert "| another objective: bias is expected |" in section
+    assert "of the reference, local; intervals at 95 %; n = 400." in section
+
+
+def test_the_headline_table_leaves_noise_out_and_is_short(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    header = next(line for line in text.splitlines() if line.startswith("| estimator |"))
+    assert "noise" not in header
+    assert header.endswith("| final ELBO (nats) | test error (%) | verdict on variance |")
+    assert "| not ranked |" in text
+
+
+def test_several_groups_are_listed_first_with_links_that_lead_somewhere(written: Path) -> None:
+    page = Page((written / "index.html").read_text(encoding="utf-8"))
+    inside = [link.removeprefix("#") for link in page.links if link.startswith("#")]
+    assert len(inside) > 20
+    assert set(inside) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    text = (written / "report.md").read_text(encoding="utf-8")
+    first = "- [digits-mlp · checkpoint initial · batch 128](#digits-mlp--checkpoint-initial--batch"
+    assert f"{first}-128): Use local: it has" in text
+    assert place("A · b (c), d_e") == "a--b-c-d_e"
+
+
+def test_what_is_undefined_is_no_failure(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
+    nothing = {"value": math.nan, "ci_low": math.nan, "ci_high": math.nan, "status": "undefined",
+               "message": "no value: division by zero"}  # fmt: skip
+    rows = [row | nothing if row["metric"] == "snr" else row for row in rows]
+    rows = [row | nothing if row["metric"].startswith("ratio.var") else row for row in rows]
+    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    assert "| – (division by zero) |" in text
+    assert "Failed, so not compared" not in text
+
+
+def test_the_environment_gives_what_a_reader_looks_for(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    assert "```sh\nvdbench run quick --out runs/quick\n```" in text
+    for line in ("source (git) | 0123abc, with uncommitted changes", "torch | 2.13.0",
+                 "processor | a processor", "threads | 2", "wall time (s) | 56.2"):  # fmt: skip
+        assert f"| {line} |" in text
+    page = (written / "index.html").read_text(encoding="utf-8")
+    assert "<pre><code>vdbench run quick --out runs/quick</code></pre>" in page
+
+
+def test_code_with_backticks_stays_code() -> None:
+    assert block(Code("a ```b```")) == "````sh\na ```b```\n````"
+
+
+@pytest.mark.parametrize("first", [0.0, 1e-4])
+def test_no_time_at_step_0_does_not_stretch_the_axis(
+    run_folder: Path, make_run: Callable[..., Path], first: float
+) -> None:
+    rows = [row for row in rows_of(run_folder) if row["checkpoint"] == "training"]
+    rows = [row | {"seconds": first} if row["step"] == 0 else row for row in rows]
+    group = groups_of(load([make_run(rows)]))[0]
+    figure = curve_figure(group)
+    assert figure is not None
+    by_step, by_second = figure.axes
+    starts = [line.get_xdata()[0] for line in by_second.get_lines()]
+    assert by_second.get_xlim()[0] == min(starts) == pytest.approx(20 * 4.1e-4)
+    assert {line.get_xdata()[0] for line in by_step.get_lines()} == {0}
 
 
 def test_the_front_is_of_ranked_estimators(run_folder: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 import reports
+from reports.contests import contest, order, verdict
 from reports.groups import groups_of
 from reports.load import load
-from reports.summary import contest, order, verdict
 
 
 def changed(rows: list[dict], where: dict, **new: object) -> list[dict]:
@@ -33,34 +33,82 @@ def rows(run_folder: Path) -> list[dict]:
     return frame[kept].to_dict("records")
 
 
+def about(lines: list[str], lead: str) -> str:
+    """Return the one line on a subject."""
+    found = [line for line in lines if line.startswith(f"{lead}: ")]
+    assert len(found) == 1, lines
+    return found[0]
+
+
 def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: Path) -> None:
     lines = reports.headline([run_folder])
-    assert lines[0] == (
-        "digits-mlp · checkpoint initial · batch 128. Lowest variance: local in mean and scale: "
-        "mean 0.115 [0.111, 0.118] × naive, scale 0.146 [0.142, 0.151] × naive; established "
-        "against all 3 others (intervals at 95 %; verdicts at 95 % over all pairs together; "
-        "n = 400)."
+    assert lines[0].startswith(
+        "digits-mlp · checkpoint initial · batch 128. Use local: it has the lowest variance × "
+        "seconds in both roles (mean 0.154 [0.144, 0.163], scale 0.196 "
     )
-    assert "Lowest variance × seconds: local in mean and scale: mean 0.154" in lines[1]
-    assert lines[2].endswith(
-        "Cost of a gradient: local 0.83 [0.81, 0.85] ms (1.34 [1.29, 1.39] × naive)."
+    assert "× naive), established against all 3 others (by 95 %" in lines[0]
+    assert lines[1] == (
+        "Variance: of the gradient in the means μ (mean), local is lowest, "
+        "0.115 [0.111, 0.118] × naive, established against all 3 others. In the scales log σ² "
+        "(scale), local is lowest, 0.146 [0.142, 0.151] × naive, established against all 3 others. "
+        "score(samples=4, baseline=leave-one-out) reached its bound of draws before the requested "
+        "precision. Intervals at 95 %; verdicts at 95 % over all pairs together; n = 400."
     )
+    assert lines[3] == "Cost of a gradient: local 830 [805, 855] µs (1.34 [1.29, 1.39] × naive)."
+
+
+def test_training_that_favours_another_says_so(run_folder: Path) -> None:
+    line = reports.headline([run_folder])[2]
+    assert line == (
+        "Training differs: after equal steps naive has the highest ELBO (−960 [−978, −942] nats); "
+        "it also reaches the target first (200 [190, 210] ms) (intervals at 95 %, not adjusted)."
+    )
+
+
+def test_training_without_clear_intervals_is_unclear(
+    run_folder: Path, make_run: Callable[..., Path]
+) -> None:
+    rows = load([run_folder]).frame.drop(columns="run").to_dict("records")
+    rows = [row for row in rows if row["problem"] == "digits-mlp"]
+    wide = {"ci_low": -2000.0, "ci_high": -300.0}
+    rows = changed(rows, {"metric": "convergence.final_elbo", "label": "local"}, **wide)
+    said = {"message": "target -905.5 nats, reached by 5 of 5 seeds"}
+    rows = changed(rows, {"metric": "convergence.seconds_to_target"}, **said)
+    line = about(reports.headline([make_run(rows)]), "Training differs")
+    assert "UNCLEAR against local; it also reaches the target of −905.5 nats first" in line
 
 
 def test_an_interval_that_contains_1_is_unclear(
     rows: list[dict], make_run: Callable[..., Path]
 ) -> None:
     where, new = ratio_to("local", "per-example", 0.97, 0.93, 1.012)
-    line = reports.headline([make_run(changed(rows, where | {"role": "mean"}, **new))])[0]
-    assert "mean: UNCLEAR: local, 0.115 [0.111, 0.118] × naive is lowest" in line
-    assert "but not told apart from per-example (local / per-example = 0.97 [0.93, 1.01])" in line
-    assert "established against naive, score(samples=4, baseline=leave-one-out)" in line
-    assert "scale: local, 0.146 [0.142, 0.151] × naive, established against all 3 others" in line
+    folder = make_run(changed(rows, where | {"role": "mean"}, **new))
+    line = about(reports.headline([folder]), "Variance")
+    assert (
+        "in the means μ (mean), local and per-example are lowest and cannot be told apart "
+        "(UNCLEAR: local / per-example = 0.97 [0.93, 1.01]); local is 0.115 [0.111, 0.118] × naive, "
+        "established against the other 2. In the scales"
+    ) in line
+    group = groups_of(load([folder]))[0]
+    assert verdict(group, "local") == "mean: tied with per-example; scale: lowest"
+    assert verdict(group, "per-example") == "mean: tied with local; scale: higher"
+    assert verdict(group, "naive") == "higher"
+
+
+def test_several_that_cannot_be_told_apart_are_not_said_to_be_equal(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    for other in ("per-example", "naive"):
+        where, new = ratio_to("local", other, 0.97, 0.93, 1.012)
+        rows = changed(rows, where, **new)
+    line = about(reports.headline([make_run(rows)]), "Variance")
+    assert "local is lowest but cannot be told apart from naive and per-example (UNCLEAR: " in line
 
 
 def test_an_end_at_1_is_not_below_1(rows: list[dict], make_run: Callable[..., Path]) -> None:
     where, new = ratio_to("local", "naive", 0.9, 0.8, 1.0)
-    assert "UNCLEAR" in reports.headline([make_run(changed(rows, where, **new))])[0]
+    lines = reports.headline([make_run(changed(rows, where, **new))])
+    assert "UNCLEAR" in about(lines, "Variance")
 
 
 @pytest.mark.parametrize("new", [{"value": math.nan}, {"metric": "other"}])
@@ -68,8 +116,10 @@ def test_no_comparison_is_unclear(
     rows: list[dict], make_run: Callable[..., Path], new: dict
 ) -> None:
     where, _ = ratio_to("local", "naive", 0, 0, 0)
-    line = reports.headline([make_run(changed(rows, where, **new))])[0]
-    assert "naive (no paired comparison)" in line
+    folder = make_run(changed(rows, where, **new))
+    line = about(reports.headline([folder]), "Variance")
+    assert "(UNCLEAR: no paired comparison with naive)" in line
+    assert verdict(groups_of(load([folder]))[0], "local") == "unclear against naive"
 
 
 def test_zeros_tie(rows: list[dict], make_run: Callable[..., Path]) -> None:
@@ -78,7 +128,8 @@ def test_zeros_tie(rows: list[dict], make_run: Callable[..., Path]) -> None:
         where = {"metric": "variance.total", "label": label, "role": "mean"}
         rows = changed(rows, where, **zero)
     folder = make_run(rows)
-    assert "mean: TIE of naive, local, all exactly 0" in reports.headline([folder])[0]
+    line = about(reports.headline([folder]), "Variance")
+    assert "in the means μ (mean), naive and local tie, all exactly 0." in line
     found = contest(groups_of(load([folder]))[0], "variance.total", "mean")
     assert found.tied
     assert set(found.beaten) == {"per-example", rows[-1]["label"]}
@@ -88,14 +139,14 @@ def test_the_baseline_may_win(rows: list[dict], make_run: Callable[..., Path]) -
     two = [item for item in rows if item["label"] in ("naive", "per-example")]
     two = changed(two, {"metric": "variance.total", "label": "naive"}, value=1.0)
     where, new = ratio_to("naive", "per-example", 0.5, 0.4, 0.6)
-    line = reports.headline([make_run(changed(two, where, **new))])[0]
-    assert "naive in mean and scale: mean the baseline, with per-example next at 0.230" in line
+    line = about(reports.headline([make_run(changed(two, where, **new))]), "Variance")
+    assert "naive is lowest, the baseline, with per-example next at 0.230" in line
     assert "established against per-example" in line
 
 
 def test_another_objective_is_never_ranked(run_folder: Path) -> None:
     group = groups_of(load([run_folder]))[0]
-    assert verdict(group, "deterministic") == "other objective: shown for scale, not ranked"
+    assert verdict(group, "deterministic") == "not ranked"
     assert order(group)[-1] == "deterministic"
     assert contest(group, "variance.total", "mean").leader == "local"
 
@@ -106,7 +157,7 @@ def test_a_biased_estimator_is_never_ranked(
     folder = make_run(rows)
     group = groups_of(load([folder]))[0]
     group.run.info["estimators"]["local"]["unbiased"] = False
-    assert verdict(group, "local") == "biased: shown, not ranked"
+    assert verdict(group, "local") == "not ranked"
     assert contest(group, "variance.total", "mean").leader == "per-example"
 
 
@@ -114,17 +165,25 @@ def test_one_estimator_has_nothing_to_be_compared_with(
     rows: list[dict], make_run: Callable[..., Path]
 ) -> None:
     alone = [item for item in rows if item["label"] == "local" and not item["against"]]
-    line = reports.headline([make_run(alone, baseline="local")])[0]
-    assert "mean: local alone, nothing to compare it with; scale: local alone" in line
+    lines = reports.headline([make_run(alone, baseline="local")])
+    assert lines[0].endswith("Nothing to compare: local alone is ranked.")
+    assert "in the means μ (mean), local alone, nothing to compare it with" in lines[1]
 
 
 def test_efficiency_is_won_only_where_intervals_are_apart(
     rows: list[dict], make_run: Callable[..., Path]
 ) -> None:
     where = {"metric": "ratio.efficiency.variance_seconds", "label": "local", "role": "mean"}
-    line = reports.headline([make_run(changed(rows, where, ci_high=1.05))])[1]
-    assert "mean: UNCLEAR: local, 0.2 [0.1, 1.1] × naive is lowest" in line
-    assert "not told apart from naive (its 0.2 [0.1, 1.1] overlaps 1)" in line
+    lines = reports.headline([make_run(changed(rows, where, ci_high=1.05))])
+    assert lines[0].endswith(
+        "No clear winner: by variance × seconds, naive and local cannot be told apart in mean, "
+        "and local is lowest in scale."
+    ) or lines[0].endswith(
+        "No clear winner: by variance × seconds, local and naive cannot be told apart in mean, "
+        "and local is lowest in scale."
+    )
+    line = about(lines, "Variance × seconds")
+    assert "(UNCLEAR: local 0.2 [0.1, 1.1] overlaps naive 1)" in line
 
 
 def test_paired_efficiency_is_preferred(rows: list[dict], make_run: Callable[..., Path]) -> None:
@@ -133,8 +192,18 @@ def test_paired_efficiency_is_preferred(rows: list[dict], make_run: Callable[...
         for item in rows
         if item["metric"] == "pairwise.variance.total"
     ]
-    line = reports.headline([make_run(rows + extra)])[1]
-    assert "(verdicts at 95 % over all pairs together)" in line
+    line = reports.headline([make_run(rows + extra)])[0]
+    assert line.endswith("established against all 3 others.")
+
+
+def test_without_time_variance_decides_and_says_so(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    rows = [item for item in rows if "variance." in item["metric"]]
+    rows = [item for item in rows if "efficiency" not in item["metric"]]
+    line = reports.headline([make_run(rows)])[0]
+    assert "By variance alone, use local: it has the lowest variance in both roles (" in line
+    assert line.endswith("; seconds were not measured.")
 
 
 def test_without_variance_nothing_is_ranked(

@@ -480,5 +480,5 @@ def test_editors_can_have_a_schema() -> None:
 
 
 def test_bad_input_from_python_is_an_input_error() -> None:
-    with pytest.raises(InputError, match="unknown key 'sed'. Did you mean 'seed'"):
+    with pytest.raises(InputError, match=r"unknown key 'sed'\. Did you mean 'seed'"):
         suite.load({**GOOD, "sed": 1})

@@ -102,9 +102,14 @@ def whole(start: Any, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def blocks(out: Path) -> dict[str, tuple[int, int]]:
     """Inode and time of writing of every block."""
-    found = (p.stat() for p in (out / "blocks").glob("*.parquet"))
-    names = (p.name for p in (out / "blocks").glob("*.parquet"))
-    return {n: (s.st_ino, s.st_mtime_ns) for n, s in zip(names, found, strict=True)}
+    found = [(p.name, p.stat()) for p in (out / "blocks").glob("*.parquet")]
+    return {name: (status.st_ino, status.st_mtime_ns) for name, status in found}
+
+
+def record_of(out: Path) -> int:
+    """When run.json was last written, in nanoseconds; 0 where there is none."""
+    file = out / "run.json"
+    return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def untimed(out: Path) -> pd.DataFrame:
@@ -127,12 +132,13 @@ def test_a_run_killed_ten_times_ends_as_if_it_had_not_been(
 ) -> None:
     out = tmp_path / "run"
     generator = np.random.Generator(np.random.PCG64(1))
-    # each kill comes a random while after a random number of blocks is there; the first while training
+    # each kill comes a random while after the run is taken up and a random number of blocks is there
     marks = [0, *sorted(generator.choice(BLOCKS - 6, KILLS - 1, replace=False))]
     first: dict[str, tuple[int, int]] = {}
     for mark in marks:
+        before = record_of(out)
         process = start(SUITE, out)
-        while len(blocks(out)) < mark or not (out / "run.json").exists():
+        while record_of(out) == before or len(blocks(out)) < mark:
             assert process.is_alive(), "the run ended before it was killed"
             time.sleep(0.001)
         time.sleep(generator.uniform(0, 0.05))
