@@ -118,12 +118,14 @@ def _command(
 def _dry_run(
     name: str, settings: list[str], only: list[str], plugins: list[Path], json: bool
 ) -> None:
-    from vdbench import plan, registry
+    from vdbench import plan, problems, registry
     from vdbench.suite import load
 
     for plugin in plugins:
         registry.load_plugin(plugin)
     suite = load(name, settings)
+    for spec in suite.problems:
+        problems.check(spec.name, spec.factory, spec.options)
     cells: list[dict[str, Any]] = [
         {
             "measure": cell.measure,

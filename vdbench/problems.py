@@ -48,11 +48,10 @@ def classification(
     data = datasets.load(dataset)
     sizes = [int(data.train.inputs[0].numel()), *widths, data.classes]
     parts: list[tuple[str, nn.Module]] = []
-    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
-        parts.append(
-            (f"fc{number}", nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu"))
-        )
-        parts.append((f"relu{number}", nn.ReLU()))
+    with torch.random.fork_rng(devices=[]):  # torch draws weights here that are never used
+        for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
+            parts.append((f"fc{number}", nn.Linear(inputs, outputs)))
+            parts.append((f"relu{number}", nn.ReLU()))
     body = nn.Sequential()
     for name, part in parts[:-1]:
         body.add_module(name, part)
@@ -108,6 +107,22 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
             "that vdbench.noisy(module, data) makes."
         )
     return dataclasses.replace(problem, name=name)
+
+
+def check(name: str, factory: str, options: Mapping[str, Any]) -> None:
+    """Refuse what `build` would refuse, without fetching a data set.
+
+    Raises:
+        InputError: As `build`.
+    """
+    if factory == "classification":
+        dataset = options.get("dataset", "digits")
+        if isinstance(dataset, str) and not datasets.info(dataset).local:
+            options = {
+                **options,
+                "dataset": "digits",
+            }  # the other options are checked on what is here
+    build(name, factory, options)
 
 
 def _own(name: str, factory: str) -> Callable[..., Problem]:

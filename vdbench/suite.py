@@ -186,7 +186,7 @@ def _content(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any
                 f"suite '{source}' is neither a bundled suite nor a file.{nearest(str(source), names())}"
             )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise InputError(f"suite '{source}' cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -199,6 +199,22 @@ def _content(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any
             f"suite '{source}': expected keys and values, found {type(content).__name__}."
         )
     return f"suite '{source}'", content
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which YAML keeps the last and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark
+                )
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
 def _set(content: dict[str, Any], setting: str) -> None:
@@ -228,7 +244,8 @@ def _short_forms(where: str, content: dict[str, Any]) -> dict[str, Any]:
         full["reference"] = _long(where, "reference", full["reference"])
     measures = full.get("measures")
     if isinstance(measures, dict):
-        full["measures"] = {k: {} if v is None or v is True else v for k, v in measures.items()}
+        asked = {k: v for k, v in measures.items() if v is not False}
+        full["measures"] = {k: {} if v is None or v is True else v for k, v in asked.items()}
     return full
 
 

@@ -16,6 +16,8 @@ import yaml
 
 from vdbench import cli, plan, registry, suite
 from vdbench.errors import InputError
+from vdbench.problems import check
+from vdbench.suite import load
 
 Refused = Callable[..., str]
 
@@ -482,3 +484,19 @@ def test_editors_can_have_a_schema() -> None:
 def test_bad_input_from_python_is_an_input_error() -> None:
     with pytest.raises(InputError, match=r"unknown key 'sed'\. Did you mean 'seed'"):
         suite.load({**GOOD, "sed": 1})
+
+
+def test_a_measure_can_be_switched_off() -> None:
+    assert load("quick", ["measures.bias=false"]).measures.bias is None
+
+
+def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("name: twice\nseed: 1\nseed: 2\n")
+    with pytest.raises(InputError, match=r"line 3: key 'seed' is given twice"):
+        load(file)
+
+
+def test_a_dry_run_refuses_an_unknown_data_set() -> None:
+    with pytest.raises(InputError, match=r"digit.*Did you mean 'digits'"):
+        check("p", "classification", {"dataset": "digit"})
