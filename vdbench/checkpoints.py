@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdbench.fetch import cache_folder
 from vdbench.noise import Key
 from vdbench.problem import Problem
 from vdbench.registry import options
+from vdbench.sources import cache_folder
 from vdbench.store import atomic, digest
 from vdbench.suite import CheckpointSpec, single
 from vdbench.training import VERSION, Trainer, load_parameters, train

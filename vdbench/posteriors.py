@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vdbench.errors import InputError, nearest
+from vdbench import specs
+from vdbench.errors import InputError
 
 SCALE_ROLES = ("scale", "alpha")
 """Roles of the parameters that set the spread of q."""
@@ -132,7 +133,7 @@ def _positive(name: str, value: float) -> None:
         raise InputError(f"{name} of the posterior must be a finite number above 0, not {value!r}.")
 
 
-PARAMETERIZATIONS: dict[str, type[MeanLogVariance] | type[ThetaLogAlpha]] = {
+PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
     cls.name: cls for cls in (MeanLogVariance, ThetaLogAlpha)
 }
 
@@ -147,21 +148,4 @@ def from_spec(spec: object) -> Parameterization:
     Raises:
         InputError: The form, the name or an option is not one there is.
     """
-    options = {"kind": spec} if isinstance(spec, str) else spec
-    if not isinstance(options, Mapping) or not isinstance(options.get("kind"), str):
-        raise InputError(
-            f"parameterization: got {spec!r}, expected a name or a mapping with a name under 'kind'."
-            f"{nearest('', PARAMETERIZATIONS)}"
-        )
-    kind = options["kind"]
-    if kind not in PARAMETERIZATIONS:
-        raise InputError(f"parameterization '{kind}' is unknown.{nearest(kind, PARAMETERIZATIONS)}")
-    cls = PARAMETERIZATIONS[kind]
-    known = [item.name for item in fields(cls)]
-    given = {str(key): value for key, value in options.items() if key != "kind"}
-    for key in given:
-        if key not in known:
-            raise InputError(
-                f"parameterization '{kind}' has no option '{key}'.{nearest(key, known)}"
-            )
-    return cls(**given)
+    return specs.build("parameterization", PARAMETERIZATIONS, spec)

@@ -13,15 +13,15 @@ bound that contains it is comparable only with another that contains the same te
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from vdbench import specs
 from vdbench.dawson import dawson_integral
-from vdbench.errors import InputError, nearest
+from vdbench.errors import InputError
 
 __all__ = ["GaussianPrior", "LogUniformPrior", "Prior", "from_spec", "log_uniform_kl"]
 
@@ -141,26 +141,10 @@ def from_spec(spec: object) -> Prior:
     Raises:
         InputError: The form, the name or an option is not one there is.
     """
-    options = {"kind": spec} if isinstance(spec, str) else spec
-    if not isinstance(options, Mapping) or not isinstance(options.get("kind"), str):
-        raise InputError(
-            f"prior: got {spec!r}, expected a name or a mapping with a name under 'kind'."
-            f"{nearest('', _PRIORS)}"
-        )
-    kind = options["kind"]
-    if kind not in _PRIORS:
-        raise InputError(f"prior: no prior is called {kind!r}.{nearest(kind, _PRIORS)}")
-    known = [field.name for field in fields(_PRIORS[kind])]
-    given = {str(key): value for key, value in options.items() if key != "kind"}
-    for key in given:
-        if not known:
-            raise InputError(f"prior '{kind}' takes no options, got {key!r}.")
-        if key not in known:
-            raise InputError(f"prior '{kind}': no option is called {key!r}.{nearest(key, known)}")
-    return _PRIORS[kind](**given)
+    return specs.build("prior", _PRIORS, spec)
 
 
-_PRIORS: dict[str, type[GaussianPrior] | type[LogUniformPrior]] = {
+_PRIORS: dict[str, type[Prior]] = {
     "gaussian": GaussianPrior,
     "log-uniform": LogUniformPrior,
 }

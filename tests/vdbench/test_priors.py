@@ -210,12 +210,12 @@ def test_from_spec_builds_the_priors() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("gausian", "no prior is called 'gausian'. Did you mean 'gaussian'?"),
+        ("gausian", "prior 'gausian' is unknown. Did you mean 'gaussian'?"),
         ({"kind": "loguniform"}, "Did you mean 'log-uniform'?"),
         ({"kind": "gaussian", "varience": 1.0}, "'varience'. Did you mean 'variance'?"),
         (
             {"kind": "log-uniform", "variance": 1.0},
-            "'log-uniform' takes no options, got 'variance'",
+            "prior 'log-uniform' has no option 'variance'. It has none.",
         ),
         ({"kind": "gaussian", "variance": 0}, "'variance' is 0, expected a positive number"),
         ({"kind": "gaussian", "variance": math.nan}, "expected a positive number"),
