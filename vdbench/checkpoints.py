@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vdbench.noise import Key
 from vdbench.problem import Problem
-from vdbench.registry import options
+from vdbench.registry import identity
 from vdbench.sources import cache_folder
 from vdbench.store import atomic, digest
 from vdbench.suite import CheckpointSpec, single
@@ -77,8 +77,7 @@ def _address(
     estimator = single(spec.estimator)
     training = {
         "estimator": estimator.declaration.name,
-        "options": options(estimator),
-        "estimator_version": estimator.declaration.version,
+        "identity": identity(estimator),
         "epochs": spec.epochs,
         "batch_size": spec.batch_size,
         "learning_rate": spec.learning_rate,

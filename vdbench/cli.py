@@ -88,7 +88,8 @@ def run_verb(
         )
     except KeyboardInterrupt:
         typer.echo(
-            f"interrupted; what was measured is kept: run the same command with --out {out}",
+            f"interrupted; what was measured is kept: run the same command with --out {out}\n"
+            f"  {_command(suite, device, settings, chosen, plugins, out)}",
             err=True,
         )
         raise typer.Exit(130) from None
@@ -105,13 +106,19 @@ def run_verb(
 
 
 def _command(
-    suite: str, device: str, settings: list[str], only: list[str], plugins: list[Path]
+    suite: str,
+    device: str,
+    settings: list[str],
+    only: list[str],
+    plugins: list[Path],
+    out: Path | None = None,
 ) -> str:
-    words = ["vdbench", "run", suite]
+    """The command of a run; with ``out``, as it is typed here, else without paths of this machine."""
+    words = ["vdbench", "run", suite, *(["--out", str(out)] if out else [])]
     words += ["--device", device] if device != "cpu" else []
     for flag, values in (("--set", settings), ("--only", only), ("--plugin", plugins)):
         for value in values:
-            words += [flag, value.name if isinstance(value, Path) else value]
+            words += [flag, value.name if isinstance(value, Path) and not out else str(value)]
     return shlex.join(words)
 
 
@@ -125,7 +132,9 @@ def _dry_run(
         registry.load_plugin(plugin)
     suite = load(name, settings)
     for spec in suite.problems:
-        problems.check(spec.name, spec.factory, spec.options)
+        problem = problems.check(spec.name, spec.factory, spec.options)
+        if problem is not None:
+            plan.check_sizes(suite, problem)
     cells: list[dict[str, Any]] = [
         {
             "measure": cell.measure,
@@ -152,7 +161,10 @@ def _dry_run(
 def report_verb(
     folders: Annotated[list[Path], Argument(help="Run folders; several give one report over all.")],
     out: Annotated[
-        Path | None, Option(help="Where to write; default report/ in the first folder.")
+        Path | None,
+        Option(
+            help="Where to write; default report/ in the folder, or beside the first of several."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -298,6 +310,18 @@ def _table(rows: list[dict[str, Any]]) -> None:
     widths[last] = 0
     for row in [{key: key for key in widths}, *text]:
         typer.echo("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+
+
+@app.callback(invoke_without_command=True)
+def version_option(
+    version: Annotated[bool, Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Benchmark gradient estimators for networks with noisy weights: variance, throughput, convergence."""
+    if version:
+        from vdbench import __version__
+
+        typer.echo(f"vdbench {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:

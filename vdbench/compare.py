@@ -34,7 +34,8 @@ def figures_of(
         if measure == "variance" and schedule is not None:
             yield outcome, _variance(suite, outcome, variances, schedule)
         elif measure == "bias":
-            yield outcome, figures.bias(outcome.data, suite.level, reference)
+            count = sum(o.cell.measure == "bias" for o in good)
+            yield outcome, figures.bias(outcome.data, suite.level, reference, count)
         elif measure == "throughput":
             found = _throughput(suite, outcome, times)
             if schedule is not None:

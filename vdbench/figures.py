@@ -172,21 +172,30 @@ def variance_ratios(
     return figures
 
 
-def bias(rows: Rows, level: float, reference: str) -> list[Figure]:
-    """Relative bias of every layer and role."""
-    z = two_sided(level)
-    return [
-        Figure(
-            "relative_bias",
-            statistics.ratio_root(rows.of(group, "bias2"), rows.of(group, "reference2"), z),
-            level,
-            "1",
-            layer=group.layer,
-            role=group.role,
-            message=f"reference: {reference}",
-        )
+def bias(rows: Rows, level: float, reference: str, estimators: int) -> list[Figure]:
+    """Relative bias of every layer and role, and of every role over all layers at an adjusted level.
+
+    Args:
+        rows: ``bias2`` and ``reference2`` of every unit.
+        level: Of the intervals.
+        reference: Label of the reference.
+        estimators: How many are checked at this place; the adjusted rows hold for all of them and all roles at once.
+    """
+    roles = len({group.role for group in rows.sizes})
+    adjusted = 1 - (1 - level) / max(1, estimators * roles)
+    wanted = [("relative_bias", group, level) for group in rows.groups()]
+    wanted += [
+        ("adjusted.relative_bias", group, adjusted)
         for group in rows.groups()
+        if group.layer == "all"
     ]
+    figures = []
+    for metric, group, at in wanted:
+        bias2, size2 = rows.of(group, "bias2"), rows.of(group, "reference2")
+        estimate = statistics.ratio_root(bias2, size2, two_sided(at))
+        message = f"reference: {reference}"
+        figures.append(Figure(metric, estimate, at, "1", group.layer, group.role, message=message))
+    return figures
 
 
 def samples_of(table: Table, label: str) -> Any:

@@ -21,7 +21,7 @@ from vdbench.measures.context import Context
 from vdbench.plan import Cell
 from vdbench.progress import Progress
 from vdbench.record import now
-from vdbench.registry import options
+from vdbench.registry import identity, options
 from vdbench.store import Address, Store, Table
 from vdbench.suite import Suite
 
@@ -143,7 +143,7 @@ class Lab:
             bias.VERSION,
             units=[0, spec.units],
             draws=spec.draws,
-            reference=identity(reference),
+            reference=identity(reference.estimator),
         )
         table = self.store.get(
             address, lambda: bias.rows(context, reference, spec.draws, 0, spec.units)
@@ -179,7 +179,7 @@ class Lab:
         assert spec is not None
         address = {
             **self.address(contexts[0], "throughput", throughput.VERSION),
-            "group": [identity(context) for context in contexts],
+            "group": [identity(context.estimator) for context in contexts],
             "threads": torch.get_num_threads(),
             "rounds": spec.rounds,
             "budget": spec.budget_seconds,
@@ -226,7 +226,7 @@ class Lab:
         together = more.pop("together", None)
         return {
             **context.address,
-            "estimator": identity(context),
+            "estimator": identity(context.estimator),
             "measure": measure,
             "measure_version": version,
             "together": context.traced.together if together is None else together,
@@ -253,9 +253,3 @@ def _converges(table: Table, seed: int) -> None:
         raise CellError(
             f"training diverged: the ELBO is not finite at step {table['step'][lost][0]:.0f} of seed {seed}."
         )
-
-
-def identity(context: Context) -> list[Any]:
-    """Name, options and version of an estimator, for an address."""
-    estimator = context.estimator
-    return [estimator.declaration.name, options(estimator), estimator.declaration.version]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vdbench.errors import InputError, nearest
 from vdbench.estimator import Estimator
+from vdbench.problem import Problem
 from vdbench.registry import label
 from vdbench.suite import CheckpointSpec, ProblemSpec, Suite, checkpoint_name, expand
 
@@ -104,6 +105,21 @@ def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
             for estimator in chosen
         ]
     return found
+
+
+def check_sizes(suite: Suite, problem: Problem) -> None:
+    """See that every minibatch fits into a problem's data.
+
+    Raises:
+        InputError: One does not.
+    """
+    sizes = [*suite.batch_sizes, *training_sizes(suite)]
+    sizes += [checkpoint.batch_size for checkpoint in suite.checkpoints if checkpoint.epochs]
+    if max(sizes) > problem.examples:
+        raise InputError(
+            f"suite '{suite.name}': batch size {max(sizes)} is more than the "
+            f"{problem.examples} training examples of problem '{problem.name}'."
+        )
 
 
 def work(suite: Suite, cell: Cell) -> tuple[int, int]:

@@ -256,7 +256,7 @@ def noisy(
         start[path] = value.detach().clone()
         owner, _, leaf = path.rpartition(".")
         groups[path] = Group(owner, leaf)
-    return Problem(
+    problem = Problem(
         name=name,
         module=body,
         layers=tuple(layers),
@@ -268,6 +268,32 @@ def noisy(
         keep_weights=keep_weights,
         groups=groups,
     )
+    _refuse_misfit(problem)
+    return problem
+
+
+def _refuse_misfit(problem: Problem) -> None:
+    """Try the mean weights on two examples, so that a misfit is told before anything is measured."""
+
+    def mean(layer: Layer, x: Tensor) -> Tensor:
+        return layer.linear(x, problem.posterior(layer, problem.start).mean)
+
+    cast = [t[:2].to(problem.dtype) if t.is_floating_point() else t[:2] for t in problem.data.train]
+    batch = Batch(*cast)
+    try:
+        with torch.no_grad():
+            found = problem.log_likelihood(mean, batch, problem.start)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"problem '{problem.name}': the module and its likelihood do not fit inputs of shape "
+            f"(M, {', '.join(map(str, batch.inputs.shape[1:]))}): {reason}"
+        ) from error
+    if found.shape != batch.inputs.shape[:1]:
+        raise InputError(
+            f"problem '{problem.name}': the log-likelihood of {len(batch.inputs)} examples has shape "
+            f"{tuple(found.shape)}; expected one value an example."
+        )
 
 
 def _refuse_unsuitable(module: nn.Module, name: str) -> None:

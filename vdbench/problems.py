@@ -109,8 +109,11 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
     return dataclasses.replace(problem, name=name)
 
 
-def check(name: str, factory: str, options: Mapping[str, Any]) -> None:
+def check(name: str, factory: str, options: Mapping[str, Any]) -> Problem | None:
     """Refuse what `build` would refuse, without fetching a data set.
+
+    Returns:
+        The problem; None where its data set is not on this machine.
 
     Raises:
         InputError: As `build`.
@@ -118,11 +121,10 @@ def check(name: str, factory: str, options: Mapping[str, Any]) -> None:
     if factory == "classification":
         dataset = options.get("dataset", "digits")
         if isinstance(dataset, str) and not datasets.info(dataset).local:
-            options = {
-                **options,
-                "dataset": "digits",
-            }  # the other options are checked on what is here
-    build(name, factory, options)
+            # the other options are checked on what is here
+            build(name, factory, {**options, "dataset": "digits"})
+            return None
+    return build(name, factory, options)
 
 
 def _own(name: str, factory: str) -> Callable[..., Problem]:

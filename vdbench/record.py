@@ -123,7 +123,12 @@ def _difference(key: str, old: Any, new: Any) -> str:
         for place, (before, after) in enumerate(zip(old, new, strict=True)):
             if before != after:
                 return _difference(f"{key}.{place}", before, after)
-    return f"{key} was {old!r} and is now {new!r}"
+    return f"{key} was {_short(old)} and is now {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def setting(device: torch.device) -> dict[str, Any]:

@@ -8,6 +8,7 @@ decorator, from the package ``estimators``, which is imported here and nowhere e
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -31,6 +32,7 @@ ENTRY_POINTS = "vdbench.estimators"
 _registry: dict[str, type[Estimator]] = {}
 _discovered = False
 _plugins: dict[Path, list[str]] = {}
+_sources: dict[str, str] = {}
 
 E = TypeVar("E", bound=type[Estimator])
 
@@ -282,7 +284,19 @@ def load_plugin(path: Path | str) -> list[str]:
             f"plug-in '{path}' registers no estimator: decorate a class with @vdbench.register(...)."
         )
     _plugins[file] = added
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    _sources.update(dict.fromkeys(added, content))
     return added
+
+
+def identity(estimator: Estimator) -> list[Any]:
+    """What names an estimator in the address of a block: name, options, version, and a plug-in file's SHA-256.
+
+    A plug-in is being written: its figures are measured anew whenever the file has changed.
+    """
+    declared = estimator.declaration
+    source = _sources.get(declared.name)
+    return [declared.name, options(estimator), declared.version, *([source] if source else [])]
 
 
 def _module_name(file: Path) -> str:

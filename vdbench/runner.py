@@ -175,13 +175,7 @@ class Run:
     def _build(self, spec: ProblemSpec) -> Built:
         """Build a problem, and see that every minibatch fits into its data."""
         problem = problems.build(spec.name, spec.factory, spec.options)
-        sizes = [*self.suite.batch_sizes, *plan.training_sizes(self.suite)]
-        sizes += [c.batch_size for c in self.suite.checkpoints if c.epochs]
-        if max(sizes) > problem.examples:
-            raise InputError(
-                f"suite '{self.suite.name}': batch size {max(sizes)} is more than the "
-                f"{problem.examples} training examples of problem '{spec.name}'."
-            )
+        plan.check_sizes(self.suite, problem)
         dtype = getattr(torch, self.suite.precision)
         return Built(problem.to(self.lab.device, dtype), problems.fingerprint(problem))
 

@@ -228,10 +228,26 @@ def _set(content: dict[str, Any], setting: str) -> None:
     *path, last = key.split(".")
     place: Any = content
     for part in path:
-        place = place.setdefault(part, {}) if isinstance(place, dict) else None
-        if not isinstance(place, dict):
-            raise InputError(f"--set {setting}: '{part}' has no keys below it.")
-    place[last] = value
+        place = _below(place, part, setting)
+    if isinstance(place, list):
+        _below(place, last, setting)
+        place[int(last)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise InputError(f"--set {setting}: there is no '{last}' below '{'.'.join(path)}'.")
+
+
+def _below(place: Any, part: str, setting: str) -> Any:
+    """One step down a suite: a key, made if it is not there, or the number of a list's item."""
+    if isinstance(place, dict):
+        return place.setdefault(part, {})
+    if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+        return place[int(part)]
+    if isinstance(place, list):
+        numbers = f"0 to {len(place) - 1}"
+        raise InputError(f"--set {setting}: '{part}' is no item of the list; expected {numbers}.")
+    raise InputError(f"--set {setting}: there is no '{part}' below a plain value.")
 
 
 def _short_forms(where: str, content: dict[str, Any]) -> dict[str, Any]:

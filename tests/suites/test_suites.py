@@ -307,7 +307,7 @@ BAD_WORDS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a setting below no mapping": (
         ("suite.yaml", "--set", "batch_sizes.first=4"),
-        r"--set batch_sizes\.first=4: 'batch_sizes' has no keys below it\.",
+        r"--set batch_sizes\.first=4: 'first' is no item of the list; expected 0 to 0\.",
     ),
     "a setting that is no YAML": (
         ("suite.yaml", "--set", "batch_sizes=[4"),
@@ -484,6 +484,12 @@ def test_editors_can_have_a_schema() -> None:
 def test_bad_input_from_python_is_an_input_error() -> None:
     with pytest.raises(InputError, match=r"unknown key 'sed'\. Did you mean 'seed'"):
         suite.load({**GOOD, "sed": 1})
+
+
+def test_an_item_of_a_list_is_set_by_its_number() -> None:
+    changed = load("quick", ["problems.0.options.widths=[8]", "batch_sizes.0=16"])
+    assert changed.problems[0].options["widths"] == [8]
+    assert changed.batch_sizes == [16]
 
 
 def test_a_measure_can_be_switched_off() -> None:

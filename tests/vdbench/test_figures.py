@@ -125,10 +125,16 @@ def test_relative_bias_is_a_root_and_names_the_reference() -> None:
         for g in SIZES
         for q, value in (("bias2", 0.04), ("reference2", 4.0))
     }
-    found = figures.bias(Rows(table, SIZES), 0.95, "naive")
+    found = figures.bias(Rows(table, SIZES), 0.95, "naive", estimators=5)
     for figure in found:
         assert figure.estimate.value == pytest.approx(0.1)
-        assert (figure.metric, figure.message) == ("relative_bias", "reference: naive")
+        assert figure.message == "reference: naive"
+    roles = len({group.role for group in SIZES})
+    adjusted = [figure for figure in found if figure.metric == "adjusted.relative_bias"]
+    assert {figure.layer for figure in adjusted} == {"all"}
+    assert len(adjusted) == roles
+    assert adjusted[0].level == pytest.approx(1 - 0.05 / (5 * roles))
+    assert {f.level for f in found if f.metric == "relative_bias"} == {0.95}
 
 
 def times(**seconds: list[float]) -> dict[str, Any]:

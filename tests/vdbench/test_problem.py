@@ -258,10 +258,15 @@ def test_a_module_without_linear_layers_is_refused() -> None:
 
 
 def test_a_layer_called_twice_is_refused() -> None:
-    problem = noisy(Recurrent(), dataset("numbers"), name="mine")
-    parameters = problem.initial(KEY)
     with pytest.raises(InputError, match=r"problem 'mine' uses its noisy layer 'step' twice"):
-        problem.outputs(at_mean(problem, parameters), problem.data.train.inputs, parameters)
+        noisy(Recurrent(), dataset("numbers"), name="mine")
+
+
+def test_a_module_that_does_not_fit_the_data_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"problem 'mine': the module and its likelihood do not fit"
+    ):
+        noisy(nn.Linear(FEATURES + 1, 3), dataset("numbers"), name="mine")
 
 
 def test_a_layer_in_two_places_is_refused() -> None:

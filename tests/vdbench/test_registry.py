@@ -358,3 +358,16 @@ def test_folders_of_the_user_s_that_hide_vdbench_s_own_are_named(tmp_path: Path)
         )
     assert not (tmp_path / "ran").exists(), "the file that hides ours was run"
     assert lines[4] == "folder True"
+
+
+def test_a_plug_in_that_has_changed_has_another_identity(tmp_path: Path) -> None:
+    """Its stored figures are not taken for those of the changed file."""
+    file = plugin(tmp_path, HEAD + GOOD)
+    registry.load_plugin(file)
+    before = registry.identity(registry.get("mine"))
+    assert registry.load_plugin(file) == ["mine"]
+    assert registry.identity(registry.get("mine")) == before
+    file.write_text(file.read_text() + "\n# changed\n")
+    registry.load_plugin(file)
+    assert registry.identity(registry.get("mine")) != before
+    assert registry.identity(registry.get("local")) == ["local", {}, "1"]
