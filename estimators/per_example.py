@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from vdbench import Estimator, Gradient, InputError, register
 from vdbench.estimator import differentiate
@@ -77,7 +76,7 @@ def _sampler(problem: Problem, own: list[Noise]) -> Any:
             q = problem.posterior(layer, parameters)
             noise = torch.stack([source(layer.name, q.mean.shape) for source in own])
             weights = q.mean + q.scale * noise  # (chunk, outputs, inputs)
-            return vmap(lambda row, weight: layer.linear(row[None], weight)[0])(x, weights)
+            return layer.linear_each(x, weights)
 
         return sample
 

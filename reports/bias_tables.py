@@ -6,7 +6,10 @@ from reports.document import Table
 from reports.groups import Group
 from reports.numbers import MISSING, Estimate, format_number, percent, show, span
 from reports.tables import drop_empty
-from reports.terms import in_role
+from reports.terms import in_role, role_name
+
+WEAK = 0.5
+"""The relative bias from which on not having excluded it says little."""
 
 
 def bias_summary(group: Group) -> Table:
@@ -39,6 +42,8 @@ def note(group: Group, label: str, reference: str) -> str:
     """Say what to know of an estimator's bias before reading it."""
     if group.why_not_ranked(label).startswith("another objective"):
         return "another objective: bias is expected"
+    if group.biases(label):
+        return "declared unbiased"
     return "the reference, drawn anew" if label == reference else MISSING
 
 
@@ -55,7 +60,7 @@ def bias_table(group: Group) -> Table:
             for label in group.labels:
                 snr, bias = (group.get(label, metric, layer, role) for metric in metrics)
                 if snr or bias:
-                    rows.append([role, layer, label, show(snr), bias_text(bias)])
+                    rows.append([role_name(role), layer, label, show(snr), bias_text(bias)])
     columns = ["role", "layer", "estimator", "SNR", "relative bias"]
     return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12))
 
@@ -68,5 +73,7 @@ def bias_text(estimate: Estimate | None) -> str:
         if estimate.zero:
             return "0 (exact)"
         most = max(abs(estimate.low), estimate.high)
+        if most > WEAK:
+            return f"none found, but a weak test: up to {format_number(most, 2)}"
         return f"none found; at most {format_number(most, 2)}"
     return f"bias {show(estimate, 0)}"

@@ -67,7 +67,7 @@ TITLE = {
     "variance": "Variance by layer, role and estimator",
     "ratio": "Ratio of variance to the baseline",
     "cost": "Cost of a gradient",
-    "plane": "Variance against seconds per gradient",
+    "plane": "Variance against time per gradient",
     "training": "ELBO in training",
 }
 SAID = {
@@ -80,7 +80,7 @@ SAID = {
     "ratio": "Variance as a multiple of that of BASELINE, paired on the same minibatches; left of "
     "the line at 1 is better.",
     "cost": "What one minibatch gradient costs on this machine; logarithmic axes.",
-    "plane": "Total variance over all layers against seconds per gradient; lower left is better. "
+    "plane": "Total variance over all layers against time per gradient; lower left is better. "
     "The dashed line joins the ranked estimators that none is both faster and less noisy "
     "than (by the point estimates); hollow markers are not ranked.",
     "training": "ELBO of the training set under one evaluation for all, by step and by second of "

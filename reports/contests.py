@@ -127,7 +127,7 @@ def bounded(group: Group, roles: Iterable[str]) -> list[str]:
 def verdict(group: Group, label: str) -> str:
     """Say in a few words how one estimator did, role by role; or that it is not ranked."""
     if not group.ranked(label):
-        return "not ranked"
+        return "biased" if group.biases(label) else "not ranked"
     said = {
         role: standing(contest(group, VARIANCE, role), label) for role in group.headline_roles()
     }

@@ -28,7 +28,7 @@ def curve_figure(group: Group) -> Figure | None:
     curves = group.curves.dropna(subset=["value"])
     if curves.empty:
         return None
-    panels = [(x, name) for x, name in (("step", "step"), ("seconds", "seconds of training (s)"))
+    panels = [(x, name) for x, name in (("step", "step"), ("seconds", "training time (s)"))
               if (timed(curves) if x == "seconds" else curves)[x].notna().any()]  # fmt: skip
     if not panels:
         return None

@@ -38,7 +38,8 @@ class Series:
 class Panel:
     """One pair of axes: which layer and role it shows, of which series, under which title.
 
-    With ``values``, each figure and its interval are written beside their marker.
+    With ``values``, each figure and its interval are written beside their marker; figures on the
+    axis are multiplied by ``factor``.
     """
 
     title: str
@@ -47,10 +48,15 @@ class Panel:
     series: tuple[Series, ...]
     label: str
     values: bool = False
+    factor: float = 1
 
 
 def dot_figure(
-    group: Group, rows: list[list[Panel]], reference: float | None = None, width: float = 2.35
+    group: Group,
+    rows: list[list[Panel]],
+    reference: float | None = None,
+    width: float = 2.35,
+    labels: list[str] | None = None,
 ) -> Figure:
     """Draw panels of dots with error bars.
 
@@ -59,11 +65,13 @@ def dot_figure(
         rows: Panels, row by row, each row as long as the first.
         reference: Where to draw a line, such as 1 for ratios.
         width: Width of a panel in inches.
+        labels: Estimators from top to bottom; in the suite's order by default.
 
     Returns:
         The figure; panels of one row share nothing but their estimators.
     """
-    shown = [x for x in group.labels if any(has(group, panel, x) for row in rows for panel in row)]
+    places = labels or group.labels
+    shown = [x for x in places if any(has(group, panel, x) for row in rows for panel in row)]
     lines = max(len(panel.series) for row in rows for panel in row)
     step = 0.23 if any(panel.values for row in rows for panel in row) else 0.17
     height = len(rows) * (0.8 + len(shown) * max(step * lines + 0.13, 0.42)) + 0.55
@@ -109,7 +117,7 @@ def draw_panel(
     axes.set_title(panel.title)
     axes.set_xlabel(panel.label if last else "")
     axes.grid(visible=False, axis="y")
-    log_ticks(axes.xaxis)
+    log_ticks(axes.xaxis, panel.factor)
     finish(axes)
 
 
@@ -164,7 +172,7 @@ def legend(figure: Figure, rows: list[list[Panel]]) -> None:
     if len(series) < 2 or all(len(panel.series) < 2 for row in rows for panel in row):
         return
     handles = [
-        Line2D([], [], color=INK, marker=s.marker, markersize=5, linewidth=1.2,
+        Line2D([], [], linestyle="", color=INK, marker=s.marker, markersize=5,
                markerfacecolor=INK if s.filled else "white", label=s.name)
         for s in series.values()
     ]  # fmt: skip

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from reports.contests import order
 from reports.dots import Panel, Series, dot_figure
 from reports.groups import Group
-from reports.terms import in_role
+from reports.style import time_unit
+from reports.terms import in_role, role_name
 
 COLUMNS = 4
 """Layers side by side in one figure, so that it stays readable."""
@@ -25,9 +27,9 @@ SUMMARY = (
     Series("ratio.efficiency.variance_seconds", "variance × seconds", "D", filled=False),
 )
 COST = (
-    ("time.seconds_per_gradient", "seconds per gradient", "seconds (s)"),
+    ("time.seconds_per_gradient", "time per gradient", "TIME"),
     ("throughput.examples_per_second", "examples per second", "examples/s"),
-    ("memory.peak_bytes", "peak memory", "bytes (B)"),
+    ("memory.peak_bytes", "peak memory", "bytes"),
 )
 
 
@@ -52,7 +54,7 @@ def summary_figure(group: Group) -> Figure | None:
         return None
     label = f"ratio to {group.baseline} (log)"
     panels = [Panel(words(role), "all", role, kept, label, values=True) for role in roles]
-    return dot_figure(group, [panels], 1.0, width=2.7)
+    return dot_figure(group, [panels], 1.0, width=2.7, labels=order(group))
 
 
 def words(role: str) -> str:
@@ -82,13 +84,17 @@ def faceted(
 
 def facet(role: str, layer: str) -> str:
     """Title of a panel."""
-    return f"{role} · {'all layers' if layer == 'all' else layer}"
+    return f"{role_name(role)} · {'all layers' if layer == 'all' else layer}"
 
 
 def cost_figure(group: Group) -> Figure | None:
     """Draw seconds, examples per second and peak memory; None where none is measured."""
+    times = (e for key, e in group.figures.items() if key[1] == COST[0][0])
+    factor, name = time_unit(times)
     panels = [
-        Panel(title, "all", "all", (Series(metric, title),), unit)
+        Panel(title, "all", "all", (Series(metric, title),), name, factor=factor)
+        if unit == "TIME"
+        else Panel(title, "all", "all", (Series(metric, title),), unit)
         for metric, title, unit in COST
         if group.has(metric)
     ]

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING = "training"
-ROLES = ("mean", "theta", "scale", "alpha", "logit", "bias", "all")
+NOISY = ("mean", "theta", "scale", "alpha", "logit")
+"""Roles of the noisy weights: the only ones that are ranked."""
+ROLES = (*NOISY, "bias", "weight", "all")
+BIAS = "adjusted.relative_bias"
+"""Relative bias over all layers, at a level adjusted for the number of estimators and roles."""
 KEY = ["run", "problem", "checkpoint", "batch_size", "precision", "device"]
 
 Address = tuple[str, str, str, str]
@@ -67,6 +71,11 @@ class Group:
         """Label of the estimator that ratios are taken to."""
         return self.run.baseline
 
+    @property
+    def reference(self) -> str:
+        """Label of the estimator that bias is measured against; empty where there is none."""
+        return str(self.run.info.get("reference") or "")
+
     def ranked(self, label: str) -> bool:
         """Whether an estimator competes: unbiased, and for the baseline's objective."""
         return not self.why_not_ranked(label)
@@ -77,8 +86,26 @@ class Group:
         if base and mine.get("objective") != base.get("objective"):
             return "another objective, shown for scale"
         if not mine.get("unbiased", False):
-            return "biased"
-        return ""
+            return "declared biased"
+        return "declared unbiased, but found biased" if self.biases(label) else ""
+
+    def biases(self, label: str) -> dict[str, Estimate]:
+        """Return, by role, the biases found in an estimator that declares itself unbiased.
+
+        The reference is never accused: the others are measured against it.
+        """
+        mine, base = self.declared(label), self.declared(self.baseline)
+        other = bool(base) and mine.get("objective") != base.get("objective")
+        if label == self.reference or other or not mine.get("unbiased", False):
+            return {}
+        found = {role: self.get(label, BIAS, "all", role) for role in self.roles(BIAS)}
+        return {role: e for role, e in found.items() if e and e.measured and e.low > 0}
+
+    def unchecked(self) -> list[str]:
+        """Name the ranked estimators, without the reference, whose bias was not measured."""
+        checked = {key[0] for key, e in self.figures.items() if key[1] == BIAS and e.measured}
+        kept = [label for label in self.labels if label not in checked and self.ranked(label)]
+        return [label for label in kept if label != self.reference]
 
     def has(self, prefix: str) -> bool:
         """Whether there is a figure of a metric that begins so."""
@@ -90,9 +117,8 @@ class Group:
         return sorted(found, key=lambda role: (index_of(role, ROLES), role))
 
     def headline_roles(self) -> list[str]:
-        """Return the roles to rank: those of the noisy weights, the biases only if alone."""
-        roles = [role for role in self.roles() if self.measured_in(role)]
-        return [role for role in roles if role != "bias"] or roles
+        """Return the roles to rank: those of the noisy weights."""
+        return [role for role in self.roles() if role in NOISY and self.measured_in(role)]
 
     def measured_in(self, role: str) -> bool:
         """Whether any estimator has a total variance over all layers in a role."""

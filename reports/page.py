@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reports.document import Document
 
+TIMES = ("s", "ms", "µs")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -41,9 +42,12 @@ def data_uri(svg: str) -> str:
 
 
 def split(cell: str) -> tuple[str, str]:
-    """Part a figure from its interval, which is empty where there is none."""
+    """Part a figure from its interval, which is empty where there is none; a time's unit on both."""
     value, bracket, rest = cell.partition(" [")
-    return (value, bracket.strip() + rest) if is_figure(cell) else (cell, "")
+    if not is_figure(cell):
+        return cell, ""
+    unit = rest.rpartition("] ")[2]
+    return (f"{value} {unit}" if unit in TIMES else value), bracket.strip() + rest
 
 
 def is_figure(cell: str) -> bool:

@@ -10,7 +10,18 @@ from matplotlib.lines import Line2D
 
 from reports.groups import Group
 from reports.numbers import Estimate
-from reports.style import FAINT, INK, bounds, canvas, colours, finish, log_ticks, markers
+from reports.style import (
+    FAINT,
+    INK,
+    bounds,
+    canvas,
+    colours,
+    finish,
+    log_ticks,
+    markers,
+    time_unit,
+)
+from reports.terms import role_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +40,7 @@ def plane_figure(group: Group) -> Figure | None:
     for axes, role in zip(figure.subplots(1, len(roles), squeeze=False)[0], roles, strict=True):
         found = points(group, role)
         draw_plane(axes, group, found)
-        axes.set_title(f"{role} · all layers")
+        axes.set_title(f"{role_name(role)} · all layers")
         shown += [label for label in found if label not in shown]
     plane_legend(figure, group, [label for label in group.labels if label in shown])
     return figure
@@ -73,9 +84,10 @@ def draw_plane(axes: Axes, group: Group, found: dict[str, Point]) -> None:
                   color=FAINT, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)  # fmt: skip
     for label, point in found.items():
         draw_point(axes, group, label, *point)
-    axes.set_xlabel("seconds per gradient (s)")
+    factor, unit = time_unit(x for x, _ in found.values())
+    axes.set_xlabel(f"time per gradient ({unit})")
     axes.set_ylabel("total variance (gradient²)")
-    log_ticks(axes.xaxis)
+    log_ticks(axes.xaxis, factor)
     log_ticks(axes.yaxis)
     finish(axes)
 

@@ -6,8 +6,8 @@ import dataclasses
 
 from reports.contests import EFFICIENCY, VARIANCE, order, ratio, verdict
 from reports.document import Table
-from reports.groups import Group
-from reports.numbers import percent, show, show_seconds
+from reports.groups import BIAS, Group
+from reports.numbers import MISSING, percent, show, show_seconds
 from reports.tables import BOUNDED, drop_empty
 
 
@@ -68,13 +68,26 @@ def headline_note(groups: list[Group], rows: list[list[str]]) -> str:
     note += "Verdicts compare each pair, adjusted for the number of pairs; 'tied': not told apart."
     reasons = dict.fromkeys(filter(None, (g.why_not_ranked(x) for g in groups for x in g.labels)))
     note += f" Not ranked: {'; '.join(reasons)}." if reasons else ""
+    note += unchecked(groups)
     return f"{note} {BOUNDED}" if any("†" in cell for row in rows for cell in row) else note
+
+
+def unchecked(groups: list[Group]) -> str:
+    """Say whose bias was not checked among the ranked ones; empty where all were."""
+    missing = dict.fromkeys(label for group in groups for label in group.unchecked())
+    if not missing:
+        return ""
+    if any(group.has(BIAS) for group in groups):
+        return f" Bias not checked: {', '.join(missing)}."
+    return " Bias not checked."
 
 
 def ratio_text(group: Group, metric: str, label: str, role: str) -> str:
     """Write a ratio to the baseline; 1 for the baseline, a failure or lack of value as such."""
     if label == group.baseline:
-        return "1 (baseline)"
+        mine = group.get(label, metric, "all", role)
+        absent = "failed" if failed(group, label, metric) else MISSING
+        return "1 (baseline)" if mine and mine.measured else absent
     found = ratio(group, metric, label, role)
     if found is None:
         why = show(group.get(label, f"ratio.{metric}", "all", role))

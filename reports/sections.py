@@ -13,7 +13,7 @@ from reports.load import Results
 from reports.method import method_blocks
 from reports.numbers import percent, slug
 from reports.outcome import outcome_blocks
-from reports.surroundings import environment_blocks
+from reports.surroundings import busy, environment_blocks
 from reports.tables import cost_table, layer_table, training_table
 
 PARTS = {"variance.total": "total", "variance.noise": "noise part", "variance.data": "data part"}
@@ -103,6 +103,9 @@ def costs(groups: list[Group], figures: Path) -> list[Block]:
         table = cost_table(group)
         if table.rows:
             blocks += [heading("cost", group), *pictures(group, "cost", figures), table]
+    if blocks:
+        runs = {group.run.name: group.run for group in groups if cost_table(group).rows}
+        blocks = [Paragraph(words) for run in runs.values() if (words := busy(run))] + blocks
     if not any(group.has("memory.") for group in groups) and blocks:
         blocks.append(Paragraph("Peak memory was not measured."))
     return blocks or missing("time or memory")

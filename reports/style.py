@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,13 +86,24 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     return vector.getvalue()
 
 
-def log_ticks(axis: Any) -> None:
-    """Put readable ticks on a logarithmic axis, also where it spans less than a decade."""
+def time_unit(estimates: Iterable[Estimate]) -> tuple[float, str]:
+    """Return how many of the unit that suits some times make a second, and its name."""
+    most = max((e.value for e in estimates if e.measured), default=1.0)
+    return next((x for x in ((1, "s"), (1e3, "ms")) if most * x[0] >= 1), (1e6, "µs"))
+
+
+def log_ticks(axis: Any, factor: float = 1) -> None:
+    """Put readable ticks on a logarithmic axis, also where it spans less than a decade.
+
+    Args:
+        axis: The axis.
+        factor: What its figures are multiplied by when written, such as 1,000 for s as ms.
+    """
     low, high = sorted(axis.get_view_interval())
     decades = math.log10(high / low) if low > 0 else 0.0
     subs = (1, 2, 5) if decades > 0.5 else (1, 1.2, 1.5, 2, 3, 5, 7)
     axis.set_major_locator(LogLocator(subs=(1,) if decades > 1.3 else subs, numticks=6))
-    axis.set_major_formatter(lambda x, _: power(x) if decades > 1.3 else short(x))
+    axis.set_major_formatter(lambda x, _: (power if decades > 1.3 else short)(x * factor))
     axis.set_minor_locator(NullLocator())
 
 

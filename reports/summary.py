@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from reports.contests import EFFICIENCY, VARIANCE, Contest, bounded, contest, ratio
 from reports.groups import Group
-from reports.numbers import show, show_seconds
+from reports.numbers import percent, show, show_seconds
+from reports.terms import ROLES, in_role
 from reports.training_words import training_words
 from reports.wording import basis, both, brief, clause, efficiency_basis, sizes, whom
 
@@ -33,10 +34,11 @@ def sentences(group: Group) -> list[Line]:
         group: The group.
 
     Returns:
-        The answer, then a line each on variance, on variance × seconds where that has no clear
-        winner, on training and on cost; as far as measured.
+        The answer, then a line on each estimator found biased, then one each on variance, on
+        variance × seconds where that has no clear winner, on training and on cost; as far as
+        measured.
     """
-    lines, leaders = [answer(group)], []
+    lines, leaders = [answer(group), *bias(group)], []
     for metric in NAMES:
         found = contests(group, metric)
         leaders += [one.leader for one in found if one.leader]
@@ -44,10 +46,24 @@ def sentences(group: Group) -> list[Line]:
             lines.append(evidence(group, found, metric))
     said, best = training_words(group)
     if said:
-        chosen = {winner(deciding(group)[1])} - {""}
-        differs = bool(chosen) and best != chosen
+        chosen = winner(deciding(group)[1])
+        differs = bool(chosen) and any(chosen not in names for names in best)
         lines.append(Line("Training differs" if differs else "Training", said))
     return lines + cost(group, list(dict.fromkeys(leaders)) or None)
+
+
+def bias(group: Group) -> list[Line]:
+    """Say which estimators declare themselves unbiased but are not, a line each."""
+    lines = []
+    level = percent(group.run.level)
+    for label in group.labels:
+        found = group.biases(label)
+        said = both(f"{show(e, 0)} {in_role(role)}" for role, e in found.items())
+        if said:
+            text = f"{label} declares itself unbiased, but its relative bias against "
+            text += f"{group.reference or 'the reference'} is {said}: it is not ranked"
+            lines.append(Line("Bias", f"{text} ({level} over all estimators and roles together)."))
+    return lines
 
 
 def contests(group: Group, metric: str) -> list[Contest]:
@@ -73,7 +89,10 @@ def answer(group: Group) -> Line:
     """Say what to use, or that there is no clear winner."""
     metric, found = deciding(group)
     if not found:
-        return Line("Not ranked", "this run has no variance over all layers to rank by.")
+        return Line(
+            "Not ranked",
+            "this run has no variance of the noisy weights over all layers to rank by.",
+        )
     if all(one.alone for one in found):
         names = both(dict.fromkeys(one.leader for one in found))
         return Line("Nothing to compare", f"{names} alone is ranked.")
@@ -82,14 +101,21 @@ def answer(group: Group) -> Line:
         said = ", and ".join(brief(one) for one in found)
         return Line("No clear winner", f"by {NAMES[metric]}, {said}.")
     lead = f"Use {best}" if metric == EFFICIENCY else f"By variance alone, use {best}"
-    roles = {1: "", 2: " in both roles"}.get(len(found), f" in all {len(found)} roles")
+    where = in_what([one.role for one in found])
     against = whom(found[0]) if len({len(one.beaten) for one in found}) == 1 else "all others"
     how = efficiency_basis(group) if metric == EFFICIENCY else "; seconds were not measured"
     return Line(
         lead,
-        f"it has the lowest {NAMES[metric]}{roles} ({sizes(group, found, metric)}), "
+        f"it has the lowest {NAMES[metric]} {where} ({sizes(group, found, metric)}), "
         f"established against {against}{how}.",
     )
+
+
+def in_what(roles: list[str]) -> str:
+    """Say in which roles a winner is lowest."""
+    if len(roles) == 1:
+        return f"in {ROLES.get(roles[0], roles[0])}"
+    return f"in {'both' if len(roles) == 2 else f'all {len(roles)}'} roles of the noisy weights"
 
 
 def evidence(group: Group, found: list[Contest], metric: str) -> Line:

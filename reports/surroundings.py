@@ -33,14 +33,44 @@ def environment_blocks(results: Results) -> list[Block]:
             blocks += [Paragraph("To run it again:"), Code(str(run.info["command"]))]
         facts = [["source (git)", source(run)]]
         facts += [[name, fact(run, places)] for name, places in FACTS.items()]
+        if loads := load_average(run):
+            facts.append(["load average at the start (1, 5, 15 min)", ", ".join(map(str, loads))])
         blocks.append(Table(["what", "value"], facts, "The essentials, as recorded with the run."))
         rows = []
         for key in ("git", "versions", "environment"):
-            rows += flat(run.info.get(key) or {}, "" if key == "environment" else f"{key} ")
+            rows += flat(recorded(run, key), "" if key == "environment" else f"{key} ")
         if rows:
             said = "All that was recorded of the environment."
             blocks.append(Table(["what", "value"], rows, said, folded=True))
     return blocks
+
+
+def recorded(run: Run, key: str) -> Any:
+    """Return one record of the surroundings; package versions are listed under versions alone."""
+    found = run.info.get(key) or {}
+    if key == "environment" and isinstance(found, dict) and run.info.get("versions"):
+        return {name: value for name, value in found.items() if name != "packages"}
+    return found
+
+
+def load_average(run: Run) -> list[float]:
+    """Return the load averages recorded when a run began; none where there are none."""
+    found = (run.info.get("environment") or {}).get("load_average")
+    kept = found if isinstance(found, list) else []
+    return [float(x) for x in kept if isinstance(x, (int, float))]
+
+
+def busy(run: Run) -> str:
+    """Warn of a machine that was more than half busy when a run began; empty for others."""
+    loads = load_average(run)
+    cpu = (run.info.get("environment") or {}).get("cpu")
+    cores = cpu.get("logical_cores") if isinstance(cpu, dict) else None
+    if not loads or not isinstance(cores, int) or loads[0] <= cores / 2:
+        return ""
+    return (
+        f"The machine was busy when the run began (load {loads[0]:.1f} on {cores} "
+        f"core{'s' if cores != 1 else ''}): absolute times are of a shared machine."
+    )
 
 
 def source(run: Run) -> str:

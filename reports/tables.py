@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.document import Table
-from reports.groups import Group
+from reports.groups import BIAS, Group
 from reports.load import Results
 from reports.numbers import (
     MISSING,
@@ -17,6 +17,7 @@ from reports.numbers import (
     show_bytes,
     show_seconds,
 )
+from reports.terms import role_name
 from reports.training_words import target_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ FILES = {
     "cost": ("time.", "throughput.", "memory.", "efficiency."),
     "convergence": ("convergence.",),
     "test": ("test.",),
-    "bias": ("snr", "relative_bias"),
+    "bias": ("snr", "relative_bias", BIAS),
 }
 """CSV files, and the beginnings of the metrics in each."""
 
@@ -119,7 +120,9 @@ def layer_table(
                 if any(found):
                     count = max((e.n for e in found if e), default=0)
                     cells = [show(e, apart) for e in found]
-                    rows.append([role, layer, label, *cells, f"{count:,}" if count else MISSING])
+                    rows.append(
+                        [role_name(role), layer, label, *cells, f"{count:,}" if count else MISSING]
+                    )
     if any("†" in cell for row in rows for cell in row):
         caption = f"{caption} {BOUNDED}"
     columns = ["role", "layer", "estimator", *metrics.values(), "n"]
@@ -140,7 +143,7 @@ def label_table(group: Group, columns: dict[str, tuple[str, Callable[[Estimate |
 def cost_table(group: Group) -> Table:
     """Build the table of what each estimator costs."""
     columns: dict[str, tuple[str, Callable[[Estimate | None], str]]] = {
-        "time.seconds_per_gradient": ("seconds per gradient", show_seconds),
+        "time.seconds_per_gradient": ("time per gradient", show_seconds),
         "ratio.time.seconds_per_gradient": (f"ratio to {group.baseline}", lambda e: show(e, 1)),
         "throughput.gradients_per_second": ("gradients per second", show),
         "throughput.examples_per_second": ("examples per second", show),

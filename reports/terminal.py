@@ -24,14 +24,15 @@ def terminal_table(group: Group) -> Table:
     table.add_column("estimator", overflow="fold")
     for role in roles:
         table.add_column(Text(f"variance {role}\n× {group.baseline}"))
-    table.add_column("a gradient\n(seconds)")
+    table.add_column("time per\ngradient")
     for role in roles:
         table.add_column(Text(f"var × s {role}\n× {group.baseline}"))
     for label in order(group):
         cells = [ratio_cell(group, VARIANCE, label, role) for role in roles]
-        cells.append(two_lines(show_seconds(group.get(label, "time.seconds_per_gradient"))))
+        cells.append(time_cell(group, label))
         cells += [ratio_cell(group, EFFICIENCY, label, role) for role in roles]
-        name = label if group.ranked(label) else f"{label} (not ranked)"
+        why = "biased, not ranked" if group.biases(label) else "not ranked"
+        name = label if group.ranked(label) else f"{label} ({why})"
         table.add_row(*(Text(cell, overflow="fold") for cell in (name, *cells)))
     return table
 
@@ -39,6 +40,13 @@ def terminal_table(group: Group) -> Table:
 def ratio_cell(group: Group, metric: str, label: str, role: str) -> str:
     """Write a ratio to the baseline in two lines; 1 for the baseline itself."""
     return two_lines(ratio_text(group, metric, label, role))
+
+
+def time_cell(group: Group, label: str) -> str:
+    """Write the time of a gradient in two lines, the unit on both."""
+    text = show_seconds(group.get(label, "time.seconds_per_gradient"))
+    value, bracket, interval = text.partition(" [")
+    return f"{value} {text.rpartition(' ')[2]}\n[{interval}" if bracket else text
 
 
 def two_lines(text: str) -> str:

@@ -17,7 +17,9 @@ ROLES = {
     "scale": "the scales log σ²",
     "theta": "the means θ",
     "alpha": "the noise log α",
-    "bias": "the biases",
+    "logit": "the logits",
+    "bias": "the biases of the layers",
+    "weight": "the deterministic parameters",
 }
 """What the gradient of a role is taken in, by the role's name."""
 
@@ -44,12 +46,15 @@ VERDICTS = (
     "Ratios are to {baseline}, estimated in pairs on the same minibatches. A verdict on variance "
     "needs the whole interval of a ratio on one side of 1, at a level adjusted for the number of "
     "pairs; otherwise it is UNCLEAR, and the estimators count as tied. Only "
-    "unbiased estimators of the baseline's objective are ranked."
+    "unbiased estimators of the baseline's objective are ranked: not one that declares a bias, nor "
+    "one whose relative bias has an interval above 0 in any role over all layers, at a level "
+    "adjusted for the number of estimators and roles."
 )
 TIME = (
     "Measured in a pass of its own, after warm-up, the estimators taking turns; it holds for this "
     "machine only. Variance × seconds is what precision costs: at half of it, the same precision "
-    "takes half of the time."
+    "takes half of the time. Intervals of absolute seconds cover the scatter within one pass, not "
+    "the drift from run to run; ratios are paired round by round."
 )
 PUBLISHED = (
     "Compare the order of estimators and their ratios, not absolute values, which depend on "
@@ -88,16 +93,22 @@ def values(frame: pd.DataFrame, column: str) -> list[str]:
     return sorted(set(frame[column]) - {""})
 
 
+def role_name(role: str) -> str:
+    """Name a role; the bias of a layer so that it is not taken for that of an estimator."""
+    return "layer bias" if role == "bias" else role
+
+
 def in_role(role: str) -> str:
     """Say what the gradient of a role is taken in, with the role's name."""
-    return f"in {ROLES[role]} ({role})" if role in ROLES else f"in {role}"
+    return f"in {ROLES[role]} ({role_name(role)})" if role in ROLES else f"in {role}"
 
 
 def roles(coordinates: str) -> str:
     """Say in which coordinates the gradient was taken."""
     return (
-        f"Coordinates {coordinates}; bias is a layer's bias. Roles are never merged, and "
-        "variances in different coordinates cannot be compared."
+        f"Coordinates {coordinates}, are those of the noisy weights, and the only ones ranked; "
+        "'layer bias' is the bias that a layer adds, 'weight' another parameter without noise. "
+        "Roles are never merged, and variances in different coordinates cannot be compared."
     )
 
 

@@ -12,33 +12,48 @@ ELBO = "convergence.final_elbo"
 TARGET = "convergence.seconds_to_target"
 
 
-def training_words(group: Group) -> tuple[str, set[str]]:
-    """Say in one sentence who trains best.
+def training_words(group: Group) -> tuple[str, list[set[str]]]:
+    """Say in one sentence which of the ranked estimators trains best.
 
     Args:
         group: The group.
 
     Returns:
-        The sentence, empty where training was not measured; and the estimators it names first.
+        The sentence, empty where training was not measured; and the best estimators by ELBO and
+        by time, several where their intervals overlap.
     """
-    said, first = [], set()
+    said: list[str] = []
+    best: list[set[str]] = []
     finals, times = ranked(group, ELBO), ranked(group, TARGET)
     if finals:
-        best = max(finals, key=lambda x: finals[x].value)
-        first.add(best)
-        rivals = overlapping(finals, best)
-        said.append(
-            f"after equal steps {best} has the highest ELBO ({show(finals[best])} nats){rivals}"
-        )
+        names = leaders(finals, max(finals, key=lambda x: finals[x].value))
+        best.append(set(names))
+        said.append(elbo_words(finals, names))
     if times:
-        fast = min(times, key=lambda x: times[x].value)
-        rivals = overlapping(times, fast)
-        target = target_of(times[fast])
-        who = "it also" if fast in first else fast
-        first.add(fast)
-        said.append(f"{who} reaches {target} first ({show_seconds(times[fast])}){rivals}")
+        names = leaders(times, min(times, key=lambda x: times[x].value))
+        again = best == [set(names)]
+        best.append(set(names))
+        said.append(target_words(times, names, again))
     level = percent(group.run.level)
-    return (f"{'; '.join(said)} (intervals at {level}, not adjusted)." if said else ""), first
+    words = f"of the ranked estimators, {'; '.join(said)} (intervals at {level}, not adjusted)."
+    return (words if said else ""), best
+
+
+def elbo_words(found: dict[str, Estimate], names: list[str]) -> str:
+    """Say who has the highest ELBO after equal steps, or who share it."""
+    sizes = both(show(found[x]) for x in names)
+    if len(names) == 1:
+        return f"{names[0]} has the highest ELBO after equal steps ({sizes} nats)"
+    return f"{both(names)} have about the same ELBO after equal steps ({sizes} nats; UNCLEAR)"
+
+
+def target_words(found: dict[str, Estimate], names: list[str], again: bool) -> str:
+    """Say who reaches the target first, or who do about equally fast."""
+    target, sizes = target_of(found[names[0]]), both(show_seconds(found[x]) for x in names)
+    if len(names) == 1:
+        who = "it also" if again else names[0]
+        return f"{who} reaches {target} first ({sizes})"
+    return f"{both(names)} reach {target} about equally fast ({sizes}; UNCLEAR)"
 
 
 def ranked(group: Group, metric: str) -> dict[str, Estimate]:
@@ -48,15 +63,15 @@ def ranked(group: Group, metric: str) -> dict[str, Estimate]:
     return known if len(found) > 1 else {}
 
 
-def overlapping(found: dict[str, Estimate], best: str) -> str:
-    """Say whose interval is not apart from the best one's; without an interval none is."""
+def leaders(found: dict[str, Estimate], best: str) -> list[str]:
+    """Name the best and those whose interval is not apart from its; without one none is."""
     mine = found[best]
     rivals = [
         label
         for label, e in found.items()
         if label != best and not (e.high < mine.low or e.low > mine.high)
     ]
-    return f", UNCLEAR against {both(rivals)}" if rivals else ""
+    return [best, *rivals]
 
 
 def target_of(estimate: Estimate) -> str:

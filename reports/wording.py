@@ -82,7 +82,7 @@ def sizes(group: Group, contests: list[Contest], metric: str) -> str:
     if all(text.endswith(unit) for text in said):
         said = [text.removesuffix(unit) for text in said[:-1]] + said[-1:]
     return ", ".join(
-        text if found.role == "all" else f"{found.role} {text}"
+        f"{found.role} {text}" if len(said) > 1 else text
         for found, text in zip(contests, said, strict=True)
     )
 
@@ -92,9 +92,9 @@ def basis(group: Group) -> str:
     pairs = [e.n for key, e in group.pairs.items() if key[0] == f"pairwise.{VARIANCE}" and e.n]
     own = [e.n for key, e in group.figures.items() if key[1] == VARIANCE and e.n]
     level = percent(group.run.level)
-    return (
-        f"Intervals at {level}; verdicts at {level} over all pairs together; {span(pairs or own)}."
-    )
+    counts = span(pairs or own)
+    counts += " units (4 gradients each)" if pairs or own else ""
+    return f"Intervals at {level}; verdicts at {level} over all pairs together; {counts}."
 
 
 def efficiency_basis(group: Group) -> str:

@@ -41,5 +41,7 @@ def differentiate(
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
     with torch.enable_grad():
         target, value = objective(leaves)
+    if not target.requires_grad:  # it depends on none of them
+        return value.detach(), {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     found = torch.autograd.grad(target, list(leaves.values()), materialize_grads=True)
     return value.detach(), dict(zip(leaves, found, strict=True))

@@ -81,8 +81,8 @@ class MeanLogVariance(Parameterization):
 
     def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
         """σ = exp(½ log σ²)."""
-        log_variance = coordinates["log_variance"]
-        return Gaussian(coordinates["mean"], torch.exp(0.5 * log_variance), torch.exp(log_variance))
+        scale = torch.exp(0.5 * coordinates["log_variance"])
+        return Gaussian(coordinates["mean"], scale, scale.square())
 
 
 @dataclass(frozen=True)

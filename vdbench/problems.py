@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import importlib
@@ -17,8 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from vdbench import datasets, posteriors, priors
+from vdbench.datasets import Split
 from vdbench.errors import InputError, nearest
-from vdbench.problem import Problem, noisy
+from vdbench.layers import Layer
+from vdbench.noise import Key, stream
+from vdbench.problem import Batch, Problem, noisy
 
 
 def classification(
@@ -172,7 +176,37 @@ def fingerprint(problem: Problem) -> str:
     for code in (problem.likelihood, problem.prior, *kinds):
         state.update(_describe(code).encode())
     state.update(f"{problem.keep_weights}".encode())
+    state.update(_behaviour(problem).encode())
     return state.hexdigest()
+
+
+def _behaviour(problem: Problem) -> str:
+    """What the problem computes at fixed weights on a few examples, to nine digits.
+
+    It sees what no description does: a constant that the user's code takes from elsewhere, a closure, an
+    attribute of a module.
+    """
+    batch = Batch(
+        *(t[:64].double() if t.is_floating_point() else t[:64] for t in problem.data.train)
+    )
+    few = dataclasses.replace(problem.data, train=Split(*batch))
+    probe = dataclasses.replace(
+        problem,
+        module=copy.deepcopy(problem.module).double(),
+        data=few,
+        start={name: value.double() for name, value in problem.start.items()},
+    )
+    key = Key(("vdbench", "fingerprint"))
+    parameters, noise = probe.initial(key), stream(key, dtype=torch.float64)
+
+    def sampler(layer: Layer, x: Tensor) -> Tensor:
+        q = probe.posterior(layer, parameters)
+        return layer.linear(x, q.mean + q.scale * noise(layer.name, q.mean.shape))
+
+    with torch.no_grad():
+        values = probe.log_likelihood(sampler, batch, parameters)
+        found = [*values.tolist(), float(probe.kl(parameters))]
+    return " ".join(f"{value:.9g}" for value in found)
 
 
 def _constants(problem: Problem) -> dict[str, Tensor]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad
 
-from vdbench.draws import call, gather
+from vdbench.autodiff import differentiate
+from vdbench.draws import call, gather, minibatch
 from vdbench.errors import CellError
 from vdbench.estimator import Estimator
 from vdbench.layers import Layer, Sampler
@@ -56,7 +56,6 @@ class Trainer:
         self.parameters = {name: value.clone() for name, value in self.parameters.items()}
         self._leaves = self.problem.free(self.parameters)
         self._optimizer = torch.optim.Adam(list(self._leaves.values()), lr=self.learning_rate)
-        self._kl_gradient = grad(lambda free: self.problem.kl({**self.parameters, **free}))
         self._state = self.estimator.fit(self.problem, self.parameters, self.key / "fit")
 
     @property
@@ -91,12 +90,16 @@ class Trainer:
         gradient = call(
             self.estimator, self.problem, self.parameters, batch, noise, key, self._state
         )
-        divergence = self._kl_gradient(self._leaves)
+        _, divergence = differentiate(self._divergence, self._leaves)
         for name, leaf in self._leaves.items():
             leaf.grad = (divergence[name] - gradient.gradients[name]) / self.problem.examples
         self._optimizer.step()
         self._state = self.estimator.update(self._state, gradient)
         self.step += 1
+
+    def _divergence(self, free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        value = self.problem.kl({**self.parameters, **free})
+        return value, value
 
     def _minibatch(self) -> Batch:
         epoch, place = divmod(self.step, self.steps_per_epoch)
@@ -181,9 +184,11 @@ def evaluate(
         parameters: Where.
         key: Address of the weight samples.
         samples: S, even.
-        examples: Training examples that the ELBO is estimated from (the first ones); default all.
+        examples: Training examples that the ELBO is estimated from, drawn below ``key``; default all.
     """
-    train = Batch(*(t[:examples] for t in problem.data.train))
+    train = Batch(*problem.data.train)
+    if examples is not None and examples < problem.examples:
+        train = gather(problem, minibatch(problem, examples, key / "evaluation" / "examples"))
     test = Batch(*problem.data.test)
     with torch.no_grad():
         outputs = [_outputs(problem, parameters, key, s, (train, test)) for s in range(samples)]

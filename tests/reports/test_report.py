@@ -17,7 +17,9 @@ from reports.groups import groups_of
 from reports.load import load
 from reports.markdown import block, escape, place
 from reports.numbers import Estimate
+from reports.page import split
 from reports.plane import pareto, points
+from reports.style import time_unit
 from reports.tables import FILES
 
 HEADINGS = [
@@ -147,9 +149,7 @@ def test_only_variance(run_folder: Path, make_run: Callable[..., Path]) -> None:
 def test_only_training(run_folder: Path, make_run: Callable[..., Path]) -> None:
     rows = [row for row in rows_of(run_folder) if row["checkpoint"] == "training"]
     text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
-    assert "Not ranked: this run has no variance over all layers to rank by." in text.replace(
-        "*", ""
-    )
+    assert "Not ranked: this run has no variance of the noisy weights" in text.replace("*", "")
     assert "not reached" in text
 
 
@@ -227,6 +227,8 @@ def test_markdown_escapes() -> None:
 
 def test_bias_says_what_would_have_been_seen() -> None:
     assert bias_text(Estimate(0.01, 0.0, 0.25)) == "none found; at most 0.25"
+    weak = "none found, but a weak test: up to 0.8"
+    assert bias_text(Estimate(0.01, -0.2, 0.8)) == weak
     assert bias_text(Estimate(0.288, 0.18, 0.361)) == "bias 0.29 [0.18, 0.36]"
     assert bias_text(Estimate(math.nan, status="undefined", message="why")) == "– (why)"
 
@@ -278,6 +280,41 @@ def test_the_environment_gives_what_a_reader_looks_for(written: Path) -> None:
         assert f"| {line} |" in text
     page = (written / "index.html").read_text(encoding="utf-8")
     assert "<pre><code>vdbench run quick --out runs/quick</code></pre>" in page
+
+
+@pytest.mark.parametrize(("load", "warned"), [(1.6, True), (1.0, False)])
+def test_a_busy_machine_is_said_beside_the_cost(
+    run_folder: Path, make_run: Callable[..., Path], load: float, warned: bool
+) -> None:
+    machine = {"cpu": {"model": "a processor", "logical_cores": 2},
+               "load_average": [load, 0.5, 0.25], "packages": {"torch": "2.13.0"}}  # fmt: skip
+    rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
+    folder = make_run(rows, environment=machine)
+    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    said = f"The machine was busy when the run began (load {load} on 2 cores): absolute times"
+    assert (said in text.split("## Cost of a gradient")[1].split("## ")[0]) == warned
+    assert f"| load average at the start (1, 5, 15 min) | {load}, 0.5, 0.25 |" in text
+    assert "packages torch" not in text
+
+
+def test_the_bias_of_a_layer_is_named_so_but_in_the_csv(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    assert "| layer bias | fc1 |" in text
+    assert "| bias |" not in text
+    assert ",bias," in (written / "tables" / "variance.csv").read_text(encoding="utf-8")
+
+
+def test_a_page_shows_the_unit_of_a_time_beside_the_figure() -> None:
+    assert split("609 [601, 619] µs") == ("609 µs", "[601, 619] µs")
+    assert split("7.2 [6, 8] †") == ("7.2", "[6, 8] †")
+    assert split("1 (baseline)") == ("1 (baseline)", "")
+    assert split("failed [x] s") == ("failed [x] s", "")
+
+
+def test_times_on_axes_have_the_unit_of_the_tables() -> None:
+    assert time_unit([Estimate(2.5e-3), Estimate(2e-4)]) == (1e3, "ms")
+    assert time_unit([Estimate(2e-4)]) == (1e6, "µs")
+    assert time_unit([Estimate(2.0), Estimate(math.nan)]) == (1, "s")
 
 
 def test_code_with_backticks_stays_code() -> None:

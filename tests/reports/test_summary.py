@@ -12,6 +12,8 @@ import reports
 from reports.contests import contest, order, verdict
 from reports.groups import groups_of
 from reports.load import load
+from reports.ranking_table import headline_note, ratio_text
+from reports.terminal import time_cell
 
 
 def changed(rows: list[dict], where: dict, **new: object) -> list[dict]:
@@ -44,7 +46,7 @@ def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: 
     lines = reports.headline([run_folder])
     assert lines[0].startswith(
         "digits-mlp · checkpoint initial · batch 128. Use local: it has the lowest variance × "
-        "seconds in both roles (mean 0.154 [0.144, 0.163], scale 0.196 "
+        "seconds in both roles of the noisy weights (mean 0.154 [0.144, 0.163], scale 0.196 "
     )
     assert "× naive), established against all 3 others (by 95 %" in lines[0]
     assert lines[1] == (
@@ -52,7 +54,8 @@ def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: 
         "0.115 [0.111, 0.118] × naive, established against all 3 others. In the scales log σ² "
         "(scale), local is lowest, 0.146 [0.142, 0.151] × naive, established against all 3 others. "
         "score(samples=4, baseline=leave-one-out) reached its bound of draws before the requested "
-        "precision. Intervals at 95 %; verdicts at 95 % over all pairs together; n = 400."
+        "precision. Intervals at 95 %; verdicts at 95 % over all pairs together; "
+        "n = 400 units (4 gradients each)."
     )
     assert lines[3] == "Cost of a gradient: local 830 [805, 855] µs (1.34 [1.29, 1.39] × naive)."
 
@@ -60,8 +63,9 @@ def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: 
 def test_training_that_favours_another_says_so(run_folder: Path) -> None:
     line = reports.headline([run_folder])[2]
     assert line == (
-        "Training differs: after equal steps naive has the highest ELBO (−960 [−978, −942] nats); "
-        "it also reaches the target first (200 [190, 210] ms) (intervals at 95 %, not adjusted)."
+        "Training differs: of the ranked estimators, naive has the highest ELBO after equal steps "
+        "(−960 [−978, −942] nats); it also reaches the target first (200 [190, 210] ms) "
+        "(intervals at 95 %, not adjusted)."
     )
 
 
@@ -75,7 +79,21 @@ def test_training_without_clear_intervals_is_unclear(
     said = {"message": "target -905.5 nats, reached by 5 of 5 seeds"}
     rows = changed(rows, {"metric": "convergence.seconds_to_target"}, **said)
     line = about(reports.headline([make_run(rows)]), "Training differs")
-    assert "UNCLEAR against local; it also reaches the target of −905.5 nats first" in line
+    assert "naive and local have about the same ELBO after equal steps (−960 [−978, −942] " in line
+    assert " nats; UNCLEAR); naive reaches the target of −905.5 nats first (200 [" in line
+
+
+def test_equal_times_to_the_target_are_not_said_to_be_first(
+    run_folder: Path, make_run: Callable[..., Path]
+) -> None:
+    rows = load([run_folder]).frame.drop(columns="run").to_dict("records")
+    rows = [row for row in rows if row["problem"] == "digits-mlp"]
+    where = {"metric": "convergence.seconds_to_target", "label": "per-example"}
+    rows = changed(rows, where, ci_low=0.2)
+    line = about(reports.headline([make_run(rows)]), "Training differs")
+    assert "; naive and per-example reach the target about equally fast (200 [190, 210] ms" in line
+    assert "; UNCLEAR) (intervals" in line
+    assert "first" not in line
 
 
 def test_an_interval_that_contains_1_is_unclear(
@@ -202,7 +220,10 @@ def test_without_time_variance_decides_and_says_so(
     rows = [item for item in rows if "variance." in item["metric"]]
     rows = [item for item in rows if "efficiency" not in item["metric"]]
     line = reports.headline([make_run(rows)])[0]
-    assert "By variance alone, use local: it has the lowest variance in both roles (" in line
+    assert (
+        "By variance alone, use local: it has the lowest variance in both roles of the noisy weights ("
+        in line
+    )
     assert line.endswith("; seconds were not measured.")
 
 
@@ -221,3 +242,90 @@ def test_the_terminal_table_shows_every_estimator(run_folder: Path) -> None:
     text = console.export_text()
     for word in ("local", "per-example", "naive", "score(", "(not ranked)", "0.115", "failed"):
         assert word in text
+
+
+def biased(like: dict, label: str, low: float, role: str = "scale") -> dict:
+    """Make a row of the check for bias from any other row of the run."""
+    where = {"metric": "adjusted.relative_bias", "label": label, "layer": "all", "role": role}
+    return like | where | {"value": 0.94, "ci_low": low, "ci_high": 0.96, "unit": "1"}
+
+
+def test_a_biased_winner_is_accused_and_not_ranked(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    folder = make_run([*rows, biased(rows[0], "local", 0.89)], reference="naive")
+    lines = reports.headline([folder])
+    assert ". Use local" not in lines[0]
+    assert lines[1] == (
+        "Bias: local declares itself unbiased, but its relative bias against naive is 0.94 "
+        "[0.89, 0.96] in the scales log σ² (scale): it is not ranked (95 % over all estimators "
+        "and roles together)."
+    )
+    group = groups_of(load([folder]))[0]
+    assert verdict(group, "local") == "biased"
+    assert order(group)[-2:] == ["deterministic", "local"]
+    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    assert "- **Bias:** local declares itself unbiased" in text
+    assert "| local | none found; at most 0.03 |" in text
+    assert "| declared unbiased |" in text
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(reports.headline_table([folder]))
+    assert "local (biased, not ranked)" in console.export_text()
+
+
+def test_bias_in_any_role_counts(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    folder = make_run([*rows, biased(rows[0], "local", 0.89, "bias")], reference="naive")
+    assert "in the biases of the layers (layer bias)" in about(reports.headline([folder]), "Bias")
+
+
+@pytest.mark.parametrize(
+    ("label", "low", "reference"),
+    [("local", 0.0, "naive"), ("local", 0.9, "local"), ("deterministic", 0.9, "naive")],
+)
+def test_none_is_accused_without_evidence_or_as_the_reference(
+    rows: list[dict], make_run: Callable[..., Path], label: str, low: float, reference: str
+) -> None:
+    lines = reports.headline([make_run([*rows, biased(rows[0], label, low)], reference=reference)])
+    assert ". Use local" in lines[0]
+    assert not [line for line in lines if line.startswith("Bias")]
+
+
+def test_the_table_says_whose_bias_was_not_checked(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    def said(more: list[dict], name: str) -> str:
+        return headline_note(groups_of(load([make_run(rows + more, name=name)])), [])
+
+    labels = list(dict.fromkeys(item["label"] for item in rows))
+    checks = {label: biased(rows[0], label, -0.1) for label in labels}
+    assert said([], "none").endswith(" Bias not checked.")
+    assert said([checks["naive"], checks[labels[-1]]], "some").endswith(
+        "Bias not checked: per-example."
+    )
+    assert "not checked" not in said(list(checks.values()), "all")
+
+
+def test_only_the_roles_of_noisy_weights_are_ranked(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    one = [item for item in rows if item["role"] != "scale"]
+    line = reports.headline([make_run(one, name="one")])[0]
+    assert "lowest variance × seconds in the means μ (0.154 [0.144, 0.163] × naive)" in line
+    none = [item for item in rows if item["role"] not in ("scale", "mean")]
+    line = reports.headline([make_run(none, name="none")])[0]
+    assert "Not ranked: this run has no variance of the noisy weights" in line
+
+
+def test_without_time_the_baseline_has_no_product(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    rows = [item for item in rows if item["metric"].startswith(("variance.", "ratio.variance."))]
+    group = groups_of(load([make_run(rows)]))[0]
+    assert ratio_text(group, "efficiency.variance_seconds", "naive", "mean") == "–"
+    assert ratio_text(group, "variance.total", "naive", "mean") == "1 (baseline)"
+    assert time_cell(group, "naive") == "–"
+
+
+def test_the_unit_of_a_time_is_on_both_lines(run_folder: Path) -> None:
+    group = groups_of(load([run_folder]))[0]
+    assert time_cell(group, "naive") == "620 µs\n[601, 639] µs"

@@ -100,7 +100,7 @@ def test_all_estimators_start_at_the_same_point_seed_by_seed() -> None:
         ]
         assert all(pair == found[0] for pair in found)
         parameters = problem().initial(KEY / "training" / seed)
-        worth = evaluate(problem(), parameters, KEY, 4, 20)
+        worth = evaluate(problem(), parameters, KEY / "training" / seed, 4, 20)
         assert found[0] == [worth.elbo, worth.nll]
         starts[seed] = found[0]
     assert starts[0] != starts[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib.machinery
 import os
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vdbench import problems
+from vdbench import datasets, problems
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
 from vdbench.likelihoods import GaussianNoise
@@ -310,3 +312,35 @@ def test_fingerprints_see_what_a_printed_module_does_not_show() -> None:
     assert clashes == []
     assert fingerprint(base()) == prints["base"]
     assert fingerprint(base(fill=0.1, keep_weights=False)) == prints["drawn weights"]
+
+
+class Tempered(nn.Module):
+    """Its temperature is a plain attribute: no parameter, no buffer, and not in its repr."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+        self.temperature = temperature
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) / self.temperature
+
+
+def test_the_fingerprint_sees_what_only_behaviour_shows() -> None:
+    digits = datasets.load("digits")
+
+    def closure(scale: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        return lambda out, target: (
+            -scale * nn.functional.cross_entropy(out, target, reduction="none")
+        )
+
+    torch.manual_seed(0)
+    module = Tempered(1.0)
+    other = copy.deepcopy(module)
+    other.temperature = 0.1
+    one = fingerprint(noisy(module, digits))
+    assert fingerprint(noisy(module, digits)) == one
+    assert fingerprint(noisy(other, digits)) != one
+    assert fingerprint(noisy(module, digits, likelihood=closure(1.0))) != fingerprint(
+        noisy(module, digits, likelihood=closure(0.5))
+    )

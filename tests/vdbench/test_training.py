@@ -134,8 +134,8 @@ def test_the_evaluation_is_unbiased(examples: int) -> None:
     values = {"0.mean": [[0.3, 0.1, -0.2]], "0.log_variance": [[-1.0, -2.0, -0.5]]}
     parameters = {name: torch.tensor(v, dtype=torch.float64) for name, v in values.items()}
     mean, error = measured(parameters, 8, 100, examples=examples)
-    exact = exact_elbo(parameters, examples)
-    assert 0 < error < 1
+    exact = exact_elbo(parameters, EXAMPLES)  # a subset is drawn anew under each key
+    assert 0 < error < 2
     assert abs(mean - exact) < 4.5 * error, f"{mean} ± {error}, exactly {exact}"
 
 

@@ -1,7 +1,8 @@
 """ELBO convergence: train with an estimator, several seeds, judged at fixed steps by one evaluation for all.
 
-A unit is one training from its own initialisation. All estimators share initialisation, minibatch order and the
-weight samples of the evaluation, seed by seed. The clock runs during training steps only.
+A unit is one training from its own initialisation. Seed by seed, all estimators share initialisation, minibatch
+order and the weight samples of the evaluation; another seed has others, so that intervals over seeds cover the
+evaluation too. The clock runs during training steps only: gradient, the KL's gradient, and Adam.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from vdbench.training import Trainer, evaluate
 
 Curve = np.ndarray[Any, np.dtype[np.float64]]
 
-VERSION = "1"
+VERSION = "2"
 """Changes whenever a row may change; part of every block's address."""
 
 
@@ -34,7 +35,7 @@ class Plan:
         evaluations: How often the ELBO is evaluated after the first, at equally spaced steps.
         learning_rate: Adam's.
         samples: Weight samples of the evaluation, in antithetic pairs; even.
-        examples: Training examples that the ELBO is estimated from; None for all.
+        examples: Training examples that the ELBO is estimated from, others for each seed; None for all.
     """
 
     steps: int
@@ -89,7 +90,7 @@ def rows(context: Context, plan: Plan, seed: int) -> Table:
             began = _clock(problem.device)
             trainer.advance(mark - trainer.step)
             seconds += _clock(problem.device) - began
-        worth = evaluate(problem, trainer.parameters, context.key, plan.samples, plan.examples)
+        worth = evaluate(problem, trainer.parameters, key, plan.samples, plan.examples)
         found.append((mark, seconds, worth.elbo, worth.nll, worth.error))
     names = ("step", "seconds", "elbo", "nll", "error")
     columns = zip(*found, strict=True)

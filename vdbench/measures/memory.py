@@ -19,7 +19,7 @@ import numpy as np
 from vdbench.errors import CellError
 from vdbench.store import Table
 
-VERSION = "1"
+VERSION = "2"
 """Changes whenever the meaning of a row changes; part of every block's address."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import sys
@@ -63,9 +65,7 @@ def measure(job: dict[str, Any], repetition: int) -> int:
         place = key / step
         call(estimator, problem, parameters, batch, stream(place, device, dtype), place, state)
 
-    # One example is enough to load libraries, and too little to leave the heap with room for the gradient.
-    small = type(batch)(*(t[:1] for t in batch))
-    call(estimator, problem, parameters, small, stream(key, device, dtype), key, state)
+    one(0)  # loads what libraries load at their first call of this size
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -73,9 +73,23 @@ def measure(job: dict[str, Any], repetition: int) -> int:
         one(1)
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device)) - before
+    gc.collect()
+    give_free_memory_back()
     before = reset_peak()
     one(1)
     return peak() - before
+
+
+def give_free_memory_back() -> None:
+    """Have the allocator return what it holds in reserve, so that the next gradient asks the system for it again.
+
+    Raises:
+        OSError: The C library is not glibc: it has no such call.
+    """
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except AttributeError as error:
+        raise OSError("measuring memory needs glibc's malloc_trim") from error
 
 
 def reset_peak() -> int:
