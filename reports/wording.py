@@ -94,7 +94,7 @@ def basis(group: Group) -> str:
     level = percent(group.run.level)
     counts = span(pairs or own)
     counts += " units (4 gradients each)" if pairs or own else ""
-    return f"Intervals at {level}; verdicts at {level} over all pairs together; {counts}."
+    return f"Intervals at {level}; verdicts at {level} over all pairs of a role; {counts}."
 
 
 def efficiency_basis(group: Group) -> str:

@@ -54,7 +54,7 @@ def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: 
         "0.115 [0.111, 0.118] × naive, established against all 3 others. In the scales log σ² "
         "(scale), local is lowest, 0.146 [0.142, 0.151] × naive, established against all 3 others. "
         "score(samples=4, baseline=leave-one-out) reached its bound of draws before the requested "
-        "precision. Intervals at 95 %; verdicts at 95 % over all pairs together; "
+        "precision. Intervals at 95 %; verdicts at 95 % over all pairs of a role; "
         "n = 400 units (4 gradients each)."
     )
     assert lines[3] == "Cost of a gradient: local 830 [805, 855] µs (1.34 [1.29, 1.39] × naive)."
