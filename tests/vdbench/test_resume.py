@@ -122,7 +122,8 @@ def test_times_and_nothing_else_are_outside_the_promise(whole: Path) -> None:
     promised = set(untimed(whole)["metric"])
     assert promised == {
         "variance.total", "variance.noise", "variance.data", "ratio.variance.total", "ratio.variance.noise",
-        "pairwise.variance.total", "pairwise.variance.noise", "snr", "relative_bias", "convergence.elbo",
+        "pairwise.variance.total", "pairwise.variance.noise", "snr", "relative_bias",
+        "adjusted.relative_bias", "convergence.elbo",
         "convergence.final_elbo", "test.error", "test.nll",
     }  # fmt: skip
 
@@ -223,7 +224,7 @@ def test_control_c_says_how_to_go_on(whole: Path, start: Any, tmp_path: Path) ->
     assert process.returncode == 130, said
     assert "Traceback" not in said
     last = "interrupted; what was measured is kept: run the same command with --out run"
-    assert said.splitlines()[-1] == last
+    assert said.splitlines()[-2:] == [last, "  vdbench run stopped.yaml --out run"]
     kept = blocks(out)
     assert 0 < len(kept) < BLOCKS
     assert not (out / "results.parquet").exists()
