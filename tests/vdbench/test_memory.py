@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 MIB = 2**20
 KEY = ("tests", "memory", 0)
 BATCH = 16
+GRAIN = MIB // 4  # Linux counts resident pages in batches of 64 a thread
 SLACK = 4 * MIB  # heap and page granularity, and what a small network's own gradient takes
 
 PLUGIN = """\
@@ -113,7 +114,7 @@ def measured(base: dict[str, Any]):  # type: ignore[no-untyped-def]
 def test_an_allocation_of_known_size_is_seen(measured, mebibytes: int) -> None:  # type: ignore[no-untyped-def]
     """Each of the two layers holds so much, one after the other; once counted, not twice."""
     seen = measured("holder", BATCH, kibibytes=mebibytes * 1024 // BATCH)
-    assert mebibytes * MIB <= seen < mebibytes * MIB + SLACK
+    assert mebibytes * MIB - GRAIN <= seen < mebibytes * MIB + SLACK
     assert measured("holder", BATCH, kibibytes=0) < SLACK
 
 

@@ -3,7 +3,8 @@
 A helper process imports what is needed and measures nothing itself; it forks once a repetition, before any
 tensor has been computed. The repetition builds the cell, takes one gradient to warm up libraries, and then
 measures the peak of a second: on Linux the resident set's high-water mark above the resident set before the
-gradient, on a GPU the peak of what torch's allocator handed out above what it held.
+gradient, on a GPU the peak of what torch's allocator handed out above what it held. Linux counts resident pages
+in batches of some 256 KiB a thread: figures of a few MiB are coarse.
 """
 
 from __future__ import annotations
