@@ -74,7 +74,6 @@ def run_verb(
         out = runner.default_folder(
             suites.load(suite, settings).name if not plugins else Path(suite).stem
         )
-    finished = None
     try:
         finished = runner.run(
             suite,
