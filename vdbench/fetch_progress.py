@@ -15,17 +15,24 @@ class Bar:
     def __init__(self, display: Any, text: str) -> None:
         self._display = display
         self._total: int | None = None
+        self._start = 0
         self._task = display.add_task(text, total=None)
+
+    def begin(self, start: int) -> None:
+        """So many bytes are here already; `total` and `update` count the rest."""
+        self._start = start
+        self._display.update(self._task, completed=start)
 
     @property
     def total(self) -> int | None:
-        """How much there is, in bytes; None if unknown."""
+        """How much there is to come, in bytes; None if unknown."""
         return self._total
 
     @total.setter
     def total(self, value: int) -> None:
         self._total = value or None  # 0: the server did not say
-        self._display.update(self._task, total=self._total)
+        whole = None if self._total is None else self._start + self._total
+        self._display.update(self._task, total=whole)
 
     def update(self, step: int) -> None:
         """So many bytes more are here."""
@@ -33,7 +40,7 @@ class Bar:
 
     def reset(self) -> None:
         """Begin again."""
-        self._display.update(self._task, completed=0)
+        self._display.update(self._task, completed=self._start)
 
     def close(self) -> None:
         """Take the bar away."""

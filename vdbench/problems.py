@@ -31,7 +31,7 @@ def classification(
     parameterization: object = "mean-log_variance",
     prior: object = "gaussian",
 ) -> Problem:
-    """A ReLU network with noisy dense layers and softmax outputs.
+    """A ReLU network with noisy dense layers and softmax outputs; images are flattened.
 
     Args:
         dataset: Name of a data set.
@@ -52,6 +52,8 @@ def classification(
     data = datasets.load(dataset)
     sizes = [int(data.train.inputs[0].numel()), *widths, data.classes]
     parts: list[tuple[str, nn.Module]] = []
+    if data.train.inputs.dim() > 2:  # images
+        parts.append(("flatten", nn.Flatten()))
     with torch.random.fork_rng(devices=[]):  # torch draws weights here that are never used
         for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
             parts.append((f"fc{number}", nn.Linear(inputs, outputs)))

