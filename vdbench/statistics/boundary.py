@@ -6,28 +6,29 @@ K intervals hold at once with probability ``level``, whatever rule decided when 
 confidence intervals* (Jennison & Turnbull 1989). The standardised estimates Z_k of a growing
 sample are Brownian motion at the times n_k: standard normal, with Corr(Z_j, Z_k) = √(n_j/n_k).
 
-**The boundary in use** (:func:`critical_values`) spends the error 1 - level over the looks as
-(k/K)², Kim & DeMets' power family in the index of the look. For 7 looks, 64 to 4096 doubling:
+**The boundary in use** (:func:`critical_values`) makes the interval at every look r times as wide
+as that of a run which planned to look once, at that n: Pocock's rule, stated in the Student
+quantiles that intervals are made of, so that small n do not pay twice. No other boundary has a
+smaller largest ratio. **The looks** (:func:`looks`) are as many as keep r ≤ 1.3, no closer than
+doubling. At 95 %:
 
-====================  =====  =====  =====  =====  =====  =====  =====
-n                        64    128    256    512   1024   2048   4096
-c_k at 95 %           3.285  2.934  2.747  2.616  2.513  2.428  2.354
-c_k / 1.960           1.676  1.497  1.401  1.335  1.282  1.239  1.201
-Pocock's c / 1.960    1.326  1.326  1.326  1.326  1.326  1.326  1.326
-Bonferroni's / 1.960  1.373  1.373  1.373  1.373  1.373  1.373  1.373
-====================  =====  =====  =====  =====  =====  =====  =====
+==============================  =====  =====================
+looks                               r  r at doubling looks
+==============================  =====  =====================
+64, 128, 256, 512, 1024         1.272                  1.272
+64, 192, 512, 1472, 4096        1.290                  1.330
+64, 256, 1024, 4096, 16384      1.299                  1.374
+8, 32, 128, 512                 1.290                  1.368
+==============================  =====  =====================
 
-Its intervals are less than 1.3 times as wide as those of one look from n = 1024 on, where width is
-dear; they are wide at small n, where a look costs little and the normal approximation is at its
-worst: all looks together cover the mean of lognormal rows of log-spread 1 in 0.933 of runs (0.922
-under Pocock's boundary), of log-spread 1.5 in 0.868 (0.846). Spending the error in the
-*information* n_k/n_K instead (power 1) would keep half of it for the last look (1.71 times the
-width at 64, 1.10 at 4096), of no use to a cell that stops early. The price falls as the level
-rises: at 1 - 10⁻⁶ it is 1.15 times at the first look and 1.05 times at the last.
+What is saved by not doubling is spent on the units between looks: a run overshoots the n that it
+needed by 1.7 times on average where looks are 2.8 times apart, by 1.4 times where they double; the
+units are not lost, its intervals are narrower for them. The price falls as the level rises: at
+1 - 10⁻⁶ it is 1.07 times for 64 to 4096.
 
 Sources: Armitage, McPherson & Rowe 1969 (J. R. Stat. Soc. A 132, the recursion); Pocock 1977
-(Biometrika 64); Kim & DeMets 1987 (Biometrika 74, spending); Jennison & Turnbull, *Group Sequential
-Methods with Applications to Clinical Trials*, 2000, ch. 9 (repeated intervals), ch. 19 (computing).
+(Biometrika 64); Jennison & Turnbull, *Group Sequential Methods with Applications to Clinical
+Trials*, 2000, ch. 9 (repeated intervals), ch. 19 (computing).
 """
 
 from __future__ import annotations
@@ -41,33 +42,42 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-_POWER = 2.0  # of the look's index, in the share of the error that is spent
+WIDEST = 1.3
+"""Most that looking again and again may widen an interval, at 95 %."""
 
 
-def looks(first: int, bound: int, growth: float = 2.0) -> tuple[int, ...]:
+def looks(first: int, bound: int) -> tuple[int, ...]:
     """Return the numbers of units at which a cell looks at its intervals.
+
+    They grow by a constant factor of at least 2, as many as keep :func:`widening` within `WIDEST`
+    at 95 %.
 
     Args:
         first: Units at the first look, also the size of a block: every look is a multiple of it.
         bound: Most units that a cell may use, rounded up to a multiple of ``first``.
-        growth: Each look has about this many times the units of the one before.
 
     Returns:
-        Increasing multiples of ``first`` that end at the bound; ``(first,)`` if it is below.
+        Increasing multiples of ``first`` that end at the bound; the bound alone where two looks would widen
+        the intervals of so few units too much.
 
     Raises:
-        ValueError: ``first`` or ``bound`` is not positive, or ``growth`` is not above 1 and finite.
+        ValueError: ``first`` or ``bound`` is not positive.
     """
     if first < 1 or bound < 1:
         raise ValueError(f"first and bound must be at least 1, got {first} and {bound}")
-    if not (growth > 1 and math.isfinite(growth)):
-        raise ValueError(f"growth must be finite and above 1, got {growth}")
     last = -(-bound // first)
-    blocks = [1]
-    while blocks[-1] < last:
-        blocks.append(min(last, max(blocks[-1] + 1, round(blocks[-1] * growth))))
+    if last == 1:
+        return (first,)
+    most = 1 + max(1, math.floor(math.log2(last)))
+    schedules = (_geometric(first, last, count) for count in range(most, 1, -1))
+    return next((s for s in schedules if widening(s, 0.95) <= WIDEST), (first * last,))
+
+
+def _geometric(first: int, last: int, count: int) -> tuple[int, ...]:
+    """``count`` looks at a constant ratio, rounded to whole blocks; fewer where two would coincide."""
+    blocks = sorted({round(last ** (k / (count - 1))) for k in range(count)})
     return tuple(first * block for block in blocks)
 
 
@@ -82,10 +92,9 @@ def two_sided(level: float) -> float:
     return float(-ndtri((1 - level) / 2))
 
 
-def spending(count: int, level: float) -> tuple[float, ...]:
-    """Return the error spent at each of ``count`` looks: the steps of (1 - level)(k/K)²."""
-    spent = [(1 - level) * (k / count) ** _POWER for k in range(count + 1)]
-    return tuple(after - before for before, after in pairwise(spent))
+def student(z: float, n: int) -> float:
+    """Return Student's t, n - 1 degrees of freedom, at the tail of normal ``z``; inf for n < 2."""
+    return float(-stdtrit(n - 1, ndtr(-z))) if n > 1 else math.inf
 
 
 @lru_cache(maxsize=1024)
@@ -99,46 +108,46 @@ def critical_values(looks: tuple[int, ...], level: float) -> tuple[float, ...]:
         level: Probability that the intervals of all looks hold, strictly between 0 and 1.
 
     Returns:
-        One value a look, in standard errors; the normal quantile itself for a single look.
+        One value a look, in standard errors on the normal scale, which :func:`student` turns into
+        ``widening`` times Student's quantile; the normal quantile itself for a single look.
 
     Raises:
         ValueError: ``looks`` is empty or not increasing, or ``level`` not strictly between 0 and 1.
     """
-    _check(looks)
-    first = two_sided(level)
-    errors = spending(len(looks), level)
-    values = [first if len(looks) == 1 else two_sided(1 - errors[0])]
-    inside = _start(values[0], _nodes(looks, values[0]))
-    for (before, after), error in zip(pairwise(looks), errors[1:], strict=True):
-        # an exit at this look and at none before is rarer than one at this look alone
-        values.append(_root(inside, before / after, error))
-        inside = inside.advance(values[-1], before / after)
-    return tuple(values)
+    return _values(looks, level, widening(looks, level))
 
 
 @lru_cache(maxsize=1024)
-def critical_value(looks: tuple[int, ...], level: float) -> float:
-    """Return the constant c with P(max over looks of |Z_k| > c) = 1 - ``level``: Pocock's boundary.
-
-    It is what :func:`critical_values` is judged by, and agrees with Pocock's published constants.
-
-    Args:
-        looks: Increasing numbers of units.
-        level: Probability that the intervals of all looks hold, strictly between 0 and 1.
+def widening(looks: tuple[int, ...], level: float) -> float:
+    """Return r: how much wider an interval is than that of a run which looks once, at the same n.
 
     Raises:
         ValueError: As :func:`critical_values`.
     """
     _check(looks)
-    low = two_sided(level)
+    two_sided(level)
     if len(looks) == 1:
-        return low
+        return 1.0
 
-    def excess(c: float) -> float:
-        return math.log(crossing_probability(looks, (c,) * len(looks)) / (1 - level))
+    def excess(r: float) -> float:
+        crossed = crossing_probability(looks, _values(looks, level, r))
+        return math.log(max(crossed, 1e-300) / (1 - level))
 
-    bonferroni = two_sided(1 - (1 - level) / len(looks))
-    return float(brentq(excess, low, bonferroni + 1e-6, xtol=1e-10))
+    # Bonferroni's values cross too rarely at every look
+    adjusted = two_sided(1 - (1 - level) / len(looks))
+    once = two_sided(level)
+    most = max(student(adjusted, n) / student(once, n) for n in looks if n > 1)
+    return float(brentq(excess, 1.0, most + 1e-6, xtol=1e-10))
+
+
+def _values(looks: Sequence[int], level: float, r: float) -> tuple[float, ...]:
+    once = two_sided(level)
+    return tuple(_normal(r * student(once, n), n) if n > 1 else r * once for n in looks)
+
+
+def _normal(t: float, n: int) -> float:
+    """The normal quantile at the tail of Student's ``t``: `student` undone."""
+    return float(-ndtri(stdtr(n - 1, -t)))
 
 
 def crossing_probability(looks: Sequence[int], boundary: Sequence[float]) -> float:
@@ -201,14 +210,6 @@ def _nodes(looks: Sequence[int], c: float) -> int:
     # Q nodes on [-c, c] lie at most πc/Q apart: half the spread of the narrowest kernel
     narrowest = min((math.sqrt(1 - a / b) for a, b in pairwise(looks)), default=1.0)
     return 32 + math.ceil(2 * math.pi * c / narrowest)
-
-
-def _root(inside: _Inside, fraction: float, error: float) -> float:
-    def excess(c: float) -> float:
-        # where the probability underflows only the sign matters
-        return math.log(max(inside.exits(c, fraction), 1e-300) / error)
-
-    return float(brentq(excess, 0.0, two_sided(1 - error) + 1e-6, xtol=1e-10))
 
 
 def _check(looks: Sequence[int]) -> None:
