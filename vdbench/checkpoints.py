@@ -60,6 +60,8 @@ def parameters(
         cached = cache_folder() / "checkpoints" / name
         if spec.epochs:
             say(f"training {problem.name} for {spec.epochs} epochs with {address['estimator']}")
+        if not cached.exists():
+            _start_from_earlier(problem, spec, seed, fingerprint, cached)
         train(trainer, spec.epochs, cached)
         if not spec.epochs:
             trainer.save(cached)
@@ -68,6 +70,20 @@ def parameters(
     saved = load_parameters(own)
     loaded = {n: torch.from_numpy(v.copy()).to(problem.device) for n, v in saved.items()}
     return loaded, own
+
+
+def _start_from_earlier(
+    problem: Problem, spec: CheckpointSpec, seed: int, fingerprint: str, cached: Path
+) -> None:
+    """Take over what the same training had reached after fewer epochs: every step has its own address."""
+    for epochs in range(spec.epochs - 1, 0, -1):
+        fewer = spec.model_copy(update={"epochs": epochs})
+        earlier = cached.with_name(f"{digest(_address(problem, fewer, seed, fingerprint))}.npz")
+        # a training under way holds fewer epochs than its name says, which is as good a start
+        if earlier.exists():
+            with atomic(cached) as temporary:
+                shutil.copyfile(earlier, temporary)
+            return
 
 
 def _address(

@@ -43,8 +43,13 @@ class Parameterization(ABC):
     roles: ClassVar[dict[str, str]]
 
     @abstractmethod
-    def initial(self, weight: Tensor) -> dict[str, Tensor]:
-        """Coordinates of a q centred on ``weight``, as new tensors of its dtype and device."""
+    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
+        """Coordinates of a q centred on ``weight``, as new tensors of its dtype and device.
+
+        Args:
+            weight: Of the layer.
+            place: Number of the layer among the noisy ones, for coordinates that start elsewhere in each.
+        """
 
     @abstractmethod
     def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
@@ -54,6 +59,11 @@ class Parameterization(ABC):
     def fixed(self) -> tuple[str, ...]:
         """Coordinates that are held fixed: no gradient is taken in them."""
         return ()
+
+    @property
+    def layers(self) -> int | None:
+        """How many noisy layers the coordinates are meant for; None for any number."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class MeanLogVariance(Parameterization):
         """Refuse a scale that is no scale."""
         _positive("sigma", self.sigma)
 
-    def initial(self, weight: Tensor) -> dict[str, Tensor]:
+    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
         """μ = weight, log σ² = 2·log sigma."""
         return {
             "mean": weight.clone(),
@@ -90,31 +100,47 @@ class ThetaLogAlpha(Parameterization):
     """(θ, log α), one α a layer: q(w) = N(θ, αθ²); Kingma, Salimans & Welling 2015.
 
     Attributes:
-        alpha: Initial α; p/(1−p) of the equivalent dropout rate p.
+        alpha: Initial α; p/(1−p) of the equivalent dropout rate p. A list gives one for each noisy layer, first
+            to last.
         learned: Whether α is a parameter (variational dropout) or fixed (Gaussian dropout).
     """
 
-    alpha: float = 0.5
+    alpha: float | tuple[float, ...] = 0.5
     learned: bool = True
     name: ClassVar[str] = "theta-log_alpha"
     roles: ClassVar[dict[str, str]] = {"theta": "theta", "log_alpha": "alpha"}
 
     def __post_init__(self) -> None:
         """Refuse an alpha that is no variance."""
-        _positive("alpha", self.alpha)
+        if isinstance(self.alpha, list | tuple):
+            object.__setattr__(self, "alpha", tuple(self.alpha))
+            if not self.alpha:
+                raise InputError("alpha of the posterior is an empty list.")
+        for alpha in self._alphas:
+            _positive("alpha", alpha)
         if not isinstance(self.learned, bool):
             raise InputError(
                 f"learned of the posterior must be true or false, not {self.learned!r}."
             )
 
     @property
+    def _alphas(self) -> tuple[float, ...]:
+        return self.alpha if isinstance(self.alpha, tuple) else (self.alpha,)
+
+    @property
+    def layers(self) -> int | None:
+        """As many layers as there are α in a list."""
+        return len(self.alpha) if isinstance(self.alpha, tuple) else None
+
+    @property
     def fixed(self) -> tuple[str, ...]:
         """``log_alpha`` unless it is learned."""
         return () if self.learned else ("log_alpha",)
 
-    def initial(self, weight: Tensor) -> dict[str, Tensor]:
+    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
         """θ = weight, log α one scalar for the layer, shape (1,)."""
-        return {"theta": weight.clone(), "log_alpha": weight.new_full((1,), math.log(self.alpha))}
+        alpha = self._alphas[place] if self.layers else self._alphas[0]
+        return {"theta": weight.clone(), "log_alpha": weight.new_full((1,), math.log(alpha))}
 
     def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
         """σ = √α·θ, σ² = αθ²."""

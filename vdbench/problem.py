@@ -19,7 +19,7 @@ from vdbench.layers import Layer, NoisyModule, Sampler
 from vdbench.likelihoods import Categorical, Likelihood
 from vdbench.noise import Key, stream
 from vdbench.posteriors import Gaussian, MeanLogVariance, Parameterization
-from vdbench.priors import GaussianPrior, LogUniformPrior, Prior, log_uniform_kl
+from vdbench.priors import GaussianPrior, LogUniformPrior, Prior
 
 Parameters = Mapping[str, Tensor]
 """All parameters by name: ``fc1.mean``, ``fc1.log_variance``, ``fc1.bias``, …"""
@@ -107,9 +107,9 @@ class Problem:
         if self.keep_weights:
             return parameters
         noise = stream(key / "initial", "cpu", torch.float64)
-        for layer in self.layers:
+        for place, layer in enumerate(self.layers):
             weight = noise(layer.name, layer.weight_shape) * math.sqrt(2 / layer.weight_shape[-1])
-            for name, value in self.parameterization.initial(weight).items():
+            for name, value in self.parameterization.initial(weight, place).items():
                 parameters[f"{layer.name}.{name}"] = value.to(self.device, self.dtype)
             if f"{layer.name}.bias" in parameters:
                 parameters[f"{layer.name}.bias"].zero_()
@@ -139,7 +139,7 @@ class Problem:
             if q.log_alpha is not None and isinstance(self.prior, LogUniformPrior):
                 # depends on α alone: exact also where θ is 0, and one evaluation serves all weights that share α
                 share = q.mean.numel() / q.log_alpha.numel()
-                total = total + share * log_uniform_kl(q.log_alpha).sum()
+                total = total + share * self.prior.kl_alpha(q.log_alpha).sum()
             else:
                 total = total + self.prior.kl(q.mean, q.variance)
         return total
@@ -241,10 +241,16 @@ def noisy(
     layers: list[Layer] = []
     if isinstance(body, nn.Linear):
         body = nn.Sequential(body)
-    for path, linear in [(p, m) for p, m in body.named_modules() if isinstance(m, nn.Linear)]:
+    dense = [(p, m) for p, m in body.named_modules() if isinstance(m, nn.Linear)]
+    if coordinates.layers not in (None, len(dense)):
+        raise InputError(
+            f"problem '{name}': the posterior gives a value for each of {coordinates.layers} noisy layers, "
+            f"the module has {len(dense)}."
+        )
+    for place, (path, linear) in enumerate(dense):
         layer = Layer(path, (linear.out_features, linear.in_features))
         layers.append(layer)
-        for key, value in coordinates.initial(linear.weight.detach()).items():
+        for key, value in coordinates.initial(linear.weight.detach(), place).items():
             start[f"{path}.{key}"] = value
             groups[f"{path}.{key}"] = Group(path, coordinates.roles[key])
         if linear.bias is not None:

@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 
+from vdbench import problems
 from vdbench.errors import InputError
 from vdbench.noise import Key, stream
 from vdbench.posteriors import (
@@ -102,6 +103,8 @@ def test_specs() -> None:
         ({"kind": "theta-log_alpha", "alhpa": 1}, "'theta-log_alpha' has no option 'alhpa'. Did you mean 'alpha'?"),
         ({"kind": "theta-log_alpha", "alpha": 0}, "alpha of the posterior must be a finite number above 0, not 0."),
         ({"kind": "theta-log_alpha", "alpha": "1"}, "must be a finite number above 0, not '1'."),
+        ({"kind": "theta-log_alpha", "alpha": []}, "alpha of the posterior is an empty list."),
+        ({"kind": "theta-log_alpha", "alpha": [1, -1]}, "must be a finite number above 0, not -1."),
         ({"kind": "theta-log_alpha", "learned": 1}, "learned of the posterior must be true or false, not 1."),
         ({"kind": "mean-log_variance", "sigma": True}, "sigma of the posterior must be"),
         ({"kind": "mean-log_variance", "sigma": -0.1}, "must be a finite number above 0, not -0.1."),
@@ -113,3 +116,16 @@ def test_what_is_refused(spec: object, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         from_spec(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_a_list_gives_every_layer_its_alpha() -> None:
+    options = {"widths": [4, 3], "dataset": "digits"}
+    form = {"kind": "theta-log_alpha", "alpha": [0.25, 1.0, 2.0]}
+    problem = problems.build("own", "classification", {**options, "parameterization": form})
+    assert problem.parameterization == ThetaLogAlpha((0.25, 1.0, 2.0))
+    for parameters in (problem.start, problem.initial(Key(("alpha",)))):
+        found = [parameters[f"fc{n}.log_alpha"].exp().item() for n in (1, 2, 3)]
+        assert found == pytest.approx([0.25, 1.0, 2.0])
+    form["alpha"] = [0.25, 1.0]
+    with pytest.raises(InputError, match="a value for each of 2 noisy layers, the module has 3"):
+        problems.build("own", "classification", {**options, "parameterization": form})
