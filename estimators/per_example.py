@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from vdbench.estimator import differentiate
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Noise
 from vdbench.problem import Batch, Parameters, Problem
+
+LARGEST = 2**24
+"""Weight samples held at once where one example has fewer."""
 
 
 @register(
@@ -39,7 +43,8 @@ class PerExample(Estimator):
     Source: Kingma, Salimans & Welling 2015, section 2.2 ("separate weight sample per example").
 
     Attributes:
-        chunk: Examples held in memory at once.
+        chunk: Examples held in memory at once; fewer of a large network, whose weight samples would fall out of
+            every cache.
 
     Example:
         >>> import vdbench
@@ -59,8 +64,10 @@ class PerExample(Estimator):
     ) -> Gradient:
         """The sum over chunks of examples of their pathwise gradients."""
         total: Gradient | None = None
-        for start in range(0, batch.inputs.shape[0], self.chunk):
-            part = Batch(*(t[start : start + self.chunk] for t in batch))
+        weights = sum(math.prod(layer.weight_shape) for layer in problem.layers)
+        held = max(1, min(self.chunk, LARGEST // weights))
+        for start in range(0, batch.inputs.shape[0], held):
+            part = Batch(*(t[start : start + held] for t in batch))
             own = [noise.at("example", start + m) for m in range(part.inputs.shape[0])]
             gradient = differentiate(
                 problem, parameters, part, _sampler(problem, own), problem.scale(batch)

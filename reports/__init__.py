@@ -42,18 +42,25 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
         run_dirs: Run folders, as for :func:`write`.
 
     Returns:
-        Sentences for each problem, checkpoint and batch size; what to use comes first, after the
-        name of what is compared.
+        Sentences on vdbench itself, where a run measured it; then for each problem, checkpoint and
+        batch size; what to use comes first, after the name of what is compared.
 
     Raises:
         InputError: As for :func:`write`.
     """
     from reports.groups import groups_of
+    from reports.instrument import places, summary
     from reports.load import load
     from reports.summary import sentences
 
-    groups = groups_of(load([Path(folder) for folder in run_dirs]))
-    return [
+    results = load([Path(folder) for folder in run_dirs])
+    groups = groups_of(results)
+    about = [
+        f"{title}. {lead} {text}"
+        for run, title, rows in places(results)
+        for lead, text in summary(rows, run.level)
+    ]
+    return about + [
         f"{group.title}. {line.text}" if i == 0 else line.text
         for group in groups
         for i, line in enumerate(sentences(group))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.document import Table
 from reports.groups import Group
 from reports.numbers import MISSING, Estimate, format_number, percent, show, span
-from reports.tables import drop_empty
+from reports.tables import drop_empty, notes
 from reports.terms import in_role, role_name
 
 WEAK = 0.5
@@ -60,9 +60,11 @@ def bias_table(group: Group) -> Table:
             for label in group.labels:
                 snr, bias = (group.get(label, metric, layer, role) for metric in metrics)
                 if snr or bias:
-                    rows.append([role_name(role), layer, label, show(snr), bias_text(bias)])
+                    names = [role_name(role), layer, group.name(label)]
+                    rows.append([*names, show(snr), bias_text(bias)])
     columns = ["role", "layer", "estimator", "SNR", "relative bias"]
-    return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12))
+    marks = notes([group], rows)
+    return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12, notes=marks))
 
 
 def bias_text(estimate: Estimate | None) -> str:

@@ -10,7 +10,10 @@ from reports.groups import groups_of
 from reports.load import load
 from reports.markdown import markdown
 from reports.page import page
+from reports.paper_tables import write_tex
+from reports.published import write_published
 from reports.sections import document
+from reports.sweeps import sweeps_of
 from reports.tables import write_csv
 
 
@@ -33,6 +36,8 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> Path:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     report = document(results, groups, folder / "figures")
     write_csv(results, folder / "tables")
+    write_published(groups, folder / "tables")
+    write_tex(groups, sweeps_of(results, groups), folder / "tables")
     replace(folder / "report.md", markdown(report))
     replace(folder / "index.html", page(report))
     return folder / "index.html"

@@ -11,9 +11,10 @@ from reports.curves import curve_figure, is_cut
 from reports.document import Picture
 from reports.figures import cost_figure, ratio_figures, summary_figure, variance_figures
 from reports.groups import Group
+from reports.medium import PAPER, styled
 from reports.numbers import percent, slug, span
 from reports.plane import plane_figure
-from reports.style import save, styled
+from reports.style import save, save_paper
 
 METRIC = {
     "summary": "ratio.variance.total",
@@ -38,15 +39,44 @@ def pictures(group: Group, kind: str, folder: Path) -> list[Picture]:
         The figures with their captions; none where the kind was not measured.
     """
     name = slug(f"{kind} {group.title}")
+    said, alt = caption(group, kind), f"{TITLE[kind]}, {group.title}"
+    return drawn(lambda: DRAW[kind](group), folder, name, said, alt)
+
+
+def drawn(
+    draw: Callable[[], list[Figure]], folder: Path, name: str, said: str, alt: str
+) -> list[Picture]:
+    """Draw and save some figures, for a page and once more for paper.
+
+    Args:
+        draw: Makes the figures, for the medium it is called in.
+        folder: Where the files go.
+        name: Their name without ending, to which several add a number.
+        said: Caption of each.
+        alt: What it is, in a few words.
+    """
     with styled():
-        figures = DRAW[kind](group)
+        figures = draw()
         found = []
-        for i, figure in enumerate(figures):
-            part = f"{name}-{i + 1}" if len(figures) > 1 else name
-            svg = save(figure, folder, part)
+        for part, figure in zip(parts(name, len(figures)), figures, strict=True):
+            found.append(Picture(part, said, alt, save(figure, folder, part)))
             figure.clear()
-            found.append(Picture(part, caption(group, kind), f"{TITLE[kind]}, {group.title}", svg))
+    draw_for_paper(draw, folder, name)
     return found
+
+
+def draw_for_paper(draw: Callable[[], list[Figure]], folder: Path, name: str) -> None:
+    """Draw some figures again at the width of a paper's text, and save them as PDF."""
+    with styled(PAPER):
+        figures = draw()
+        for part, figure in zip(parts(name, len(figures)), figures, strict=True):
+            save_paper(figure, folder, part)
+            figure.clear()
+
+
+def parts(name: str, count: int) -> list[str]:
+    """Number the names of several figures."""
+    return [f"{name}-{i + 1}" for i in range(count)] if count > 1 else [name] * count
 
 
 def one(figure: Figure | None) -> list[Figure]:
@@ -72,17 +102,19 @@ TITLE = {
 }
 SAID = {
     "summary": "Over all layers, as a multiple of that of BASELINE; left of the line at 1 is "
-    "better. Variance × seconds is what precision costs.",
+    "better; an arrow names a figure beyond the axis. Variance × seconds is what precision costs.",
     "variance": "Variance of the minibatch gradient, averaged over a layer's parameters: total, "
     "and the parts from the estimator's noise and from the choice of the minibatch. "
-    "Logarithmic axis; an arrow marks an interval that goes on beyond the axis, or to 0; "
+    "Logarithmic axis; an arrow marks an interval that goes on beyond the axis, or to 0, or "
+    "names a figure that is beyond it; "
     "a bar shorter than its marker is hidden by it.",
     "ratio": "Variance as a multiple of that of BASELINE, paired on the same minibatches; left of "
-    "the line at 1 is better.",
+    "the line at 1 is better; an arrow names a figure beyond the axis.",
     "cost": "What one minibatch gradient costs on this machine; logarithmic axes.",
     "plane": "Total variance over all layers against time per gradient; lower left is better. "
     "The dashed line joins the ranked estimators that none is both faster and less noisy "
-    "than (by the point estimates); hollow markers are not ranked.",
+    "than (by the point estimates); hollow markers are not ranked; an arrow names a variance above "
+    "the axis.",
     "training": "ELBO of the training set under one evaluation for all, by step and by second of "
     "training alone; lines are means over training seeds, bands their intervals. The panel by "
     "seconds begins at the first evaluation after step 0, where no time has passed.",

@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.groups import Group
+from reports.medium import canvas, scaled
 from reports.numbers import format_number
-from reports.style import canvas, colours, finish, log_ticks
+from reports.scales import log_ticks
+from reports.style import colours, finish, legend_below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +42,7 @@ def curve_figure(group: Group) -> Figure | None:
     cells[0].set_ylim(window(curves))
     cells[0].yaxis.set_major_formatter(lambda y, _: format_number(y, 6))
     cells[0].set_ylabel("ELBO (nats, whole training set)")
-    handles, names = cells[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    legend_below(figure, cells[0].get_legend_handles_labels()[0])
     return figure
 
 
@@ -58,7 +59,7 @@ def draw_curves(axes: Axes, group: Group, curves: pd.DataFrame, x: str) -> None:
         at = rows[x].to_numpy()
         axes.fill_between(at, rows["ci_low"].to_numpy(), rows["ci_high"].to_numpy(),
                           color=palette[label], alpha=0.18, linewidth=0)  # fmt: skip
-        axes.plot(at, rows["value"].to_numpy(), color=palette[label], linewidth=1.6,
+        axes.plot(at, rows["value"].to_numpy(), color=palette[label], linewidth=scaled(1.6),
                   linestyle="-" if ranked else (0, (4, 2)), label=name)  # fmt: skip
     if x == "seconds" and uneven(curves):
         axes.set_xscale("log")

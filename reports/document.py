@@ -64,6 +64,7 @@ class Table:
         folded: Whether it is shown closed at first.
         apart: Numbers of the rows to set apart, being shown but not ranked.
         stacked: Whether a page sets intervals under their figures, to save width.
+        notes: What the marks in it mean, said below it.
     """
 
     columns: list[str]
@@ -72,7 +73,18 @@ class Table:
     folded: bool = False
     apart: frozenset[int] = frozenset()
     stacked: bool = False
+    notes: tuple[str, ...] = ()
     kind: str = "table"
+
+    @property
+    def folded_name(self) -> str:
+        """What a table that is shown closed is opened by."""
+        return f"Table: {self.caption.partition(';')[0].partition('. ')[0]} ({len(self.rows)} rows)"
+
+    @property
+    def below(self) -> str:
+        """The caption and the notes."""
+        return " ".join(text for text in (self.caption, *self.notes) if text)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from reports.contests import order
-from reports.dots import Panel, Series, dot_figure
+from reports.dots import Panel, Series, dot_figure, row_height
 from reports.groups import Group
-from reports.style import time_unit
+from reports.medium import TALLEST, on_paper, scaled
+from reports.scales import time_unit
 from reports.terms import in_role, role_name
 
 COLUMNS = 4
@@ -78,13 +79,20 @@ def faceted(
             ]
             for role in roles
         ]
-        figures.append(dot_figure(group, rows, reference))
+        figures += [dot_figure(group, part, reference) for part in sheets(rows, group.labels)]
     return figures
+
+
+def sheets(rows: list[list[Panel]], labels: list[str]) -> list[list[list[Panel]]]:
+    """Part rows of panels so that each part fits a sheet of paper; a page has no end."""
+    height = scaled(sum(row_height(row, labels) for row in rows))
+    return [[row] for row in rows] if on_paper() and height > TALLEST else [rows]
 
 
 def facet(role: str, layer: str) -> str:
     """Title of a panel."""
-    return f"{role_name(role)} · {'all layers' if layer == 'all' else layer}"
+    every = "all" if on_paper() else "all layers"
+    return f"{role_name(role)} · {every if layer == 'all' else layer}"
 
 
 def cost_figure(group: Group) -> Figure | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.load import Results, Run
 from reports.numbers import Estimate
+from reports.terms import SCALED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,12 +17,21 @@ TRAINING = "training"
 NOISY = ("mean", "theta", "scale", "alpha", "logit")
 """Roles of the noisy weights: the only ones that are ranked."""
 ROLES = (*NOISY, "bias", "weight", "all")
+SCALED_MARK = "‡"
+"""What marks an estimator in tables whose noise part was measured on few examples."""
 BIAS = "adjusted.relative_bias"
 """Relative bias over all layers, at a level adjusted for the number of estimators and roles."""
 KEY = ["run", "problem", "checkpoint", "batch_size", "precision", "device"]
 
+APART = (
+    "slope.", "floor.", "coverage.", "width.", "false_alarms.", "power.", "wrong.", "kills."
+)  # fmt: skip
+"""Beginnings of the metrics that are of no one place, and have sections of their own."""
+
 Address = tuple[str, str, str, str]
 """Label, metric, layer, role."""
+Pair = tuple[str, str, str, str, str]
+"""Metric, layer, role, numerator's label, denominator's label."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Group:
         labels: Estimators, in the suite's order.
         known: Estimators of all the runs reported on, which fixes each one's colour.
         figures: Estimates by (label, metric, layer, role).
-        pairs: Ratios by (metric, role, numerator's label, denominator's label).
+        pairs: Ratios by (metric, layer, role, numerator's label, denominator's label).
         curves: The rows of ``convergence.elbo`` that go with the group.
     """
 
@@ -49,7 +59,7 @@ class Group:
     labels: list[str]
     known: list[str] = field(repr=False)
     figures: dict[Address, Estimate] = field(repr=False)
-    pairs: dict[Address, Estimate] = field(repr=False)
+    pairs: dict[Pair, Estimate] = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
 
     def get(
@@ -58,9 +68,25 @@ class Group:
         """Return one estimate, or None where the run has none."""
         return self.figures.get((label, metric, layer, role))
 
-    def pair(self, metric: str, role: str, label: str, against: str) -> Estimate | None:
+    def pair(
+        self, metric: str, role: str, label: str, against: str, layer: str = "all"
+    ) -> Estimate | None:
         """Return the paired ratio of one estimator to another, or None."""
-        return self.pairs.get((metric, role, label, against))
+        return self.pairs.get((metric, layer, role, label, against))
+
+    def scaled(self, label: str) -> str:
+        """Say how an estimator's noise part was scaled from few examples; empty where it was not.
+
+        Only its own figures are asked, not its ratios, which may say so of what they are against.
+        """
+        for key, e in self.figures.items():
+            if key[0] == label and key[1] == "variance.noise" and SCALED in e.message:
+                return e.message[e.message.index(SCALED) :]
+        return ""
+
+    def name(self, label: str) -> str:
+        """Return an estimator's label for a table, marked where its noise part was scaled."""
+        return f"{label} {SCALED_MARK}" if self.scaled(label) else label
 
     def declared(self, label: str) -> dict[str, Any]:
         """Return what an estimator declares of itself."""
@@ -141,7 +167,7 @@ def index_of(item: str, order: Iterable[str]) -> int:
 
 def groups_of(results: Results) -> list[Group]:
     """Split results into groups, in the order in which the runs measured them."""
-    frame = results.frame
+    frame = placed(results.frame)
     keys = list(dict.fromkeys(frame[KEY].itertuples(index=False, name=None)))
     measured = [key for key in keys if key[2] != TRAINING]
     known = {key[:2] for key in measured}
@@ -150,16 +176,23 @@ def groups_of(results: Results) -> list[Group]:
     return [make_group(results, key, shown) for key in wanted]
 
 
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a place: not those over several sizes, nor those about vdbench itself."""
+    sized = (frame["batch_size"] > 0) & (frame["samples"] != 0)
+    rows: pd.DataFrame = frame[sized & ~frame["metric"].str.startswith(APART)]
+    return rows
+
+
 def make_group(results: Results, key: tuple[Any, ...], shown: list[int]) -> Group:
     """Collect the rows of a group, with those of its training."""
-    frame, run = results.frame, results.runs[key[0]]
+    frame, run = placed(results.frame), results.runs[key[0]]
     same = frame[KEY].eq(list(key)).all(axis=1)
     training = training_rows(frame, key)
     rows = frame[same & (frame["checkpoint"] != TRAINING)]
     figures, pairs = index_rows(rows)
     ended, _ = index_rows(training[training["metric"] != "convergence.elbo"])
     declared = [label for other in results.runs.values() for label in other.estimators]
-    known = list(dict.fromkeys([*declared, *frame["label"]]))
+    known = list(dict.fromkeys([*declared, *results.frame["label"]]))
     seen = {*rows["label"], *training["label"]}
     return Group(
         run=run,
@@ -195,16 +228,21 @@ def words(place: int, value: Any) -> str:
     return str(value)
 
 
-def index_rows(rows: pd.DataFrame) -> tuple[dict[Address, Estimate], dict[Address, Estimate]]:
+def index_rows(rows: pd.DataFrame) -> tuple[dict[Address, Estimate], dict[Pair, Estimate]]:
     """Index rows by address, paired comparisons apart."""
     figures: dict[Address, Estimate] = {}
-    pairs: dict[Address, Estimate] = {}
+    pairs: dict[Pair, Estimate] = {}
     for row in rows.itertuples(index=False):
         got: Any = row
-        n = int(got.n) if got.n == got.n else 0
-        found = (got.value, got.ci_low, got.ci_high, n, got.unit, got.status, got.message)
         if got.metric.startswith("pairwise."):
-            pairs[got.metric, got.role, got.label, got.against] = Estimate(*found)
+            pairs[got.metric, got.layer, got.role, got.label, got.against] = estimate_of(got)
         else:
-            figures[got.label, got.metric, got.layer, got.role] = Estimate(*found)
+            figures[got.label, got.metric, got.layer, got.role] = estimate_of(got)
     return figures, pairs
+
+
+def estimate_of(row: Any) -> Estimate:
+    """Return the figure of one row of results."""
+    n = int(row.n) if row.n == row.n else 0
+    found = (row.value, row.ci_low, row.ci_high, n, row.unit, row.status, row.message, row.level)
+    return Estimate(*found)

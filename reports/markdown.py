@@ -52,7 +52,7 @@ def block(item: Block) -> str:
         case Picture(name=name, alt=alt, caption=caption):
             return f"![{escape(alt)}](figures/{name}.png)\n\n*{escape(caption)}*"
         case Table(folded=True):
-            folded = f"<summary>Table: {len(item.rows)} rows</summary>"
+            folded = f"<summary>{escape(item.folded_name)}</summary>"
             return f"<details>\n{folded}\n\n{table(item)}\n\n</details>"
         case Table():
             return table(item)
@@ -70,7 +70,7 @@ def table(item: Table) -> str:
         "|" + "---|" * len(item.columns),
         *("| " + " | ".join(escape(cell) for cell in row) + " |" for row in item.rows),
     ]
-    caption = f"\n\n*{escape(item.caption)}*" if item.caption else ""
+    caption = f"\n\n*{escape(item.below)}*" if item.below else ""
     return "\n".join(lines) + caption
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MISSING = "–"
 MINUS = "−"
@@ -26,6 +26,7 @@ class Estimate:
         unit: Its unit, as in the results.
         status: ``ok``, ``converged``, ``bounded``, ``undefined`` or ``failed``.
         message: What the run had to say about it.
+        level: Level of its interval; NaN where it is not known.
     """
 
     value: float
@@ -35,6 +36,7 @@ class Estimate:
     unit: str = ""
     status: str = "ok"
     message: str = ""
+    level: float = math.nan
 
     @property
     def measured(self) -> bool:
@@ -49,6 +51,12 @@ class Estimate:
     def scaled(self, factor: float) -> Estimate:
         """Return the same estimate in a unit that is 1 / factor as large."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor, self.n)
+
+    @property
+    def inverse(self) -> Estimate:
+        """Return one over it, for a ratio the other way round."""
+        value, low, high = (1 / x if x > 0 else math.inf for x in (self.value, self.high, self.low))
+        return replace(self, value=value, low=low, high=high)
 
 
 def format_interval(value: float, low: float, high: float, apart: float | None = None) -> str:

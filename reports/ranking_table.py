@@ -8,7 +8,7 @@ from reports.contests import EFFICIENCY, VARIANCE, order, ratio, verdict
 from reports.document import Table
 from reports.groups import BIAS, Group
 from reports.numbers import MISSING, percent, show, show_seconds
-from reports.tables import BOUNDED, drop_empty
+from reports.tables import drop_empty, notes
 
 
 def headline_table(groups: list[Group]) -> Table:
@@ -43,14 +43,21 @@ def headline_table(groups: list[Group]) -> Table:
                 [*([group.run.name] if several else []), *headline_row(group, label, roles)]
             )
     return drop_empty(
-        Table(columns, rows, headline_note(groups, rows), apart=frozenset(apart), stacked=True)
+        Table(
+            columns,
+            rows,
+            headline_note(groups),
+            apart=frozenset(apart),
+            stacked=True,
+            notes=notes(groups, rows),
+        )
     )
 
 
 def headline_row(group: Group, label: str, roles: list[str]) -> list[str]:
     """Write one estimator's row of the headline table."""
     return [
-        label,
+        group.name(label),
         *(ratio_text(group, VARIANCE, label, role) for role in roles),
         show_seconds(group.get(label, "time.seconds_per_gradient")),
         *(ratio_text(group, EFFICIENCY, label, role) for role in roles),
@@ -60,7 +67,7 @@ def headline_row(group: Group, label: str, roles: list[str]) -> list[str]:
     ]
 
 
-def headline_note(groups: list[Group], rows: list[list[str]]) -> str:
+def headline_note(groups: list[Group]) -> str:
     """Say what the headline table's intervals are."""
     levels = " or ".join(dict.fromkeys(percent(group.run.level) for group in groups))
     note = f"Value [interval at {levels}]; ratios are paired, on the same minibatches. "
@@ -68,8 +75,7 @@ def headline_note(groups: list[Group], rows: list[list[str]]) -> str:
     note += "Verdicts compare each pair, adjusted for the number of pairs; 'tied': not told apart."
     reasons = dict.fromkeys(filter(None, (g.why_not_ranked(x) for g in groups for x in g.labels)))
     note += f" Not ranked: {'; '.join(reasons)}." if reasons else ""
-    note += unchecked(groups)
-    return f"{note} {BOUNDED}" if any("†" in cell for row in rows for cell in row) else note
+    return note + unchecked(groups)
 
 
 def unchecked(groups: list[Group]) -> str:

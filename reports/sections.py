@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports.answer import answer, without_run
+from reports.beside import beside_blocks
 from reports.bias_tables import bias_summary, bias_table
 from reports.build_figures import pictures
 from reports.document import Block, Document, Heading, Paragraph, Section
 from reports.groups import Group
+from reports.instrument import instrument_answer, instrument_blocks
 from reports.load import Results
 from reports.method import method_blocks
 from reports.numbers import percent, slug
 from reports.outcome import outcome_blocks
+from reports.scaling import scaling_blocks, speed_blocks
 from reports.surroundings import busy, environment_blocks
-from reports.tables import cost_table, layer_table, training_table
-
-PARTS = {"variance.total": "total", "variance.noise": "noise part", "variance.data": "data part"}
-RATIOS = {"ratio.variance.total": "total", "ratio.variance.noise": "noise part"}
+from reports.sweeps import sweeps_of
+from reports.tables import PARTS, RATIOS, cost_table, layer_table, training_table
 
 
 def document(results: Results, groups: list[Group], figures: Path) -> Document:
@@ -31,12 +32,17 @@ def document(results: Results, groups: list[Group], figures: Path) -> Document:
     Returns:
         The report, ready to be written as a page or as Markdown.
     """
+    sweeps = sweeps_of(results, groups)
     suites = dict.fromkeys(str((run.info.get("suite") or {}).get("name") or "") or run.name
                            for run in results.runs.values())  # fmt: skip
     sections = [
+        *some("instrument", "The instrument itself", instrument_blocks(results, figures)),
+        *some("beside", "Beside the paper", beside_blocks(groups)),
         Section("variance", "Variance by layer and role", variance(groups, figures)),
         Section("ratio", "Ratio to the baseline", ratios(groups, figures)),
+        *some("scaling", "Variance over sizes", scaling_blocks(sweeps, figures)),
         Section("cost", "Cost of a gradient", costs(groups, figures)),
+        *some("speed", "Speed over minibatch sizes", speed_blocks(sweeps, figures)),
         Section("plane", "Variance against time", planes(groups, figures)),
         Section("training", "Training", training(groups, figures)),
         Section("bias", "Signal-to-noise ratio and bias", bias(groups)),
@@ -44,8 +50,14 @@ def document(results: Results, groups: list[Group], figures: Path) -> Document:
         Section("method", "How it was measured", method_blocks(results, groups)),
         Section("environment", "Environment, and how to run it again", environment_blocks(results)),
     ]
-    sections.insert(0, Section("answer", "In short", answer(groups, sections, figures)))
+    first = [*instrument_answer(results), *answer(groups, sections, figures)]
+    sections.insert(0, Section("answer", "In short", first))
     return Document(f"vdbench: {', '.join(suites)}", subtitle(results), sections)
+
+
+def some(anchor: str, title: str, blocks: list[Block]) -> list[Section]:
+    """Make a section of what only some suites have; none without it."""
+    return [Section(anchor, title, blocks)] if blocks else []
 
 
 def subtitle(results: Results) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reports.beside import summary as beside
 from reports.contests import EFFICIENCY, VARIANCE, Contest, bounded, contest, ratio
 from reports.groups import Group
 from reports.numbers import percent, show, show_seconds
+from reports.published import matches_of
 from reports.terms import ROLES, in_role
 from reports.training_words import training_words
 from reports.wording import basis, both, brief, clause, efficiency_basis, sizes, whom
@@ -35,8 +37,8 @@ def sentences(group: Group) -> list[Line]:
 
     Returns:
         The answer, then a line on each estimator found biased, then one each on variance, on
-        variance × seconds where that has no clear winner, on training and on cost; as far as
-        measured.
+        variance × seconds where that has no clear winner, on training, on cost and on published
+        figures; as far as measured.
     """
     lines, leaders = [answer(group), *bias(group)], []
     for metric in NAMES:
@@ -49,7 +51,9 @@ def sentences(group: Group) -> list[Line]:
         chosen = winner(deciding(group)[1])
         differs = bool(chosen) and any(chosen not in names for names in best)
         lines.append(Line("Training differs" if differs else "Training", said))
-    return lines + cost(group, list(dict.fromkeys(leaders)) or None)
+    lines += cost(group, list(dict.fromkeys(leaders)) or None)
+    matches = matches_of(group)
+    return lines + ([Line("Beside the paper", beside(matches))] if matches else [])
 
 
 def bias(group: Group) -> list[Line]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from reports.document import Table
-from reports.groups import BIAS, Group
+from reports.groups import BIAS, SCALED_MARK, Group
 from reports.load import Results
 from reports.numbers import (
     MISSING,
@@ -30,9 +31,15 @@ FILES = {
     "cost": ("time.", "throughput.", "memory.", "efficiency."),
     "convergence": ("convergence.",),
     "test": ("test.",),
+    "slopes": ("slope.", "floor."),
+    "instrument": ("coverage.", "width.", "false_alarms.", "power.", "wrong.", "kills."),
     "bias": ("snr", "relative_bias", BIAS),
 }
 """CSV files, and the beginnings of the metrics in each."""
+
+PARTS = {"variance.total": "total", "variance.noise": "noise part", "variance.data": "data part"}
+RATIOS = {"ratio.variance.total": "total", "ratio.variance.noise": "noise part"}
+"""What the tables by layer show, and how they call it."""
 
 COLUMNS = (
     "run",
@@ -58,6 +65,7 @@ COLUMNS = (
     "message",
 )
 
+EPOCH = "An epoch is N // M gradients, without the optimizer's steps."
 BOUNDED = "† reached its bound of draws before the requested precision; its interval holds."
 
 
@@ -87,14 +95,41 @@ def drop_empty(table: Table) -> Table:
         for i, name in enumerate(table.columns)
         if name in ("estimator", "run") or any(row[i] not in blank for row in table.rows)
     ]
-    return Table(
-        [table.columns[i] for i in kept],
-        [[row[i] for i in kept] for row in table.rows],
-        table.caption,
-        table.folded,
-        table.apart,
-        table.stacked,
+    return replace(
+        table,
+        columns=[table.columns[i] for i in kept],
+        rows=[[row[i] for i in kept] for row in table.rows],
     )
+
+
+def notes(groups: Iterable[Marking], rows: list[list[str]]) -> tuple[str, ...]:
+    """Explain the marks that the cells of a table bear; nothing where they bear none.
+
+    Args:
+        groups: Whose figures they are.
+        rows: The table's cells.
+    """
+    cells = [cell for row in rows for cell in row]
+    said = [BOUNDED] if any("†" in cell for cell in cells) else []
+    if any(SCALED_MARK in cell for cell in cells):
+        said += [
+            f"{SCALED_MARK} {label}: {how}."
+            for group in groups
+            for label in group.labels
+            if (how := group.scaled(label))
+        ]
+    return tuple(dict.fromkeys(said))
+
+
+class Marking(Protocol):
+    """What knows of its estimators how their noise parts were scaled: a group, or a sweep."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The estimators."""
+
+    def scaled(self, label: str) -> str:
+        """Say how; empty where it was not."""
 
 
 def layer_table(
@@ -120,13 +155,11 @@ def layer_table(
                 if any(found):
                     count = max((e.n for e in found if e), default=0)
                     cells = [show(e, apart) for e in found]
-                    rows.append(
-                        [role_name(role), layer, label, *cells, f"{count:,}" if count else MISSING]
-                    )
-    if any("†" in cell for row in rows for cell in row):
-        caption = f"{caption} {BOUNDED}"
+                    names = [role_name(role), layer, group.name(label)]
+                    rows.append([*names, *cells, f"{count:,}" if count else MISSING])
     columns = ["role", "layer", "estimator", *metrics.values(), "n"]
-    return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12))
+    marks = notes([group], rows)
+    return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12, notes=marks))
 
 
 def label_table(group: Group, columns: dict[str, tuple[str, Callable[[Estimate | None], str]]],
@@ -145,11 +178,15 @@ def cost_table(group: Group) -> Table:
     columns: dict[str, tuple[str, Callable[[Estimate | None], str]]] = {
         "time.seconds_per_gradient": ("time per gradient", show_seconds),
         "ratio.time.seconds_per_gradient": (f"ratio to {group.baseline}", lambda e: show(e, 1)),
+        "time.seconds_per_epoch": ("time per epoch", show_seconds),
         "throughput.gradients_per_second": ("gradients per second", show),
         "throughput.examples_per_second": ("examples per second", show),
         "memory.peak_bytes": ("peak memory", show_bytes),
     }
-    return label_table(group, columns, f"Cost; intervals at {percent(group.run.level)}.")
+    said = f"Cost; intervals at {percent(group.run.level)}."
+    if group.has("time.seconds_per_epoch"):
+        said += f" {EPOCH}"
+    return label_table(group, columns, said)
 
 
 def training_table(group: Group) -> Table:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+SCALED = "noise from "
+"""How the message of a figure begins whose noise part was measured on few examples."""
 COORDINATES = {
     "mean-log_variance": "(μ, log σ²), with roles mean and scale",
     "theta-log_alpha": "(θ, log α), with roles theta and alpha",
@@ -56,6 +58,13 @@ TIME = (
     "takes half of the time. Intervals of absolute seconds cover the scatter within one pass, not "
     "the drift from run to run; ratios are paired round by round."
 )
+FEW_EXAMPLES = (
+    "Marked ‡: the noise part of a dear estimator whose noise is independent from example to "
+    "example was measured on a few examples of each minibatch and scaled to all of them, which "
+    "leaves it unbiased. Its data part and mean are those of another estimator in the same units, "
+    "because all unbiased estimators of one objective share them; its total is the sum of both "
+    "parts. Its time and memory are those of whole gradients."
+)
 PUBLISHED = (
     "Compare the order of estimators and their ratios, not absolute values, which depend on "
     "training details that publications leave out."
@@ -78,6 +87,7 @@ def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[st
     return [
         ("Variance.", VARIANCE),
         ("Total, noise part, data part.", PARTS),
+        *([("Noise from few examples.", FEW_EXAMPLES)] if few_examples(frame) else []),
         ("Roles.", roles(coordinates or "not recorded")),
         ("Objective.", objective_words(objective)),
         ("The deterministic estimator.", DETERMINISTIC),
@@ -86,6 +96,11 @@ def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[st
         ("Time.", TIME),
         ("Published figures.", PUBLISHED),
     ]
+
+
+def few_examples(frame: pd.DataFrame) -> bool:
+    """Whether any figure was measured on few examples of each minibatch."""
+    return bool(frame["message"].str.contains(SCALED, regex=False).any())
 
 
 def values(frame: pd.DataFrame, column: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vdbench.errors import InputError
-    from vdbench.estimator import Estimator, Gradient, Pathwise
+    from vdbench.estimator import Estimator, Gradient, Pathwise, Wrapper
     from vdbench.problem import Problem, noisy
     from vdbench.registry import get, register
     from vdbench.runner import run
@@ -24,6 +24,7 @@ __all__ = [
     "InputError",
     "Pathwise",
     "Problem",
+    "Wrapper",
     "__version__",
     "get",
     "noisy",
@@ -37,6 +38,7 @@ _HOME = {
     "InputError": "vdbench.errors",
     "Pathwise": "vdbench.estimator",
     "Problem": "vdbench.problem",
+    "Wrapper": "vdbench.estimator",
     "get": "vdbench.registry",
     "noisy": "vdbench.problem",
     "register": "vdbench.registry",

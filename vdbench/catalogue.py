@@ -10,9 +10,13 @@ from typing import Any
 
 from vdbench import datasets, registry, suite
 from vdbench.errors import InputError, nearest
+from vdbench.estimator import Estimator, Wrapper
 from vdbench.problems import FACTORIES
 
 Row = dict[str, Any]
+
+AS_WRAPPED = "as wrapped"
+"""What a wrapper declares: what the estimator does that it wraps."""
 
 
 def estimators() -> list[Row]:
@@ -20,12 +24,12 @@ def estimators() -> list[Row]:
     found = []
     for name in registry.names():
         cls = registry.find(name)
-        declared = cls.declaration
+        declared, wraps = cls.declared, issubclass(cls, Wrapper)
         found.append(
             {
                 "name": name,
-                "objective": declared.objective,
-                "unbiased": "yes" if declared.unbiased else "no",
+                "objective": AS_WRAPPED if wraps else declared.objective,
+                "unbiased": AS_WRAPPED if wraps else "yes" if declared.unbiased else "no",
                 "options": ", ".join(_options(cls)) or "-",
                 "summary": _summary(cls),
             }
@@ -85,17 +89,36 @@ def show(name: str) -> Row:
 
 def _show_estimator(name: str) -> Row:
     cls = registry.find(name)
+    declares = dataclasses.asdict(cls.declared)
+    wraps = {}
+    if issubclass(cls, Wrapper):
+        own = ("name", "version")
+        declares = {key: value if key in own else AS_WRAPPED for key, value in declares.items()}
+        wraps = {"wraps": [other for other in registry.names() if _can_wrap(cls, other)]}
     return {
         "kind": "estimator",
         "name": name,
-        "declares": dataclasses.asdict(cls.declaration),
+        "declares": declares,
         "options": _options(cls) or ["none"],
+        **wraps,
         "about": inspect.getdoc(cls),
     }
 
 
+def _can_wrap(cls: type[Wrapper], name: str) -> bool:
+    try:
+        cls(of=registry.get(name))
+    except InputError:
+        return False
+    return True
+
+
 def _options(cls: type) -> list[str]:
-    return [f"{f.name}={f.default!r}" for f in dataclasses.fields(cls)]
+    return [f"{f.name}={_text(registry.default(f))}" for f in dataclasses.fields(cls)]
+
+
+def _text(value: Any) -> str:
+    return registry.label(value) if isinstance(value, Estimator) else repr(value)
 
 
 def _summary(thing: object) -> str:

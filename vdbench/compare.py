@@ -32,7 +32,7 @@ def figures_of(
     for outcome in good:
         measure = outcome.cell.measure
         if measure == "variance" and schedule is not None:
-            yield outcome, _variance(suite, outcome, variances, schedule)
+            yield outcome, variance_figures(suite, outcome, variances, schedule)
         elif measure == "bias":
             count = sum(o.cell.measure == "bias" for o in good)
             yield outcome, figures.bias(outcome.data, suite.level, reference, count)
@@ -62,9 +62,10 @@ def _others(
             yield other, outcome, _pairs(len(outcomes))
 
 
-def _variance(
+def variance_figures(
     suite: Suite, outcome: Outcome, variances: Mapping[str, Outcome], schedule: Schedule
 ) -> list[Figure]:
+    """Figures of one estimator's variance, and its ratios to the baseline and to every other estimator."""
     found = figures.variance(outcome.data, schedule)
     for other, denominator, comparisons in _others(suite, outcome.cell.label, variances):
         found += figures.variance_ratios(
@@ -76,6 +77,7 @@ def _variance(
 def _throughput(suite: Suite, outcome: Outcome, times: Mapping[str, Outcome]) -> list[Figure]:
     cell = outcome.cell
     found = figures.throughput(outcome.data, cell.label, cell.batch_size, suite.level)
+    found.append(figures.epoch(found[0], outcome.steps))
     for other, _, comparisons in _others(suite, cell.label, times):
         found.append(figures.time_ratio(outcome.data, cell.label, other, suite.level, comparisons))
     return found

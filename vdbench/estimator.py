@@ -1,15 +1,20 @@
-"""What a gradient estimator is: a frozen dataclass that is called, and the pathwise base most of them share."""
+"""What a gradient estimator is: a frozen dataclass that is called; and the bases that most of them share.
+
+`Pathwise` is the base of those that sample pre-activations and differentiate, `Wrapper` of those that are made of
+another estimator.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
 from vdbench import autodiff
+from vdbench.errors import InputError
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Key, Noise
 from vdbench.posteriors import Gaussian
@@ -59,7 +64,18 @@ class Estimator(ABC):
     a pure function of its arguments: noise comes from ``noise`` alone.
     """
 
-    declaration: ClassVar[Declaration]
+    declared: ClassVar[Declaration]
+    """What its class was registered with."""
+
+    @property
+    def declaration(self) -> Declaration:
+        """What this estimator declares: what its class was registered with, unless its options change it."""
+        return self.declared
+
+    @property
+    def draws_per_gradient(self) -> int:
+        """Draws of noise that one gradient is the mean of: the option ``samples`` where there is one, else 1."""
+        return int(getattr(self, "samples", 1))
 
     @abstractmethod
     def __call__(
@@ -116,6 +132,89 @@ class Pathwise(Estimator):
         Returns:
             (M, outputs).
         """
+
+
+@dataclass(frozen=True)
+class Wrapper(Estimator):
+    """An estimator made of another: it declares what that one declares, and passes its state on.
+
+    A wrapper is registered with a name and a version alone; all else it declares is the inner estimator's. A subclass
+    gives ``of`` a default, as every option has one, and refuses in ``__post_init__`` what it is not valid for. The
+    state is the inner estimator's: `fit` and `update` are its own, and `update` is given the wrapper's gradient.
+
+    Attributes:
+        of: The estimator that is wrapped.
+    """
+
+    of: Estimator
+
+    def __post_init__(self) -> None:
+        """Refuse what is no registered estimator.
+
+        Raises:
+            InputError: It is none.
+        """
+        if not isinstance(self.of, Estimator):
+            raise InputError(
+                f"{self.named}: option of must be an estimator, such as vdbench.get('local'), not {self.of!r}."
+            )
+        if not hasattr(self.of, "declaration"):
+            raise InputError(
+                f"{self.named}: the estimator {self.of!r} is not registered: decorate its class with "
+                "@vdbench.register(...)."
+            )
+
+    def need_noise(self) -> None:
+        """For a wrapper that averages draws: refuse an estimator whose draws are all the same.
+
+        Raises:
+            InputError: It draws no noise, of vdbench or its own.
+        """
+        inner = self.of.declaration
+        if inner.pure and not inner.laws:
+            raise InputError(
+                f"{self.named}: estimator '{inner.name}' draws no noise: all its draws on a minibatch are equal, "
+                "and so is any mean of them."
+            )
+
+    @property
+    def named(self) -> str:
+        """The wrapper's own name, for messages."""
+        return self.declared.name if hasattr(self, "declared") else type(self).__name__
+
+    @property
+    def declaration(self) -> Declaration:
+        """The inner estimator's, under the wrapper's own name and version."""
+        own = self.declared
+        return replace(self.of.declaration, name=own.name, version=own.version)
+
+    @property
+    def draws_per_gradient(self) -> int:
+        """The inner estimator's; a wrapper that averages several of its gradients multiplies it."""
+        return self.of.draws_per_gradient
+
+    def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
+        """State of the inner estimator."""
+        return self.of.fit(problem, parameters, key)
+
+    def update(self, state: Any, gradient: Gradient) -> Any:
+        """State of the inner estimator after a training step that used this wrapper's ``gradient``."""
+        return self.of.update(state, gradient)
+
+
+def average(draws: Iterable[Gradient]) -> Gradient:
+    """Mean of one or more draws, added up as they come: two are held at a time, not all."""
+    total, count = None, 0
+    for draw in draws:
+        total = draw if total is None else _add(total, draw)
+        count += 1
+    assert total is not None
+    return Gradient(total.value / count, {n: g / count for n, g in total.gradients.items()})
+
+
+def _add(a: Gradient, b: Gradient) -> Gradient:
+    gradients = {name: value + b.gradients[name] for name, value in a.gradients.items()}
+    return Gradient(a.value + b.value, gradients)
 
 
 def differentiate(

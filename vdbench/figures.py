@@ -64,16 +64,22 @@ class Rows:
     Attributes:
         table: Columns ``layer|role|quantity`` of shape (n,).
         sizes: Number of parameters of each layer and role.
+        message: How they were obtained, where not from whole gradients; rows of the total may then be negative.
     """
 
     table: Table
     sizes: Mapping[Group, int]
+    message: str = ""
     cache: dict[tuple[Group, str], Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def n(self) -> int:
         """Units."""
         return len(next(iter(self.table.values())))
+
+    def positive(self, group: Group, quantity: str, z: float) -> Estimate:
+        """The mean of noise or total, with its interval."""
+        return statistics.positive_mean(self.of(group, quantity), z, signed=bool(self.message))
 
     def groups(self) -> list[Group]:
         """Every layer and role, then every role over all layers."""
@@ -99,7 +105,7 @@ def widest(rows: Rows, schedule: Schedule) -> tuple[float, str]:
     found = []
     for group in rows.sizes:
         for quantity in ("noise", "total"):
-            estimate = statistics.positive_mean(rows.of(group, quantity), schedule.z(rows.n))
+            estimate = rows.positive(group, quantity, schedule.z(rows.n))
             found.append(
                 (estimate.relative_half_width, f"{quantity} of {group.layer} {group.role}")
             )
@@ -112,7 +118,7 @@ def variance(rows: Rows, schedule: Schedule) -> list[Figure]:
     figures = []
     for group in rows.groups():
         for quantity in ("total", "noise"):
-            estimate = statistics.positive_mean(rows.of(group, quantity), z)
+            estimate = rows.positive(group, quantity, z)
             reached = estimate.relative_half_width <= schedule.precision
             status = "converged" if reached else "bounded"
             figures.append(
@@ -124,14 +130,17 @@ def variance(rows: Rows, schedule: Schedule) -> list[Figure]:
                     group.layer,
                     group.role,
                     status=status,
+                    message=rows.message,
                 )
             )
         data = statistics.mean(rows.of(group, "data"), z)
-        figures.append(
-            Figure("variance.data", data, schedule.level, SQUARED, group.layer, group.role)
-        )
         snr = statistics.ratio_root(rows.of(group, "signal"), rows.of(group, "total"), z)
-        figures.append(Figure("snr", snr, schedule.level, "1", group.layer, group.role))
+        figures += [
+            Figure(
+                name, estimate, schedule.level, unit, group.layer, group.role, message=rows.message
+            )
+            for name, estimate, unit in (("variance.data", data, SQUARED), ("snr", snr, "1"))
+        ]
     return figures
 
 
@@ -145,27 +154,29 @@ def variance_ratios(
         other: The denominator.
         schedule: Of both.
         against: Label of the denominator.
-        comparisons: 0 for the ratio to the baseline, every layer and role; else the number of comparisons that
-            the level is adjusted for, roles over all layers only.
+        comparisons: 0 for the ratio to the baseline; else the number of pairs of estimators that the level is
+            adjusted for, times the number of layers where a row is about one of them.
     """
     n = min(rows.n, other.n)
-    z = schedule.z(n, max(1, comparisons))
-    level = 1 - (1 - schedule.level) / max(1, comparisons)
+    layers = len({group.layer for group in rows.sizes})
     kind = "pairwise" if comparisons else "ratio"
     figures = []
     for group in rows.groups():
-        if group not in other.groups() or (comparisons and group.layer != "all"):
+        if group not in other.groups():
             continue
+        count = max(1, comparisons * (1 if group.layer == "all" else layers))
+        z, level = schedule.z(n, count), 1 - (1 - schedule.level) / count
         for quantity in ("total", "noise"):
             a, b = rows.of(group, quantity)[:n], other.of(group, quantity)[:n]
             figures.append(
                 Figure(
                     f"{kind}.variance.{quantity}",
-                    statistics.ratio(a, b, z),
+                    statistics.ratio(a, b, z, signed=bool(rows.message or other.message)),
                     level,
                     "1",
                     layer=group.layer,
                     role=group.role,
+                    message=rows.message or (other.message and f"{against}: {other.message}"),
                     against=against,
                 )
             )
@@ -215,6 +226,14 @@ def throughput(table: Table, label: str, batch_size: int, level: float) -> list[
         Figure("throughput.gradients_per_second", rate, level, "gradients/s"),
         Figure("throughput.examples_per_second", each, level, "examples/s"),
     ]
+
+
+def epoch(gradient: Figure, steps: int) -> Figure:
+    """Seconds of an epoch's gradients, from the seconds of one; the optimizer's steps are not in it."""
+    one = gradient.estimate
+    estimate = Estimate(steps * one.value, steps * one.low, steps * one.high, one.n)
+    message = f"{steps} gradients"
+    return Figure("time.seconds_per_epoch", estimate, gradient.level, "s", message=message)
 
 
 def _inverse(a: Estimate) -> Estimate:

@@ -15,13 +15,14 @@ import torch
 from vdbench import statistics
 from vdbench.draws import trace
 from vdbench.errors import CellError, InputError
-from vdbench.figures import Rows, Schedule, widest
-from vdbench.measures import bias, convergence, memory, throughput, variance
+from vdbench.figures import Rows, Schedule
+from vdbench.measures import bias, convergence, few_examples, memory, throughput, variance
 from vdbench.measures.context import Context
 from vdbench.plan import Cell
 from vdbench.progress import Progress
 from vdbench.record import now
 from vdbench.registry import identity, options
+from vdbench.stopping import until_precise
 from vdbench.store import Address, Store, Table
 from vdbench.suite import Suite
 
@@ -37,6 +38,7 @@ class Outcome:
         n: Units, rounds, processes or seeds.
         data: What was measured: `Rows`, a table, or a table a seed; None if it failed.
         seconds: Time spent on it.
+        steps: Gradients of an epoch, N // M; 0 where it does not matter.
     """
 
     cell: Cell
@@ -45,6 +47,7 @@ class Outcome:
     n: int = 0
     data: Any = None
     seconds: float = 0.0
+    steps: int = 0
 
 
 @dataclass
@@ -101,28 +104,42 @@ class Lab:
 
     # -- one method a measure ---------------------------------------------------------------------------------
 
-    def variance(self, cell: Cell, context: Context) -> list[Outcome]:
-        """Units until noise and total are precise enough, or the bound is reached."""
-        schedule = self.schedule
-        block = schedule.looks[0]
-        parts: list[Table] = []
-        for n in schedule.looks:
-            while len(parts) * block < n:
-                start = len(parts) * block
-                self.progress.detail(f"{start} units")
-                parts.append(self._units(context, start, start + block))
-            rows = Rows(variance.concatenate(parts), context.sizes)
-            width, where = widest(rows, schedule)
-            if width <= schedule.precision:
-                reason = f"±{schedule.precision:.3g} reached at {n} units"
-                return [Outcome(cell, "converged", reason, n, rows)]
-        reason = f"bound of {n} units reached; widest is ±{width:.2g}, {where}"
-        return [Outcome(cell, "bounded", reason, n, rows)]
+    def variance(
+        self, cell: Cell, context: Context, source: Context | None = None
+    ) -> list[Outcome]:
+        """Units until noise and total are precise enough, or the bound is reached.
+
+        Args:
+            cell: Which.
+            context: Where; with few examples of each minibatch if there is a source.
+            source: Where data part and mean are taken from instead of being measured.
+        """
+
+        def units(start: int, stop: int) -> Table:
+            self.progress.detail(f"{start} units")
+            if source is None:
+                return self._units(context, start, stop)
+            few = self._few_examples(context, start, stop)
+            return few_examples.combine(few, self._units(source, start, stop))
+
+        how = ""
+        if source is not None and context.examples is not None:
+            how = few_examples.describe(context.examples, context.batch_size, source.label)
+        found = until_precise(self.schedule, units, context.sizes, how)
+        return [Outcome(cell, found.status, found.reason, found.rows.n, found.rows)]
 
     def _units(self, context: Context, start: int, stop: int) -> Table:
         address = self.address(context, "variance", variance.VERSION, units=[start, stop])
         table = self.store.get(address, lambda: variance.rows(context, start, stop))
         return self._finite(table)
+
+    def _few_examples(self, context: Context, start: int, stop: int) -> Table:
+        more = {"examples": context.examples, "units": [start, stop]}
+        address = self.address(context, "few-examples", few_examples.VERSION, **more)
+        size = context.batch_size
+        return self._finite(
+            self.store.get(address, lambda: few_examples.rows(context, size, start, stop))
+        )
 
     def _finite(self, table: Table) -> Table:
         """Refuse squares that a precision cannot hold: no figure follows from them."""
@@ -189,7 +206,8 @@ class Lab:
         rounds = int(table["round"].max()) + 1
         status = "ok" if rounds == spec.rounds else "bounded"
         reason = f"{rounds} of {spec.rounds} interleaved rounds"
-        return [Outcome(cell, status, reason, rounds, table) for cell in cells]
+        steps = max(1, contexts[0].problem.examples // contexts[0].batch_size)
+        return [Outcome(cell, status, reason, rounds, table, steps=steps) for cell in cells]
 
     def convergence(self, cell: Cell, context: Context) -> list[Outcome]:
         """One training a seed."""

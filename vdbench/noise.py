@@ -10,7 +10,8 @@ probability 2⁻³²: among 65,536 of them one pair in two runs, which is nothin
 An estimator is handed a `Noise` and calls it: ``noise(layer.name, shape)``. Three sources stand behind it:
 `Stream` draws, `Recorder` draws and remembers what was asked for, `Injected` hands out given tensors, which is how
 draws are vectorised, how CPU and GPU are compared on the same numbers, and how gradients are traced on
-fake tensors.
+fake tensors. Coupled samples are asked for together: `antithetic` makes of one noise the pair ±noise, whose second
+half hands out the negatives of what the first half was given, so that every address is asked for once.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ def _sign(out: Tensor, generator: torch.Generator) -> Tensor:
 
 LAWS = {"normal": _normal, "uniform": _uniform, "sign": _sign}
 """The laws a stream can follow: N(0, 1), U[0, 1), and ±1 with equal probability."""
+
+SYMMETRIC = ("normal", "sign")
+"""The laws that are symmetric about 0: the negative of such a number follows the same law."""
 
 
 class Request(NamedTuple):
@@ -177,6 +181,49 @@ class Injected:
             KeyError: It was not among those given: the estimator asked for other noise than in its trace.
         """
         return self.values[request]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Passes requests on to another source and keeps the answers, for a sample that is coupled to this one."""
+
+    source: Source
+    answers: dict[Request, Tensor] = field(default_factory=dict)
+
+    def __call__(self, request: Request) -> Tensor:
+        """Ask for it, whether it was asked for before or not: a trace sees every request."""
+        self.answers[request] = self.source(request)
+        return self.answers[request]
+
+
+@dataclass(frozen=True)
+class Negated:
+    """Hands out the negatives of tensors given beforehand, by request."""
+
+    values: Mapping[Request, Tensor]
+
+    def __call__(self, request: Request) -> Tensor:
+        """Look the request up.
+
+        Raises:
+            KeyError: It was not among those given: what is asked for depends on the numbers drawn.
+        """
+        return -self.values[request]
+
+
+def antithetic(noise: Noise) -> tuple[Noise, Noise]:
+    """The pair ±noise; the first half is to be used up before the second, which asks the source for nothing.
+
+    Both halves have the law of the noise where that is symmetric about 0 (`SYMMETRIC`). The first half's numbers are
+    held for as long as the pair is.
+
+    Example:
+        >>> plus, minus = antithetic(stream(Key() / "example"))
+        >>> bool((plus("layer", (3,)) == -minus("layer", (3,))).all())
+        True
+    """
+    kept = Kept(noise.source)
+    return Noise(kept, noise.path), Noise(Negated(kept.answers), noise.path)
 
 
 def stream(

@@ -14,6 +14,9 @@ from vdbench.suite import CheckpointSpec, ProblemSpec, Suite, checkpoint_name, e
 TRAINING = "training"
 """Checkpoint of convergence cells: they train from initialisation."""
 
+INSTRUMENT = ("coverage", "false_alarms", "power")
+"""Measures about other measures, taken at a place for all its estimators together."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -24,7 +27,8 @@ class Cell:
         checkpoint: Name of the checkpoint, or ``training``.
         batch_size: M.
         estimator: What is measured.
-        measure: ``variance``, ``bias``, ``throughput``, ``memory`` or ``convergence``.
+        measure: ``variance``, ``bias``, ``throughput``, ``memory``, ``convergence``, one of `INSTRUMENT`, or
+            ``kills``.
     """
 
     problem: str
@@ -53,7 +57,9 @@ class Place:
 
 
 def estimators(suite: Suite, only: tuple[str, ...] = ()) -> list[Estimator]:
-    """The suite's estimators in order, or only those whose name or label is given, and the baseline.
+    """The suite's estimators in order, or only those whose name or label is given.
+
+    The baseline, and the estimator that data parts are taken from, are always among them.
 
     Raises:
         InputError: A name given is none of the suite's.
@@ -68,6 +74,9 @@ def estimators(suite: Suite, only: tuple[str, ...] = ()) -> list[Estimator]:
     if not only:
         return every
     wanted = {*only, suite.baseline}
+    spec = suite.measures.variance
+    if spec and spec.data_from:
+        wanted.add(spec.data_from)
     return [e for e in every if label(e) in wanted or e.declaration.name in wanted]
 
 
@@ -89,7 +98,9 @@ def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
     """All cells in the order in which they are measured."""
     chosen = estimators(suite, only)
     at_places = [
-        m for m in ("throughput", "memory", "variance", "bias") if getattr(suite.measures, m)
+        m
+        for m in ("throughput", "memory", "variance", "bias", *INSTRUMENT)
+        if getattr(suite.measures, m)
     ]
     found = [
         Cell(p.problem.name, checkpoint_name(p.checkpoint), p.batch_size, estimator, measure)
@@ -97,6 +108,10 @@ def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
         for measure in at_places
         for estimator in chosen
     ]
+    if suite.measures.kills:  # one cell: it runs a small suite of its own
+        first = next(places(suite))
+        place = (first.problem.name, checkpoint_name(first.checkpoint), first.batch_size)
+        found.append(Cell(*place, estimators(suite, (suite.baseline,))[0], "kills"))
     if suite.measures.convergence:
         found += [
             Cell(problem.name, TRAINING, size, estimator, "convergence")
@@ -138,4 +153,8 @@ def work(suite: Suite, cell: Cell) -> tuple[int, int]:
         return measures.memory.repetitions, measures.memory.repetitions
     if cell.measure == "throughput" and measures.throughput:
         return 8, measures.throughput.rounds
+    if cell.measure in (*INSTRUMENT, "kills"):
+        from vdbench.instrument.work import gradients
+
+        return gradients(measures, cell.measure, cell.label == suite.baseline)
     raise ValueError(f"the suite does not take the measure '{cell.measure}'")

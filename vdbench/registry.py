@@ -18,14 +18,14 @@ import sys
 import traceback
 import typing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 
 from vdbench.errors import InputError, nearest
-from vdbench.estimator import Declaration, Estimator
+from vdbench.estimator import Declaration, Estimator, Wrapper
 
 ENTRY_POINTS = "vdbench.estimators"
 
@@ -49,6 +49,8 @@ def register(
 ) -> Callable[[E], E]:
     """Class decorator that puts an estimator into the registry with what it declares of itself.
 
+    A `Wrapper` declares what the estimator does that it wraps: it is given a name and a version alone.
+
     Args:
         name: Name in suites and reports; lower case, words joined by ``-``.
         objective: Objective class, ``elbo`` for the expected log-likelihood under the weight-space posterior.
@@ -59,36 +61,56 @@ def register(
         pure: Whether a call is a function of its arguments alone.
 
     Raises:
-        InputError: The name is taken or malformed, a declaration is missing, or the class is not a frozen
-            dataclass derived from `vdbench.Estimator`.
+        InputError: The name is taken or malformed, a declaration is missing or superfluous, or the class is not a
+            frozen dataclass derived from `vdbench.Estimator`.
     """
+    declared = {
+        "objective": objective,
+        "unbiased": unbiased,
+        "laws": None if laws is None else tuple(laws),
+        "independent_examples": independent_examples,
+    }
 
     def decorate(cls: E) -> E:
-        declared = {
-            "objective": objective,
-            "unbiased": unbiased,
-            "laws": laws,
-            "independent_examples": independent_examples,
-        }
-        missing = [key for key, value in declared.items() if value is None]
         where = f"estimator '{name}' ({cls.__module__}.{cls.__qualname__})"
-        if missing:
-            raise InputError(
-                f"{where} does not declare {', '.join(missing)}: pass it to vdbench.register(...)."
-            )
+        wraps = isinstance(cls, type) and issubclass(cls, Wrapper)
+        _check_declared(where, wraps, declared, pure)
         _check_class(cls, where)
         _check_name(name, cls)
-        assert objective is not None
-        assert unbiased is not None
-        assert laws is not None
-        assert independent_examples is not None
-        cls.declaration = Declaration(
-            name, objective, unbiased, tuple(laws), independent_examples, str(version), pure
-        )
+        if wraps:
+            own = _default_inner(cls, where).declaration
+            cls.declared = dataclasses.replace(own, name=name, version=str(version))
+        else:
+            cls.declared = Declaration(name=name, version=str(version), pure=pure, **declared)  # type: ignore[arg-type]
         _registry[name] = cls
         return cls
 
     return decorate
+
+
+def _check_declared(where: str, wraps: bool, declared: Mapping[str, Any], pure: bool) -> None:
+    """See that an estimator declares everything, and a wrapper nothing that the inner estimator declares."""
+    given = [key for key, value in declared.items() if value is not None]
+    missing = [key for key in declared if key not in given]
+    superfluous = given if pure else [*given, "pure"]
+    if wraps and superfluous:
+        raise InputError(
+            f"{where} declares {', '.join(superfluous)}, and a wrapper takes that from the estimator it wraps: "
+            "leave it out."
+        )
+    if missing and not wraps:
+        raise InputError(
+            f"{where} does not declare {', '.join(missing)}: pass it to vdbench.register(...)."
+        )
+
+
+def _default_inner(cls: type, where: str) -> Estimator:
+    inner = next(default(f) for f in dataclasses.fields(cls) if f.name == "of")
+    if not isinstance(inner, Estimator):
+        raise InputError(
+            f"{where}: the default of option 'of' must be an estimator, not {inner!r}."
+        )
+    return inner
 
 
 def _check_class(cls: type, where: str) -> None:
@@ -145,12 +167,17 @@ def find(name: str) -> type[Estimator]:
 def get(name: str, **options: Any) -> Estimator:
     """An estimator by name, with its options set.
 
+    An option that is an estimator, such as a wrapper's ``of``, is given as one, as a name, or as a suite writes it:
+    a mapping with the keys ``name`` and ``options``.
+
     Raises:
         InputError: The name or an option is unknown, or a value has the wrong type or is out of range.
 
     Example:
         >>> get("score", samples=2)
         Score(samples=2, baseline='none')
+        >>> get("samples", of="local", samples=4)
+        Samples(of=Local(), samples=4)
     """
     cls = find(name)
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
@@ -159,18 +186,49 @@ def get(name: str, **options: Any) -> Estimator:
             hint = nearest(option, known) if known else " It has none."
             raise InputError(f"estimator '{name}' has no option '{option}'.{hint}")
     hints = typing.get_type_hints(cls)
-    for option, value in options.items():
-        try:
-            pydantic.TypeAdapter(hints[option]).validate_python(value, strict=True)
-        except pydantic.ValidationError as error:
-            message = _lower(error.errors()[0]["msg"])
-            raise InputError(
-                f"estimator '{name}', option {option}: {message}, not {value!r}."
-            ) from error
+    checked = {
+        option: _checked(f"estimator '{name}', option {option}", hints[option], value)
+        for option, value in options.items()
+    }
     try:
-        return cls(**options)
+        return cls(**checked)
     except (TypeError, ValueError) as error:  # a check in the class's own __post_init__
         raise InputError(f"estimator '{name}': {_message(error)}.") from error
+
+
+def _checked(where: str, hint: Any, value: Any) -> Any:
+    """An option's value, an estimator made of its name if it is to be one."""
+    if isinstance(hint, type) and issubclass(hint, Estimator):
+        return _inner(where, value)
+    try:
+        pydantic.TypeAdapter(hint).validate_python(value, strict=True)
+    except pydantic.ValidationError as error:
+        message = _lower(error.errors()[0]["msg"])
+        raise InputError(f"{where}: {message}, not {value!r}.") from error
+    return value
+
+
+def _inner(where: str, value: Any) -> Estimator:
+    """The estimator meant by an estimator, a name, or a mapping with the keys ``name`` and ``options``."""
+    if isinstance(value, Estimator):
+        return value
+    spec = {"name": value} if isinstance(value, str) else value
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise InputError(
+            f"{where}: expected an estimator's name, or a mapping with the keys name and options, not {value!r}."
+        )
+    for key in spec:
+        if key not in ("name", "options"):
+            raise InputError(
+                f"{where}: unknown key '{key}'.{nearest(str(key), ('name', 'options'))}"
+            )
+    given = spec.get("options", {})
+    if not isinstance(given, Mapping):
+        raise InputError(f"{where}: expected a mapping under options, not {given!r}.")
+    try:
+        return get(spec["name"], **{str(key): item for key, item in given.items()})
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _lower(text: str) -> str:
@@ -178,15 +236,34 @@ def _lower(text: str) -> str:
 
 
 def options(estimator: Estimator) -> dict[str, Any]:
-    """The estimator's options that differ from their defaults."""
+    """The options that differ from their defaults, and every wrapped estimator, as a suite writes it in full.
+
+    Example:
+        >>> options(get("samples", of="local", samples=4))
+        {'of': {'name': 'local', 'options': {}}, 'samples': 4}
+    """
+    return {name: _spec(value) for name, value in _chosen(estimator).items()}
+
+
+def _spec(value: Any) -> Any:
+    if isinstance(value, Estimator):
+        return {"name": value.declaration.name, "options": options(value)}
+    return value
+
+
+def _chosen(estimator: Estimator) -> dict[str, Any]:
+    """The options that tell an estimator apart: those not at their default, and what it wraps, default or not."""
+    fields = dataclasses.fields(estimator)  # type: ignore[arg-type]
+    values = {f.name: getattr(estimator, f.name) for f in fields}
     return {
-        f.name: getattr(estimator, f.name)
-        for f in dataclasses.fields(estimator)  # type: ignore[arg-type]
-        if getattr(estimator, f.name) != _default(f)
+        f.name: values[f.name]
+        for f in fields
+        if values[f.name] != default(f) or isinstance(values[f.name], Estimator)
     }
 
 
-def _default(item: dataclasses.Field[Any]) -> Any:
+def default(item: dataclasses.Field[Any]) -> Any:
+    """The default of an estimator's option."""
     made = item.default_factory
     return item.default if made is dataclasses.MISSING else made()
 
@@ -197,10 +274,20 @@ def canonical(values: Any) -> str:
 
 
 def label(estimator: Estimator) -> str:
-    """How reports call it: ``name``, or ``name(option=value, …)`` with its non-default options."""
-    chosen = options(estimator)
+    """How reports call it: ``name``, or ``name(option=value, …)`` with its non-default options.
+
+    What it wraps comes first, by its own label.
+
+    Example:
+        >>> label(get("samples", of=get("antithetic", of="local"), samples=2))
+        'samples(antithetic(local), samples=2)'
+    """
+    chosen = _chosen(estimator)
+    parts = [label(chosen.pop("of"))] if isinstance(chosen.get("of"), Estimator) else []
+    for key, value in sorted(chosen.items()):
+        parts.append(f"{key}={label(value) if isinstance(value, Estimator) else value}")
     name = estimator.declaration.name
-    return f"{name}({', '.join(f'{k}={v}' for k, v in sorted(chosen.items()))})" if chosen else name
+    return f"{name}({', '.join(parts)})" if parts else name
 
 
 def discover() -> None:
@@ -292,11 +379,16 @@ def load_plugin(path: Path | str) -> list[str]:
 def identity(estimator: Estimator) -> list[Any]:
     """What names an estimator in the address of a block: name, options, version, and a plug-in file's SHA-256.
 
-    A plug-in is being written: its figures are measured anew whenever the file has changed.
+    A plug-in is being written: its figures are measured anew whenever the file has changed. Of a wrapped estimator
+    all of this counts too.
     """
     declared = estimator.declaration
     source = _sources.get(declared.name)
-    return [declared.name, options(estimator), declared.version, *([source] if source else [])]
+    chosen = {
+        name: identity(value) if isinstance(value, Estimator) else value
+        for name, value in _chosen(estimator).items()
+    }
+    return [declared.name, chosen, declared.version, *([source] if source else [])]
 
 
 def _module_name(file: Path) -> str:

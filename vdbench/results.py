@@ -23,7 +23,11 @@ COLUMNS = {
     "ci_high": "float64", "level": "float64", "n": "int64", "unit": "str", "status": "str",
     "message": "str", "against": "str", "label": "str",
 }  # fmt: skip
-"""Columns of ``results.parquet`` in order, with their types."""
+"""Columns of ``results.parquet`` in order, with their types.
+
+``samples`` is how many draws of noise one gradient is the mean of: the option ``samples`` of an estimator that has one,
+and of a wrapper that times what it wraps takes; an antithetic pair is 2.
+"""
 
 Row = dict[str, Any]
 
@@ -42,7 +46,7 @@ def identity(cell: Cell, run: Mapping[str, Any]) -> Row:
         "estimator": cell.estimator.declaration.name,
         "options": canonical(options(cell.estimator)),
         "batch_size": cell.batch_size,
-        "samples": int(getattr(cell.estimator, "samples", 1)),
+        "samples": cell.estimator.draws_per_gradient,
         "label": cell.label,
     }
 

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vdbench import plan, problems, record, registry, results, suite
+from vdbench import plan, problems, record, registry, results, scaling, suite
 from vdbench.checkpoints import parameters, parameters_digest
 from vdbench.compare import figures_of
-from vdbench.errors import InputError, nearest
+from vdbench.errors import CellError, InputError, nearest
 from vdbench.estimator import Estimator
+from vdbench.instrument import campaigns
+from vdbench.instrument.bench import Bench
+from vdbench.instrument.rows import figures_of as instrument_figures_of
 from vdbench.lab import Lab, Outcome
 from vdbench.measures.context import Context
 from vdbench.noise import Key
@@ -163,6 +166,7 @@ class Run:
                 self._place(place, built[place.problem.name], cells)
             for name, one in built.items():
                 self._trainings(name, one, cells)
+        self.rows += scaling.rows(self.rows)
         results.write(self.rows, self.lab.folder / "results.parquet")
         self.record.close(time.perf_counter() - began)
         return Finished(self.lab.folder, self.failed)
@@ -236,9 +240,12 @@ class Run:
         batch_size: int,
         key: Key,
         estimator: Estimator,
+        examples: int | None = None,
     ) -> Context:
+        """The estimator at a place, on whole minibatches or on so many examples of each."""
         name = label(estimator)
-        chunk = "/".join(map(str, (*key.path[2:], name)))
+        part = () if examples is None else (f"{examples} examples",)
+        chunk = "/".join(map(str, (*key.path[2:], name, *part)))
         address = {
             **self._address(built.fingerprint, key, batch_size),
             "parameters": parameters_digest(values),
@@ -254,6 +261,7 @@ class Run:
             self.suite.objective,
             estimator.fit(built.problem, values, key / "fit" / name),
             self.record.chunk(chunk),
+            examples,
         )
         self.record.fix_chunk(chunk, context.traced.together)
         return context
@@ -271,10 +279,12 @@ class Run:
 
     def _tried(self, estimator: Estimator, context: Any, cells: Sequence[Cell]) -> Context | None:
         """The estimator at a place, after one draw; if that fails, so do all its cells there."""
+        mine = [cell for cell in cells if cell.estimator == estimator]
+        # one draw on a whole minibatch may take a minute: it is taken only where whole minibatches are measured
+        few = self._few(estimator) if {cell.measure for cell in mine} == {"variance"} else None
         try:
-            made: Context = context(estimator)
+            made: Context = context(estimator, few)
         except Exception as error:
-            mine = [cell for cell in cells if cell.estimator == estimator]
             self._fail(mine, self.lab.cause(error))
             return None
         return made
@@ -296,11 +306,50 @@ class Run:
         for cell in going:
             own = contexts[cell.estimator]
             if cell.measure == "variance":
-                lab.attempt([cell], partial(lab.variance, cell, own.at("variance")))
+                lab.attempt([cell], partial(self._variance, cell, contexts, context))
             elif cell.measure == "memory":
                 lab.attempt([cell], partial(lab.memory, cell, own, file))
             elif cell.measure == "bias":
                 lab.attempt([cell], partial(self._bias, cell, own, context))
+        self._instrument(going, contexts, context)
+
+    def _instrument(
+        self, cells: Sequence[Cell], contexts: Mapping[Estimator, Context], context: Any
+    ) -> None:
+        """Measures about measures: all estimators of the place together, and the kills."""
+        reference = suite.single(self.suite.reference)
+        bench = Bench(
+            self.lab,
+            [own.at("instrument") for own in contexts.values()],
+            lambda: context(reference).at("instrument"),
+        )
+        for measure in plan.INSTRUMENT:
+            mine = [cell for cell in cells if cell.measure == measure]
+            if mine:
+                self.lab.attempt(mine, partial(bench.measure, mine))
+        for cell in cells:
+            if cell.measure == "kills":
+                self.lab.attempt([cell], partial(campaigns.measure, self.lab, cell))
+
+    def _few(self, estimator: Estimator) -> int | None:
+        """Examples of each minibatch that the estimator's noise is measured on, where not on all."""
+        spec = self.suite.measures.variance
+        return spec.few_examples.get(label(estimator)) if spec else None
+
+    def _variance(
+        self, cell: Cell, contexts: Mapping[Estimator, Context], context: Any
+    ) -> list[Outcome]:
+        own, few = contexts[cell.estimator], self._few(cell.estimator)
+        if few is None:
+            return self.lab.variance(cell, own.at("variance"))
+        spec = self.suite.measures.variance
+        assert spec is not None
+        source = next((c for c in contexts.values() if c.label == spec.data_from), None)
+        if source is None:
+            raise CellError(f"the data part cannot be taken from {spec.data_from}, which failed.")
+        if own.examples is None:
+            own = context(cell.estimator, few)
+        return self.lab.variance(cell, own.at("variance"), source.at("variance"))
 
     def _bias(self, cell: Cell, own: Context, context: Any) -> list[Outcome]:
         reference: Context = context(suite.single(self.suite.reference))
@@ -340,6 +389,8 @@ class Run:
         schedule = self.lab.schedule if self.suite.measures.variance else None
         reference = label(suite.single(self.suite.reference))
         for outcome, found in figures_of(self.suite, self.lab.outcomes, schedule, reference):
+            self.rows += results.rows(outcome.cell, about, found)
+        for outcome, found in instrument_figures_of(self.suite, self.lab.outcomes):
             self.rows += results.rows(outcome.cell, about, found)
         for outcome in self.lab.outcomes:
             if outcome.status == "failed":

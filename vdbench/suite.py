@@ -36,7 +36,11 @@ class ProblemSpec(_Model):
 
 
 class EstimatorSpec(_Model):
-    """An estimator: its name and options; an option given as a list stands for each of its values."""
+    """An estimator: its name and options; an option given as a list stands for each of its values.
+
+    What a wrapper wraps is written like that as well, as its option ``of``: a name, or a mapping with ``name`` and
+    ``options``, in which lists stand for each of their values too.
+    """
 
     name: str
     options: dict[str, Any] = {}
@@ -56,11 +60,23 @@ class CheckpointSpec(_Model):
 
 
 class VarianceSpec(_Model):
-    """Gradient variance, until noise and total are known to ``precision`` or ``max_units`` are spent."""
+    """Gradient variance, until noise and total are known to ``precision`` or ``max_units`` are spent.
+
+    Attributes:
+        precision: Relative half-width aimed at.
+        first_units: Units at the first look.
+        max_units: Most units.
+        few_examples: Labels of estimators whose noise part is measured on so many examples of each minibatch and
+            scaled to M; only for noise that is independent from example to example.
+        data_from: Label of the estimator whose data part those take over; the unbiased estimators of one
+            objective share it.
+    """
 
     precision: Share = 0.05
     first_units: Count = 64
     max_units: Count = 4096
+    few_examples: dict[str, Count] = {}
+    data_from: str | None = None
 
 
 class BiasSpec(_Model):
@@ -96,6 +112,56 @@ class ConvergenceSpec(_Model):
     target: float | None = None
 
 
+class CoverageSpec(_Model):
+    """How often the intervals of the suite's other measures hold: each is repeated with fresh random numbers.
+
+    Attributes:
+        repetitions: Of variance, whole runs with their stops, and of bias.
+        truth_units: Units of the separate run that tells the true variances.
+        trainings: Repetitions of convergence, each of as many seeds as the suite's measure has.
+        passes: Repetitions of throughput: passes in which an estimator is timed against itself.
+    """
+
+    repetitions: Annotated[int, Field(strict=True, ge=2)] = 2000
+    truth_units: Annotated[int, Field(strict=True, ge=256)] = 131072
+    trainings: Annotated[int, Field(strict=True, ge=2)] = 2000
+    passes: Annotated[int, Field(strict=True, ge=2)] = 100
+
+
+class FalseAlarmsSpec(_Model):
+    """How often an estimator's variance is called different from its own under another seed."""
+
+    comparisons: Count = 1000
+
+
+class PowerSpec(_Model):
+    """How often a planted difference of variances is called, and called rightly.
+
+    Attributes:
+        comparisons: Pairs of runs of each estimator.
+        differences: Relative differences planted.
+        precisions: Further precisions that runs of the baseline aim at, with more units in proportion.
+    """
+
+    comparisons: Count = 500
+    differences: Annotated[list[Positive], Field(min_length=1)] = [0.05, 0.1, 0.2]
+    precisions: list[Share] = []
+
+
+class KillsSpec(_Model):
+    """Campaigns in which a run is killed again and again, taken up each time, and compared with one undisturbed.
+
+    Attributes:
+        campaigns: How many.
+        kills: Of each.
+        report: Whether the runs write their report too, and are killed at that.
+    """
+
+    campaigns: Count = 20
+    kills: Count = 10
+    report: bool = True
+
+
 class MeasuresSpec(_Model):
     """The measures of a suite; those left out are not taken."""
 
@@ -104,6 +170,40 @@ class MeasuresSpec(_Model):
     throughput: ThroughputSpec | None = None
     memory: MemorySpec | None = None
     convergence: ConvergenceSpec | None = None
+    coverage: CoverageSpec | None = None
+    false_alarms: FalseAlarmsSpec | None = None
+    power: PowerSpec | None = None
+    kills: KillsSpec | None = None
+
+
+class PublishedSpec(_Model):
+    """A figure that somebody else published, to be set beside ours; nothing is computed from it.
+
+    Attributes:
+        source: Where it was published, as a reader would look it up.
+        metric: The metric of ours that it stands beside, such as ``variance.total``.
+        estimator: Label of the estimator.
+        value: The figure.
+        verified: Whether it was read in the source; a figure recalled is shown as such.
+        checkpoint: Where; empty for any.
+        layer: Of the network, ``all`` for the whole.
+        role: Of the parameters.
+        batch_size: M; None for any.
+        unit: Its unit.
+        note: What else a reader should know.
+    """
+
+    source: Annotated[str, Field(min_length=1)]
+    metric: str
+    estimator: str
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    verified: bool = True
+    checkpoint: str = ""
+    layer: str = "all"
+    role: str = "all"
+    batch_size: Count | None = None
+    unit: str = ""
+    note: str = ""
 
 
 class Suite(_Model):
@@ -125,6 +225,7 @@ class Suite(_Model):
         baseline: Label of the estimator that ratios are against.
         reference: The unbiased estimator that bias is measured against.
         measures: What is measured.
+        published: Figures from the literature that the report sets beside ours.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -141,6 +242,7 @@ class Suite(_Model):
     baseline: str
     reference: EstimatorSpec = EstimatorSpec(name="naive")
     measures: MeasuresSpec
+    published: list[PublishedSpec] = []
 
 
 def names() -> list[str]:
@@ -207,6 +309,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # << takes over another mapping's keys, which may be given again
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.MarkedYAMLError(
@@ -314,6 +418,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 def _check(where: str, suite: Suite) -> Suite:
     """Look up every name and check every option, before anything is measured."""
     from vdbench import registry
+    from vdbench.instrument.work import check as check_instrument
 
     repeated = _repeated([p.name for p in suite.problems])
     if repeated:
@@ -339,9 +444,48 @@ def _check(where: str, suite: Suite) -> Suite:
             f"{where}: baseline '{suite.baseline}' is none of the suite's estimators."
             f"{nearest(suite.baseline, labels)}"
         )
+    _check_few_examples(where, suite)
+    check_instrument(where, suite)
     if all(value is None for _, value in suite.measures):
         raise InputError(f"{where}: measures is empty.{nearest('', MeasuresSpec.model_fields)}")
     return suite
+
+
+def _check_few_examples(where: str, suite: Suite) -> None:
+    """See that the noise of each estimator measured on few examples is a sum over them, and its mean the source's."""
+    from vdbench import registry
+
+    spec = suite.measures.variance
+    if spec is None or not (spec.few_examples or spec.data_from):
+        return
+    at = f"{where}: measures.variance"
+    known = {registry.label(e): e for item in suite.estimators for e in expand(item)}
+    for name in (*spec.few_examples, *([spec.data_from] if spec.data_from else [])):
+        if name not in known:
+            raise InputError(
+                f"{at}: '{name}' is none of the suite's estimators.{nearest(name, known)}"
+            )
+    if not (spec.few_examples and spec.data_from):
+        raise InputError(f"{at}: few_examples and data_from are given together or not at all.")
+    if spec.data_from in spec.few_examples:
+        raise InputError(f"{at}: data_from '{spec.data_from}' is itself in few_examples.")
+    source = known[spec.data_from].declaration
+    for name, count in spec.few_examples.items():
+        mine = known[name].declaration
+        if not mine.independent_examples:
+            raise InputError(
+                f"{at}: the noise of '{name}' is not independent from example to example, "
+                "so that few of them do not tell the noise of a minibatch."
+            )
+        if not (mine.unbiased and source.unbiased and mine.objective == source.objective):
+            raise InputError(
+                f"{at}: '{name}' cannot take its data part from '{spec.data_from}': "
+                "they are not both unbiased for one objective."
+            )
+        if count > min(suite.batch_sizes):
+            raise InputError(
+                f"{at}: few_examples of '{name}' is {count}, more than batch size {min(suite.batch_sizes)}."
+            )
 
 
 def _repeated(values: Sequence[Any]) -> Any:
@@ -356,13 +500,24 @@ def expand(spec: EstimatorSpec) -> list[Any]:
     """
     from vdbench import registry
 
-    grid = {k: v if isinstance(v, list) else [v] for k, v in spec.options.items()}
-    combinations = [
-        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
-    ]
+    combinations = _combinations(spec.options)
     if not combinations:
         raise InputError(f"estimator '{spec.name}': an option's list of values is empty.")
     return [registry.get(spec.name, **options) for options in combinations]
+
+
+def _combinations(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every mapping that one with lists in it stands for; a mapping within, as a wrapper's ``of``, is a grid too."""
+    values = {key: value if isinstance(value, list) else [value] for key, value in grid.items()}
+    each = [
+        [
+            one
+            for item in items
+            for one in (_combinations(item) if isinstance(item, Mapping) else [item])
+        ]
+        for items in values.values()
+    ]
+    return [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*each)]
 
 
 def single(spec: EstimatorSpec) -> Any:

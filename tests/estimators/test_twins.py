@@ -172,6 +172,41 @@ def scores(leaves: Weights, eps: Weights) -> dict[str, Tensor]:
     return found
 
 
+class Flipped:
+    """The same noise with the other sign."""
+
+    def __init__(self, noise: Noise) -> None:
+        self.noise = noise
+
+    def at(self, *parts: str | int) -> Flipped:
+        return Flipped(self.noise.at(*parts))
+
+    def __call__(self, name: str, shape: tuple[int, ...], law: str = "normal") -> Tensor:
+        return 0 - self.noise(name, shape, law)
+
+
+def mean(twins: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Of values and of gradients, name by name."""
+    values, gradients = zip(*twins, strict=True)
+    return sum(values) / len(twins), {
+        name: sum(g[name] for g in gradients) / len(twins) for name in gradients[0]
+    }
+
+
+def samples(count: int, twin: Twin) -> Twin:
+    """Draw by draw, each at its own address."""
+    return lambda leaves, x, y, noise: mean(
+        [twin(leaves, x, y, noise.at("sample", s)) for s in range(count)]
+    )
+
+
+def antithetic(twin: Twin) -> Twin:
+    """At ε and at −ε, which is drawn a second time."""
+    return lambda leaves, x, y, noise: mean(
+        [twin(leaves, x, y, noise), twin(leaves, x, y, Flipped(noise))]
+    )
+
+
 TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("deterministic", {}, pathwise(deterministic)),
     ("naive", {}, pathwise(naive)),
@@ -181,6 +216,21 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("score", {}, score(1, False)),
     ("score", {"samples": 3}, score(3, False)),
     ("score", {"samples": 3, "baseline": "leave-one-out"}, score(3, True)),
+    ("samples", {"of": "local", "samples": 3}, samples(3, pathwise(local))),
+    ("samples", {"of": get("score", samples=2), "samples": 2}, samples(2, score(2, False))),
+    ("antithetic", {"of": "naive"}, antithetic(pathwise(naive))),
+    ("antithetic", {"of": "per-example"}, antithetic(pathwise(per_example))),
+    ("antithetic", {"of": "local"}, antithetic(pathwise(local))),
+    (
+        "antithetic",
+        {"of": get("score", samples=3, baseline="leave-one-out")},
+        antithetic(score(3, True)),
+    ),
+    (
+        "samples",
+        {"of": get("antithetic", of="local"), "samples": 2},
+        samples(2, antithetic(pathwise(local))),
+    ),
 ]
 
 

@@ -226,6 +226,18 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("runs") / "quick", all_rows(), run_info())
 
 
+@pytest.fixture(scope="session")
+def figure() -> Callable[..., Row]:
+    """Makes one row of results.parquet."""
+    return row
+
+
+@pytest.fixture(scope="session")
+def first_rows() -> list[Row]:
+    """Rows of variance and cost of one place."""
+    return variance_rows(LABELS) + cost_rows(LABELS)
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run of given rows, its folder's name and run.json being optional."""

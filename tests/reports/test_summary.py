@@ -294,7 +294,7 @@ def test_the_table_says_whose_bias_was_not_checked(
     rows: list[dict], make_run: Callable[..., Path]
 ) -> None:
     def said(more: list[dict], name: str) -> str:
-        return headline_note(groups_of(load([make_run(rows + more, name=name)])), [])
+        return headline_note(groups_of(load([make_run(rows + more, name=name)])))
 
     labels = list(dict.fromkeys(item["label"] for item in rows))
     checks = {label: biased(rows[0], label, -0.1) for label in labels}

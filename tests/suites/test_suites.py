@@ -147,6 +147,42 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"measures.variance.precision": 0},
         r"measures\.variance\.precision: .*greater than 0, not 0\.",
     ),
+    "few examples of nobody": (
+        {"measures.variance": {"few_examples": {"locl": 2}, "data_from": "naive"}},
+        r"measures\.variance: 'locl' is none of the suite's estimators\. Did you mean 'local'\?",
+    ),
+    "data from nobody": (
+        {"measures.variance": {"few_examples": {"local": 2}, "data_from": "naiv"}},
+        r"measures\.variance: 'naiv' is none of the suite's estimators\. Did you mean 'naive'\?",
+    ),
+    "few examples without data": (
+        {"measures.variance": {"few_examples": {"local": 2}}},
+        r"few_examples and data_from are given together or not at all\.",
+    ),
+    "data from one that takes it": (
+        {"measures.variance": {"few_examples": {"local": 2}, "data_from": "local"}},
+        r"data_from 'local' is itself in few_examples\.",
+    ),
+    "few examples of shared noise": (
+        {"measures.variance": {"few_examples": {"naive": 2}, "data_from": "local"}},
+        r"the noise of 'naive' is not independent from example to example",
+    ),
+    "data from another objective": (
+        {
+            "estimators.0": "deterministic",
+            "baseline": "local",
+            "measures.variance": {"few_examples": {"local": 2}, "data_from": "deterministic"},
+        },
+        r"'local' cannot take its data part from 'deterministic': they are not both unbiased",
+    ),
+    "more than a minibatch": (
+        {"measures.variance": {"few_examples": {"local": 17}, "data_from": "naive"}},
+        r"few_examples of 'local' is 17, more than batch size 16\.",
+    ),
+    "a published figure of no source": (
+        {"published": [{"metric": "variance.total", "estimator": "local", "value": 1.0}]},
+        r"key 'published\.0\.source' is missing\.",
+    ),
     "a batch size of 0": ({"batch_sizes.0": 0}, r"batch_sizes\.0: .*equal to 1, not 0\."),
     "an endless learning rate": (
         {"checkpoints.0.learning_rate": float("inf")},

@@ -96,12 +96,14 @@ def test_ratios_pair_the_units_that_both_have() -> None:
     assert {f.estimate for f in found} == {Estimate(0.5, 0.5, 0.5, 16)}
 
 
-def test_pairs_are_compared_over_all_layers_at_an_adjusted_level() -> None:
+def test_pairs_are_compared_at_an_adjusted_level() -> None:
+    """Ten pairs; where a row is about one of two layers, twenty comparisons."""
     plain = figures.variance_ratios(rows(), rows(1), SCHEDULE, "naive")
     pairs = figures.variance_ratios(rows(), rows(1), SCHEDULE, "naive", comparisons=10)
     assert {f.metric for f in pairs} == {"pairwise.variance.total", "pairwise.variance.noise"}
-    assert {f.layer for f in pairs} == {"all"}
-    assert {round(f.level, 12) for f in pairs} == {0.995}
+    assert {f.layer for f in pairs} == {"all", "fc1", "fc2"}
+    assert {round(f.level, 12) for f in pairs if f.layer == "all"} == {0.995}
+    assert {round(f.level, 12) for f in pairs if f.layer != "all"} == {0.9975}
     assert {f.level for f in plain} == {0.95}
     one = chosen(plain, "ratio.variance.total").estimate
     other = chosen(pairs, "pairwise.variance.total").estimate
@@ -154,6 +156,12 @@ TIMES = times(naive=[1, 2, 3, 4, 5, 6, 7, 8, 100.0], local=[2, 4, 6, 8, 10, 12, 
 
 def test_throughput_is_the_inverse_of_the_median_time() -> None:
     seconds, rate, examples = figures.throughput(TIMES, "local", 32, 0.95)
+    whole = figures.epoch(seconds, 56)
+    assert (whole.metric, whole.unit) == ("time.seconds_per_epoch", "s")
+    assert (whole.estimate.value, whole.estimate.low) == (
+        56 * seconds.estimate.value,
+        56 * seconds.estimate.low,
+    )
     assert seconds.estimate == Estimate(10, 4, 16, 9)
     assert rate.estimate == Estimate(1 / 10, 1 / 16, 1 / 4, 9)
     assert examples.estimate == Estimate(3.2, 2, 8, 9)

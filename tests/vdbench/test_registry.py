@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -20,7 +22,7 @@ from vdbench.errors import InputError
 from vdbench.estimator import Estimator
 
 ROOT = Path(registry.__file__).resolve().parent.parent
-BUILT_IN = ["deterministic", "local", "naive", "per-example", "score"]
+BUILT_IN = ["antithetic", "deterministic", "local", "naive", "per-example", "samples", "score"]
 
 HEAD = """\
 from dataclasses import dataclass, field
@@ -75,8 +77,8 @@ def one_sentence(error: pytest.ExceptionInfo[InputError]) -> str:
 def test_the_built_in_estimators_are_found() -> None:
     assert [name for name in registry.names() if name in BUILT_IN] == BUILT_IN
     for name in BUILT_IN:
-        assert registry.find(name).declaration.name == name
-        assert registry.get(name).declaration is registry.find(name).declaration
+        assert registry.find(name).declared.name == name
+        assert registry.get(name).declaration == registry.find(name).declared
 
 
 def test_a_plug_in_registers_its_estimators(tmp_path: Path) -> None:
@@ -87,6 +89,35 @@ def test_a_plug_in_registers_its_estimators(tmp_path: Path) -> None:
     declared = estimator.declaration
     assert (declared.objective, declared.unbiased, declared.laws) == ("elbo", True, ("normal",))
     assert (declared.independent_examples, declared.version, declared.pure) == (True, "1", True)
+
+
+WRAPPER = """\
+@vdbench.register("twice", version="7")
+@dataclass(frozen=True)
+class Twice(vdbench.Wrapper):
+    '''The same gradient, times one.'''
+
+    of: vdbench.Estimator = field(default_factory=lambda: vdbench.get("local"))
+    power: int = 1
+
+    def __call__(self, problem, parameters, batch, noise, state=()):
+        return self.of(problem, parameters, batch, noise, state)
+"""
+DEFAULT = 'field(default_factory=lambda: vdbench.get("local"))'
+
+
+def test_a_plug_in_s_wrapper_declares_what_it_wraps(tmp_path: Path) -> None:
+    registry.load_plugin(plugin(tmp_path, HEAD + WRAPPER + GOOD))
+    twice = registry.get("twice", of="mine", power=2)
+    assert registry.label(registry.get("twice")) == "twice(local)"
+    assert registry.label(twice) == "twice(mine, power=2)"
+    assert twice.declaration.name == "twice"
+    assert twice.declaration.version == "7"
+    assert twice.declaration.independent_examples
+    assert not registry.get("twice", of="naive").declaration.independent_examples
+    assert registry.label(registry.get("samples", of=twice, samples=2)) == (
+        "samples(twice(mine, power=2), samples=2)"
+    )
 
 
 BAD: dict[str, tuple[str, str]] = {
@@ -137,6 +168,23 @@ BAD: dict[str, tuple[str, str]] = {
     "an option without default": (
         HEAD + GOOD.replace("width: int = 3", "width: int"),
         r"estimator 'mine' \(.*\): option width needs a default value",
+    ),
+    "a wrapper that declares something": (
+        HEAD + WRAPPER.replace('version="7"', 'objective="elbo", unbiased=True'),
+        r"estimator 'twice' \(vdbench_plugin_mine\.Twice\) declares objective, unbiased, and a wrapper takes that "
+        r"from the estimator it wraps: leave it out\.$",
+    ),
+    "a wrapper that declares to be impure": (
+        HEAD + WRAPPER.replace('version="7"', "pure=False"),
+        r"estimator 'twice' \(.*\) declares pure, and a wrapper takes that from the estimator it wraps",
+    ),
+    "a wrapper that wraps nothing by default": (
+        HEAD + WRAPPER.replace(f"of: vdbench.Estimator = {DEFAULT}", ""),
+        r"estimator 'twice' \(.*\): option of needs a default value\.$",
+    ),
+    "a wrapper of something else by default": (
+        HEAD + WRAPPER.replace(DEFAULT, '"local"'),
+        r"estimator 'twice' \(.*\): the default of option 'of' must be an estimator, not 'local'\.$",
     ),
     "an abstract method left open": (
         HEAD + GOOD.replace("def preactivation", "def pre_activation"),
@@ -217,7 +265,7 @@ def test_two_plug_ins_may_have_one_file_name(tmp_path: Path) -> None:
     ("name", "options", "message"),
     [
         ("locl", {}, "estimator 'locl' is unknown. Did you mean 'local'?"),
-        ("zzz", {}, "estimator 'zzz' is unknown. Expected one of: deterministic, local, naive, "),
+        ("zzz", {}, "estimator 'zzz' is unknown. Expected one of: antithetic, deterministic, local, naive, "),
         ("score", {"sample": 2}, "estimator 'score' has no option 'sample'. Did you mean 'samples'?"),
         ("score", {"zzz": 2}, "estimator 'score' has no option 'zzz'. Expected one of: baseline, samples."),
         ("local", {"samples": 2}, "estimator 'local' has no option 'samples'. It has none."),
@@ -229,6 +277,25 @@ def test_two_plug_ins_may_have_one_file_name(tmp_path: Path) -> None:
         ("score", {"samples": 0}, "score: baseline 'none' needs samples ≥ 1, not 0."),
         ("score", {"baseline": "leave-one-out"}, "score: baseline 'leave-one-out' needs samples ≥ 2, not 1."),
         ("per-example", {"chunk": 0}, "per-example: chunk must be at least 1 example, not 0."),
+        ("samples", {"samples": "2"}, "estimator 'samples', option samples: input should be a valid integer, not '2'."),
+        ("samples", {"off": "local"}, "estimator 'samples' has no option 'off'. Did you mean 'of'?"),
+        ("samples", {"of": "locl"}, "'samples', option of: estimator 'locl' is unknown. Did you mean 'local'?"),
+        ("samples", {"of": {"name": "score", "options": {"sample": 2}}},
+         "estimator 'samples', option of: estimator 'score' has no option 'sample'. Did you mean 'samples'?"),
+        ("samples", {"of": {"name": "antithetic", "options": {"of": "nave"}}},
+         "estimator 'samples', option of: estimator 'antithetic', option of: estimator 'nave' is unknown. "
+         "Did you mean 'naive'?"),
+        ("samples", {"of": {"name": "score", "options": {"samples": 0}}},
+         "estimator 'samples', option of: score: baseline 'none' needs samples ≥ 1, not 0."),
+        ("antithetic", {"of": {"name": "antithetic"}},
+         "antithetic: estimator 'antithetic' is in antithetic pairs already, and the pair of a pair is that pair"),
+        ("samples", {"of": 3}, "estimator 'samples', option of: expected an estimator's name, or a mapping with the "
+         "keys name and options, not 3."),
+        ("samples", {"of": None}, "option of: expected an estimator's name, or a mapping"),
+        ("samples", {"of": ["local"]}, "option of: expected an estimator's name, or a mapping"),
+        ("samples", {"of": {"options": {}}}, "option of: expected an estimator's name, or a mapping"),
+        ("samples", {"of": {"name": "local", "option": {}}}, "of: unknown key 'option'. Did you mean 'options'?"),
+        ("samples", {"of": {"name": "score", "options": 2}}, "option of: expected a mapping under options, not 2."),
     ],
 )  # fmt: skip
 def test_bad_names_and_options(name: str, options: dict[str, Any], message: str) -> None:
@@ -257,6 +324,42 @@ def test_options_and_labels_name_what_is_not_default(tmp_path: Path) -> None:
     assert registry.label(registry.get("mine")) == "mine"
     assert registry.label(registry.get("mine", width=(1, 2))) == "mine"
     assert registry.label(registry.get("mine", width=(3,))) == "mine(width=(3,))"
+
+
+def test_a_wrapped_estimator_is_always_named() -> None:
+    """By default, too: what is wrapped by default may change."""
+    inner = {"name": "score", "options": {"samples": 4}}
+    labels = {
+        registry.label(e): registry.options(e)
+        for e in [
+            registry.get("samples"),
+            registry.get("samples", of="local", samples=4),
+            registry.get("samples", of=registry.get("score", samples=4)),
+            registry.get("samples", of=registry.get("antithetic", of="local"), samples=2),
+        ]
+    }
+    assert labels == {
+        "samples(naive)": {"of": {"name": "naive", "options": {}}},
+        "samples(local, samples=4)": {"of": {"name": "local", "options": {}}, "samples": 4},
+        "samples(score(samples=4))": {"of": inner},
+        "samples(antithetic(local), samples=2)": {
+            "of": {"name": "antithetic", "options": {"of": {"name": "local", "options": {}}}},
+            "samples": 2,
+        },
+    }
+    assert registry.canonical(registry.options(registry.get("samples", of="local", samples=4))) == (
+        '{"of":{"name":"local","options":{}},"samples":4}'
+    )
+
+
+def test_an_inner_estimator_is_given_in_any_of_its_forms() -> None:
+    inner = registry.get("score", samples=4)
+    spec = {"name": "score", "options": {"samples": 4}}
+    assert registry.get("samples", of=inner) == registry.get("samples", of=spec)
+    assert registry.get("samples", of="local") == registry.get("samples", of={"name": "local"})
+    for estimator in (registry.get("samples", of=inner, samples=2), registry.get("antithetic")):
+        again = json.loads(registry.canonical(registry.options(estimator)))
+        assert registry.get(estimator.declaration.name, **again) == estimator
 
 
 def test_canonical_text_does_not_depend_on_order() -> None:
@@ -371,3 +474,28 @@ def test_a_plug_in_that_has_changed_has_another_identity(tmp_path: Path) -> None
     registry.load_plugin(file)
     assert registry.identity(registry.get("mine")) != before
     assert registry.identity(registry.get("local")) == ["local", {}, "1"]
+
+
+def test_the_identity_of_a_wrapper_covers_what_it_wraps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its options, its version, and the file that it comes from."""
+    file = plugin(tmp_path, HEAD + GOOD)
+    registry.load_plugin(file)
+
+    def identity(**options: Any) -> str:
+        inner = registry.get("antithetic", of=registry.get("mine", **options))
+        return registry.canonical(registry.identity(registry.get("samples", of=inner, samples=2)))
+
+    before = identity()
+    assert identity() == before
+    assert identity(width=4) != before
+    declared = dataclasses.replace(registry.find("mine").declared, version="2")
+    monkeypatch.setattr(registry.find("mine"), "declared", declared)
+    assert identity() != before
+    monkeypatch.undo()
+    registry.load_plugin(file)
+    assert identity() == before
+    file.write_text(file.read_text() + "\n# changed\n")
+    registry.load_plugin(file)
+    assert identity() != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -50,7 +51,7 @@ BY_ROLE = {
     "ratio.efficiency.variance_seconds",
     "adjusted.relative_bias",
 }
-ONCE = {"time.seconds_per_gradient", "ratio.time.seconds_per_gradient",
+ONCE = {"time.seconds_per_gradient", "time.seconds_per_epoch", "ratio.time.seconds_per_gradient",
         "throughput.gradients_per_second", "throughput.examples_per_second", "memory.peak_bytes",
         "convergence.final_elbo", "convergence.seconds_to_target", "test.error", "test.nll"}  # fmt: skip
 BY_PAIR = {"pairwise.variance.total", "pairwise.variance.noise", "pairwise.time.seconds_per_gradient",
@@ -154,8 +155,9 @@ def test_every_estimator_has_every_figure(table: pd.DataFrame, label: str) -> No
         assert list(found) == ["all", "all"], metric
     for metric in BY_PAIR:
         found = mine[mine["metric"] == metric]
-        roles = 1 if "time." in metric else 3
-        assert sorted(found["against"]) == sorted(roles * [x for x in LABELS if x != label])
+        # variance in each of two layers too
+        count = 1 if "time." in metric else 9 if ".variance." in metric else 3
+        assert sorted(found["against"]) == sorted(count * [x for x in LABELS if x != label])
     assert list(mine[mine["metric"] == "convergence.elbo"]["step"]) == [0, 5, 10]
 
 
@@ -218,8 +220,12 @@ def test_the_baseline_is_exactly_one(table: pd.DataFrame) -> None:
 
 def test_pairs_have_a_level_for_all_of_them_together(table: pd.DataFrame) -> None:
     pairs = table[table["metric"].str.startswith("pairwise.")]
-    np.testing.assert_allclose(pairs["level"], 1 - 0.05 / 10)  # ten pairs of five estimators
-    assert set(pairs["layer"]) == {"all"}
+    single = pairs["layer"] != "all"
+    np.testing.assert_allclose(
+        pairs["level"][~single], 1 - 0.05 / 10
+    )  # ten pairs of five estimators
+    np.testing.assert_allclose(pairs["level"][single], 1 - 0.05 / 20)  # in each of two layers
+    assert set(pairs["metric"][single]) == {"pairwise.variance.total", "pairwise.variance.noise"}
     adjusted = table[table["metric"] == "adjusted.relative_bias"]
     np.testing.assert_allclose(adjusted["level"], 1 - 0.05 / 15)  # five estimators, three roles
     rest = table.drop(pairs.index).drop(adjusted.index)
@@ -356,6 +362,31 @@ def test_a_checkpoint_is_trained_once(
         assert not cache.exists()
     finally:
         hidden.rename(cache)
+
+
+def test_a_longer_training_goes_on_from_a_shorter_one(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three epochs after one take two epochs of steps, and end where three in one go end."""
+    steps: list[int] = []
+    advance = Trainer._advance
+    monkeypatch.setattr(Trainer, "_advance", lambda self: (steps.append(1), advance(self)))
+
+    def digests(out: str, *epochs: int) -> list[str]:
+        content = with_measures(
+            "bias", checkpoints=[{"epochs": e, "batch_size": 256} for e in epochs]
+        )
+        assert vdbench.run(content, out, settings=["seed=77"], only=["local"]).failed == 0
+        files = sorted((Path(out) / "checkpoints").iterdir())
+        return [f.name + hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
+
+    chained = digests("chained", 1, 3)
+    taken = len(steps)
+    for file in (cache / "checkpoints").iterdir():
+        file.unlink()
+    alone = digests("alone", 3)
+    assert set(alone) < set(chained)
+    assert len(steps) - taken == taken
 
 
 # -- other problems ---------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from estimators.naive import Naive
 from vdbench.draws import Trace
 from vdbench.errors import CellError
 from vdbench.estimator import Estimator, Gradient
-from vdbench.measures import bias, variance
+from vdbench.measures import bias, few_examples, variance
 from vdbench.measures.context import Context
 from vdbench.noise import Key
 from vdbench.priors import GaussianPrior
@@ -100,6 +100,37 @@ def test_averages_tell_apart_what_differs() -> None:
             (data, own[f"0|{role}|total"]),
         ]:
             assert oracles.alarms([oracles.compare_rows("", rows, wrong)] * 24)
+
+
+def few(name: str, units: int) -> Table:
+    """Noise from one of the two examples of each minibatch."""
+    return few_examples.rows(context(get(name), examples=1), SIZE, 0, units)
+
+
+def test_few_examples_give_the_variance_of_the_whole_minibatch() -> None:
+    """Every column of local and per-example, the data part from each other."""
+    comparisons = []
+    for name, oracle, other in (
+        ("local", oracles.local, "per-example"),
+        ("per-example", oracles.per_example, "local"),
+    ):
+        table = few_examples.combine(few(name, 3000), variance.rows(context(get(other)), 0, 3000))
+        additive(table)
+        assert (table["0|mean|total"] < 0).any()
+        want = expected(oracle)
+        assert set(table) == set(want)
+        for column, rows in table.items():
+            logs = column.endswith("noise")
+            comparisons.append(oracles.compare_rows(f"{name} {column}", rows, want[column], logs))
+    wrong = oracles.alarms(comparisons)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_few_examples_do_not_give_the_variance_of_noise_that_a_minibatch_shares() -> None:
+    """Power, and why only estimators with independent examples are let in: naive's noise has a covariance."""
+    want = expected(oracles.naive)
+    rows = few("naive", 12000)["0|mean|noise"]
+    assert oracles.alarms([oracles.compare_rows("", rows, want["0|mean|noise"], True)] * 24)
 
 
 def test_deterministic_has_data_variance_alone() -> None:

@@ -33,6 +33,7 @@ class Context:
         objective: ``likelihood``, or ``elbo`` to add the gradient of −KL.
         state: What the estimator was fitted to.
         together: Draws in one vectorised call as an earlier run fixed it; None to follow from the shapes.
+        examples: Only the first so many examples of each minibatch are used; None for all M.
     """
 
     problem: Problem
@@ -45,11 +46,17 @@ class Context:
     objective: str = "likelihood"
     state: Any = ()
     together: int | None = None
+    examples: int | None = None
 
-    def at(self, part: str) -> Context:
-        """The same place with its noise one level below: each measure draws its own."""
-        made = replace(self, key=self.key / part, together=self.traced.together)
-        made.__dict__["traced"] = self.traced
+    def at(self, *parts: str | int) -> Context:
+        """The same place with its noise one or more levels below: each measure draws its own."""
+        key = self.key
+        for part in parts:
+            key = key / part
+        made = replace(self, key=key, together=self.traced.together)
+        # what follows from the place is the same below it
+        known = ("traced", "divergence", "members", "sizes")
+        made.__dict__.update({name: self.__dict__[name] for name in known if name in self.__dict__})
         return made
 
     @cached_property
@@ -70,12 +77,15 @@ class Context:
 
     def batch(self, key: Key) -> Batch:
         """The minibatch addressed by ``key``."""
-        return gather(self.problem, minibatch(self.problem, self.batch_size, key))
+        return gather(self.problem, self._indices(key))
 
     def batches(self, keys: list[Key]) -> Batch:
         """The minibatches addressed by the keys, stacked: inputs (K, M, …)."""
-        rows = [minibatch(self.problem, self.batch_size, key) for key in keys]
-        return gather(self.problem, np.stack(rows))
+        return gather(self.problem, np.stack([self._indices(key) for key in keys]))
+
+    def _indices(self, key: Key) -> np.ndarray[Any, np.dtype[np.int64]]:
+        # in random order, so that its first examples are a random part of a minibatch
+        return minibatch(self.problem, self.batch_size, key)[: self.examples]
 
     @cached_property
     def members(self) -> dict[Group, list[str]]:

@@ -1,0 +1,62 @@
+"""Several draws of an estimator on one minibatch, averaged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimators.naive import Naive
+from vdbench import Estimator, Gradient, InputError, Wrapper, register
+from vdbench.estimator import average
+from vdbench.noise import Noise
+from vdbench.problem import Batch, Parameters, Problem
+
+
+@register("samples", version="1")
+@dataclass(frozen=True)
+class Samples(Wrapper):
+    r"""The mean of S draws of another estimator on the same minibatch.
+
+    Formula: $\frac1S\sum_{s=1}^S g_s$, $g_s$ independent draws of the wrapped estimator.
+
+    The mean is that of one draw, so whatever the wrapped estimator is unbiased for, this is too. Given the minibatch
+    the draws are independent and identically distributed: the noise part of the variance is exactly $1/S$ of the
+    wrapped estimator's, and the data part stays what it is. It is the yardstick of every other way to spend S times
+    the work. Sample $s$ has the noise at ``("sample", s)``: the first samples of a larger S are those of a smaller
+    one, and none of them is the noise that the wrapped estimator would draw by itself.
+
+    Claim: as the wrapped estimator.
+    Cost: S times the wrapped estimator's, noise and time; the memory of one.
+    Source: Kingma & Welling 2014, section 2.3 (L samples a data point).
+
+    Attributes:
+        of: The estimator that is drawn from; any that has noise, another wrapper too.
+        samples: S.
+
+    Example:
+        >>> import vdbench
+        >>> vdbench.get("samples", of="local", samples=4)
+        Samples(of=Local(), samples=4)
+    """
+
+    of: Estimator = field(default_factory=Naive)
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse no samples at all, and an estimator that has no noise to average over."""
+        super().__post_init__()
+        self.need_noise()
+        if self.samples < 1:
+            raise InputError(f"{self.named}: samples must be at least 1, not {self.samples}.")
+
+    @property
+    def draws_per_gradient(self) -> int:
+        """S times the wrapped estimator's."""
+        return self.samples * self.of.draws_per_gradient
+
+    def __call__(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
+    ) -> Gradient:
+        """Draw S times, each at an address of its own."""
+        sources = (noise.at("sample", s) for s in range(self.samples))
+        return average(self.of(problem, parameters, batch, own, state) for own in sources)

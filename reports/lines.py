@@ -1,0 +1,198 @@
+"""Figures against a size, both axes logarithmic: an estimator a line, with its intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from reports.medium import FAINT, NOTE, canvas, scaled
+from reports.numbers import Estimate, format_number
+from reports.scales import bounds, log_ticks, time_unit
+from reports.style import colours, finish, legend_below, markers
+from reports.sweeps import MINIBATCH, NAMES, Sweep
+from reports.terms import role_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Points = dict[int, Estimate]
+"""Figures by size."""
+SPREAD = 1.015
+"""The ratio by which estimators stand apart at one size, so that whiskers do not hide each other."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One pair of axes: its title, the figures of each estimator, and the name of their axis.
+
+    Attributes:
+        title: Title.
+        lines: Figures of each estimator by size.
+        name: Name of the upright axis.
+        factor: What its figures are multiplied by when written.
+        guide: Whether to draw a line of slope −1.
+    """
+
+    title: str
+    lines: dict[str, Points]
+    name: str
+    factor: float = 1
+    guide: bool = False
+
+
+def variance_frames(sweep: Sweep) -> list[list[Frame]]:
+    """Lay out the noise part and the total as rows, and the roles as columns."""
+    rows = []
+    for metric, title in (("variance.noise", "noise part"), ("variance.total", "total")):
+        roles = [role for role in sweep.roles() if sweep.has(metric, role)]
+        rows.append(
+            [
+                Frame(
+                    f"{role_name(role)} · {title}",
+                    lines(sweep, metric, role),
+                    "variance (gradient²)",
+                    guide=True,
+                )
+                for role in roles
+            ]
+        )
+    return [row for row in rows if row]
+
+
+def cost_frames(sweep: Sweep) -> list[list[Frame]]:
+    """Lay out seconds per gradient and, where it was measured, peak memory."""
+    seconds = lines(sweep, "time.seconds_per_gradient", "all")
+    factor, unit = time_unit(e for points in seconds.values() for e in points.values())
+    row = [Frame("time per gradient", seconds, f"time ({unit})", factor)]
+    if sweep.has("memory.peak_bytes", least=2):
+        memory = lines(sweep, "memory.peak_bytes", "all")
+        sizes = {x: {m: e.scaled(2**-20) for m, e in found.items()} for x, found in memory.items()}
+        row.append(Frame("peak memory", sizes, "memory (MiB)"))
+    return [row]
+
+
+def lines(sweep: Sweep, metric: str, role: str) -> dict[str, Points]:
+    """Return the positive figures of each estimator over all layers."""
+    found = {label: sweep.get(label, metric, "all", role) for label in sweep.places}
+    kept = {label: {x: e for x, e in points.items() if e.value > 0}
+            for label, points in found.items()}  # fmt: skip
+    return {label: points for label, points in kept.items() if points}
+
+
+def line_figure(sweep: Sweep, rows: list[list[Frame]]) -> Figure:
+    """Draw figures against a size, one pair of axes a frame.
+
+    Args:
+        sweep: What is drawn, for the estimators' colours.
+        rows: Frames, row by row; a shorter row leaves its last places empty.
+    """
+    across = max(len(row) for row in rows)
+    figure = canvas(1.2 + 3.1 * max(across, 2), 0.9 + 2.9 * len(rows), 0.08, narrow=across == 1)
+    grid = figure.subplots(len(rows), across, squeeze=False)
+    for cells, row in zip(grid, rows, strict=True):
+        for axes in cells[len(row) :]:
+            axes.set_axis_off()
+        for axes, frame in zip(cells, row, strict=False):
+            draw_frame(axes, sweep, frame)
+            axes.set_xlabel(NAMES[sweep.axis] if row is rows[-1] else "")
+            axes.set_ylabel(frame.name if axes is cells[0] or frame.name != row[0].name else "")
+    explain(figure, sweep, rows)
+    return figure
+
+
+def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
+    """Draw the lines of one frame, those far above the rest at its upper edge."""
+    names = list(sweep.places)
+    palette, signs = colours(names_of(sweep)), markers(names_of(sweep))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    every = [e for points in frame.lines.values() for e in points.values()]
+    axes.set_ylim(bounds(every) or (0.1, 10))
+    low, high = min(sweep.sizes), max(sweep.sizes)
+    axes.set_xlim(low / (high / low) ** 0.08, high * (high / low) ** 0.08)
+    if frame.guide:
+        draw_guide(axes, every)
+    off = 0
+    for place, (label, points) in enumerate(frame.lines.items()):
+        shift = SPREAD ** (names.index(label) - (len(names) - 1) / 2)
+        inside = {x: e for x, e in points.items() if e.value <= axes.get_ylim()[1]}
+        style = {"color": palette[label], "zorder": 3 + place}
+        if inside:
+            draw_line(axes, inside, shift, signs[label], sweep.ranked(label), style)
+        if len(inside) < len(points):
+            above = [e.value for x, e in points.items() if x not in inside]
+            name_above(axes, above, 0.95 - 0.075 * off, signs[label], palette[label])
+            off += 1
+    axes.set_title(frame.title)
+    size_ticks(axes, sweep.sizes)
+    log_ticks(axes.yaxis, frame.factor)
+    finish(axes)
+
+
+def draw_line(axes: Axes, points: Points, shift: float, sign: str, ranked: bool,
+              style: dict[str, Any]) -> None:  # fmt: skip
+    """Draw one estimator: its line, intervals and markers."""
+    at = [x * shift for x in points]
+    axes.plot(at, [e.value for e in points.values()], sign, linestyle="-" if ranked else (0, (4, 2)),
+              linewidth=scaled(1.1), markersize=scaled(4.8), clip_on=False,
+              markerfacecolor=style["color"] if ranked else "white", **style)  # fmt: skip
+    bottom, top = axes.get_ylim()
+    for x, e in zip(at, points.values(), strict=True):
+        if math.isfinite(e.low) and math.isfinite(e.high):
+            axes.plot(
+                [x, x], [max(e.low, bottom), min(e.high, top)], linewidth=scaled(1.4), **style
+            )
+
+
+def draw_guide(axes: Axes, every: list[Estimate]) -> None:
+    """Draw a line of slope −1 through the middle of the figures that are shown."""
+    shown = [math.log(e.value) for e in every if e.value <= axes.get_ylim()[1]]
+    if not shown:
+        return
+    left, right = axes.get_xlim()
+    middle = math.exp(sum(shown) / len(shown)) * math.sqrt(left * right)
+    axes.plot([left, right], [middle / left, middle / right], color=FAINT, linewidth=scaled(1),
+              linestyle=(0, (1, 2)), zorder=1)  # fmt: skip
+
+
+def name_above(axes: Axes, values: list[float], height: float, sign: str, colour: Any) -> None:
+    """Say at the upper edge how far above the rest an estimator is, beside its marker."""
+    ends = dict.fromkeys(format_number(x, 2) for x in (values[0], values[-1]))
+    axes.plot([0.04], [height], sign, transform=axes.transAxes, color=colour,
+              markersize=scaled(4.8))  # fmt: skip
+    axes.annotate(f"↑ {' to '.join(ends)}", (0.07, height), xycoords="axes fraction",
+                  va="center_baseline", fontsize=NOTE, color=colour)  # fmt: skip
+
+
+def size_ticks(axes: Axes, sizes: list[int]) -> None:
+    """Put a tick at each size that was measured."""
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+
+
+def names_of(sweep: Sweep) -> list[str]:
+    """Return the estimators in the order of their colours: the report's, over M."""
+    return sweep.first.known if sweep.axis == MINIBATCH else sweep.labels
+
+
+def explain(figure: Figure, sweep: Sweep, rows: list[list[Frame]]) -> None:
+    """Name the estimators under the figure; hollow markers are not ranked."""
+    palette, signs = colours(names_of(sweep)), markers(names_of(sweep))
+    drawn = {label for row in rows for frame in row for label in frame.lines}
+    handles = [
+        Line2D([], [], marker=signs[x], color=palette[x], markersize=scaled(5),
+               linewidth=scaled(1.1), linestyle="-" if sweep.ranked(x) else (0, (4, 2)),
+               markerfacecolor=palette[x] if sweep.ranked(x) else "white",
+               label=x if sweep.ranked(x) else f"{x} (not ranked)")
+        for x in sweep.places if x in drawn
+    ]  # fmt: skip
+    if any(frame.guide for row in rows for frame in row):
+        handles.append(Line2D([], [], color=FAINT, linewidth=scaled(1), linestyle=(0, (1, 2)),
+                              label="slope −1"))  # fmt: skip
+    legend_below(figure, handles)
