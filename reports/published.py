@@ -20,7 +20,7 @@ SAME_RATIO = {"time.seconds_per_epoch": "time.seconds_per_gradient"}
 
 @dataclass(frozen=True)
 class Published:
-    """A published figure, as a suite gives it: see ``vdbench.suite.PublishedSpec``."""
+    """A published figure, as a suite gives it: see ``vdbench.suite_specs.PublishedSpec``."""
 
     source: str
     metric: str

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vdbench import datasets, registry, suite
+from vdbench import datasets, registry, suite, suite_text
 from vdbench.errors import InputError, nearest
 from vdbench.estimator import Estimator, Wrapper
 from vdbench.problems import FACTORIES
@@ -39,7 +39,7 @@ def estimators() -> list[Row]:
 
 def suites() -> list[Row]:
     """Name and description of every bundled suite."""
-    return [{"name": n, "description": suite.load(n).description} for n in suite.names()]
+    return [{"name": n, "description": suite.load(n).description} for n in suite_text.names()]
 
 
 def problems() -> list[Row]:
@@ -76,14 +76,14 @@ def show(name: str) -> Row:
     """
     if name in registry.names():
         return _show_estimator(name)
-    if name in suite.names() or Path(name).suffix in (".yaml", ".yml"):
+    if name in suite_text.names() or Path(name).suffix in (".yaml", ".yml"):
         content = suite.load(name).model_dump(mode="json", exclude_none=True)
         return {"kind": "suite", **content}
     if name in FACTORIES:
         return {"kind": "problem", "name": name, "about": inspect.getdoc(FACTORIES[name])}
     if name in datasets.names():
         return {"kind": "data set", **dataclasses.asdict(datasets.info(name))}
-    known = [*registry.names(), *suite.names(), *FACTORIES, *datasets.names()]
+    known = [*registry.names(), *suite_text.names(), *FACTORIES, *datasets.names()]
     raise InputError(f"show {name}: nothing has that name.{nearest(name, known)}")
 
 

@@ -16,7 +16,8 @@ from vdbench.problem import Problem
 from vdbench.registry import identity
 from vdbench.sources import cache_folder
 from vdbench.store import atomic, digest
-from vdbench.suite import CheckpointSpec, single
+from vdbench.suite import single
+from vdbench.suite_specs import CheckpointSpec
 from vdbench.training import VERSION, Trainer, load_parameters, train
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from vdbench import figures
 from vdbench.figures import Figure, Schedule
 from vdbench.lab import Outcome
-from vdbench.suite import Suite
+from vdbench.suite_specs import Suite
 
 
 def figures_of(

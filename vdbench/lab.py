@@ -24,7 +24,7 @@ from vdbench.record import now
 from vdbench.registry import identity, options
 from vdbench.stopping import until_precise
 from vdbench.store import Address, Store, Table
-from vdbench.suite import Suite
+from vdbench.suite_specs import Suite
 
 
 @dataclass

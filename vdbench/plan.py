@@ -9,7 +9,8 @@ from vdbench.errors import InputError, nearest
 from vdbench.estimator import Estimator
 from vdbench.problem import Problem
 from vdbench.registry import label
-from vdbench.suite import CheckpointSpec, ProblemSpec, Suite, checkpoint_name, expand
+from vdbench.suite import checkpoint_name, expand
+from vdbench.suite_specs import CheckpointSpec, ProblemSpec, Suite
 
 TRAINING = "training"
 """Checkpoint of convergence cells: they train from initialisation."""

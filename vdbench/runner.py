@@ -33,7 +33,7 @@ from vdbench.problem import Problem
 from vdbench.progress import Progress, Quiet, showing
 from vdbench.registry import label
 from vdbench.store import Store
-from vdbench.suite import ProblemSpec, Suite
+from vdbench.suite_specs import ProblemSpec, Suite
 
 if TYPE_CHECKING:
     import pandas as pd

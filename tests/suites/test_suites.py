@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from vdbench import cli, plan, registry, suite
+from vdbench import cli, plan, registry, suite, suite_specs, suite_text
 from vdbench.errors import InputError
 from vdbench.problems import check
 from vdbench.suite import load
@@ -484,7 +484,7 @@ def test_the_resolved_suite_is_a_suite() -> None:
     )
 
 
-@pytest.mark.parametrize("name", suite.names())
+@pytest.mark.parametrize("name", suite_text.names())
 def test_a_bundled_suite_is_good(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -507,13 +507,13 @@ def test_a_bundled_suite_is_good(
 
 
 def test_editors_can_have_a_schema() -> None:
-    schema = suite.Suite.model_json_schema()
+    schema = suite_specs.Suite.model_json_schema()
     assert set(schema["required"]) == {
         "name", "problems", "batch_sizes", "estimators", "baseline", "measures",
     }  # fmt: skip
     assert schema["additionalProperties"] is False
     assert set(schema["$defs"]["MeasuresSpec"]["properties"]) == set(
-        suite.MeasuresSpec.model_fields
+        suite_specs.MeasuresSpec.model_fields
     )
 
 

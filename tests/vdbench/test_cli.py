@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from vdbench import cli, datasets, plan, problems, registry, suite
+from vdbench import cli, datasets, plan, problems, registry, suite_text
+from vdbench.suite import load
 
 README = Path(__file__).parents[2] / "README.md"
 VERBS = [(), ("run",), ("report",), ("list",), ("show",), ("data",), ("env",), ("data", "list"),
@@ -141,7 +142,7 @@ def test_help_does_not_wait_for_torch() -> None:
 
 KNOWN: dict[str, Callable[[], list[str]]] = {
     "estimators": registry.names,
-    "suites": suite.names,
+    "suites": suite_text.names,
     "problems": lambda: [*problems.FACTORIES, "package.module:factory"],
     "datasets": datasets.names,
 }
@@ -348,7 +349,7 @@ def test_the_readme_s_estimator_shows_up_in_the_report(tmp_path: Path) -> None:
     table = pd.read_parquet("run/results.parquet")
     mine = table[table["label"] == name]
     assert not (mine["status"] == "failed").any()
-    cells = plan.cells(suite.load(file))
+    cells = plan.cells(load(file))
     families = {cell.measure for cell in cells} | {"memory"}
     shown = {"variance": "variance.total", "bias": "relative_bias", "memory": "memory.peak_bytes",
              "throughput": "time.seconds_per_gradient", "convergence": "convergence.final_elbo"}  # fmt: skip

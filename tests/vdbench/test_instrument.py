@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from vdbench import suite
+from vdbench import suite, suite_specs
 from vdbench.errors import InputError
 from vdbench.figures import Rows, Schedule, variance_ratios, widest
 from vdbench.instrument import coverage_figures, repetitions, series, trials, verdicts, work
@@ -278,7 +278,7 @@ def test_repetitions_are_shared_among_measures() -> None:
         "false_alarms": {"comparisons": 20},
         "power": {"comparisons": 10, "precisions": [0.1]},
     }
-    measures = suite.MeasuresSpec.model_validate(asked)
+    measures = suite_specs.MeasuresSpec.model_validate(asked)
     assert work.wanted(measures) == {"coverage": 30, "false_alarms": 40, "power": 20}
     assert work.gradients(measures, "coverage", False) == (30 * 32 + 1024, 30 * 128 + 1024)
     assert work.gradients(measures, "false_alarms", False) == (10 * 32, 10 * 128)

@@ -23,7 +23,8 @@ from vdbench.instrument.series import Address, Series
 from vdbench.measures.context import Context
 from vdbench.noise import Key
 from vdbench.registry import get, label
-from vdbench.suite import Suite, load
+from vdbench.suite import load
+from vdbench.suite_specs import Suite
 
 sys.path.append(str(Path(__file__).parents[1] / "estimators"))
 import oracles

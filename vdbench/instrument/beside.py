@@ -17,7 +17,7 @@ from vdbench.measures.context import Context
 from vdbench.measures.variance import concatenate
 from vdbench.registry import identity
 from vdbench.store import Table
-from vdbench.suite import BiasSpec, ConvergenceSpec, ThroughputSpec
+from vdbench.suite_specs import BiasSpec, ConvergenceSpec, ThroughputSpec
 
 Found = dict[Address, Series]
 

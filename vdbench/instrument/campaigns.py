@@ -16,7 +16,7 @@ from vdbench.noise import Key
 from vdbench.plan import Cell
 from vdbench.statistics.shares import share
 from vdbench.store import Address, Table
-from vdbench.suite import KillsSpec
+from vdbench.suite_specs import KillsSpec
 
 
 def measure(lab: Lab, cell: Cell) -> list[Outcome]:

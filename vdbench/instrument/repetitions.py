@@ -28,7 +28,7 @@ from vdbench.plan import Cell
 from vdbench.statistics import Estimate
 from vdbench.stopping import Stopped, until_precise
 from vdbench.store import Table
-from vdbench.suite import Suite
+from vdbench.suite_specs import Suite
 
 VERSION = "1"
 """Changes whenever the meaning of a row changes; part of every block's address."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from vdbench.figures import Figure
 from vdbench.instrument import campaigns, coverage_figures, verdicts
 from vdbench.lab import Outcome
-from vdbench.suite import Suite
+from vdbench.suite_specs import Suite
 
 
 def figures_of(suite: Suite, outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, list[Figure]]]:

@@ -20,7 +20,7 @@ from vdbench.measures import bias, convergence, throughput
 from vdbench.measures.context import Context
 from vdbench.measures.variance import concatenate
 from vdbench.store import Table
-from vdbench.suite import BiasSpec
+from vdbench.suite_specs import BiasSpec
 
 VERSION = "1"
 """Changes whenever the meaning of a row changes; part of every block's address."""

@@ -19,7 +19,7 @@ from vdbench.instrument.series import ROOTS, Address
 from vdbench.measures import variance
 from vdbench.measures.context import Context
 from vdbench.store import Table
-from vdbench.suite import Suite
+from vdbench.suite_specs import Suite
 
 VERSION = "1"
 """Changes whenever a row may change; part of every block's address."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vdbench.errors import InputError
-from vdbench.suite import MeasuresSpec, Suite, VarianceSpec
+from vdbench.suite_specs import MeasuresSpec, Suite, VarianceSpec
 
 BLOCK = 50
 """Repetitions in a stored block; even, so that the pairs of `vdbench.instrument.verdicts` are whole."""

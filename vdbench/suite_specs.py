@@ -1,0 +1,233 @@
+"""What a suite may say: its keys, their types and defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProblemSpec(_Model):
+    """A problem: its label, its factory and the factory's options."""
+
+    name: Annotated[str, Field(min_length=1)]
+    factory: str = "classification"
+    options: dict[str, Any] = {}
+
+
+class EstimatorSpec(_Model):
+    """An estimator: its name and options; an option given as a list stands for each of its values.
+
+    What a wrapper wraps is written like that as well, as its option ``of``: a name, or a mapping with ``name`` and
+    ``options``, in which lists stand for each of their values too.
+    """
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class CheckpointSpec(_Model):
+    """Where gradients are measured: at initialisation (0 epochs), or after training with an estimator.
+
+    Without a ``name`` it is called ``initial``, or by estimator and epochs: ``local-10-epochs``.
+    """
+
+    name: str = ""
+    epochs: Annotated[int, Field(strict=True, ge=0)] = 0
+    estimator: EstimatorSpec = EstimatorSpec(name="local")
+    batch_size: Count = 128
+    learning_rate: Positive = 1e-3
+
+
+class VarianceSpec(_Model):
+    """Gradient variance, until noise and total are known to ``precision`` or ``max_units`` are spent.
+
+    Attributes:
+        precision: Relative half-width aimed at.
+        first_units: Units at the first look.
+        max_units: Most units.
+        few_examples: Labels of estimators whose noise part is measured on so many examples of each minibatch and
+            scaled to M; only for noise that is independent from example to example.
+        data_from: Label of the estimator whose data part those take over; the unbiased estimators of one
+            objective share it.
+    """
+
+    precision: Share = 0.05
+    first_units: Count = 64
+    max_units: Count = 4096
+    few_examples: dict[str, Count] = {}
+    data_from: str | None = None
+
+
+class BiasSpec(_Model):
+    """Relative bias given the minibatch, against the reference, from averages of ``draws`` draws."""
+
+    units: Annotated[int, Field(strict=True, ge=2)] = 64
+    draws: Count = 8
+
+
+class ThroughputSpec(_Model):
+    """Seconds per gradient, in interleaved rounds."""
+
+    rounds: Annotated[int, Field(strict=True, ge=8)] = 30
+    budget_seconds: Positive = 60.0
+
+
+class MemorySpec(_Model):
+    """Peak memory of one gradient, each repetition in a process of its own."""
+
+    repetitions: Annotated[int, Field(strict=True, ge=2)] = 6
+
+
+class ConvergenceSpec(_Model):
+    """ELBO by steps and seconds of training, over several seeds."""
+
+    steps: Count = 300
+    evaluations: Count = 12
+    seeds: Annotated[int, Field(strict=True, ge=2)] = 3
+    learning_rate: Positive = 1e-2
+    batch_size: Count | None = None
+    samples: Annotated[int, Field(strict=True, ge=2, multiple_of=2)] = 8
+    examples: Count | None = None
+    target: float | None = None
+
+
+class CoverageSpec(_Model):
+    """How often the intervals of the suite's other measures hold: each is repeated with fresh random numbers.
+
+    Attributes:
+        repetitions: Of variance, whole runs with their stops, and of bias.
+        truth_units: Units of the separate run that tells the true variances.
+        trainings: Repetitions of convergence, each of as many seeds as the suite's measure has.
+        passes: Repetitions of throughput: passes in which an estimator is timed against itself.
+    """
+
+    repetitions: Annotated[int, Field(strict=True, ge=2)] = 2000
+    truth_units: Annotated[int, Field(strict=True, ge=256)] = 131072
+    trainings: Annotated[int, Field(strict=True, ge=2)] = 2000
+    passes: Annotated[int, Field(strict=True, ge=2)] = 100
+
+
+class FalseAlarmsSpec(_Model):
+    """How often an estimator's variance is called different from its own under another seed."""
+
+    comparisons: Count = 1000
+
+
+class PowerSpec(_Model):
+    """How often a planted difference of variances is called, and called rightly.
+
+    Attributes:
+        comparisons: Pairs of runs of each estimator.
+        differences: Relative differences planted.
+        precisions: Further precisions that runs of the baseline aim at, with more units in proportion.
+    """
+
+    comparisons: Count = 500
+    differences: Annotated[list[Positive], Field(min_length=1)] = [0.05, 0.1, 0.2]
+    precisions: list[Share] = []
+
+
+class KillsSpec(_Model):
+    """Campaigns in which a run is killed again and again, taken up each time, and compared with one undisturbed.
+
+    Attributes:
+        campaigns: How many.
+        kills: Of each.
+        report: Whether the runs write their report too, and are killed at that.
+    """
+
+    campaigns: Count = 20
+    kills: Count = 10
+    report: bool = True
+
+
+class MeasuresSpec(_Model):
+    """The measures of a suite; those left out are not taken."""
+
+    variance: VarianceSpec | None = None
+    bias: BiasSpec | None = None
+    throughput: ThroughputSpec | None = None
+    memory: MemorySpec | None = None
+    convergence: ConvergenceSpec | None = None
+    coverage: CoverageSpec | None = None
+    false_alarms: FalseAlarmsSpec | None = None
+    power: PowerSpec | None = None
+    kills: KillsSpec | None = None
+
+
+class PublishedSpec(_Model):
+    """A figure that somebody else published, to be set beside ours; nothing is computed from it.
+
+    Attributes:
+        source: Where it was published, as a reader would look it up.
+        metric: The metric of ours that it stands beside, such as ``variance.total``.
+        estimator: Label of the estimator.
+        value: The figure.
+        verified: Whether it was read in the source; a figure recalled is shown as such.
+        checkpoint: Where; empty for any.
+        layer: Of the network, ``all`` for the whole.
+        role: Of the parameters.
+        batch_size: M; None for any.
+        unit: Its unit.
+        note: What else a reader should know.
+    """
+
+    source: Annotated[str, Field(min_length=1)]
+    metric: str
+    estimator: str
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    verified: bool = True
+    checkpoint: str = ""
+    layer: str = "all"
+    role: str = "all"
+    batch_size: Count | None = None
+    unit: str = ""
+    note: str = ""
+
+
+class Suite(_Model):
+    """A benchmark: problems × checkpoints × batch sizes × estimators × measures.
+
+    Attributes:
+        name: Name of the suite.
+        description: One sentence for `vdbench list suites`.
+        seed: Every random number is addressed below it.
+        level: Level of all intervals.
+        objective: ``likelihood`` (the N/M-scaled log-likelihood) or ``elbo`` (−KL's gradient is added).
+        precision: Floating-point type.
+        threads: Threads that torch uses on a CPU; None for torch's own choice. A small network is quickest on one,
+            which also makes figures independent of the machine's number of cores.
+        problems: What is learned.
+        checkpoints: Where gradients are measured: ``initial``, or a training.
+        batch_sizes: Minibatch sizes M.
+        estimators: What is compared.
+        baseline: Label of the estimator that ratios are against.
+        reference: The unbiased estimator that bias is measured against.
+        measures: What is measured.
+        published: Figures from the literature that the report sets beside ours.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    objective: Literal["likelihood", "elbo"] = "likelihood"
+    precision: Literal["float32", "float64"] = "float32"
+    threads: Count | None = None
+    problems: Annotated[list[ProblemSpec], Field(min_length=1)]
+    checkpoints: Annotated[list[CheckpointSpec], Field(min_length=1)] = [CheckpointSpec()]
+    batch_sizes: Annotated[list[Count], Field(min_length=1)]
+    estimators: Annotated[list[EstimatorSpec], Field(min_length=1)]
+    baseline: str
+    reference: EstimatorSpec = EstimatorSpec(name="naive")
+    measures: MeasuresSpec
+    published: list[PublishedSpec] = []
