@@ -156,7 +156,14 @@ def test_control_c_says_how_to_go_on(
     monkeypatch.setenv("VDBENCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "stopped.yaml").write_text(yaml.safe_dump(SUITE))
     command = [sys.executable, "-P", "-m", "vdbench", "run", "stopped.yaml", "--out", "run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # a job that a shell put into the background ignores interrupts, and so would its children
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     out = tmp_path / "run"
     sent = 1 - 10
     while process.poll() is None:
