@@ -13,6 +13,7 @@ from vdbench.registry import find, get, names
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "per-example": [{"chunk": 3}],
+    "flipout": [{"perturbations": 2}],
     "score": [{"samples": 3}, {"samples": 2, "baseline": "leave-one-out"}],
     "samples": [{"samples": 3}],
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,25 @@ def local(of: Linear) -> Moments:
     return assemble(of, (t.x**2).T @ t.v, (t.x**4).T @ (ratio + 2) * t.sigma**2)
 
 
+def grouped(of: Linear, groups: int) -> Moments:
+    """Naive sampling of each group, added up: groups are independent."""
+    parts = np.array_split(np.arange(len(of.x)), min(groups, len(of.x)))
+    found = [naive(replace(of, x=of.x[g], y=of.y[g], examples=of.c * len(g))) for g in parts]
+    return {
+        role: (sum(f[role][0] for f in found), sum(f[role][1] for f in found)) for role in found[0]
+    }
+
+
+def flipout(of: Linear, perturbations: int = 1) -> Moments:
+    """The floor 2G_ii²σ_i² comes from |ε| that examples share: with several perturbations, from each one's own."""
+    t = Terms(of)
+    square = t.x**2
+    own = t.r[:, None] ** 2 + t.v[:, None] - square * t.sigma**2
+    parts = np.array_split(square, min(perturbations, len(square)))
+    floor = sum(2 * part.sum(0) ** 2 for part in parts) * t.sigma**2
+    return assemble(of, square.T @ t.v, (square * own).sum(0) + floor)
+
+
 def deterministic(of: Linear) -> Moments:
     moments = assemble(of, np.zeros(len(of.mu) + 1), np.zeros(len(of.mu)))
     zero = np.zeros(len(of.mu))
@@ -189,7 +208,7 @@ def score(of: Linear, samples: int = 1, leave_one_out: bool = False) -> Moments:
     (4(S−2)ζ₁ + 2ζ₂)/(S(S−1)) (Hoeffding 1948), and (E h = 0) ζ₁ = ¼Var((L − EL)h),
     ζ₂ = ½E[L²h²] + ½E[L²]E[h²] − EL·E[Lh²] + E[Lh]² − E[Lh]².
     """
-    eps, weights = grid(len(of.mu), 5)
+    eps, weights = grid([5] * len(of.mu))
     error = (of.mu + eps * of.sigma) @ of.x.T + (of.beta or 0.0) - of.y
     cost = -of.c * 0.5 * (error**2).sum(1)[:, None]
     found = naive(of)
@@ -208,12 +227,18 @@ def score(of: Linear, samples: int = 1, leave_one_out: bool = False) -> Moments:
     return found
 
 
-def grid(dimensions: int, nodes: int) -> tuple[Array, Array]:
-    """Tensor Gauss–Hermite rule of N(0, 1): points (nodes^D, D) and their weights, which sum to 1."""
-    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
-    mesh = np.meshgrid(*[np.arange(nodes)] * dimensions, indexing="ij")
-    index = np.stack(mesh, -1).reshape(-1, dimensions)
-    return points[index], (weights / weights.sum())[index].prod(1)
+def grid(nodes: Sequence[int]) -> tuple[Array, Array]:
+    """Tensor Gauss–Hermite rule of N(0, 1): points (∏ nodes, D) and their weights, which sum to 1.
+
+    The rule of two nodes is ±1 with equal weights: the law of a random sign.
+    """
+    rules = [np.polynomial.hermite_e.hermegauss(n) for n in nodes]
+    mesh = np.meshgrid(*[points for points, _ in rules], indexing="ij")
+    scales = np.meshgrid(*[weights / weights.sum() for _, weights in rules], indexing="ij")
+    return (
+        np.stack(mesh, -1).reshape(-1, len(rules)),
+        np.stack(scales, -1).reshape(-1, len(rules)).prod(1),
+    )
 
 
 ROLES = {"0.mean": "mean", "0.log_variance": "scale", "0.bias": "bias"}
@@ -224,7 +249,9 @@ def exact(estimator: Estimator, of: Linear, nodes: int) -> Moments:
     problem, parameters, batch = of.problem(), of.parameters(), of.batch()
     requests = trace(estimator, problem, parameters, batch).requests
     sizes = [math.prod(request.shape) for request in requests]
-    points, weights = grid(sum(sizes), nodes) if sizes else (np.zeros((1, 0)), np.ones(1))
+    # two nodes are exact for a random sign, as many as asked for for a polynomial of a normal number
+    count = [2 if r.law == "sign" else nodes for r in requests for _ in range(math.prod(r.shape))]
+    points, weights = grid(count) if sizes else (np.zeros((1, 0)), np.ones(1))
     parts = torch.tensor(points).split(sizes, 1) if sizes else ()
     noise = {r: p.reshape(-1, *r.shape) for r, p in zip(requests, parts, strict=True)}
     drawn = vectorised(estimator, problem, parameters, repeat(batch, len(weights)), noise)

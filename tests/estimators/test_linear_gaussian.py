@@ -50,12 +50,25 @@ def score(samples: int, leave_one_out: bool) -> tuple[str, Options, Oracle]:
     return "score", options, lambda of: oracles.score(of, samples, leave_one_out)
 
 
+def grouped(groups: int) -> tuple[str, Options, Oracle]:
+    return "grouped", {"groups": groups}, lambda of: oracles.grouped(of, groups)
+
+
+def flipout(perturbations: int) -> tuple[str, Options, Oracle]:
+    options = {"perturbations": perturbations}
+    return "flipout", options, lambda of: oracles.flipout(of, perturbations)
+
+
 # estimator, options, oracle, nodes a dimension, most dimensions of the noise
 EXACT = [
     ("deterministic", {}, oracles.deterministic, 1, 0),
     ("naive", {}, oracles.naive, 3, 4),
     ("per-example", {"chunk": 2}, oracles.per_example, 3, 8),
     ("local", {}, oracles.local, 3, 5),
+    (*grouped(2), 3, 8),
+    (*grouped(3), 3, 8),
+    (*flipout(1), 3, 10),
+    (*flipout(2), 3, 12),
     (*score(1, False), 5, 4),
     (*score(2, False), 5, 6),
     (*score(4, False), 5, 4),
@@ -67,6 +80,10 @@ EXACT = [
 def dimensions(name: str, options: Options, of: Linear) -> int:
     m, k = of.x.shape
     sizes = {"deterministic": 0, "naive": k, "per-example": m * k, "local": m}
+    if name == "grouped":
+        return k * min(options["groups"], m)
+    if name == "flipout":  # and a sign for every input and output
+        return k * min(options["perturbations"], m) + m * (k + 1)
     return sizes[name] if name in sizes else k * options["samples"]
 
 
@@ -112,6 +129,9 @@ SAMPLED = [
     ("naive", {}, oracles.naive),
     ("per-example", {}, oracles.per_example),
     ("local", {}, oracles.local),
+    grouped(2),
+    flipout(1),
+    flipout(2),
     score(16, False),  # one sample's tails are too heavy for 4,000 draws
     score(8, True),
 ]
@@ -125,7 +145,7 @@ def test_moments_through_the_noise_streams() -> None:
             rows = oracles.sampled(get(name, **options), of, DRAWS, Key(("moments", seed, name)))
             what = f"{name}{tuple(options.values())} on {named(of)}"
             comparisons += oracles.compare(what, rows, oracle(of))
-    assert len(comparisons) == 6 * 2 * (5 + 7)
+    assert len(comparisons) == len(SAMPLED) * 2 * (5 + 7)
     wrong = oracles.alarms(comparisons)
     assert not wrong, "\n".join(wrong)
 

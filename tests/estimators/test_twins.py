@@ -98,6 +98,38 @@ def per_example(leaves: Weights, noise: Noise, m: int) -> Affine:
     return naive(leaves, noise.at("example", m), m)
 
 
+def group(parts: int, m: int) -> int:
+    """The part of the minibatch that example m is in: as equal as can be, the first ones larger."""
+    small, large = divmod(BATCH, min(parts, BATCH))
+    bounds = [0]
+    for part in range(min(parts, BATCH)):
+        bounds.append(bounds[-1] + small + (part < large))
+    return next(part for part, end in enumerate(bounds[1:]) if m < end)
+
+
+def grouped(groups: int) -> Callable[[Weights, Noise, int], Affine]:
+    """An ε of its group's for example m."""
+    return lambda leaves, noise, m: naive(leaves, noise.at("group", group(groups, m)), m)
+
+
+def flipout(perturbations: int) -> Callable[[Weights, Noise, int], Affine]:
+    """A weight sample for example m: μ_ji + t_j σ_ji ε_ji s_i."""
+
+    def sample(leaves: Weights, noise: Noise, m: int) -> Affine:
+        base = noise.at("base", group(perturbations, m))
+
+        def affine(layer: str, x: Tensor) -> Tensor:
+            mu, sigma = posterior(leaves, layer)
+            s = noise.at("input")(layer, (BATCH, mu.shape[1]), law="sign")[m]
+            t = noise.at("output")(layer, (BATCH, mu.shape[0]), law="sign")[m]
+            epsilon = base(layer, tuple(mu.shape))
+            return product(mu + t[:, None] * sigma * epsilon * s, x)
+
+        return affine
+
+    return sample
+
+
 def local(leaves: Weights, noise: Noise, m: int) -> Affine:
     """γ_j + √δ_j·ζ_mj, output by output; where δ is 0 (no input), nothing depends on σ."""
 
@@ -213,6 +245,11 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("per-example", {}, pathwise(per_example)),
     ("per-example", {"chunk": 2}, pathwise(per_example)),
     ("local", {}, pathwise(local)),
+    ("grouped", {}, pathwise(grouped(4))),
+    ("grouped", {"groups": 2}, pathwise(grouped(2))),
+    ("grouped", {"groups": 9}, pathwise(grouped(9))),
+    ("flipout", {}, pathwise(flipout(1))),
+    ("flipout", {"perturbations": 3}, pathwise(flipout(3))),
     ("score", {}, score(1, False)),
     ("score", {"samples": 3}, score(3, False)),
     ("score", {"samples": 3, "baseline": "leave-one-out"}, score(3, True)),

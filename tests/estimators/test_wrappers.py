@@ -65,7 +65,7 @@ def pair_of_local(of: Linear) -> Moments:
 
 def pair_of_score(of: Linear) -> Moments:
     """½[L(ε)h(ε) + L(−ε)h(−ε)] with h = ∇log q written out, by quadrature."""
-    eps, weights = oracles.grid(len(of.mu), 5)
+    eps, weights = oracles.grid([5] * len(of.mu))
 
     def cost(sign: int) -> Any:
         error = (of.mu + sign * eps * of.sigma) @ of.x.T + (of.beta or 0.0) - of.y

@@ -265,7 +265,7 @@ def test_two_plug_ins_may_have_one_file_name(tmp_path: Path) -> None:
     ("name", "options", "message"),
     [
         ("locl", {}, "estimator 'locl' is unknown. Did you mean 'local'?"),
-        ("zzz", {}, "estimator 'zzz' is unknown. Expected one of: antithetic, deterministic, local, naive, "),
+        ("zzz", {}, "estimator 'zzz' is unknown. Expected one of: antithetic, deterministic, "),
         ("score", {"sample": 2}, "estimator 'score' has no option 'sample'. Did you mean 'samples'?"),
         ("score", {"zzz": 2}, "estimator 'score' has no option 'zzz'. Expected one of: baseline, samples."),
         ("local", {"samples": 2}, "estimator 'local' has no option 'samples'. It has none."),
