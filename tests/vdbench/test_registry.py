@@ -491,10 +491,9 @@ def test_the_identity_of_a_wrapper_covers_what_it_wraps(
     assert identity() == before
     assert identity(width=4) != before
     declared = dataclasses.replace(registry.find("mine").declared, version="2")
-    monkeypatch.setattr(registry.find("mine"), "declared", declared)
-    assert identity() != before
-    monkeypatch.undo()
-    registry.load_plugin(file)
+    with monkeypatch.context() as changed:
+        changed.setattr(registry.find("mine"), "declared", declared)
+        assert identity() != before
     assert identity() == before
     file.write_text(file.read_text() + "\n# changed\n")
     registry.load_plugin(file)
