@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,11 +45,15 @@ class Schedule:
         looks: Numbers of units.
         level: Level of the intervals, all looks taken together.
         precision: Relative half-width aimed at.
+        apart: What the level of a ratio is adjusted for where its two cells stopped at different looks. Every pair
+            of looks could then have been the last; the critical value of the level adjusted for three comparisons
+            holds at all of them at once (tests/vdbench/test_figures.py simulates it).
     """
 
     looks: tuple[int, ...]
     level: float
     precision: float
+    apart: ClassVar[int] = 3
 
     def z(self, n: int, comparisons: int = 1) -> float:
         """Critical value at the look at n units, Bonferroni-adjusted for so many comparisons."""
@@ -147,7 +151,9 @@ def variance(rows: Rows, schedule: Schedule) -> list[Figure]:
 def variance_ratios(
     rows: Rows, other: Rows, schedule: Schedule, against: str, comparisons: int = 0
 ) -> list[Figure]:
-    """Paired ratios of total and noise to another estimator's, on the units that both have.
+    """Paired ratios of total and noise to another estimator's.
+
+    Where the two stopped at different looks, the intervals are at an adjusted level (`Schedule.apart`).
 
     Args:
         rows: The numerator.
@@ -165,9 +171,10 @@ def variance_ratios(
         if group not in other.groups():
             continue
         count = max(1, comparisons * (1 if group.layer == "all" else layers))
-        z, level = schedule.z(n, count), 1 - (1 - schedule.level) / count
+        level = 1 - (1 - schedule.level) / count
+        z = schedule.z(n, count if rows.n == other.n else count * schedule.apart)
         for quantity in ("total", "noise"):
-            a, b = rows.of(group, quantity)[:n], other.of(group, quantity)[:n]
+            a, b = rows.of(group, quantity), other.of(group, quantity)
             figures.append(
                 Figure(
                     f"{kind}.variance.{quantity}",

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import stats
 
+from vdbench.figures import Schedule
 from vdbench.statistics.boundary import critical_values, looks, two_sided
 from vdbench.statistics.intervals import (
     Estimate,
@@ -194,7 +195,7 @@ def test_rows_of_the_wrong_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="row 1 is 0"):
         log_mean([1.0, 0.0], 0.95)
     with pytest.raises(ValueError, match="one length, got 2 and 3"):
-        ratio([1.0, 1.0], [1.0, 1.0, 1.0], Z)
+        ratio_root([1.0, 1.0], [1.0, 1.0, 1.0], Z)
     with pytest.raises(ValueError, match=r"shape \(n,\), got \(1, 2\)"):
         mean([[1.0, 2.0]], Z)
     with pytest.raises(ValueError, match="level must lie"):
@@ -329,6 +330,66 @@ def test_ratios_are_covered_where_the_run_stops(name: str) -> None:
     holds, more = report("at all looks", always, 1000, 0.93)
     assert good, f"{name}: {message}; {more}"
     assert holds, f"{name}: {message}; {more}"
+
+
+def test_a_ratio_of_unequal_numbers_by_hand() -> None:
+    """Double sampling, from the formulas: the regression of the shorter on the longer, and two variances."""
+    rng = np.random.default_rng(8)
+    long = rng.chisquare(4, 300)
+    short = (0.6 * long[:50] + 0.4 * rng.chisquare(4, 50)) * 3
+    w, u = short / short.mean(), long[:50] / long[:50].mean()
+    beta = float(np.polyfit(u, w, 1)[0])
+    carried = short.mean() + beta * short.mean() * (long.mean() / long[:50].mean() - 1)
+    rest = np.var(w - beta * u, ddof=1) / 50
+    error = math.sqrt(rest + (1 - beta) ** 2 * np.var(long / long.mean(), ddof=1) / 300)
+    half, value = student(Z, 50) * error, carried / long.mean()
+    expected = (value * math.exp(-half), value, value * math.exp(half))
+    assert 0 < beta < 1
+    assert ends(ratio(short, long, Z)) == pytest.approx(expected, rel=1e-12)
+    inverse = tuple(1 / x for x in reversed(expected))
+    assert ends(ratio(long, short, Z)) == pytest.approx(inverse, rel=1e-12)
+    assert ratio(short, long, Z).n == ratio(long, short, Z).n == 50
+
+
+def test_more_units_of_one_change_nothing_where_the_pair_is_rigid() -> None:
+    long = np.random.default_rng(1).chisquare(3, 5000)
+    assert ends(ratio(long[:1000] * 2, long, Z)) == pytest.approx((2, 2, 2), rel=1e-12)
+    # without correlation the error is √(1 + 1/5) instead of √(1 + 1), per root of 1,000
+    other = np.random.default_rng(2).chisquare(3, 1000)
+    paired, all_units = ratio(other, long[:1000], Z), ratio(other, long, Z)
+    assert all_units.relative_half_width < 0.85 * paired.relative_half_width
+
+
+def test_unequal_numbers_at_their_edges() -> None:
+    zero, some = np.zeros(3), np.array([1.0, 2.0, 3.0, 4.0])
+    assert ratio(zero, some, Z) == Estimate(0.0, 0.0, 0.0, 3)
+    assert math.isnan(ratio(some, zero, Z).value)
+    assert ends(ratio(some[:1], some, Z)) == (0.0, 1.0, math.inf)
+    assert ratio([2.0, 2.0], [1.0, 1.0, 1.0], Z) == Estimate(2.0, 2.0, 2.0, 2)
+    # a mean below zero over the units in common
+    assert math.isnan(ratio(-some[:3], some, Z, signed=True).value)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.7, 0.95])
+def test_ratios_of_cells_that_stop_at_different_looks_are_covered(shared: float) -> None:
+    """At all pairs of looks at once, whichever the cells stop at: the level adjusted for Schedule.apart comparisons."""
+    rng, runs = np.random.default_rng(2001), 1000
+    equal = critical_values(LOOKS, 0.95)
+    apart = critical_values(LOOKS, 1 - 0.05 / Schedule.apart)
+    together = 0
+    for _ in range(runs):
+        # the mean of eight squares a unit: close to normal, so that the boundary is what is tested
+        common, own, other = rng.standard_normal((3, 8, LOOKS[-1]))
+        a = ((math.sqrt(shared) * common + math.sqrt(1 - shared) * own) ** 2).mean(0)
+        b = ((math.sqrt(shared) * common + math.sqrt(1 - shared) * other) ** 2).mean(0)
+        found = (
+            ratio(a[:n], b[:m], equal[i] if n == m else apart[min(i, j)])
+            for i, n in enumerate(LOOKS)
+            for j, m in enumerate(LOOKS)
+        )
+        together += all(e.low <= 1 <= e.high for e in found)
+    good, message = report("at all pairs of looks", together, runs, 0.95)
+    assert good, message
 
 
 @pytest.mark.parametrize("n", [3, 6, 25])

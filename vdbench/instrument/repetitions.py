@@ -30,7 +30,7 @@ from vdbench.stopping import Stopped, until_precise
 from vdbench.store import Table
 from vdbench.suite_specs import Suite
 
-VERSION = "1"
+VERSION = "2"
 """Changes whenever the meaning of a row changes; part of every block's address."""
 
 STOP = "stop"
@@ -40,6 +40,8 @@ STOP = "stop"
 @dataclass(frozen=True)
 class Once(Schedule):
     """The intervals of a run that had planned to look once, at whatever n it has."""
+
+    apart = 1
 
     def z(self, n: int, comparisons: int = 1) -> float:
         """Critical value of a single look."""

@@ -123,21 +123,32 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, z: float, signed: bool =
     estimators with identical rows give exactly (1, 1, 1): under common random numbers they
     are one estimator as far as the units can tell.
 
+    Where one has more units, the other's mean is carried to them by regression: with u and w the
+    common rows of the longer and the shorter over their means, w̄ moves by β(ū_all - ū), β their
+    regression coefficient, held within [0, 1]. The squared error of the log ratio is
+    var(w - βu)/n + (1 - β)² var(u)/n_all (double sampling: Cochran, *Sampling Techniques*, 1977, ch. 12).
+
     Args:
         numerator: One value a unit, not negative, shape (n,).
-        denominator: The same units in the same order, shape (n,).
+        denominator: The same units in the same order, shape (n,); or one of the two goes on for more units.
         z: Critical value at this look.
         signed: Whether single rows may be negative although what their means estimate is not.
 
     Returns:
-        The estimate; NaN where the denominator's mean is zero, (0, 0, 0) where only the
+        The estimate, with the n of the shorter; NaN where the denominator's mean is zero, (0, 0, 0) where only the
         numerator's is, and (0, inf) for fewer than two rows. Of signed rows, NaN where either mean is negative.
 
     Raises:
-        ValueError: As :func:`positive_mean`, or the lengths differ.
+        ValueError: As :func:`positive_mean`.
     """
-    a, b = _paired(_rows(numerator, positive=not signed), _rows(denominator, positive=not signed))
-    n = len(a)
+    a, b = _rows(numerator, positive=not signed), _rows(denominator, positive=not signed)
+    n = min(len(a), len(b))
+    if len(a) != len(b) and n > 1:
+        short, long = (a, b) if len(a) < len(b) else (b, a)
+        if _moments(short)[0] > 0 and _moments(long[:n])[0] > 0 and _moments(long)[0] > 0:
+            value, half = _double_sampling(short, long, z)
+            return _log_interval(value if short is a else 1 / value, half, n)
+    a, b = a[:n], b[:n]
     top, bottom = (_moments(rows)[0] if n else 0.0 for rows in (a, b))
     if bottom <= 0 or top < 0:
         return Estimate(math.nan, math.nan, math.nan, n)
@@ -148,6 +159,19 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, z: float, signed: bool =
         return Estimate(0.0, 0.0, 0.0, n)
     _, error = _moments(a / top - b / bottom)
     return _log_interval(value, student(z, n) * error, n)
+
+
+def _double_sampling(short: Rows, long: Rows, z: float) -> tuple[float, float]:
+    """Return mean(short)/mean(long) from unequal numbers of units, and the half-width of its log."""
+    n = len(short)
+    (mine, _), (common, _), (every, error) = map(_moments, (short, long[:n], long))
+    w, u = short / mine, long[:n] / common
+    spread = float(np.var(u, ddof=1))
+    beta = float(np.cov(w, u)[0, 1]) / spread if spread else 0.0
+    beta = min(1.0, max(0.0, beta))
+    value = mine * (1 + beta * (every / common - 1)) / every
+    _, rest = _moments(w - beta * u)
+    return value, student(z, n) * math.hypot(rest, (1 - beta) * error / every)
 
 
 def ratio_root(numerator: ArrayLike, denominator: ArrayLike, z: float) -> Estimate:
