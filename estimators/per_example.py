@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vdbench import Estimator, Gradient, InputError, register
-from vdbench.estimator import differentiate
+from vdbench.estimator import add, differentiate
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Noise
 from vdbench.problem import Batch, Parameters, Problem
@@ -72,7 +72,7 @@ class PerExample(Estimator):
             gradient = differentiate(
                 problem, parameters, part, _sampler(problem, own), problem.scale(batch)
             )
-            total = gradient if total is None else _add(total, gradient)
+            total = gradient if total is None else add(total, gradient)
         assert total is not None
         return total
 
@@ -88,8 +88,3 @@ def _sampler(problem: Problem, own: list[Noise]) -> Any:
         return sample
 
     return at
-
-
-def _add(a: Gradient, b: Gradient) -> Gradient:
-    gradients = {name: value + b.gradients[name] for name, value in a.gradients.items()}
-    return Gradient(a.value + b.value, gradients)

@@ -6,7 +6,7 @@ from reports.beside_tables import RECALLED, figure_table, order_tables, place
 from reports.document import Block, Bullets, Heading, Paragraph
 from reports.groups import Group
 from reports.numbers import percent, show, slug
-from reports.published import Match, Verdict, comparisons, matches_of
+from reports.published import Match, Published, Verdict, comparisons, matches_of, unmatched
 from reports.wording import both
 
 INTRO = (
@@ -40,7 +40,9 @@ def beside_blocks(groups: list[Group]) -> list[Block]:
             blocks.append(Bullets([place_words(match, comparisons(matches)) for match in matches]))
             blocks += [figure_table(matches), *order_tables(matches).values()]
     found = [match for matches in every.values() for match in matches]
-    return [*introduction(found), *blocks] if found else []
+    if left := unmatched(groups):
+        blocks.append(Paragraph(unmatched_words(left)))
+    return [*(introduction(found) if found else []), *blocks]
 
 
 def introduction(found: list[Match]) -> list[Block]:
@@ -56,6 +58,16 @@ def introduction(found: list[Match]) -> list[Block]:
     listed = [(f"{source}.", " ".join(f"{x.rstrip('.')}." for x in told))
               for source, told in sources.items()]  # fmt: skip
     return [*(Paragraph(text) for text in said), Bullets(listed)]
+
+
+def unmatched_words(left: list[Published]) -> str:
+    """Say which published figures stand beside none of ours."""
+    places = [" ".join(x for x in (f.metric, f.estimator, f.layer, f.role, f.checkpoint) if x)
+              for f in left]  # fmt: skip
+    return (
+        f"Of the suite's published figures, {len(left)} {'stands' if len(left) == 1 else 'stand'} beside none of "
+        f"this report's, because nothing of that name was measured: {'; '.join(places)}."
+    )
 
 
 def summary(matches: list[Match]) -> str:

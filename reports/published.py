@@ -149,6 +149,18 @@ def matches_of(group: Group) -> list[Match]:
     return sorted(found.values(), key=lambda x: (x.metric != VARIANCE, index_of(x.layer, order)))
 
 
+def unmatched(groups: list[Group]) -> list[Published]:
+    """Find the published figures that stand beside none of ours: not measured here, or misspelt."""
+    shown = [
+        figure
+        for group in groups
+        for match in matches_of(group)
+        for figure in match.theirs.values()
+    ]
+    every = [figure for group in groups for figure in published(group)]
+    return [figure for i, figure in enumerate(every) if figure not in shown + every[:i]]
+
+
 def published(group: Group) -> Iterator[Published]:
     """Read the published figures of a group's suite."""
     known = {field.name for field in fields(Published)}

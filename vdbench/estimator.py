@@ -206,13 +206,14 @@ def average(draws: Iterable[Gradient]) -> Gradient:
     """Mean of one or more draws, added up as they come: two are held at a time, not all."""
     total, count = None, 0
     for draw in draws:
-        total = draw if total is None else _add(total, draw)
+        total = draw if total is None else add(total, draw)
         count += 1
     assert total is not None
     return Gradient(total.value / count, {n: g / count for n, g in total.gradients.items()})
 
 
-def _add(a: Gradient, b: Gradient) -> Gradient:
+def add(a: Gradient, b: Gradient) -> Gradient:
+    """Sum of two gradients in the same parameters, and of their values."""
     gradients = {name: value + b.gradients[name] for name, value in a.gradients.items()}
     return Gradient(a.value + b.value, gradients)
 

@@ -125,7 +125,7 @@ class Lab:
         how = ""
         if source is not None and context.examples is not None:
             how = few_examples.describe(context.examples, context.batch_size, source.label)
-        found = until_precise(self.schedule, units, context.sizes, how)
+        found = until_precise(self.schedule, units, context.sizes, how, signed=bool(how))
         return [Outcome(cell, found.status, found.reason, found.rows.n, found.rows)]
 
     def _units(self, context: Context, start: int, stop: int) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vdbench import statistics
 from vdbench.errors import InputError, nearest
 from vdbench.estimator import Estimator
 from vdbench.problem import Problem
@@ -142,8 +143,8 @@ def work(suite: Suite, cell: Cell) -> tuple[int, int]:
     """Fewest and most gradients that a cell takes; throughput's and memory's own calls are not counted."""
     measures = suite.measures
     if cell.measure == "variance" and measures.variance:
-        spec = measures.variance
-        return 4 * spec.first_units, 4 * max(spec.first_units, spec.max_units)
+        looks = statistics.looks(measures.variance.first_units, measures.variance.max_units)
+        return 4 * looks[0], 4 * looks[-1]
     if cell.measure == "bias" and measures.bias:
         count = 4 * measures.bias.units * measures.bias.draws
         return count, count

@@ -104,8 +104,8 @@ class LogUniformPrior:
     - ``exact``: 2∫₀ˣ D(t) dt, D the Dawson function; 0 at α = ∞, −½ ln α + ½(γ + ln 2) as α → 0;
     - ``kingma``: −½ ln α − c₁α − c₂α² − c₃α³ + 0.672394875, a fit for α ≤ 1 only, where the cubic soon
       runs away (at α = 2 it is 0.9 too low). *Beyond 1, α counts as 1 and the gradient is 0*: nothing
-      then holds α but the likelihood, so training keeps α at or below `largest_alpha`, and `outside`
-      tells where it is not. The paper leaves the constant out; with the one here the form equals the
+      then holds α but the likelihood: keep α at or below `largest_alpha` in training; `outside` tells
+      where it is not. The paper leaves the constant out; with the one here the form equals the
       exact KL at α = 1, the end of its domain. Largest error 0.0055 for 0.1 ≤ α ≤ 1, and up to 0.0372
       below that, for as α → 0 the constant would have to be ½(γ + ln 2) = 0.635181423;
     - ``molchanov``: ½ ln(1 + 1/α) + k₁(1 − s(k₂ + k₃ ln α)), s the logistic function; 0 at α = ∞ as it

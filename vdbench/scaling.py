@@ -71,15 +71,21 @@ def slope(x: Sequence[float], y: Sequence[Estimate], independent: bool) -> tuple
     )
 
 
-def floor(x: Sequence[float], y: Sequence[Estimate]) -> Estimate:
-    """Fit y = B + A/x to independent figures and return B with its interval."""
+def floor(x: Sequence[float], y: Sequence[Estimate]) -> tuple[Estimate, float]:
+    """Fit y = B + A/x to independent figures.
+
+    Returns:
+        B with its interval, and the largest distance of a figure from the fit, in half-widths of its interval.
+    """
     inverse, values = 1 / np.asarray(x, dtype=float), np.array([e.value for e in y])
     half = values * np.array([_log_half(e) for e in y])
     weights = 1 / half**2
     middle = weights @ inverse / weights.sum()
     steepness = weights * (inverse - middle) / (weights @ (inverse - middle) ** 2)
     coefficients = weights / weights.sum() - middle * steepness
-    return _combination(float(coefficients @ values), coefficients * half, y, True)
+    b = float(coefficients @ values)
+    residuals = values - b - float(steepness @ values) * inverse
+    return _combination(b, coefficients * half, y, True), float(np.max(abs(residuals) / half))
 
 
 def _log_half(figure: Estimate) -> float:
@@ -96,12 +102,15 @@ def _combination(
 def _over_minibatch(family: Sequence[Row]) -> Iterator[Row]:
     sizes = [row["batch_size"] for row in family]
     figures = [_estimate(row) for row in family]
-    common = {**family[0], "batch_size": 0, "against": "batch_size"}
+    messages = "; ".join(dict.fromkeys(row["message"] for row in family if row["message"]))
+    common = {**family[0], "batch_size": 0, "against": "batch_size", "message": messages}
     fitted, misfit = slope(sizes, figures, independent=True)
     over = f"over M = {', '.join(map(str, sizes))}"
     yield _row(common, f"slope.{common['metric']}", fitted, "1", f"{over}; {_away(misfit)}")
     if common["metric"] == "variance.noise":
-        yield _row(common, "floor.variance.noise", floor(sizes, figures), common["unit"], over)
+        lowest, misfit = floor(sizes, figures)
+        told = f"{over}; {_away(misfit)}"
+        yield _row(common, "floor.variance.noise", lowest, common["unit"], told)
 
 
 def _over_samples(family: Sequence[Row]) -> Iterator[Row]:

@@ -42,6 +42,7 @@ def until_precise(
     units: Callable[[int, int], Table],
     sizes: Mapping[Group, int],
     message: str = "",
+    signed: bool = False,
 ) -> Stopped:
     """Take units until noise and total are precise enough, or the bound is reached.
 
@@ -50,6 +51,7 @@ def until_precise(
         units: Measures (or reads) the units from ``start`` to ``stop``, in blocks as large as the first look.
         sizes: Number of parameters of each layer and role.
         message: How rows were obtained, as in `Rows`.
+        signed: Whether single rows may be negative, as in `Rows`.
     """
     parts: list[Table] = []
     block = schedule.looks[0]
@@ -57,7 +59,7 @@ def until_precise(
         while len(parts) * block < n:
             start = len(parts) * block
             parts.append(units(start, start + block))
-        rows = Rows(concatenate(parts), sizes, message)
+        rows = Rows(concatenate(parts), sizes, message, signed)
         width, where = widest(rows, schedule)
         if width <= schedule.precision:
             reason = f"±{schedule.precision:.3g} reached at {n} units"

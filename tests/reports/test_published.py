@@ -195,7 +195,9 @@ def test_what_is_of_another_place_is_left_out(group_of: Callable[..., Group]) ->
     group = group_of([published("local", 1.0, checkpoint="other"), published("naive", 2.0, batch_size=7),
                       published("score", 3.0), published("local", 4.0, layer="fc9")])  # fmt: skip
     assert matches_of(group) == []
-    assert beside_blocks([group]) == []
+    (said,) = beside_blocks([group])
+    assert "4 stand beside none" in said.text
+    assert "variance.total score fc1 mean initial" in said.text
     assert len(matches_of(group_of([published("local", 1.0, batch_size=128, checkpoint="")]))) == 1
 
 

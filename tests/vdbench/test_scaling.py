@@ -30,7 +30,9 @@ def test_a_power_law_has_its_slope() -> None:
 def test_equation_5_has_its_floor() -> None:
     """N²C = 0.2 and N²(V − C) = 8, also with figures of unequal precision."""
     figures = [figure(0.2 + 8 / m, 0.01 * m**0.3) for m in SIZES]
-    found = floor(SIZES, figures)
+    found, off = floor(SIZES, figures)
+    assert off < 1e-6
+    assert floor(SIZES, [figure(m**-0.5) for m in SIZES])[1] > 1  # no line in 1/M: it says so
     assert found.value == pytest.approx(0.2, rel=1e-10)
     assert found.low < 0.2 < found.high
     bent, misfit = slope(SIZES, figures, True)
@@ -52,7 +54,7 @@ def test_intervals_cover_as_often_as_they_say() -> None:
             for m, e in zip(SIZES, noise, strict=True)
         ]
         hits["slope"] += _holds(slope(SIZES, power, True)[0], -1)
-        hits["floor"] += _holds(floor(SIZES, line), 1)
+        hits["floor"] += _holds(floor(SIZES, line)[0], 1)
         hits["dependent"] += _holds(slope(SIZES, power, False)[0], -1)
     error = math.sqrt(0.95 * 0.05 / runs)
     for what in ("slope", "floor"):

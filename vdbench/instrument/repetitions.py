@@ -30,7 +30,7 @@ from vdbench.stopping import Stopped, until_precise
 from vdbench.store import Table
 from vdbench.suite_specs import Suite
 
-VERSION = "2"
+VERSION = "3"
 """Changes whenever the meaning of a row changes; part of every block's address."""
 
 STOP = "stop"

@@ -16,6 +16,8 @@ def figures_of(suite: Suite, outcomes: Sequence[Outcome]) -> Iterator[tuple[Outc
     Yields:
         An outcome and its figures.
     """
+    good = [o.cell.label for o in outcomes if o.status != "failed"]
+    first = suite.baseline if suite.baseline in good else next(iter(good), "")
     for outcome in outcomes:
         label, measure = outcome.cell.label, outcome.cell.measure
         if outcome.status == "failed":
@@ -24,8 +26,8 @@ def figures_of(suite: Suite, outcomes: Sequence[Outcome]) -> Iterator[tuple[Outc
             yield outcome, coverage_figures.figures(outcome.data, label)
         elif measure == "false_alarms":
             found = verdicts.false_alarms(outcome.data)
-            # what is pooled over all estimators stands once, in the baseline's rows
-            pooled = found.get("", []) if label == suite.baseline else []
+            # what is pooled over all estimators stands once, in the baseline's rows if it has any
+            pooled = found.get("", []) if label == first else []
             yield outcome, found.get(label, []) + pooled
         elif measure == "power" and suite.measures.power:
             differences = suite.measures.power.differences

@@ -60,14 +60,15 @@ class Series:
 
     def first(self, count: int) -> Series:
         """The first so many repetitions."""
-        return self._only(self.repetition < count)
+        return self.only(self.repetition < count)
 
     @property
     def stated(self) -> Series:
         """The repetitions that gave a value."""
-        return self._only(~np.isnan(self.value))
+        return self.only(~np.isnan(self.value))
 
-    def _only(self, kept: NDArray[np.bool_]) -> Series:
+    def only(self, kept: NDArray[np.bool_]) -> Series:
+        """Some of the repetitions, by a mask of shape (R,)."""
         return Series(**{name: getattr(self, name)[kept] for name in ARRAYS}, level=self.level)
 
     @property

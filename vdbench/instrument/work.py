@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vdbench import statistics
 from vdbench.errors import InputError
 from vdbench.suite_specs import MeasuresSpec, Suite, VarianceSpec
 
@@ -62,7 +63,8 @@ def gradients(measures: MeasuresSpec, measure: str, baseline: bool) -> tuple[int
 def _runs(spec: VarianceSpec | None, count: int) -> tuple[int, int]:
     if spec is None:
         return 0, 0
-    return 4 * spec.first_units * count, 4 * max(spec.first_units, spec.max_units) * count
+    looks = statistics.looks(spec.first_units, spec.max_units)
+    return 4 * looks[0] * count, 4 * looks[-1] * count
 
 
 def _beside(measures: MeasuresSpec) -> int:
@@ -94,6 +96,16 @@ def check(where: str, suite: Suite) -> None:
             raise InputError(
                 f"{where}: measures.{name} compares variances; expected measures.variance beside it."
             )
+    power = measures.power
+    for name in ("differences", "precisions") if power else ():
+        values = getattr(power, name)
+        if len(set(values)) < len(values):
+            raise InputError(f"{where}: measures.power.{name} has a value twice: {values}.")
+    if power and measures.variance and measures.variance.precision in power.precisions:
+        raise InputError(
+            f"{where}: measures.power.precisions has {measures.variance.precision:g}, the suite's own precision, "
+            "which is measured anyway."
+        )
     asked = [n for n in ("coverage", "false_alarms", "power") if getattr(measures, n)]
     if asked and measures.variance and measures.variance.few_examples:
         raise InputError(

@@ -125,8 +125,9 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, z: float, signed: bool =
 
     Where one has more units, the other's mean is carried to them by regression: with u and w the
     common rows of the longer and the shorter over their means, w̄ moves by β(ū_all - ū), β their
-    regression coefficient, held within [0, 1]. The squared error of the log ratio is
-    var(w - βu)/n + (1 - β)² var(u)/n_all (double sampling: Cochran, *Sampling Techniques*, 1977, ch. 12).
+    regression coefficient, held within [-1, 1]. With d = w - βu the squared error of the log ratio is
+    var(d)/n + (1 - β)² var(u)/n_all - 2(1 - β) cov(d, u)/n_all, whose last term is 0 but where β was held
+    (double sampling: Cochran, *Sampling Techniques*, 1977, ch. 12).
 
     Args:
         numerator: One value a unit, not negative, shape (n,).
@@ -168,10 +169,16 @@ def _double_sampling(short: Rows, long: Rows, z: float) -> tuple[float, float]:
     w, u = short / mine, long[:n] / common
     spread = float(np.var(u, ddof=1))
     beta = float(np.cov(w, u)[0, 1]) / spread if spread else 0.0
-    beta = min(1.0, max(0.0, beta))
+    beta = min(1.0, max(-1.0, beta))
+    if (
+        beta * (every / common - 1) <= -1
+    ):  # the carried mean of a positive quantity would not be positive
+        beta = 0.0
     value = mine * (1 + beta * (every / common - 1)) / every
     _, rest = _moments(w - beta * u)
-    return value, student(z, n) * math.hypot(rest, (1 - beta) * error / every)
+    both = float(np.cov(w - beta * u, u)[0, 1]) / len(long)
+    squared = rest**2 + ((1 - beta) * error / every) ** 2 + max(0.0, -2 * (1 - beta) * both)
+    return value, student(z, n) * math.sqrt(squared)
 
 
 def ratio_root(numerator: ArrayLike, denominator: ArrayLike, z: float) -> Estimate:
