@@ -42,7 +42,7 @@ class PerExample(Estimator):
 
     Where all outputs share the noise of an input feature (type A), a sample of the weights is a mask of the inputs:
     $x_m(\theta \circ \xi_m) = (x_m \circ \xi_m)\theta$. The weights are then never written out, and the whole minibatch
-    passes at once.
+    passes at once; so it does where there is no noise.
 
     Claim: unbiased for the ELBO of any layer kind and any posterior.
     Cost: the products of naive sampling; M·K·L noise, M·K where outputs share it.
@@ -70,7 +70,8 @@ class PerExample(Estimator):
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
         """The sum over chunks of examples of their pathwise gradients."""
-        if problem.parameterization.sharing == "inputs":
+        form = problem.parameterization
+        if form.sharing == "inputs" or form.law == "none":
             return differentiate(
                 problem, parameters, batch, _masking(problem, noise), problem.scale(batch)
             )

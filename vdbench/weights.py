@@ -96,10 +96,14 @@ class Gaussian(NamedTuple):
     def masked(self, x: Tensor, z: Tensor) -> Tensor:
         """Inputs x ∘ ξ, an own ξ for each of M examples: W of example m maps x_m as the mean maps the masked x_m.
 
+        Without noise they stay as they are.
+
         Args:
             x: Inputs of the layer, (M, …, inputs), or (M, channels, …) of a convolution.
             z: From `draw` with ``examples`` M, for noise shared by the outputs.
         """
+        if self.law == "none":
+            return x
         inner = self.mean.dim() - 2  # dimensions of a convolution's kernel, behind the channels
         factors = self.factors(z).reshape(
             len(x), *(1 for _ in x.shape[1 : -1 - inner]), *z.shape[2:]

@@ -272,6 +272,13 @@ def test_per_example_draws_one_number_an_example_and_input(family: str) -> None:
     assert [r.shape for r in asked] == [(BATCH, 1, layer.weight_shape[1]) for layer in at[0].layers]
 
 
+def test_without_noise_separate_samples_are_one_sample() -> None:
+    """Bit by bit, so that no rounding looks like a bias."""
+    at = place("point")
+    found = [get(name)(*at, stream(KEY, dtype=torch.float64)) for name in ("naive", "per-example")]
+    assert same(*found)
+
+
 def test_a_draw_belongs_to_its_key() -> None:
     for family in FAMILIES:
         at = place(family)
