@@ -7,8 +7,9 @@ from typing import Any
 
 from estimators.naive import Naive
 from vdbench import Estimator, Gradient, InputError, Wrapper, register
+from vdbench.errors import CellError
 from vdbench.estimator import average
-from vdbench.noise import SYMMETRIC, Noise, antithetic
+from vdbench.noise import POSTERIOR, SYMMETRIC, Noise, antithetic
 from vdbench.problem import Batch, Parameters, Problem
 
 
@@ -47,7 +48,7 @@ class Antithetic(Wrapper):
         super().__post_init__()
         self.need_noise()
         inner = self.of.declaration
-        odd = [law for law in inner.laws if law not in SYMMETRIC]
+        odd = _asymmetric(inner.laws)
         if not inner.pure:
             why = "draws its own noise, which nobody else can negate"
         elif odd:
@@ -66,10 +67,26 @@ class Antithetic(Wrapper):
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        """Draw at ε, then at −ε."""
+        """Draw at ε, then at −ε.
+
+        Raises:
+            CellError: The estimator draws the posterior's own noise, and that is not symmetric.
+        """
+        form = problem.parameterization
+        odd = _asymmetric(form.noise_laws)
+        if odd and POSTERIOR in self.of.declaration.laws:
+            raise CellError(
+                f"{self.named}: the posterior '{form.name}' of problem '{problem.name}' takes {odd[0]} noise, whose "
+                f"negative follows another law; expected {' or '.join(SYMMETRIC)} noise."
+            )
         return average(
             self.of(problem, parameters, batch, half, state) for half in antithetic(noise)
         )
+
+
+def _asymmetric(laws: tuple[str, ...]) -> list[str]:
+    """The laws that are not symmetric about 0; what the posterior's is, the problem says."""
+    return [law for law in laws if law not in (*SYMMETRIC, POSTERIOR)]
 
 
 def _paired(estimator: Estimator) -> bool:

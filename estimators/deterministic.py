@@ -19,6 +19,7 @@ from vdbench.posteriors import Gaussian
     laws=(),
     independent_examples=True,
     version="1",
+    posteriors="any",
 )
 @dataclass(frozen=True)
 class Deterministic(Pathwise):

@@ -17,9 +17,10 @@ from vdbench.posteriors import Gaussian
     "grouped",
     objective="elbo",
     unbiased=True,
-    laws=("normal",),
+    laws=("posterior",),
     independent_examples=False,
     version="1",
+    posteriors="any",
 )
 @dataclass(frozen=True)
 class Grouped(Pathwise):
@@ -32,7 +33,7 @@ class Grouped(Pathwise):
     different groups are independent, so that of the covariance term of the minibatch law only a share of about
     $1/G$ is left. The groups are consecutive parts of the minibatch, whose order is random.
 
-    Claim: unbiased for the ELBO of any layer kind.
+    Claim: unbiased for the ELBO of any layer kind and any posterior.
     Cost: the products of naive sampling in G small ones; G·K·L noise.
     Source: between the two estimators of Kingma, Salimans & Welling 2015, section 2.2.
 
@@ -57,9 +58,7 @@ class Grouped(Pathwise):
         parts = torch.tensor_split(x, min(self.groups, x.shape[0]))
         return torch.cat(
             [
-                layer.linear(
-                    part, q.mean + q.scale * noise.at("group", g)(layer.name, q.mean.shape)
-                )
+                layer.linear(part, q.weights(q.draw(noise.at("group", g), layer.name)))
                 for g, part in enumerate(parts)
             ]
         )

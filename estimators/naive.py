@@ -16,22 +16,24 @@ from vdbench.posteriors import Gaussian
     "naive",
     objective="elbo",
     unbiased=True,
-    laws=("normal",),
+    laws=("posterior",),
     independent_examples=False,
     version="1",
+    posteriors="any",
 )
 @dataclass(frozen=True)
 class Naive(Pathwise):
     r"""One weight sample shared by the whole minibatch.
 
-    Formula: $b = xW$, $W = \mu + \sigma\varepsilon$, $\varepsilon \sim N(0, 1)$.
+    Formula: $b = xW$, $W = \mu + \sigma\varepsilon$, $\varepsilon \sim N(0, 1)$, or the posterior's own noise:
+    binary, or one number for all outputs of an input feature.
 
     Unbiased because $\varepsilon$ does not depend on $(\mu, \sigma)$: the gradient of the expectation is the
     expectation of the gradient along the sampled path. All examples share $\varepsilon$, so their gradients
     are correlated and the covariance term of the minibatch law
     $\mathrm{Var} = N^2(\mathrm{Var}[L_i]/M + \tfrac{M-1}{M}\mathrm{Cov}[L_i, L_j])$ does not fall with $M$.
 
-    Claim: unbiased for the ELBO of any layer kind.
+    Claim: unbiased for the ELBO of any layer kind and any posterior.
     Cost: 1 product forward, 2 backward a layer; K·L noise.
     Source: Graves 2011; Blundell et al. 2015 ("Bayes by backprop"); Kingma et al. 2015, section 2.1.
 
@@ -42,6 +44,5 @@ class Naive(Pathwise):
     """
 
     def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
-        """B = x(μ + σε), one ε of the weights' shape."""
-        weight = q.mean + q.scale * noise(layer.name, q.mean.shape)
-        return layer.linear(x, weight)
+        """B = x(μ + σε), one ε for all examples."""
+        return layer.linear(x, q.weights(q.draw(noise, layer.name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,10 @@ LARGEST = 2**24
     "per-example",
     objective="elbo",
     unbiased=True,
-    laws=("normal",),
+    laws=("posterior",),
     independent_examples=True,
     version="1",
+    posteriors="any",
 )
 @dataclass(frozen=True)
 class PerExample(Estimator):
@@ -38,9 +40,14 @@ class PerExample(Estimator):
     at a time and their gradients are added up, which bounds the memory by chunk · (number of weights), and
     leaves the result as it is: an example's noise has an address of its own.
 
-    Claim: unbiased for the ELBO of any layer kind.
-    Cost: the products of naive sampling; M·K·L noise.
-    Source: Kingma, Salimans & Welling 2015, section 2.2 ("separate weight sample per example").
+    Where all outputs share the noise of an input feature (type A), a sample of the weights is a mask of the inputs:
+    $x_m(\theta \circ \xi_m) = (x_m \circ \xi_m)\theta$. The weights are then never written out, and the whole minibatch
+    passes at once; so it does where there is no noise.
+
+    Claim: unbiased for the ELBO of any layer kind and any posterior.
+    Cost: the products of naive sampling; M·K·L noise, M·K where outputs share it.
+    Source: Kingma, Salimans & Welling 2015, section 2.2 ("separate weight sample per example"), and
+    section 3.2 for noise that outputs share.
 
     Attributes:
         chunk: Examples held in memory at once; fewer of a large network, whose weight samples would fall out of
@@ -63,6 +70,11 @@ class PerExample(Estimator):
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
         """The sum over chunks of examples of their pathwise gradients."""
+        form = problem.parameterization
+        if form.sharing == "inputs" or form.law == "none":
+            return differentiate(
+                problem, parameters, batch, _masking(problem, noise), problem.scale(batch)
+            )
         total: Gradient | None = None
         weights = sum(math.prod(layer.weight_shape) for layer in problem.layers)
         held = max(1, min(self.chunk, LARGEST // weights))
@@ -77,13 +89,24 @@ class PerExample(Estimator):
         return total
 
 
-def _sampler(problem: Problem, own: list[Noise]) -> Any:
+def _sampler(problem: Problem, own: list[Noise]) -> Callable[[Parameters], Sampler]:
     def at(parameters: Parameters) -> Sampler:
         def sample(layer: Layer, x: Tensor) -> Tensor:
             q = problem.posterior(layer, parameters)
-            noise = torch.stack([source(layer.name, q.mean.shape) for source in own])
-            weights = q.mean + q.scale * noise  # (chunk, outputs, inputs)
-            return layer.linear_each(x, weights)
+            z = torch.stack([q.draw(source, layer.name) for source in own])
+            return layer.linear_each(x, q.weights(z))  # (chunk, outputs, inputs)
+
+        return sample
+
+    return at
+
+
+def _masking(problem: Problem, noise: Noise) -> Callable[[Parameters], Sampler]:
+    def at(parameters: Parameters) -> Sampler:
+        def sample(layer: Layer, x: Tensor) -> Tensor:
+            q = problem.posterior(layer, parameters)
+            z = q.draw(noise.at("examples"), layer.name, examples=len(x))
+            return layer.linear(q.masked(x, z), q.mean)
 
         return sample
 

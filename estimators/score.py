@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vdbench import Estimator, Gradient, InputError, register
 from vdbench.autodiff import differentiate
+from vdbench.estimator import need_posterior
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Noise
 from vdbench.posteriors import Gaussian
@@ -65,6 +66,7 @@ class Score(Estimator):
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
         """Surrogate whose gradient is the estimate; the weights are constants in it."""
+        need_posterior(self, problem)
 
         def surrogate(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             at = {**parameters, **free}

@@ -12,6 +12,8 @@ SCALED = "noise from "
 COORDINATES = {
     "mean-log_variance": "(μ, log σ²), with roles mean and scale",
     "theta-log_alpha": "(θ, log α), with roles theta and alpha",
+    "binary-dropout": "θ of binary dropout, with role theta",
+    "point": "θ without noise, with role theta",
 }
 
 ROLES = {

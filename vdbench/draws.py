@@ -18,8 +18,18 @@ from torch.func import vmap
 
 from vdbench.autodiff import vectorising
 from vdbench.errors import CellError
-from vdbench.estimator import Estimator, Gradient
-from vdbench.noise import Injected, Key, Noise, Recorder, Request, Stream, draw, stream
+from vdbench.estimator import Estimator, Gradient, need_posterior
+from vdbench.noise import (
+    POSTERIOR,
+    Injected,
+    Key,
+    Noise,
+    Recorder,
+    Request,
+    Stream,
+    draw,
+    stream,
+)
 from vdbench.problem import Batch, Parameters, Problem
 
 BUDGET = {"cpu": 32 * 2**20, "cuda": 4 * 2**30}
@@ -63,14 +73,15 @@ def trace(
 
     Raises:
         CellError: Names or shapes of the gradient are wrong, its noise is not of the declared laws, or one
-            address is asked for twice.
+            address is asked for twice; or the estimator is not valid for the problem's posterior.
     """
+    need_posterior(estimator, problem)
     recorder = Recorder(Stream(Key(("trace",)), problem.device, problem.dtype))
     gradient = estimator(problem, parameters, batch, Noise(recorder), state)
     name = estimator.declaration.name
     _check_gradient(name, gradient, problem.free(parameters))
     requests = tuple(recorder.requests)
-    _check_requests(name, requests, estimator.declaration.laws)
+    _check_requests(name, requests, _laws(estimator, problem))
     if not estimator.declaration.pure:
         return Trace(requests, 0)
     numbers = sum(int(np.prod(r.shape)) for r in requests)
@@ -101,9 +112,15 @@ def _check_gradient(name: str, gradient: Gradient, free: dict[str, Tensor]) -> N
         raise CellError(f"estimator '{name}' must return a scalar value.")
 
 
-def _check_requests(name: str, requests: tuple[Request, ...], laws: Sequence[str]) -> None:
+def _laws(estimator: Estimator, problem: Problem) -> set[str]:
+    """The declared laws, the posterior's own put in its place."""
+    own = problem.parameterization.noise_laws
+    return {x for law in estimator.declaration.laws for x in (own if law == POSTERIOR else (law,))}
+
+
+def _check_requests(name: str, requests: tuple[Request, ...], laws: set[str]) -> None:
     used = {request.law for request in requests}
-    if used != set(laws):
+    if used != laws:
         raise CellError(
             f"estimator '{name}' declares the noise laws {sorted(laws)} and asks for {sorted(used)}."
         )

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from vdbench import autodiff
-from vdbench.errors import InputError
+from vdbench.errors import CellError, InputError
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Key, Noise
 from vdbench.posteriors import Gaussian
@@ -42,10 +42,13 @@ class Declaration:
         objective: The objective class it estimates the gradient of; estimators are ranked only within one.
             ``elbo`` is E_q of the log-likelihood under the weight-space posterior.
         unbiased: Whether its mean is that gradient exactly.
-        laws: Noise laws it asks for; empty for an estimator without noise.
+        laws: Noise laws it asks for; empty for an estimator without noise. ``posterior`` stands for what the
+            posterior's own noise (``q.draw``) asks for.
         independent_examples: Whether, given the parameters, the noise of different examples is independent.
         version: Changes whenever its figures may change; part of the address of every stored block.
         pure: Whether a call is a function of its arguments alone; only then is it vectorised.
+        posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
+            ``any`` where it is valid for every posterior.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Declaration:
     independent_examples: bool
     version: str
     pure: bool = True
+    posteriors: str = "independent-normal"
 
 
 class Estimator(ABC):
@@ -110,7 +114,12 @@ class Pathwise(Estimator):
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        """One draw; see `Estimator`."""
+        """One draw; see `Estimator`.
+
+        Raises:
+            CellError: The estimator is not valid for the problem's posterior.
+        """
+        need_posterior(self, problem)
 
         def sampler(at: Parameters) -> Sampler:
             return lambda layer, x: self.preactivation(
@@ -126,7 +135,8 @@ class Pathwise(Estimator):
         Args:
             layer: The layer; ``layer.linear(x, weight)`` and ``layer.squared(x, variance)`` are its maps.
             x: Inputs of the layer, (M, inputs).
-            q: Posterior of its weights: ``q.mean``, ``q.scale``, ``q.variance``, each of the weights' shape.
+            q: Posterior of its weights: ``q.mean``, ``q.scale``, ``q.variance``, each of the weights' shape;
+                ``q.weights(q.draw(noise, layer.name))`` is a sample of them, whatever their law.
             noise: ``noise(layer.name, shape)`` gives standard normal numbers.
 
         Returns:
@@ -200,6 +210,40 @@ class Wrapper(Estimator):
     def update(self, state: Any, gradient: Gradient) -> Any:
         """State of the inner estimator after a training step that used this wrapper's ``gradient``."""
         return self.of.update(state, gradient)
+
+
+def need_posterior(estimator: Estimator, problem: Problem) -> None:
+    """Refuse a problem whose posterior an estimator is not derived for.
+
+    Raises:
+        CellError: It is derived for independent normal weights, and those of the posterior are not.
+    """
+    declared = estimator.declaration if hasattr(estimator, "declaration") else None
+    form = problem.parameterization
+    if declared is not None and declared.posteriors == "any":
+        return
+    if form.law == "none":
+        why = "has no noise at all"
+    elif form.law != "normal":
+        why = f"has {form.law} noise"
+    elif form.sharing != "weights":
+        why = "has one random number an input feature, which makes the weights of its outputs correlated"
+    else:
+        return
+    name = declared.name if declared else type(estimator).__name__
+    raise CellError(
+        f"estimator '{name}' is derived for independent normal weights, and the posterior '{form.name}' of problem "
+        f"'{problem.name}' {why}; expected an estimator that is valid for every posterior: {', '.join(_general())}."
+    )
+
+
+def _general() -> list[str]:
+    """The registered estimators of the ELBO that are valid for every posterior."""
+    from vdbench import registry  # it imports this module
+
+    every = [registry.find(name) for name in registry.names()]
+    own = [cls.declared for cls in every if not issubclass(cls, Wrapper)]
+    return [d.name for d in own if d.objective == "elbo" and d.posteriors == "any"]
 
 
 def average(draws: Iterable[Gradient]) -> Gradient:

@@ -78,6 +78,9 @@ def _sign(out: Tensor, generator: torch.Generator) -> Tensor:
 LAWS = {"normal": _normal, "uniform": _uniform, "sign": _sign}
 """The laws a stream can follow: N(0, 1), U[0, 1), and ±1 with equal probability."""
 
+POSTERIOR = "posterior"
+"""Declared instead of a law by an estimator that draws the posterior's own noise, of whatever law that is."""
+
 SYMMETRIC = ("normal", "sign")
 """The laws that are symmetric about 0: the negative of such a number follows the same law."""
 

@@ -1,69 +1,53 @@
-"""How the scale of q(w) = N(mean, variance) is parameterised.
+"""How q(w) is parameterised: the families of noise and the coordinates of each.
 
 Variances of gradients in different coordinates are not comparable (with σ = √α·θ, ∂/∂θ at fixed α is
 g_μ + √α·g_σ), so the parameterization is an option of the problem and is recorded with every figure.
+
+| noise | parameterization |
+|---|---|
+| none | ``point`` |
+| binary dropout; DropConnect | ``binary-dropout``; with ``sharing: weights`` |
+| Gaussian dropout (type A) | ``theta-log_alpha`` with ``learned: false``, ``sharing: inputs`` |
+| Gaussian weight noise (type B) | ``theta-log_alpha`` with ``learned: false`` |
+| variational dropout, type A, type B | ``theta-log_alpha``, ``sharing: inputs`` or ``weights`` |
+| additive (θ, log σ²), any σ | ``mean-log_variance`` |
+
+Types A and B, with correlated and uncorrelated noise, are those of Kingma, Salimans & Welling 2015, section 3; the
+additive coordinates are also those of Molchanov, Ashukha & Vetrov 2017, where α = σ²/θ² is computed from them.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from vdbench import specs
+from vdbench.coordinates import Parameterization, at, between, count, each, one_of
+from vdbench.dropout import BinaryDropout, Point
 from vdbench.errors import InputError
+from vdbench.weights import Gaussian, Sharing
+
+__all__ = [
+    "PARAMETERIZATIONS",
+    "SCALE_ROLES",
+    "BinaryDropout",
+    "Gaussian",
+    "MeanLogVariance",
+    "Parameterization",
+    "Point",
+    "ThetaLogAlpha",
+    "from_spec",
+]
 
 SCALE_ROLES = ("scale", "alpha")
 """Roles of the parameters that set the spread of q."""
 
-
-class Gaussian(NamedTuple):
-    """A factorised Gaussian over the weights of one layer.
-
-    ``log_alpha`` is log σ²/μ² where it is a coordinate, of a shape that broadcasts to the weights, else None.
-    ``scale`` multiplies standard normal noise and may be negative (σ = √α·θ has the sign of θ; the law is the
-    same); ``variance`` is its square, computed without a root so that it is smooth at zero.
-    """
-
-    mean: Tensor
-    scale: Tensor
-    variance: Tensor
-    log_alpha: Tensor | None = None
-
-
-class Parameterization(ABC):
-    """The coordinates of q(w) for one layer. Names of coordinates end the names of parameters (``fc1.mean``)."""
-
-    name: ClassVar[str]
-    roles: ClassVar[dict[str, str]]
-
-    @abstractmethod
-    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
-        """Coordinates of a q centred on ``weight``, as new tensors of its dtype and device.
-
-        Args:
-            weight: Of the layer.
-            place: Number of the layer among the noisy ones, for coordinates that start elsewhere in each.
-        """
-
-    @abstractmethod
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
-        """The Gaussian at these coordinates, differentiable in them."""
-
-    @property
-    def fixed(self) -> tuple[str, ...]:
-        """Coordinates that are held fixed: no gradient is taken in them."""
-        return ()
-
-    @property
-    def layers(self) -> int | None:
-        """How many noisy layers the coordinates are meant for; None for any number."""
-        return None
+Per = Literal["layer", "input", "output", "weight"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +64,7 @@ class MeanLogVariance(Parameterization):
 
     def __post_init__(self) -> None:
         """Refuse a scale that is no scale."""
-        _positive("sigma", self.sigma)
+        between("sigma", self.sigma, 0)
 
     def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
         """μ = weight, log σ² = 2·log sigma."""
@@ -97,40 +81,51 @@ class MeanLogVariance(Parameterization):
 
 @dataclass(frozen=True)
 class ThetaLogAlpha(Parameterization):
-    """(θ, log α), one α a layer: q(w) = N(θ, αθ²); Kingma, Salimans & Welling 2015.
+    """(θ, log α): q(w) = N(θ, αθ²); Kingma, Salimans & Welling 2015.
 
     Attributes:
         alpha: Initial α; p/(1−p) of the equivalent dropout rate p. A list gives one for each noisy layer, first
             to last.
-        learned: Whether α is a parameter (variational dropout) or fixed (Gaussian dropout).
+        learned: Whether α is a parameter (variational dropout) or fixed (Gaussian dropout, Gaussian weight noise).
+        per: What has an α of its own: every ``layer``, ``input`` feature, ``output`` neuron or ``weight``; of a
+            convolution every input or output channel.
+        sharing: ``weights``, noise of its own for every weight (type B, uncorrelated), or ``inputs``, one number
+            for every input feature (type A, correlated), with one α for a layer or for each of them.
     """
 
     alpha: float | tuple[float, ...] = 0.5
     learned: bool = True
+    per: Per = "layer"
+    sharing: Sharing = "weights"
     name: ClassVar[str] = "theta-log_alpha"
     roles: ClassVar[dict[str, str]] = {"theta": "theta", "log_alpha": "alpha"}
 
     def __post_init__(self) -> None:
-        """Refuse an alpha that is no variance."""
-        if isinstance(self.alpha, list | tuple):
-            object.__setattr__(self, "alpha", tuple(self.alpha))
-            if not self.alpha:
-                raise InputError("alpha of the posterior is an empty list.")
-        for alpha in self._alphas:
-            _positive("alpha", alpha)
+        """Refuse an alpha that is no variance, and a granularity that the noise cannot have."""
+        object.__setattr__(self, "alpha", each("alpha", self.alpha))
+        between("alpha", self.alpha, 0)
         if not isinstance(self.learned, bool):
             raise InputError(
                 f"learned of the posterior must be true or false, not {self.learned!r}."
             )
+        one_of("per", self.per, get_args(Per))
+        one_of("sharing", self.sharing, get_args(Sharing))
+        if self.sharing == "inputs" and self.per in ("output", "weight"):
+            raise InputError(
+                f"per of the posterior is '{self.per}' with sharing 'inputs': all outputs share the one noise of an "
+                "input feature, so that its α cannot differ between them; expected per 'layer' or 'input'."
+            )
 
-    @property
-    def _alphas(self) -> tuple[float, ...]:
-        return self.alpha if isinstance(self.alpha, tuple) else (self.alpha,)
+    def __repr__(self) -> str:
+        # The names of blocks and checkpoints older than the last two options contain the others alone.
+        later = [("per", self.per, "layer"), ("sharing", self.sharing, "weights")]
+        changed = "".join(f", {name}={value!r}" for name, value, usual in later if value != usual)
+        return f"ThetaLogAlpha(alpha={self.alpha!r}, learned={self.learned!r}{changed})"
 
     @property
     def layers(self) -> int | None:
         """As many layers as there are α in a list."""
-        return len(self.alpha) if isinstance(self.alpha, tuple) else None
+        return count(self.alpha)
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -138,9 +133,16 @@ class ThetaLogAlpha(Parameterization):
         return () if self.learned else ("log_alpha",)
 
     def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
-        """θ = weight, log α one scalar for the layer, shape (1,)."""
-        alpha = self._alphas[place] if self.layers else self._alphas[0]
-        return {"theta": weight.clone(), "log_alpha": weight.new_full((1,), math.log(alpha))}
+        """θ = weight; log α of shape (1,), or of the weights' with 1 for the dimensions that share it."""
+        outputs, inputs, *kernel = weight.shape
+        shape = {
+            "layer": (1,),
+            "input": (1, inputs, *(1 for _ in kernel)),
+            "output": (outputs, 1, *(1 for _ in kernel)),
+            "weight": tuple(weight.shape),
+        }[self.per]
+        log_alpha = math.log(at(self.alpha, place))
+        return {"theta": weight.clone(), "log_alpha": weight.new_full(shape, log_alpha)}
 
     def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
         """σ = √α·θ, σ² = αθ²."""
@@ -150,17 +152,12 @@ class ThetaLogAlpha(Parameterization):
             scale=torch.exp(0.5 * log_alpha) * theta,
             variance=torch.exp(log_alpha) * theta.square(),
             log_alpha=log_alpha,
+            sharing=self.sharing,
         )
 
 
-def _positive(name: str, value: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and value > 0):
-        raise InputError(f"{name} of the posterior must be a finite number above 0, not {value!r}.")
-
-
 PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
-    cls.name: cls for cls in (MeanLogVariance, ThetaLogAlpha)
+    cls.name: cls for cls in (MeanLogVariance, ThetaLogAlpha, BinaryDropout, Point)
 }
 
 

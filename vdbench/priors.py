@@ -28,7 +28,7 @@ from vdbench import specs
 from vdbench.dawson import dawson_integral
 from vdbench.errors import InputError, nearest
 
-__all__ = ["GaussianPrior", "LogUniformPrior", "Prior", "from_spec"]
+__all__ = ["GaussianPrior", "LogUniformPrior", "NoPrior", "Prior", "from_spec"]
 
 _SMALLEST_VARIANCE = torch.finfo(torch.float32).tiny
 _SMALLEST_LOG_ALPHA = -1000.0  # e^500 is still a float64
@@ -90,8 +90,26 @@ class GaussianPrior:
         per_weight = 0.5 * (ratio + mean.square() / self.variance - 1 - ratio.log())
         return per_weight.sum()
 
+    def decay(self, weights: Tensor) -> Tensor:
+        """−log N(weights; 0, variance) summed over the weights: weight decay, for weights without a density of q."""
+        return (
+            0.5 * (weights.square() / self.variance + math.log(2 * math.pi * self.variance)).sum()
+        )
+
     def __str__(self) -> str:
         return f"gaussian(variance={self.variance:g})"
+
+
+@dataclass(frozen=True)
+class NoPrior:
+    """No term at all: maximum likelihood under the noise, which shrinks the noise to 0 wherever it is learned."""
+
+    def kl(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """Zero."""
+        return torch.zeros((), dtype=mean.dtype, device=mean.device)
+
+    def __str__(self) -> str:
+        return "none"
 
 
 @dataclass(frozen=True)
@@ -208,6 +226,7 @@ def from_spec(spec: object) -> Prior:
 _PRIORS: dict[str, type[Prior]] = {
     "gaussian": GaussianPrior,
     "log-uniform": LogUniformPrior,
+    "none": NoPrior,
 }
 
 

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from vdbench import divergence
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
 from vdbench.layers import Layer, NoisyModule, Sampler
 from vdbench.likelihoods import Categorical, Likelihood
 from vdbench.noise import Key, stream
 from vdbench.posteriors import Gaussian, MeanLogVariance, Parameterization
-from vdbench.priors import GaussianPrior, LogUniformPrior, Prior
+from vdbench.priors import GaussianPrior, Prior
 
 Parameters = Mapping[str, Tensor]
 """All parameters by name: ``fc1.mean``, ``fc1.log_variance``, ``fc1.bias``, …"""
@@ -132,16 +133,10 @@ class Problem:
         return self.examples / int(batch.inputs.shape[0])
 
     def kl(self, parameters: Parameters) -> Tensor:
-        """KL(q ‖ prior) summed over all noisy weights, in nats."""
+        """KL(q ‖ prior) summed over all noisy layers, in nats; or what `vdbench.divergence` has in its place."""
         total = torch.zeros((), device=self.device, dtype=self.dtype)
         for layer in self.layers:
-            q = self.posterior(layer, parameters)
-            if q.log_alpha is not None and isinstance(self.prior, LogUniformPrior):
-                # depends on α alone: exact also where θ is 0, and one evaluation serves all weights that share α
-                share = q.mean.numel() / q.log_alpha.numel()
-                total = total + share * self.prior.kl_alpha(q.log_alpha).sum()
-            else:
-                total = total + self.prior.kl(q.mean, q.variance)
+            total = total + divergence.term(self.prior, self.posterior(layer, parameters))
         return total
 
     def outputs(self, sampler: Sampler, inputs: Tensor, parameters: Parameters) -> Tensor:
@@ -224,7 +219,7 @@ def noisy(
 
     Raises:
         InputError: The module has no linear layer, a layer that couples examples or draws its own
-            noise, or two layers that share a weight.
+            noise, or two layers that share a weight; or the KL of q from the prior is infinite.
 
     Example:
         >>> from torch import nn
@@ -236,6 +231,8 @@ def noisy(
     _refuse_unsuitable(module, name)
     body = copy.deepcopy(module)
     coordinates = parameterization or MeanLogVariance()
+    prior = prior or GaussianPrior(1.0)
+    divergence.refuse(prior, coordinates, name)
     start: dict[str, Tensor] = {}
     groups: dict[str, Group] = {}
     layers: list[Layer] = []
@@ -268,7 +265,7 @@ def noisy(
         layers=tuple(layers),
         parameterization=coordinates,
         likelihood=likelihood or Categorical(),
-        prior=prior or GaussianPrior(1.0),
+        prior=prior,
         data=data,
         start=start,
         keep_weights=keep_weights,

@@ -36,9 +36,11 @@ def classification(
     Args:
         dataset: Name of a data set.
         widths: Units of the hidden layers; none for a linear classifier.
-        parameterization: ``mean-log_variance`` or ``theta-log_alpha``, or a mapping with that under ``kind``
-            and options beside it: ``sigma``; ``alpha``, ``learned``.
-        prior: ``gaussian`` or ``log-uniform``, or a mapping with that under ``kind`` and options beside it.
+        parameterization: The posterior: ``mean-log_variance``, ``theta-log_alpha``, ``binary-dropout`` or
+            ``point``, or a mapping with that under ``kind`` and options beside it: ``sigma``; ``alpha``, ``learned``,
+            ``per`` and ``sharing``; ``rate``, ``scaling`` and ``sharing``; none.
+        prior: ``gaussian``, ``log-uniform`` or ``none``, or a mapping with that under ``kind`` and options beside
+            it: ``variance``; ``form``; none.
 
     Raises:
         InputError: A value is not one there is.
@@ -203,7 +205,7 @@ def _behaviour(problem: Problem) -> str:
 
     def sampler(layer: Layer, x: Tensor) -> Tensor:
         q = probe.posterior(layer, parameters)
-        return layer.linear(x, q.mean + q.scale * noise(layer.name, q.mean.shape))
+        return layer.linear(x, q.weights(q.draw(noise, layer.name)))
 
     with torch.no_grad():
         values = probe.log_likelihood(sampler, batch, parameters)

@@ -28,6 +28,8 @@ from vdbench.errors import InputError, nearest
 from vdbench.estimator import Declaration, Estimator, Wrapper
 
 ENTRY_POINTS = "vdbench.estimators"
+POSTERIORS = ("independent-normal", "any")
+"""What an estimator may declare of the posteriors it is valid for."""
 
 _registry: dict[str, type[Estimator]] = {}
 _discovered = False
@@ -46,6 +48,7 @@ def register(
     independent_examples: bool | None = None,
     version: str = "1",
     pure: bool = True,
+    posteriors: str | None = None,
 ) -> Callable[[E], E]:
     """Class decorator that puts an estimator into the registry with what it declares of itself.
 
@@ -55,10 +58,12 @@ def register(
         name: Name in suites and reports; lower case, words joined by ``-``.
         objective: Objective class, ``elbo`` for the expected log-likelihood under the weight-space posterior.
         unbiased: Whether the estimator's mean is that objective's gradient.
-        laws: Noise laws it asks for, such as ``("normal",)``; empty if it uses no noise.
+        laws: Noise laws it asks for, such as ``("normal",)``; empty if it uses no noise; ``("posterior",)`` if it
+            draws the posterior's own noise, whatever that is.
         independent_examples: Whether noise of different examples is independent given the parameters.
         version: To be changed whenever the estimator's figures may change.
         pure: Whether a call is a function of its arguments alone.
+        posteriors: ``independent-normal`` (the default) or ``any``: the posteriors it is valid for.
 
     Raises:
         InputError: The name is taken or malformed, a declaration is missing or superfluous, or the class is not a
@@ -74,25 +79,35 @@ def register(
     def decorate(cls: E) -> E:
         where = f"estimator '{name}' ({cls.__module__}.{cls.__qualname__})"
         wraps = isinstance(cls, type) and issubclass(cls, Wrapper)
-        _check_declared(where, wraps, declared, pure)
+        _check_declared(where, wraps, declared, pure, posteriors)
         _check_class(cls, where)
         _check_name(name, cls)
         if wraps:
             own = _default_inner(cls, where).declaration
             cls.declared = dataclasses.replace(own, name=name, version=str(version))
         else:
-            cls.declared = Declaration(name=name, version=str(version), pure=pure, **declared)  # type: ignore[arg-type]
+            kept = posteriors or POSTERIORS[0]
+            cls.declared = Declaration(
+                name=name,
+                version=str(version),
+                pure=pure,
+                posteriors=kept,
+                **declared,  # type: ignore[arg-type]
+            )
         _registry[name] = cls
         return cls
 
     return decorate
 
 
-def _check_declared(where: str, wraps: bool, declared: Mapping[str, Any], pure: bool) -> None:
+def _check_declared(
+    where: str, wraps: bool, declared: Mapping[str, Any], pure: bool, posteriors: str | None
+) -> None:
     """See that an estimator declares everything, and a wrapper nothing that the inner estimator declares."""
     given = [key for key, value in declared.items() if value is not None]
     missing = [key for key in declared if key not in given]
     superfluous = given if pure else [*given, "pure"]
+    superfluous = superfluous if posteriors is None else [*superfluous, "posteriors"]
     if wraps and superfluous:
         raise InputError(
             f"{where} declares {', '.join(superfluous)}, and a wrapper takes that from the estimator it wraps: "
@@ -101,6 +116,10 @@ def _check_declared(where: str, wraps: bool, declared: Mapping[str, Any], pure: 
     if missing and not wraps:
         raise InputError(
             f"{where} does not declare {', '.join(missing)}: pass it to vdbench.register(...)."
+        )
+    if posteriors is not None and posteriors not in POSTERIORS:
+        raise InputError(
+            f"{where} declares posteriors {posteriors!r}.{nearest(str(posteriors), POSTERIORS)}"
         )
 
 

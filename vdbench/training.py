@@ -177,7 +177,7 @@ class Evaluation:
 def evaluate(
     problem: Problem, parameters: Parameters, key: Key, samples: int, examples: int | None = None
 ) -> Evaluation:
-    """Evaluate with weight samples in antithetic pairs ±ε, shared by all who use the same key.
+    """Evaluate with weight samples shared by all who use the same key, in antithetic pairs ±ε unless ε is binary.
 
     Args:
         problem: Model and data.
@@ -207,11 +207,14 @@ def _outputs(
     problem: Problem, parameters: Parameters, key: Key, sample: int, batches: tuple[Batch, ...]
 ) -> tuple[Tensor, ...]:
     pair, sign = sample // 2, 1 - 2 * (sample % 2)
-    noise: Noise = stream(key / "evaluation" / pair, problem.device, problem.dtype)
+    own = key / "evaluation" / pair
+    if problem.parameterization.law == "binary":  # not symmetric: there is no −ε of the same law
+        own, sign = key / "evaluation" / "sample" / sample, 1
+    noise: Noise = stream(own, problem.device, problem.dtype)
     weights = {}
     for layer in problem.layers:
         q = problem.posterior(layer, parameters)
-        weights[layer.name] = q.mean + sign * q.scale * noise(layer.name, q.mean.shape)
+        weights[layer.name] = q.weights(sign * q.draw(noise, layer.name))
 
     def sampler(layer: Layer, x: Tensor) -> Tensor:
         return layer.linear(x, weights[layer.name])

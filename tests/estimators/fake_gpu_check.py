@@ -29,8 +29,8 @@ from vdbench.estimator import Estimator
 from vdbench.layers import Layer
 from vdbench.noise import Injected, Noise, Recorder, Request, stream
 from vdbench.noise import Key as Address
-from vdbench.posteriors import Gaussian, MeanLogVariance, ThetaLogAlpha
-from vdbench.priors import GaussianPrior, LogUniformPrior, Prior
+from vdbench.posteriors import BinaryDropout, Gaussian, MeanLogVariance, Point, ThetaLogAlpha
+from vdbench.priors import GaussianPrior, LogUniformPrior, NoPrior, Prior
 from vdbench.problem import Batch, Problem, noisy
 from vdbench.registry import get, label, names
 
@@ -101,7 +101,9 @@ def build(coordinates: Any) -> Problem:
     """A small problem on the CPU; it is moved by making its tensors anew, with shapes alone."""
     split = Split(torch.rand(6, 5), torch.arange(6) % 3)
     module = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
-    return noisy(module, Dataset("fake", split, split, 3), parameterization=coordinates)
+    return noisy(
+        module, Dataset("fake", split, split, 3), parameterization=coordinates, prior=NoPrior()
+    )
 
 
 def requests_of(estimator: Estimator, problem: Problem) -> list[Request]:
@@ -142,9 +144,9 @@ def check(estimator: Estimator, coordinates: Any, device: str, draws: int) -> li
     return wrong + [f"{name} gives a tensor on the CPU" for name in sorted(watch.seen)]
 
 
-def kl(prior: Prior, device: str) -> list[str]:
+def kl(prior: Prior, coordinates: Any, device: str) -> list[str]:
     """The same for the gradient of the KL term, which training adds."""
-    problem = replace(build(MeanLogVariance()), prior=prior)
+    problem = replace(build(coordinates), prior=prior)
     with FakeTensorMode():
         start = {n: torch.empty(v.shape, device=device) for n, v in problem.start.items()}
         split = Split(*(torch.empty(t.shape, device=device) for t in problem.data.train))
@@ -159,15 +161,27 @@ def kl(prior: Prior, device: str) -> list[str]:
     return wrong + [f"{prior}: {name} gives a tensor on the CPU" for name in sorted(watch.seen)]
 
 
+def general(estimator: Estimator) -> bool:
+    """Whether it is valid for every posterior; an antithetic pair never is."""
+    declared = estimator.declaration
+    return declared.posteriors == "any" and declared.name != "antithetic"
+
+
 def main() -> None:
     """Print, as JSON, the device and the findings for each estimator and for each control."""
     device = register_device()
     everywhere = (MeanLogVariance(), ThetaLogAlpha(), ThetaLogAlpha(learned=False))
+    families = (
+        ThetaLogAlpha(per="input", sharing="inputs"),
+        BinaryDropout(scaling="test"),
+        BinaryDropout(sharing="weights"),
+        Point(),
+    )
     found: dict[str, Any] = {"device": device, "estimators": {}, "controls": {}}
     for estimator in (get(name, **o) for name in names() for o in [{}, *OPTIONS.get(name, [])]):
         found["estimators"][label(estimator)] = [
             f"{type(coordinates).__name__}, {draws or 'no'} vectorised draws: {line}"
-            for coordinates in everywhere
+            for coordinates in (*everywhere, *(families if general(estimator) else ()))
             for draws in (0, DRAWS)
             for line in check(estimator, coordinates, device, draws)
         ]
@@ -176,7 +190,16 @@ def main() -> None:
             check(control, MeanLogVariance(), device, draws) for draws in (0, DRAWS)
         ]
     found["kl"] = [
-        line for prior in (GaussianPrior(), LogUniformPrior()) for line in kl(prior, device)
+        line
+        for prior, coordinates in (
+            (GaussianPrior(), MeanLogVariance()),
+            (LogUniformPrior(), MeanLogVariance()),
+            (LogUniformPrior(), families[0]),
+            (GaussianPrior(), BinaryDropout()),
+            (LogUniformPrior(), Point()),
+            (NoPrior(), MeanLogVariance()),
+        )
+        for line in kl(prior, coordinates, device)
     ]
     json.dump(found, sys.stdout)
     sys.stdout.flush()

@@ -26,6 +26,7 @@ from vdbench.draws import gradients, trace, vectorised
 from vdbench.estimator import Estimator
 from vdbench.noise import Key
 from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.priors import Prior
 from vdbench.problem import Batch, Problem, noisy
 
 FALSE_ALARM = 1e-5
@@ -365,7 +366,9 @@ COORDINATES = {
 }
 
 
-def network(coordinates: Parameterization, examples: int = 12) -> tuple[Problem, dict[str, Tensor]]:
+def network(
+    coordinates: Parameterization, examples: int = 12, prior: Prior | None = None
+) -> tuple[Problem, dict[str, Tensor]]:
     """Two hidden layers on random data like digits (values 0 to 1, many zeros), parameters all apart."""
     generator = torch.Generator().manual_seed(2015)
 
@@ -381,7 +384,10 @@ def network(coordinates: Parameterization, examples: int = 12) -> tuple[Problem,
     for inside, outside in sizes:
         body += [nn.Linear(inside, outside).double(), nn.ReLU()]
     problem = noisy(
-        nn.Sequential(*body[:-1]), Dataset("random", split, split, 3), parameterization=coordinates
+        nn.Sequential(*body[:-1]),
+        Dataset("random", split, split, 3),
+        parameterization=coordinates,
+        prior=prior,
     )
     parameters = {}
     for name, value in problem.start.items():

@@ -245,6 +245,11 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("per-example", {}, pathwise(per_example)),
     ("per-example", {"chunk": 2}, pathwise(per_example)),
     ("local", {}, pathwise(local)),
+    (
+        "fast-dropout",
+        {},
+        pathwise(local),
+    ),  # the same on independent normal weights; else test_families.py
     ("grouped", {}, pathwise(grouped(4))),
     ("grouped", {"groups": 2}, pathwise(grouped(2))),
     ("grouped", {"groups": 9}, pathwise(grouped(9))),

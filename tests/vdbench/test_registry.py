@@ -120,6 +120,19 @@ def test_a_plug_in_s_wrapper_declares_what_it_wraps(tmp_path: Path) -> None:
     )
 
 
+def test_the_posteriors_it_is_valid_for_are_declared(tmp_path: Path) -> None:
+    """Left out, an estimator is valid for independent normal weights alone; a wrapper is as what it wraps."""
+    general = GOOD.replace('"mine"', '"general"').replace("class Mine", "class General")
+    general = general.replace(
+        "independent_examples=True", 'independent_examples=True, posteriors="any"'
+    )
+    registry.load_plugin(plugin(tmp_path, HEAD + GOOD + general + WRAPPER))
+    assert registry.get("mine").declaration.posteriors == "independent-normal"
+    assert registry.get("general").declaration.posteriors == "any"
+    assert registry.get("twice", of="general").declaration.posteriors == "any"
+    assert registry.get("twice", of="mine").declaration.posteriors == "independent-normal"
+
+
 BAD: dict[str, tuple[str, str]] = {
     "a syntax error": (HEAD + "class Mine(\n", r"could not be loaded: line 5: SyntaxError: "),
     "an indentation error": (HEAD + "if True:\npass\n", r"could not be loaded: line 6: IndentationError: "),
@@ -173,6 +186,14 @@ BAD: dict[str, tuple[str, str]] = {
         HEAD + WRAPPER.replace('version="7"', 'objective="elbo", unbiased=True'),
         r"estimator 'twice' \(vdbench_plugin_mine\.Twice\) declares objective, unbiased, and a wrapper takes that "
         r"from the estimator it wraps: leave it out\.$",
+    ),
+    "posteriors that there are not": (
+        HEAD + GOOD.replace("independent_examples=True", 'independent_examples=True, posteriors="all"'),
+        r"declares posteriors 'all'\. Expected one of: any, independent-normal\.",
+    ),
+    "a wrapper that declares its posteriors": (
+        HEAD + WRAPPER.replace('version="7"', 'version="7", posteriors="any"'),
+        r"declares posteriors, and a wrapper takes that from the estimator it wraps",
     ),
     "a wrapper that declares to be impure": (
         HEAD + WRAPPER.replace('version="7"', "pure=False"),

@@ -1,0 +1,52 @@
+"""Fast dropout: independent Gaussian pre-activations with the moments of the posterior's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from estimators.local import safe_sqrt
+from vdbench import Pathwise, register
+from vdbench.layers import Layer
+from vdbench.noise import Noise
+from vdbench.posteriors import Gaussian
+
+
+@register(
+    "fast-dropout",
+    objective="elbo-gaussian-preactivations",
+    unbiased=True,
+    laws=("normal",),
+    independent_examples=True,
+    version="1",
+    posteriors="any",
+)
+@dataclass(frozen=True)
+class FastDropout(Pathwise):
+    r"""Independent Gaussian pre-activations with the means and variances that the posterior gives them.
+
+    Formula: $b = \gamma + \sqrt{\delta}\,\zeta$, $\gamma = x\,E[W]$, $\delta = x^2\,\mathrm{Var}[W]$,
+    $\zeta \sim N(0, 1)$.
+
+    For Gaussian or binary dropout at $\alpha = p/(1-p)$, $\delta = \alpha\,x^2\theta^2$. $\zeta$ is drawn for every
+    example and output, so that pre-activations are independent and Gaussian whatever the posterior. Independent normal
+    weights of a dense layer make them so themselves, and this is then the local estimator, draw by draw.
+    Elsewhere it is another model: noise that outputs share makes them correlated, and binary noise makes them
+    Gaussian only in the limit of many inputs. Its objective is therefore one of its own.
+
+    Claim: unbiased for the expected log-likelihood under independent Gaussian pre-activations of every layer.
+    Cost: 2 products forward, 4 backward a layer; M·L noise.
+    Source: Wang & Manning 2013, the sampled form; Kingma, Salimans & Welling 2015, section 3.1.
+
+    Example:
+        >>> import vdbench
+        >>> vdbench.get("fast-dropout").declaration.objective
+        'elbo-gaussian-preactivations'
+    """
+
+    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+        """B = γ + √δ·ζ."""
+        mean = layer.linear(x, q.mean)
+        variance = layer.squared(x, q.variance)
+        return mean + safe_sqrt(variance) * noise(layer.name, mean.shape)
