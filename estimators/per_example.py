@@ -82,7 +82,7 @@ def _sampler(problem: Problem, own: list[Noise]) -> Any:
         def sample(layer: Layer, x: Tensor) -> Tensor:
             q = problem.posterior(layer, parameters)
             noise = torch.stack([source(layer.name, q.mean.shape) for source in own])
-            weights = q.mean + q.scale * noise  # (chunk, outputs, inputs)
+            weights = q.mean + q.scale * noise  # (chunk, *weight_shape)
             return layer.linear_each(x, weights)
 
         return sample

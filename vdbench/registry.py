@@ -46,6 +46,7 @@ def register(
     independent_examples: bool | None = None,
     version: str = "1",
     pure: bool = True,
+    objective_on_convolution: str = "",
 ) -> Callable[[E], E]:
     """Class decorator that puts an estimator into the registry with what it declares of itself.
 
@@ -59,6 +60,7 @@ def register(
         independent_examples: Whether noise of different examples is independent given the parameters.
         version: To be changed whenever the estimator's figures may change.
         pure: Whether a call is a function of its arguments alone.
+        objective_on_convolution: Objective class where weights serve several places of one example, if another.
 
     Raises:
         InputError: The name is taken or malformed, a declaration is missing or superfluous, or the class is not a
@@ -74,25 +76,37 @@ def register(
     def decorate(cls: E) -> E:
         where = f"estimator '{name}' ({cls.__module__}.{cls.__qualname__})"
         wraps = isinstance(cls, type) and issubclass(cls, Wrapper)
-        _check_declared(where, wraps, declared, pure)
+        _check_declared(where, wraps, declared, pure, objective_on_convolution)
         _check_class(cls, where)
         _check_name(name, cls)
         if wraps:
             own = _default_inner(cls, where).declaration
             cls.declared = dataclasses.replace(own, name=name, version=str(version))
         else:
-            cls.declared = Declaration(name=name, version=str(version), pure=pure, **declared)  # type: ignore[arg-type]
+            cls.declared = Declaration(
+                name=name,
+                version=str(version),
+                pure=pure,
+                objective_on_convolution=objective_on_convolution,
+                **declared,  # type: ignore[arg-type]
+            )
         _registry[name] = cls
         return cls
 
     return decorate
 
 
-def _check_declared(where: str, wraps: bool, declared: Mapping[str, Any], pure: bool) -> None:
+def _check_declared(
+    where: str, wraps: bool, declared: Mapping[str, Any], pure: bool, on_convolution: str
+) -> None:
     """See that an estimator declares everything, and a wrapper nothing that the inner estimator declares."""
     given = [key for key, value in declared.items() if value is not None]
     missing = [key for key in declared if key not in given]
-    superfluous = given if pure else [*given, "pure"]
+    superfluous = [
+        *given,
+        *([] if pure else ["pure"]),
+        *(["objective_on_convolution"] if on_convolution else []),
+    ]
     if wraps and superfluous:
         raise InputError(
             f"{where} declares {', '.join(superfluous)}, and a wrapper takes that from the estimator it wraps: "
