@@ -108,11 +108,18 @@ class Convolution(Layer):
         return (x.shape[0], x.shape[1], 1, 1)
 
     def _convolve(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+        padding = self.padding
+        if padding == "same":
+            missing = [d * (k - 1) for d, k in zip(self.dilation, weight.shape[2:], strict=True)]
+            (top, left), (odd, wide) = (m // 2 for m in missing), (m % 2 for m in missing)
+            if odd or wide:  # the larger part goes after, as torch does with a warning
+                x = F.pad(x, (0, wide, 0, odd))
+            padding = (top, left)
         return F.conv2d(
             x,
             weight,
             stride=self.stride,
-            padding=self.padding,
+            padding=padding,
             dilation=self.dilation,
             groups=groups,
         )
