@@ -102,18 +102,18 @@ def random_problem(seed: int, examples: int) -> Convolved:
     )
 
 
-PROBLEMS = [random_problem(seed, 1 + seed % 2) for seed in range(6)]
+PROBLEMS = [random_problem(seed, 1 + seed % 2) for seed in range(4)]
 """Of one and of two examples."""
 
-# estimator, options, nodes a dimension of normal noise
+# estimator, options, nodes a dimension of normal noise: two are exact for the mean, which is of degree 2 in it
 COMMON = [
-    ("naive", {}, 3),
-    ("per-example", {"chunk": 1}, 3),
-    ("grouped", {"groups": 2}, 3),
-    ("flipout", {}, 3),
-    ("flipout", {"perturbations": 2}, 3),
-    ("score", {}, 5),
-    ("antithetic", {"of": "naive"}, 3),
+    ("naive", {}, 2),
+    ("per-example", {"chunk": 1}, 2),
+    ("grouped", {"groups": 2}, 2),
+    ("flipout", {}, 2),
+    ("flipout", {"perturbations": 2}, 2),
+    ("score", {}, 3),
+    ("antithetic", {"of": "naive"}, 2),
 ]
 
 
@@ -193,14 +193,14 @@ def test_estimators_that_are_wrong_are_caught(bad: Estimator) -> None:
     """By the comparison of `test_noise_common_to_all_locations`, on every problem."""
     for of in PROBLEMS:
         if len(of.x) == 1:
-            found = means(exact(bad, of, 3))
+            found = means(exact(bad, of, 2))
             assert oracles.mismatches(found, weight_space(of), TOLERANCE)
 
 
 def test_signs_of_every_pixel_serve_the_objective_of_local_noise() -> None:
     for of in PROBLEMS:
         if len(of.x) == 1:
-            found = means(exact(PerPixel(), of, 3))
+            found = means(exact(PerPixel(), of, 2))
             wrong = oracles.mismatches(found, local_noise(of), TOLERANCE)
             assert not wrong, "\n".join(wrong)
 
