@@ -10,16 +10,18 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
+from everyone import everyone
 from oracles import COORDINATES
 from test_twins import BATCH, EXAMPLES, Twin, antithetic, backward, close, group, posterior, samples
 from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
-from vdbench.draws import gather
+from vdbench.draws import Trace, gather, gradients, trace
+from vdbench.estimator import Estimator
 from vdbench.noise import Key, Noise, stream
 from vdbench.posteriors import Parameterization
 from vdbench.problem import Problem, noisy
-from vdbench.registry import get, names
+from vdbench.registry import get, label, names
 
 Weights = Mapping[str, Tensor]
 LAYERS = ("0", "2", "5")
@@ -253,3 +255,18 @@ def test_agrees_with_its_twin(
 def test_every_built_in_estimator_has_a_twin() -> None:
     built_in = {n for n in names() if type(get(n)).__module__.startswith("estimators.")}
     assert built_in == {name for name, _, _ in TWINS}
+
+
+@pytest.mark.parametrize("estimator", everyone(), ids=label)
+def test_vectorised_draws_are_the_looped_ones(estimator: Estimator) -> None:
+    problem, parameters = network(COORDINATES["mean-log_variance"])
+    rows = (torch.arange(BATCH)[None] + torch.arange(4)[:, None]).numpy() % EXAMPLES
+    batches, keys = gather(problem, rows), [Key(("convolution", k)) for k in range(4)]
+    traced = trace(estimator, problem, parameters, gather(problem, rows[0]))
+    looped, together = (
+        gradients(estimator, problem, parameters, batches, keys, Trace(traced.requests, count))
+        for count in (0, 3)
+    )
+    close("value", together.value, looped.value)
+    for name, gradient in looped.gradients.items():
+        close(name, together.gradients[name], gradient)
