@@ -76,13 +76,15 @@ def local_noise(group: Group) -> list[Line]:
     for label, objective in group.local_noise().items():
         served.setdefault(objective, []).append(label)
     shared = [str(layer) for layer in group.described.get("shared") or []]
+    where = f"layer{'s' if len(shared) > 1 else ''} {both(shared)}"
     return [
         Line(
             "Another objective",
-            f"the weights of {both(shared)} serve several places of an example, and {both(labels)} "
-            f"{'gives' if len(labels) == 1 else 'give'} each place noise of its own: the gradient is that of "
-            f"{objective}, not of {group.declared(labels[0]).get('objective')}. A mean that differs from other "
-            "estimators' is no bias, and the variance is ranked only among those of that objective.",
+            f"the weights of the {where} serve several places of an example, and {both(labels)} "
+            f"{'gives' if len(labels) == 1 else 'give'} each place noise of its own: the gradient is "
+            f"that of {objective}, not of {group.declared(labels[0]).get('objective')}. A mean that "
+            "differs from other estimators' is no bias, and the variance is ranked only among those "
+            "of that objective.",
         )
         for objective, labels in served.items()
     ]

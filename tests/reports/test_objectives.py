@@ -86,7 +86,7 @@ def test_the_report_says_so(group: Callable[..., Group]) -> None:
     found = group(SERVED)
     (line,) = (line for line in sentences(found) if line.lead == "Another objective")
     assert (
-        "the weights of fc1 and fc2 serve several places of an example, and local gives"
+        "the weights of the layers fc1 and fc2 serve several places of an example, and local gives"
         in line.body
     )
     assert f"the gradient is that of {LOCAL}, not of {ELBO}" in line.body

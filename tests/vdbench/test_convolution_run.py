@@ -102,7 +102,9 @@ def test_the_report_says_it(done: Finished) -> None:
     for file in (page, page.with_name("report.md")):
         text = " ".join(file.read_text(encoding="utf-8").split())
         assert text.count("Another objective:") == 1, file
-        assert "the weights of conv1 and conv2 serve several places of an example" in text
+        assert (
+            "the weights of the layers conv1 and conv2 serve several places of an example" in text
+        )
         assert "local and samples(local, samples=2) give each place noise of its own" in text
         assert f"elbo; on images {LOCAL}" in text
         assert "another objective: bias is expected" in text
