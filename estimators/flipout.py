@@ -29,12 +29,14 @@ class Flipout(Pathwise):
     $\varepsilon \sim N(0, 1)$, $s_m, t_m$ vectors of independent random signs.
 
     $s_{mi}\,t_{mj}\,\Delta W_{ij}$ has the law of $\Delta W_{ij}$, because that law is symmetric about 0, so every
-    example sees a weight sample of the right law and its term of the objective keeps its expectation. The signs make
+    example sees a weight sample of the right law and its term of the objective keeps its expectation. In a convolution
+    the signs are those of channels, the same at every location: a sign for every pixel would break the weight sample
+    into a different one at each location, and with it the objective. The signs make
     the samples of different examples uncorrelated, and with them the gradients in $\mu$ of a linear layer. Not
     independent: all share $|\varepsilon|$, which leaves in the gradient of $\sigma$ a part that does not fall with M.
     It falls with the number P of perturbations, each shared by about M/P examples.
 
-    Claim: unbiased for the ELBO of dense layers.
+    Claim: unbiased for the ELBO of dense and convolutional layers.
     Cost: 2 products forward, 4 backward a layer; P·K·L normal numbers and M·(K + L) signs.
     Source: Wen, Vicol, Ba, Tran & Grosse 2018; one perturbation, their equation 4. Several are ours.
 
@@ -59,7 +61,7 @@ class Flipout(Pathwise):
     def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
         """B = xμ + ((x∘s)ΔW)∘t: the mean's part has no sign, and the perturbation no mean."""
         mean = layer.linear(x, q.mean)
-        flipped = x * noise.at("input")(layer.name, x.shape, law="sign")
+        flipped = x * noise.at("input")(layer.name, layer.sign_shape(x), law="sign")
         parts = torch.tensor_split(flipped, min(self.perturbations, x.shape[0]))
         perturbed = torch.cat(
             [
@@ -67,4 +69,4 @@ class Flipout(Pathwise):
                 for p, part in enumerate(parts)
             ]
         )
-        return mean + perturbed * noise.at("output")(layer.name, mean.shape, law="sign")
+        return mean + perturbed * noise.at("output")(layer.name, layer.sign_shape(mean), law="sign")

@@ -20,6 +20,7 @@ from vdbench.posteriors import Gaussian
     laws=("normal",),
     independent_examples=True,
     version="1",
+    objective_on_convolution="elbo-local-noise",
 )
 @dataclass(frozen=True)
 class Local(Pathwise):
@@ -33,8 +34,12 @@ class Local(Pathwise):
     covariance term of naive sampling is gone, and the variance in the scale parameters falls further because
     only one number a pre-activation is random.
 
-    Claim: unbiased for the ELBO of dense layers used once; for convolutional, recurrent or batch-normalised
-    layers it serves another objective.
+    Where one weight serves several places of an example, as in a convolution, noise of the weight is common to those
+    places, and $\zeta$ is not. Every pre-activation keeps its law, but they are no longer correlated as they would be:
+    the mean is the gradient of another objective, ``elbo-local-noise``, in which every place has weight noise of its
+    own. Local sampling is unbiased for that one, and is compared with nothing else.
+
+    Claim: unbiased for the ELBO of dense layers used once; on convolutions, for ``elbo-local-noise``.
     Cost: 2 products forward, 4 backward a layer; M·L noise.
     Source: Kingma, Salimans & Welling 2015, equation 6.
 

@@ -94,7 +94,7 @@ def _sampler(problem: Problem, own: list[Noise]) -> Callable[[Parameters], Sampl
         def sample(layer: Layer, x: Tensor) -> Tensor:
             q = problem.posterior(layer, parameters)
             z = torch.stack([q.draw(source, layer.name) for source in own])
-            return layer.linear_each(x, q.weights(z))  # (chunk, outputs, inputs)
+            return layer.linear_each(x, q.weights(z))  # (chunk, *weight_shape)
 
         return sample
 

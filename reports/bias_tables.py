@@ -40,7 +40,7 @@ def bias_summary(group: Group) -> Table:
 
 def note(group: Group, label: str, reference: str) -> str:
     """Say what to know of an estimator's bias before reading it."""
-    if group.why_not_ranked(label).startswith("another objective"):
+    if group.unlike(label, reference if group.serves(reference) else group.baseline):
         return "another objective: bias is expected"
     if group.biases(label):
         return "declared unbiased"

@@ -92,6 +92,26 @@ class Group:
         """Return what an estimator declares of itself."""
         return dict(self.run.estimators.get(label) or {})
 
+    def serves(self, label: str) -> str:
+        """Return the objective that an estimator serves on the group's problem; empty where it is not recorded."""
+        found = (self.described.get("objectives") or {}).get(label)
+        return str(found or self.declared(label).get("objective") or "")
+
+    def unlike(self, label: str, other: str) -> bool:
+        """Whether two estimators serve different objectives here, as far as it is recorded."""
+        mine, theirs = self.serves(label), self.serves(other)
+        return bool(theirs) and mine != theirs
+
+    def local_noise(self) -> dict[str, str]:
+        """Return the estimators that serve another objective here than on dense layers, and which."""
+        said = {label: self.declared(label).get("objective") for label in self.labels}
+        return {x: self.serves(x) for x, usual in said.items() if usual and self.serves(x) != usual}
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the run recorded of the group's problem."""
+        return dict((self.run.info.get("problems") or {}).get(self.problem) or {})
+
     @property
     def baseline(self) -> str:
         """Label of the estimator that ratios are taken to."""
@@ -108,21 +128,20 @@ class Group:
 
     def why_not_ranked(self, label: str) -> str:
         """Say why an estimator is shown but not ranked; empty for one that competes."""
-        mine, base = self.declared(label), self.declared(self.baseline)
-        if base and mine.get("objective") != base.get("objective"):
+        if self.unlike(label, self.baseline):
             return "another objective, shown for scale"
-        if not mine.get("unbiased", False):
+        if not self.declared(label).get("unbiased", False):
             return "declared biased"
         return "declared unbiased, but found biased" if self.biases(label) else ""
 
     def biases(self, label: str) -> dict[str, Estimate]:
         """Return, by role, the biases found in an estimator that declares itself unbiased.
 
-        The reference is never accused: the others are measured against it.
+        The reference is never accused: the others are measured against it. Nor is an estimator of another objective
+        than the reference's, whose difference from it is no bias.
         """
-        mine, base = self.declared(label), self.declared(self.baseline)
-        other = bool(base) and mine.get("objective") != base.get("objective")
-        if label == self.reference or other or not mine.get("unbiased", False):
+        other = self.unlike(label, self.baseline) or self.unlike(label, self.reference)
+        if label == self.reference or other or not self.declared(label).get("unbiased", False):
             return {}
         found = {role: self.get(label, BIAS, "all", role) for role in self.roles(BIAS)}
         return {role: e for role, e in found.items() if e and e.measured and e.low > 0}
@@ -153,7 +172,7 @@ class Group:
 
     def layers(self, metric: str) -> list[str]:
         """Return the layers a metric is given for, ``all`` first, then in the network's order."""
-        known = (self.run.info.get("problems") or {}).get(self.problem, {}).get("layers") or []
+        known = self.described.get("layers") or []
         order = [str(x.get("name") if isinstance(x, dict) else x) for x in known]
         found = list(dict.fromkeys(key[2] for key in self.figures if key[1] == metric))
         return sorted(found, key=lambda layer: (layer != "all", index_of(layer, order)))

@@ -17,7 +17,9 @@ def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
     levels = " and ".join(dict.fromkeys(percent(run.level) for run in runs))
     bases = ", ".join(dict.fromkeys(run.baseline for run in runs if run.baseline)) or "none"
     blocks: list[Block] = [Bullets(definitions(results.frame, levels, bases))]
-    rows = [declaration(label, said) for label, said in declared(runs).items()]
+    rows = [
+        declaration(label, said, elsewhere(groups, label)) for label, said in declared(runs).items()
+    ]
     if rows:
         columns = [
             "estimator",
@@ -32,12 +34,20 @@ def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
     return blocks
 
 
-def declaration(label: str, said: dict[str, Any]) -> list[str]:
+def elsewhere(groups: list[Group], label: str) -> str:
+    """Name the objectives that an estimator serves on problems where it is not the usual one."""
+    found = {group.problem: group.local_noise().get(label) for group in groups}
+    return "".join(
+        f"; on {problem} {objective}" for problem, objective in found.items() if objective
+    )
+
+
+def declaration(label: str, said: dict[str, Any], elsewhere: str = "") -> list[str]:
     """Write what one estimator declares of itself."""
     yes = {True: "yes", False: "no"}
     return [
         label,
-        str(said.get("objective") or MISSING),
+        f"{said.get('objective') or MISSING}{elsewhere}",
         yes[bool(said.get("unbiased"))],
         yes[bool(said.get("independent_examples"))],
         str(said.get("version") or MISSING),

@@ -95,7 +95,12 @@ class Match:
     @property
     def floor(self) -> Published | None:
         """The published figure of an estimator of another objective: the network without noise."""
-        others = (x for x in self.theirs if "another objective" in self.group.why_not_ranked(x))
+        noisy = self.group.local_noise()
+        others = (
+            x
+            for x in self.theirs
+            if x not in noisy and "another objective" in self.group.why_not_ranked(x)
+        )
         return next((self.theirs[x] for x in others if self.metric == VARIANCE), None)
 
     @property

@@ -36,11 +36,11 @@ def sentences(group: Group) -> list[Line]:
         group: The group.
 
     Returns:
-        The answer, then a line on each estimator found biased, then one each on variance, on
-        variance × seconds where that has no clear winner, on training, on cost and on published
-        figures; as far as measured.
+        The answer, then a line on each estimator found biased and on each objective of local noise,
+        then one each on variance, on variance × seconds where that has no clear winner, on
+        training, on cost and on published figures; as far as measured.
     """
-    lines, leaders = [answer(group), *bias(group)], []
+    lines, leaders = [answer(group), *bias(group), *local_noise(group)], []
     for metric in NAMES:
         found = contests(group, metric)
         leaders += [one.leader for one in found if one.leader]
@@ -68,6 +68,26 @@ def bias(group: Group) -> list[Line]:
             text += f"{group.reference or 'the reference'} is {said}: it is not ranked"
             lines.append(Line("Bias", f"{text} ({level} over all estimators and roles together)."))
     return lines
+
+
+def local_noise(group: Group) -> list[Line]:
+    """Say which estimators serve another objective here than on dense layers, a line an objective."""
+    served: dict[str, list[str]] = {}
+    for label, objective in group.local_noise().items():
+        served.setdefault(objective, []).append(label)
+    shared = [str(layer) for layer in group.described.get("shared") or []]
+    where = f"layer{'s' if len(shared) > 1 else ''} {both(shared)}"
+    return [
+        Line(
+            "Another objective",
+            f"the weights of the {where} serve several places of an example, and {both(labels)} "
+            f"{'gives' if len(labels) == 1 else 'give'} each place noise of its own: the gradient is "
+            f"that of {objective}, not of {group.declared(labels[0]).get('objective')}. A mean that "
+            "differs from other estimators' is no bias, and the variance is ranked only among those "
+            "of that objective.",
+        )
+        for objective, labels in served.items()
+    ]
 
 
 def contests(group: Group, metric: str) -> list[Contest]:

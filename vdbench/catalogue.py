@@ -90,6 +90,9 @@ def show(name: str) -> Row:
 def _show_estimator(name: str) -> Row:
     cls = registry.find(name)
     declares = dataclasses.asdict(cls.declared)
+    declares["objective_on_convolution"] = (
+        declares["objective_on_convolution"] or declares["objective"]
+    )
     wraps = {}
     if issubclass(cls, Wrapper):
         own = ("name", "version")

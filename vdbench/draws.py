@@ -87,7 +87,7 @@ def trace(
     numbers = sum(int(np.prod(r.shape)) for r in requests)
     weights = sum(value.numel() for value in parameters.values())
     activations = batch.inputs.numel() + batch.inputs.shape[0] * sum(
-        sum(layer.weight_shape) for layer in problem.layers
+        use.inputs + use.outputs for use in problem.uses.values()
     )
     itemsize = torch.empty((), dtype=problem.dtype).element_size()
     held = itemsize * (2 * numbers + 3 * weights + 3 * activations)

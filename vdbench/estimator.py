@@ -49,6 +49,8 @@ class Declaration:
         pure: Whether a call is a function of its arguments alone; only then is it vectorised.
         posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
             ``any`` where it is valid for every posterior.
+        objective_on_convolution: The objective class where weights serve several places of one example, as in a
+            convolution; empty where it is ``objective`` there too.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Declaration:
     version: str
     pure: bool = True
     posteriors: str = "independent-normal"
+    objective_on_convolution: str = ""
 
 
 class Estimator(ABC):
@@ -134,13 +137,13 @@ class Pathwise(Estimator):
 
         Args:
             layer: The layer; ``layer.linear(x, weight)`` and ``layer.squared(x, variance)`` are its maps.
-            x: Inputs of the layer, (M, inputs).
+            x: Inputs of the layer, (M, inputs); of a convolution, (M, channels, height, width).
             q: Posterior of its weights: ``q.mean``, ``q.scale``, ``q.variance``, each of the weights' shape;
                 ``q.weights(q.draw(noise, layer.name))`` is a sample of them, whatever their law.
             noise: ``noise(layer.name, shape)`` gives standard normal numbers.
 
         Returns:
-            (M, outputs).
+            (M, outputs); of a convolution, (M, channels, height, width).
         """
 
 
@@ -246,6 +249,19 @@ def _general() -> list[str]:
     return [d.name for d in own if d.objective == "elbo" and d.posteriors == "any"]
 
 
+def objective(estimator: Estimator, problem: Problem) -> str:
+    """The objective class that an estimator serves on a problem.
+
+    An estimator that samples pre-activations gives every place of an example noise of its own. Where one weight
+    serves several places, as in a convolution or a dense layer along a sequence, noise of that weight would be common
+    to them: it is another objective, and its expectation another gradient.
+    """
+    declared = estimator.declaration
+    if problem.shared and declared.objective_on_convolution:
+        return declared.objective_on_convolution
+    return declared.objective
+
+
 def average(draws: Iterable[Gradient]) -> Gradient:
     """Mean of one or more draws, added up as they come: two are held at a time, not all."""
     total, count = None, 0
@@ -279,9 +295,9 @@ def differentiate(
         scale: N/M of the whole minibatch.
     """
 
-    def objective(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         at = {**parameters, **free}
         value = scale * problem.log_likelihood(sampler(at), batch, at).sum()
         return value, value
 
-    return Gradient(*autodiff.differentiate(objective, problem.free(parameters)))
+    return Gradient(*autodiff.differentiate(target, problem.free(parameters)))

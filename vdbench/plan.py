@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vdbench import statistics
 from vdbench.errors import InputError, nearest
-from vdbench.estimator import Estimator
+from vdbench.estimator import Estimator, objective
 from vdbench.problem import Problem
 from vdbench.registry import label
 from vdbench.suite import checkpoint_name, expand
@@ -137,6 +137,27 @@ def check_sizes(suite: Suite, problem: Problem) -> None:
             f"suite '{suite.name}': batch size {max(sizes)} is more than the "
             f"{problem.examples} training examples of problem '{problem.name}'."
         )
+
+
+def check_few_examples(suite: Suite, problem: Problem) -> None:
+    """See that an estimator measured on few examples serves, on this problem, the objective of its data part's source.
+
+    Raises:
+        InputError: It does not.
+    """
+    spec = suite.measures.variance
+    if spec is None or not spec.few_examples:
+        return
+    known = {label(e): e for item in suite.estimators for e in expand(item)}
+    source = objective(known[str(spec.data_from)], problem)
+    for name in spec.few_examples:
+        mine = objective(known[name], problem)
+        if mine != source:
+            raise InputError(
+                f"suite '{suite.name}': measures.variance: '{name}' cannot take its data part from "
+                f"'{spec.data_from}' on problem '{problem.name}', whose layers {', '.join(problem.shared)} use a "
+                f"weight at several places: they serve the objectives {mine} and {source} there."
+            )
 
 
 def work(suite: Suite, cell: Cell) -> tuple[int, int]:

@@ -16,11 +16,14 @@ from torch.func import functional_call
 from vdbench import divergence
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
-from vdbench.layers import Layer, NoisyModule, Sampler
+from vdbench.layers import Layer, NoisyModule, Sampler, layer_of
 from vdbench.likelihoods import Categorical, Likelihood
 from vdbench.noise import Key, stream
 from vdbench.posteriors import Gaussian, MeanLogVariance, Parameterization
 from vdbench.priors import GaussianPrior, Prior
+
+NOISY = (nn.Linear, nn.Conv2d)
+"""Kinds of layers that are made noisy."""
 
 Parameters = Mapping[str, Tensor]
 """All parameters by name: ``fc1.mean``, ``fc1.log_variance``, ``fc1.bias``, …"""
@@ -40,6 +43,20 @@ class Group(NamedTuple):
     role: str
 
 
+class Use(NamedTuple):
+    """How one example uses a noisy layer.
+
+    Attributes:
+        inputs: Numbers that the layer is given.
+        outputs: Pre-activations.
+        places: How many of its pre-activations meet one weight: 1 of a dense layer, the locations of a convolution.
+    """
+
+    inputs: int
+    outputs: int
+    places: int
+
+
 @dataclass(frozen=True)
 class Problem:
     """A model with noisy layers on a data set; made by `noisy`, not by hand.
@@ -54,6 +71,8 @@ class Problem:
         data: Training and test split.
         start: Parameters as they were in the module that was made noisy.
         keep_weights: Start from those weights under every seed, instead of drawing them.
+        groups: Layer and role of each parameter.
+        uses: How one example uses each noisy layer, by the layer's name.
     """
 
     name: str
@@ -66,11 +85,17 @@ class Problem:
     start: Parameters
     keep_weights: bool = False
     groups: Mapping[str, Group] = field(default_factory=dict)
+    uses: Mapping[str, Use] = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
         """N, the number of training examples."""
         return int(self.data.train.inputs.shape[0])
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Noisy layers whose weights serve several places of one example, as those of a convolution do."""
+        return tuple(layer.name for layer in self.layers if self.uses[layer.name].places > 1)
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +134,7 @@ class Problem:
             return parameters
         noise = stream(key / "initial", "cpu", torch.float64)
         for place, layer in enumerate(self.layers):
-            weight = noise(layer.name, layer.weight_shape) * math.sqrt(2 / layer.weight_shape[-1])
+            weight = noise(layer.name, layer.weight_shape) * math.sqrt(2 / layer.fan_in)
             for name, value in self.parameterization.initial(weight, place).items():
                 parameters[f"{layer.name}.{name}"] = value.to(self.device, self.dtype)
             if f"{layer.name}.bias" in parameters:
@@ -181,7 +206,7 @@ class Problem:
             seen.add(layer.name)
             b = sampler(layer, x)
             bias = parameters.get(f"{layer.name}.bias")
-            return b if bias is None else b + bias
+            return b if bias is None else layer.add_bias(b, bias)
 
         places = [m for m in self.module.modules() if isinstance(m, NoisyModule)]
         before = [place.call for place in places]
@@ -204,9 +229,9 @@ def noisy(
     parameterization: Parameterization | None = None,
     keep_weights: bool = True,
 ) -> Problem:
-    """Make every ``nn.Linear`` of a module a noisy layer, and a problem of the module.
+    """Make every ``nn.Linear`` and ``nn.Conv2d`` of a module a noisy layer, and a problem of the module.
 
-    The module itself is left as it is. Biases stay deterministic; parameters outside linear layers too.
+    The module itself is left as it is. Biases stay deterministic; parameters outside these layers too.
 
     Args:
         module: Any network whose examples do not interact; (M, …) in, outputs (M, …) out.
@@ -218,8 +243,9 @@ def noisy(
         keep_weights: Start from the module's weights (the default), or draw He-normal ones under each seed.
 
     Raises:
-        InputError: The module has no linear layer, a layer that couples examples or draws its own
-            noise, or two layers that share a weight; or the KL of q from the prior is infinite.
+        InputError: The module has no layer to make noisy, a convolution of another kind, a layer that couples
+            examples or draws its own noise, or two layers that share a weight; or the KL of q from the prior is
+            infinite.
 
     Example:
         >>> from torch import nn
@@ -236,22 +262,22 @@ def noisy(
     start: dict[str, Tensor] = {}
     groups: dict[str, Group] = {}
     layers: list[Layer] = []
-    if isinstance(body, nn.Linear):
+    if isinstance(body, NOISY):
         body = nn.Sequential(body)
-    dense = [(p, m) for p, m in body.named_modules() if isinstance(m, nn.Linear)]
-    if coordinates.layers not in (None, len(dense)):
+    found = [(p, m) for p, m in body.named_modules() if isinstance(m, NOISY)]
+    if coordinates.layers not in (None, len(found)):
         raise InputError(
             f"problem '{name}': the posterior gives a value for each of {coordinates.layers} noisy layers, "
-            f"the module has {len(dense)}."
+            f"the module has {len(found)}."
         )
-    for place, (path, linear) in enumerate(dense):
-        layer = Layer(path, (linear.out_features, linear.in_features))
+    for place, (path, part) in enumerate(found):
+        layer = layer_of(path, part)
         layers.append(layer)
-        for key, value in coordinates.initial(linear.weight.detach(), place).items():
+        for key, value in coordinates.initial(part.weight.detach(), place).items():
             start[f"{path}.{key}"] = value
             groups[f"{path}.{key}"] = Group(path, coordinates.roles[key])
-        if linear.bias is not None:
-            start[f"{path}.bias"] = linear.bias.detach().clone()
+        if part.bias is not None:
+            start[f"{path}.bias"] = part.bias.detach().clone()
             groups[f"{path}.bias"] = Group(path, "bias")
         parent, _, child = path.rpartition(".")
         setattr(body.get_submodule(parent), child, NoisyModule(layer))
@@ -271,15 +297,24 @@ def noisy(
         keep_weights=keep_weights,
         groups=groups,
     )
-    _refuse_misfit(problem)
-    return problem
+    return replace(problem, uses=_tried(problem))
 
 
-def _refuse_misfit(problem: Problem) -> None:
-    """Try the mean weights on two examples, so that a misfit is told before anything is measured."""
+def _tried(problem: Problem) -> dict[str, Use]:
+    """Try the mean weights on two examples, so that a misfit is told before anything is measured.
+
+    Returns:
+        How one example uses each layer that it uses at all.
+    """
+    uses = {
+        layer.name: Use(layer.fan_in, layer.weight_shape[0], 1) for layer in problem.layers
+    }  # where it is left out
 
     def mean(layer: Layer, x: Tensor) -> Tensor:
-        return layer.linear(x, problem.posterior(layer, problem.start).mean)
+        b = layer.linear(x, problem.posterior(layer, problem.start).mean)
+        inputs, outputs = (math.prod(t.shape[1:]) for t in (x, b))
+        uses[layer.name] = Use(inputs, outputs, outputs // layer.weight_shape[0])
+        return b
 
     cast = [t[:2].to(problem.dtype) if t.is_floating_point() else t[:2] for t in problem.data.train]
     batch = Batch(*cast)
@@ -297,12 +332,16 @@ def _refuse_misfit(problem: Problem) -> None:
             f"problem '{problem.name}': the log-likelihood of {len(batch.inputs)} examples has shape "
             f"{tuple(found.shape)}; expected one value an example."
         )
+    return uses
 
 
 def _refuse_unsuitable(module: nn.Module, name: str) -> None:
     kinds = list(module.modules())
-    if not any(isinstance(m, nn.Linear) for m in kinds):
-        raise InputError(f"problem '{name}': the module has no nn.Linear layer to make noisy.")
+    _refuse_convolutions(module, name)
+    if not any(isinstance(m, NOISY) for m in kinds):
+        raise InputError(
+            f"problem '{name}': the module has no nn.Linear or nn.Conv2d layer to make noisy."
+        )
     _refuse_shared(module, name)
     for part in kinds:
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
@@ -317,14 +356,32 @@ def _refuse_unsuitable(module: nn.Module, name: str) -> None:
             )
 
 
+def _refuse_convolutions(module: nn.Module, name: str) -> None:
+    """Refuse the convolutions that are not made noisy: left without noise, they would be a silent surprise."""
+    for path, part in module.named_modules():
+        if not isinstance(part, nn.modules.conv._ConvNd):
+            continue
+        where, kind = f"layer '{path}'" if path else "the module", type(part).__name__
+        if not isinstance(part, nn.Conv2d):
+            raise InputError(
+                f"problem '{name}': {where} is a {kind}, which cannot be made noisy; "
+                "expected nn.Linear and nn.Conv2d alone."
+            )
+        if part.padding_mode != "zeros":
+            raise InputError(
+                f"problem '{name}': {where} is a {kind} with padding_mode '{part.padding_mode}', which cannot be "
+                "made noisy; expected 'zeros'."
+            )
+
+
 def _refuse_shared(module: nn.Module, name: str) -> None:
     """One weight in two places would become two independent ones, or stay without noise in one of them."""
     places: dict[int, str] = {}
     for path, part in module.named_modules(remove_duplicate=False):
-        if isinstance(part, nn.Linear):
+        if isinstance(part, NOISY):
             first = places.setdefault(id(part.weight), path)
             if first != path:
                 raise InputError(
-                    f"problem '{name}': the linear layers '{first}' and '{path}' share one weight; "
+                    f"problem '{name}': the layers '{first}' and '{path}' share one weight; "
                     "shared noisy layers are not supported."
                 )

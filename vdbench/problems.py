@@ -7,70 +7,77 @@ import dataclasses
 import hashlib
 import importlib
 import inspect
-import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vdbench import datasets, posteriors, priors
-from vdbench.datasets import Split
+from vdbench import datasets, networks, posteriors, priors
+from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError, nearest
 from vdbench.layers import Layer
 from vdbench.noise import Key, stream
 from vdbench.problem import Batch, Problem, noisy
 
+_stand_in: ContextVar[Callable[[str], Dataset] | None] = ContextVar("stand_in", default=None)
+"""Gives data sets in place of `datasets.load`, for a check that fetches nothing."""
+
 
 def classification(
     dataset: str = "digits",
-    widths: list[int] | tuple[int, ...] = (32,),
+    widths: list[int] | tuple[int, ...] | None = None,
     parameterization: object = "mean-log_variance",
     prior: object = "gaussian",
+    model: str = "mlp",
+    size: float | None = None,
+    pooling: str | None = None,
 ) -> Problem:
-    """A ReLU network with noisy dense layers and softmax outputs; images are flattened.
+    """A network with noisy dense and convolutional layers and softmax outputs.
 
     Args:
         dataset: Name of a data set.
-        widths: Units of the hidden layers; none for a linear classifier.
+        widths: Units of the hidden layers of ``mlp``; none for a linear classifier; default one layer of 32.
         parameterization: The posterior: ``mean-log_variance``, ``theta-log_alpha``, ``binary-dropout`` or
             ``point``, or a mapping with that under ``kind`` and options beside it: ``sigma``; ``alpha``, ``learned``,
             ``per`` and ``sharing``; ``rate``, ``scaling`` and ``sharing``; none.
         prior: ``gaussian``, ``log-uniform`` or ``none``, or a mapping with that under ``kind`` and options beside
             it: ``variance``; ``form``; none.
+        model: ``mlp`` (images are flattened), ``lenet-300-100``, ``lenet-5`` or ``kingma-cifar``; see
+            `vdbench.networks`.
+        size: Of ``kingma-cifar``: 32 × size and 64 × size channels; default 1.
+        pooling: Of ``kingma-cifar``: ``stride`` (the default) or ``max``.
 
     Raises:
         InputError: A value is not one there is.
     """
-    valid = isinstance(widths, list | tuple) and all(type(w) is int and w > 0 for w in widths)
-    if not valid:
-        raise InputError(f"widths must be a list of whole numbers above 0, not {widths!r}.")
     if not isinstance(dataset, str):
         raise InputError(f"dataset must be a name, not {dataset!r}.{nearest('', datasets.names())}")
     coordinates, term = posteriors.from_spec(parameterization), priors.from_spec(prior)
-    data = datasets.load(dataset)
-    sizes = [int(data.train.inputs[0].numel()), *widths, data.classes]
-    parts: list[tuple[str, nn.Module]] = []
-    if data.train.inputs.dim() > 2:  # images
-        parts.append(("flatten", nn.Flatten()))
+    data = (_stand_in.get() or datasets.load)(dataset)
+    options = {"widths": widths, "size": size, "pooling": pooling}
     with torch.random.fork_rng(devices=[]):  # torch draws weights here that are never used
-        for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
-            parts.append((f"fc{number}", nn.Linear(inputs, outputs)))
-            parts.append((f"relu{number}", nn.ReLU()))
-    body = nn.Sequential()
-    for name, part in parts[:-1]:
-        body.add_module(name, part)
+        body = networks.build(model, data, options)
     return noisy(
         body,
         data,
-        name=f"{dataset}-{'-'.join(map(str, sizes))}",
+        name=f"{dataset}-{_named(model, body)}",
         prior=term,
         parameterization=coordinates,
         keep_weights=False,
     )
+
+
+def _named(model: str, body: nn.Module) -> str:
+    """The model, or the sizes of one that is made of dense layers alone."""
+    if model != "mlp":
+        return model
+    dense = [part for part in body.modules() if isinstance(part, nn.Linear)]
+    return "-".join(str(size) for size in (dense[0].in_features, *(p.out_features for p in dense)))
 
 
 FACTORIES: dict[str, Callable[..., Problem]] = {"classification": classification}
@@ -129,8 +136,11 @@ def check(name: str, factory: str, options: Mapping[str, Any]) -> Problem | None
     if factory == "classification":
         dataset = options.get("dataset", "digits")
         if isinstance(dataset, str) and not datasets.info(dataset).local:
-            # the other options are checked on what is here
-            build(name, factory, {**options, "dataset": "digits"})
+            token = _stand_in.set(datasets.blank)
+            try:
+                build(name, factory, options)
+            finally:
+                _stand_in.reset(token)
             return None
     return build(name, factory, options)
 

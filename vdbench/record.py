@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 from vdbench import environment
 from vdbench.errors import InputError
-from vdbench.estimator import Estimator
+from vdbench.estimator import Estimator, objective
 from vdbench.problem import Problem
 from vdbench.registry import label, options
 from vdbench.store import atomic
@@ -157,15 +157,19 @@ def describe_estimator(estimator: Estimator) -> dict[str, Any]:
     }
 
 
-def describe_problem(problem: Problem) -> dict[str, Any]:
-    """What a problem is, for a reader of the report."""
+def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> dict[str, Any]:
+    """What a problem is, for a reader of the report, and which objective each estimator serves on it."""
     shapes = [f"{layer.name} {'×'.join(map(str, layer.weight_shape))}" for layer in problem.layers]
+    kernels = any(len(layer.weight_shape) > 2 for layer in problem.layers)
+    order = "outputs × inputs × height × width" if kernels else "outputs × inputs"
     return {
-        "description": f"{problem.data.name}, noisy layers {', '.join(shapes)} (outputs × inputs)",
+        "description": f"{problem.data.name}, noisy layers {', '.join(shapes)} ({order})",
         "dataset": problem.data.name,
         "examples": problem.examples,
         "parameters": sum(v.numel() for v in problem.free(problem.start).values()),
         "layers": [layer.name for layer in problem.layers],
+        "shared": list(problem.shared),
+        "objectives": {label(estimator): objective(estimator, problem) for estimator in estimators},
         "parameterization": problem.parameterization.name,
         "posterior": repr(problem.parameterization),
         "prior": repr(problem.prior),

@@ -49,6 +49,7 @@ def register(
     version: str = "1",
     pure: bool = True,
     posteriors: str | None = None,
+    objective_on_convolution: str = "",
 ) -> Callable[[E], E]:
     """Class decorator that puts an estimator into the registry with what it declares of itself.
 
@@ -64,6 +65,7 @@ def register(
         version: To be changed whenever the estimator's figures may change.
         pure: Whether a call is a function of its arguments alone.
         posteriors: ``independent-normal`` (the default) or ``any``: the posteriors it is valid for.
+        objective_on_convolution: Objective class where weights serve several places of one example, if another.
 
     Raises:
         InputError: The name is taken or malformed, a declaration is missing or superfluous, or the class is not a
@@ -79,7 +81,12 @@ def register(
     def decorate(cls: E) -> E:
         where = f"estimator '{name}' ({cls.__module__}.{cls.__qualname__})"
         wraps = isinstance(cls, type) and issubclass(cls, Wrapper)
-        _check_declared(where, wraps, declared, pure, posteriors)
+        more = {
+            "pure": None if pure else pure,
+            "posteriors": posteriors,
+            "objective_on_convolution": objective_on_convolution or None,
+        }
+        _check_declared(where, wraps, declared, more)
         _check_class(cls, where)
         _check_name(name, cls)
         if wraps:
@@ -92,6 +99,7 @@ def register(
                 version=str(version),
                 pure=pure,
                 posteriors=kept,
+                objective_on_convolution=objective_on_convolution,
                 **declared,  # type: ignore[arg-type]
             )
         _registry[name] = cls
@@ -101,13 +109,12 @@ def register(
 
 
 def _check_declared(
-    where: str, wraps: bool, declared: Mapping[str, Any], pure: bool, posteriors: str | None
+    where: str, wraps: bool, declared: Mapping[str, Any], more: Mapping[str, Any]
 ) -> None:
     """See that an estimator declares everything, and a wrapper nothing that the inner estimator declares."""
     given = [key for key, value in declared.items() if value is not None]
     missing = [key for key in declared if key not in given]
-    superfluous = given if pure else [*given, "pure"]
-    superfluous = superfluous if posteriors is None else [*superfluous, "posteriors"]
+    superfluous = [*given, *(key for key, value in more.items() if value is not None)]
     if wraps and superfluous:
         raise InputError(
             f"{where} declares {', '.join(superfluous)}, and a wrapper takes that from the estimator it wraps: "
@@ -117,6 +124,7 @@ def _check_declared(
         raise InputError(
             f"{where} does not declare {', '.join(missing)}: pass it to vdbench.register(...)."
         )
+    posteriors = more["posteriors"]
     if posteriors is not None and posteriors not in POSTERIORS:
         raise InputError(
             f"{where} declares posteriors {posteriors!r}.{nearest(str(posteriors), POSTERIORS)}"

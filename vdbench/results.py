@@ -21,12 +21,13 @@ COLUMNS = {
     "batch_size": "int64", "samples": "int64", "seed": "int64", "layer": "str", "role": "str",
     "metric": "str", "step": "float64", "seconds": "float64", "value": "float64", "ci_low": "float64",
     "ci_high": "float64", "level": "float64", "n": "int64", "unit": "str", "status": "str",
-    "message": "str", "against": "str", "label": "str",
+    "message": "str", "against": "str", "label": "str", "serves": "str",
 }  # fmt: skip
 """Columns of ``results.parquet`` in order, with their types.
 
 ``samples`` is how many draws of noise one gradient is the mean of: the option ``samples`` of an estimator that has one,
-and of a wrapper that times what it wraps takes; an antithetic pair is 2.
+and of a wrapper that times what it wraps takes; an antithetic pair is 2. ``objective`` is the run's, with the KL's
+gradient or without; ``serves`` is the objective class of the estimator on that problem.
 """
 
 Row = dict[str, Any]
@@ -37,9 +38,11 @@ def identity(cell: Cell, run: Mapping[str, Any]) -> Row:
 
     Args:
         cell: The cell.
-        run: ``suite``, ``objective``, ``parameterization``, ``precision``, ``device`` and ``seed`` of the run.
+        run: ``suite``, ``objective``, ``parameterization``, ``precision``, ``device`` and ``seed`` of the run, and
+            ``serves`` where the estimator serves another objective than it does on dense layers.
     """
     return {
+        "serves": cell.estimator.declaration.objective,
         **run,
         "problem": cell.problem,
         "checkpoint": cell.checkpoint,

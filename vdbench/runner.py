@@ -21,7 +21,7 @@ from vdbench import plan, problems, record, registry, results, scaling, suite
 from vdbench.checkpoints import parameters, parameters_digest
 from vdbench.compare import figures_of
 from vdbench.errors import CellError, InputError, nearest
-from vdbench.estimator import Estimator
+from vdbench.estimator import Estimator, objective
 from vdbench.instrument import campaigns
 from vdbench.instrument.bench import Bench
 from vdbench.instrument.rows import figures_of as instrument_figures_of
@@ -180,6 +180,7 @@ class Run:
         """Build a problem, and see that every minibatch fits into its data."""
         problem = problems.build(spec.name, spec.factory, spec.options)
         plan.check_sizes(self.suite, problem)
+        plan.check_few_examples(self.suite, problem)
         dtype = getattr(torch, self.suite.precision)
         return Built(problem.to(self.lab.device, dtype), problems.fingerprint(problem))
 
@@ -192,6 +193,7 @@ class Run:
             "device": self.lab.device.type,
             "only": list(self.only),
         }
+        compared = [*self.estimators, suite.single(self.suite.reference)]
         rest = {
             "seed": self.suite.seed,
             "baseline": self.suite.baseline,
@@ -200,7 +202,7 @@ class Run:
             "command": command,
             "plugins": [Path(plugin).name for plugin in self.lab.plugins],
             "estimators": {label(e): record.describe_estimator(e) for e in self.estimators},
-            "problems": {n: record.describe_problem(b.problem) for n, b in built.items()},
+            "problems": {n: record.describe_problem(b.problem, compared) for n, b in built.items()},
             **record.setting(self.lab.device),
         }
         return asked, rest
@@ -386,16 +388,21 @@ class Run:
             "device": self.lab.device.type,
             "seed": self.suite.seed,
         }
+
+        def served(about: dict[str, Any], cell: Cell) -> dict[str, Any]:
+            return {**about, "serves": objective(cell.estimator, problem)}
+
         schedule = self.lab.schedule if self.suite.measures.variance else None
         reference = label(suite.single(self.suite.reference))
         for outcome, found in figures_of(self.suite, self.lab.outcomes, schedule, reference):
-            self.rows += results.rows(outcome.cell, about, found)
+            self.rows += results.rows(outcome.cell, served(about, outcome.cell), found)
         for outcome, found in instrument_figures_of(self.suite, self.lab.outcomes):
-            self.rows += results.rows(outcome.cell, about, found)
+            self.rows += results.rows(outcome.cell, served(about, outcome.cell), found)
         for outcome in self.lab.outcomes:
             if outcome.status == "failed":
                 self.failed += 1
-                self.rows.append(results.failure(outcome.cell, about, outcome.reason))
+                said = served(about, outcome.cell)
+                self.rows.append(results.failure(outcome.cell, said, outcome.reason))
             self.record.content["cells"].append(_summary(outcome))
         self.record.save()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,13 +98,30 @@ class NothingOnCpu(torch.utils._python_dispatch.TorchDispatchMode):
         return result
 
 
-def build(coordinates: Any) -> Problem:
+def build(coordinates: Any, kind: str = "dense") -> Problem:
     """A small problem on the CPU; it is moved by making its tensors anew, with shapes alone."""
-    split = Split(torch.rand(6, 5), torch.arange(6) % 3)
-    module = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    shape, module = MODULES[kind]
+    split = Split(torch.rand(6, *shape), torch.arange(6) % 3)
     return noisy(
-        module, Dataset("fake", split, split, 3), parameterization=coordinates, prior=NoPrior()
+        module(), Dataset("fake", split, split, 3), parameterization=coordinates, prior=NoPrior()
     )
+
+
+MODULES: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
+    "dense": ((5,), lambda: nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))),
+    "convolution": (
+        (2, 4, 4),
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding="same"),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(4, 2, 2, stride=2, padding=1, groups=2),
+            nn.Flatten(),
+            nn.Linear(8, 3),
+        ),
+    ),
+}
+"""Shape of an example, and the network."""
 
 
 def requests_of(estimator: Estimator, problem: Problem) -> list[Request]:
@@ -114,19 +132,21 @@ def requests_of(estimator: Estimator, problem: Problem) -> list[Request]:
     return recorder.requests
 
 
-def check(estimator: Estimator, coordinates: Any, device: str, draws: int) -> list[str]:
+def check(
+    estimator: Estimator, coordinates: Any, device: str, draws: int, kind: str = "dense"
+) -> list[str]:
     """What is wrong on the device, with injected noise; ``draws`` of 0 is a plain call."""
-    problem = build(coordinates)
+    problem, shape = build(coordinates, kind), MODULES[kind][0]
     asked = requests_of(estimator, problem)
     lead = (draws,) if draws else ()
     with FakeTensorMode():
         start = {n: torch.empty(v.shape, device=device) for n, v in problem.start.items()}
-        inputs = torch.empty((6, 5), device=device)
+        inputs = torch.empty((6, *shape), device=device)
         targets = torch.empty((6,), dtype=torch.int64, device=device)
         split = Split(inputs, targets)
         there = replace(problem, start=start, data=replace(problem.data, train=split, test=split))
         batch = Batch(
-            torch.empty((*lead, BATCH, 5), device=device),
+            torch.empty((*lead, BATCH, *shape), device=device),
             torch.empty((*lead, BATCH), dtype=torch.int64, device=device),
         )
         noise = {r: torch.empty((*lead, *r.shape), device=device) for r in asked}
@@ -180,14 +200,17 @@ def main() -> None:
     found: dict[str, Any] = {"device": device, "estimators": {}, "controls": {}}
     for estimator in (get(name, **o) for name in names() for o in [{}, *OPTIONS.get(name, [])]):
         found["estimators"][label(estimator)] = [
-            f"{type(coordinates).__name__}, {draws or 'no'} vectorised draws: {line}"
+            f"{kind}, {type(coordinates).__name__}, {draws or 'no'} vectorised draws: {line}"
+            for kind in MODULES
             for coordinates in (*everywhere, *(families if general(estimator) else ()))
             for draws in (0, DRAWS)
-            for line in check(estimator, coordinates, device, draws)
+            for line in check(estimator, coordinates, device, draws, kind)
         ]
     for control in (NoiseOnCpu(), CopiedNoise(), ZerosOnCpu()):
         found["controls"][type(control).__name__] = [
-            check(control, MeanLogVariance(), device, draws) for draws in (0, DRAWS)
+            check(control, MeanLogVariance(), device, draws, kind)
+            for kind in MODULES
+            for draws in (0, DRAWS)
         ]
     found["kl"] = [
         line

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import oracles
 import pytest
+import test_convolution_twins
 import torch
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
@@ -17,6 +19,7 @@ from vdbench.measures import variance
 from vdbench.measures.context import Context
 from vdbench.noise import Key
 from vdbench.posteriors import MeanLogVariance, Parameterization
+from vdbench.problem import Problem
 from vdbench.registry import get, label, names
 from vdbench.store import Table
 
@@ -30,10 +33,17 @@ ESTIMATORS = [get(name, **o) for name in names() for o in [{}, *OPTIONS.get(name
 BATCH = 5
 
 
+@pytest.mark.parametrize(
+    "make", [network, test_convolution_twins.network], ids=["dense", "convolution"]
+)
 @pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES)
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=label)
-def test_parity_on_the_same_noise(estimator: Estimator, coordinates: Parameterization) -> None:
-    problem, parameters = network(coordinates)
+def test_parity_on_the_same_noise(
+    estimator: Estimator,
+    coordinates: Parameterization,
+    make: Callable[[Parameterization], tuple[Problem, dict[str, Tensor]]],
+) -> None:
+    problem, parameters = make(coordinates)
     requests = trace(estimator, problem, parameters, gather(problem, np.arange(BATCH))).requests
     keys = [Key(("parity", k)) for k in range(4)]
     noise = inject(requests, keys, torch.device("cpu"), torch.float64)

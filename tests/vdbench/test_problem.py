@@ -1,4 +1,4 @@
-"""Making a module's linear layers noisy, and what a problem computes."""
+"""Making a module's linear and convolutional layers noisy, and what a problem computes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vdbench.likelihoods import Categorical, GaussianNoise
 from vdbench.noise import Key, stream
 from vdbench.posteriors import MeanLogVariance, ThetaLogAlpha
 from vdbench.priors import GaussianPrior, LogUniformPrior
-from vdbench.problem import Batch, Group, Problem, noisy
+from vdbench.problem import NOISY, Batch, Group, Problem, noisy
 
 KEY = Key(("tests", "problem"))
 FEATURES, CLASSES = 4, 3
@@ -54,15 +54,17 @@ class Nested(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """A convolution stays as it is; only its dense head is noisy."""
+    """A convolution, grouped and strided, before a dense head."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(1, 2, 3, padding=1)
+        self.convolution = nn.Conv2d(1, 2, (1, 3), stride=(1, 2), padding=(0, 1))
+        self.mixing = nn.Conv2d(2, 4, 1, groups=2, bias=False)
         self.head = nn.Linear(2 * FEATURES, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.convolution(x[:, None]).relu().flatten(1))
+        h = self.mixing(self.convolution(x[:, None, None]).relu())
+        out: Tensor = self.head(h.flatten(1))
         return out
 
 
@@ -94,7 +96,7 @@ MODULES = {
         lambda: nn.Sequential(nn.Linear(FEATURES, 5), nn.ReLU(), nn.Linear(5, CLASSES)),
         ["0", "2"],
     ),
-    "convolutional": (Convolutional, ["head"]),
+    "convolutional": (Convolutional, ["convolution", "mixing", "head"]),
 }
 
 
@@ -123,17 +125,17 @@ def naive(problem: Problem, parameters: dict[str, Tensor]):  # type: ignore[no-u
 
 
 @pytest.mark.parametrize("kind", MODULES)
-def test_the_noisy_layers_are_the_linear_ones(kind: str) -> None:
+def test_the_noisy_layers_are_the_linear_and_convolutional_ones(kind: str) -> None:
     make, names = MODULES[kind]
     with torch.random.fork_rng():
         plain = make()
     problem = noisy(plain, dataset())
     assert [layer.name for layer in problem.layers] == names
-    linear = [m for m in plain.modules() if isinstance(m, nn.Linear)]
+    linear = [m for m in plain.modules() if isinstance(m, NOISY)]
     assert [layer.weight_shape for layer in problem.layers] == [
         tuple(m.weight.shape) for m in linear
     ]
-    assert not [m for m in problem.module.modules() if isinstance(m, nn.Linear)]
+    assert not [m for m in problem.module.modules() if isinstance(m, NOISY)]
     assert set(problem.groups) == set(problem.start)
 
 
@@ -175,7 +177,7 @@ def test_without_noise_it_is_the_plain_module(module: nn.Module) -> None:
 def test_as_sigma_vanishes_every_estimator_has_the_plain_module_s_value(
     module: nn.Module, name: str
 ) -> None:
-    """The difference is of first order in σ; parameters beyond the linear layers get gradients too."""
+    """The difference is of first order in σ; parameters beyond the noisy layers get gradients too."""
     module = module.double()
     differences = []
     for sigma in (1e-4, 1e-8):
@@ -252,9 +254,48 @@ def test_dropout_that_is_off_is_no_noise() -> None:
     noisy(nn.Sequential(nn.Linear(FEATURES, CLASSES), nn.Dropout(0.0)), dataset())
 
 
-def test_a_module_without_linear_layers_is_refused() -> None:
-    with pytest.raises(InputError, match=r"has no nn\.Linear layer to make noisy"):
-        noisy(nn.Sequential(nn.Conv1d(1, 1, 1)), dataset())
+def test_a_module_without_a_layer_to_make_noisy_is_refused() -> None:
+    with pytest.raises(InputError, match=r"has no nn\.Linear or nn\.Conv2d layer to make noisy"):
+        noisy(nn.Sequential(nn.LayerNorm(FEATURES)), dataset())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        nn.Conv1d(1, 1, 1),
+        nn.Conv3d(1, 1, 1),
+        nn.ConvTranspose1d(1, 1, 1),
+        nn.ConvTranspose2d(1, 1, 1),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_other_convolutions_are_refused(part: nn.Module) -> None:
+    """Left as they are they would be deterministic layers, and nobody would be told."""
+    with pytest.raises(
+        InputError,
+        match=rf"^problem 'mine': layer '1\.0' is a {type(part).__name__}, .*nn\.Linear and nn\.Conv2d alone\.$",
+    ):
+        noisy(nn.Sequential(nn.Linear(FEATURES, 5), nn.Sequential(part)), dataset(), name="mine")
+    with pytest.raises(InputError, match=rf"the module is a {type(part).__name__}"):
+        noisy(part, dataset(), name="mine")
+
+
+def test_padding_that_is_not_zeros_is_refused() -> None:
+    part = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular")
+    with pytest.raises(InputError, match=r"'0' is a Conv2d with padding_mode 'circular'.*'zeros'"):
+        noisy(nn.Sequential(part, nn.Flatten()), dataset(), name="mine")
+
+
+def test_how_one_example_uses_each_layer() -> None:
+    with torch.random.fork_rng():
+        problem = noisy(Convolutional(), dataset())
+    assert problem.uses == {"convolution": (4, 4, 2), "mixing": (4, 8, 2), "head": (8, 3, 1)}
+    assert problem.shared == ("convolution", "mixing")
+    moved = problem.to("cpu", torch.float64)
+    assert moved.uses == problem.uses
+    with torch.random.fork_rng():
+        whole = nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 3, 2), nn.Flatten())
+    assert noisy(whole, dataset()).shared == ()  # one location: nothing is shared
 
 
 def test_a_layer_called_twice_is_refused() -> None:
@@ -290,7 +331,7 @@ def test_kl_is_the_sum_over_all_noisy_weights(form: MeanLogVariance | ThetaLogAl
     problem = noisy(module, dataset(), prior=GaussianPrior(0.8), parameterization=form)
     parameters = problem.initial(KEY)
     total = 0.0
-    for linear in [m for m in module.modules() if isinstance(m, nn.Linear)]:
+    for linear in [m for m in module.modules() if isinstance(m, NOISY)]:
         for mu in linear.weight.detach().flatten().tolist():
             variance = 0.09 if isinstance(form, MeanLogVariance) else 0.4 * mu * mu
             total += 0.5 * (variance / 0.8 + mu * mu / 0.8 - 1 - math.log(variance / 0.8))
@@ -376,7 +417,7 @@ def test_initial_weights_are_he_normal_and_addressed() -> None:
 def test_initial_with_kept_weights_is_the_module(module: nn.Module) -> None:
     problem = noisy(module, dataset(), keep_weights=True)
     parameters = problem.initial(KEY)
-    linear = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    linear = [m for m in module.modules() if isinstance(m, NOISY)]
     for layer, part in zip(problem.layers, linear, strict=True):
         assert torch.equal(parameters[f"{layer.name}.mean"], part.weight)
     parameters[f"{problem.layers[0].name}.mean"].add_(1)

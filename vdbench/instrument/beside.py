@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import torch
 
+from vdbench.estimator import objective
 from vdbench.instrument import series, trials
 from vdbench.instrument.blocks import blocks
 from vdbench.instrument.series import Address, Series
@@ -26,11 +27,11 @@ def bias(
     lab: Lab, contexts: Sequence[Context], reference: Context, spec: BiasSpec, count: int
 ) -> Found:
     """Bias of the estimators that declare themselves unbiased for the reference's objective: it is 0."""
-    objective = reference.estimator.declaration.objective
+    target = objective(reference.estimator, reference.problem)
     unbiased = [
         c
         for c in contexts
-        if c.estimator.declaration.unbiased and c.estimator.declaration.objective == objective
+        if c.estimator.declaration.unbiased and objective(c.estimator, c.problem) == target
     ]
     if not unbiased:
         return {}
