@@ -1,4 +1,8 @@
-"""The stop of a training at the first step whose numbers are not finite, with the step and the cause."""
+"""The stop of a training at the first step whose numbers are not finite, with the step and the cause.
+
+Looked at are the value of the likelihood and the KL of every step, two scalars: a gradient that is lost breaks its
+parameter, which breaks one of them in the next step, while the optimizer still holds the gradient that did it.
+"""
 
 from __future__ import annotations
 
@@ -28,103 +32,103 @@ class Averages(NamedTuple):
     kl: float
 
 
+class Noted(NamedTuple):
+    """A step: its value and KL (None where it has no weight), with the gradients of each."""
+
+    step: int
+    value: Tensor
+    kl: Tensor | None
+    gradients: Mapping[str, Tensor]
+    slopes: Mapping[str, Tensor]
+
+
 @dataclass
 class Watch:
-    """Notes of each step the value, the KL and the largest component of each parameter's gradient.
+    """Notes each step's value and KL.
 
     Attributes:
         who: What is trained with, for messages.
         rate: Learning rate, for messages.
+        leaves: The trained parameters, each with the gradient that its last step descended.
     """
 
     who: str
     rate: float
-    _rows: list[Tensor] = field(default_factory=list)
-    _first: int = 0
-    _sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    leaves: Mapping[str, Tensor]
+    _rows: list[Noted] = field(default_factory=list)
+    _values: list[float] = field(default_factory=list)
+    _kls: list[float] = field(default_factory=list)
 
-    def note(
-        self, step: int, value: Tensor, kl: Tensor | None, gradients: Mapping[str, Tensor]
-    ) -> None:
-        """Look at a step; the parameters have taken it already.
-
-        Args:
-            step: Its number.
-            value: Of the likelihood part, a scalar.
-            kl: A scalar; None where it has no weight.
-            gradients: Of what the optimizer descends, by parameter.
+    def note(self, noted: Noted) -> None:
+        """Look at a step that has not been taken yet.
 
         Raises:
             CellError: Something of this step, or on a GPU of one shortly before it, is not finite.
         """
-        if not self._rows:
-            self._first = step
-        largest = torch._foreach_norm(list(gradients.values()), math.inf)
-        dtype = largest[0].dtype
-        given = value.new_zeros(()) if kl is None else kl
-        scalars = [x.detach().reshape(()).to(dtype) for x in (value, given)]
-        self._rows.append(torch.stack([*scalars, *largest]))
-        self._sums[1] += 1
-        self._sums[3] += kl is not None
-        if value.device.type == "cpu" or len(self._rows) >= EVERY:
-            self.look(list(gradients))
+        alone = noted.value.device.type == "cpu"
+        # the gradients of many steps are not held for a message
+        self._rows.append(noted if alone else noted._replace(gradients={}, slopes={}))
+        if alone or len(self._rows) >= EVERY:
+            self.look()
 
-    def look(self, names: list[str]) -> None:
+    def look(self) -> None:
         """Look at the steps noted since the last look.
-
-        Args:
-            names: Of the parameters.
 
         Raises:
             CellError: Something is not finite in one of them.
         """
-        if not self._rows:
-            return
         rows, self._rows = self._rows, []
-        noted = torch.stack(rows)
-        table = noted.isfinite()
-        if bool(table.all()):
-            fit, kl = noted[:, :2].double().sum(0).tolist()
-            self._sums[0] += fit
-            self._sums[2] += kl
-            return
-        place = int((~table.all(1)).nonzero()[0])
-        fine = table[place].tolist()
-        raise self._error(f"at step {self._first + place}", fine[0], fine[1], fine[2:], names)
+        for place, row in enumerate(rows):
+            value = float(row.value)
+            kl = 0.0 if row.kl is None else float(row.kl)
+            if not (math.isfinite(value) and math.isfinite(kl)):
+                raise self._error(row, last=place == len(rows) - 1)
+            self._values.append(value)
+            self._kls += [] if row.kl is None else [kl]
 
-    def _error(
-        self, when: str, value: bool, kl: bool, gradients: list[bool], names: list[str]
-    ) -> CellError:
-        broken = [name for name, fine in zip(names, gradients, strict=True) if not fine]
-        where = f"the gradient of parameter '{broken[0]}'" if broken else ""
-        if not value:
-            cause = "the value of the likelihood"
-        elif not kl:
-            cause = "the KL"
-        else:
-            cause, where = where, ""
-        more = f", and with it {where}" if where else ""
-        return self.error(when, f"{cause} is not finite{more}")
+    def _error(self, row: Noted, last: bool) -> CellError:
+        """What broke a step: the step before it, if that can still be seen, or itself."""
+        if last:
+            self.parameters(row.step)
+        fine = math.isfinite(float(row.value))
+        cause = "the KL" if fine else "the value of the likelihood"
+        broken = _first(row.slopes if fine else row.gradients)
+        more = f", and with it the gradient of parameter '{broken}'" if broken else ""
+        return self._diverged(f"at step {row.step}", f"{cause} is not finite{more}")
 
     def averages(self) -> Averages:
         """Means over the steps looked at since this was last asked for."""
-        fit, steps, kl, weighted = self._sums
-        self._sums = [0.0] * 4
-        return Averages(fit / steps if steps else math.nan, kl / weighted if weighted else math.nan)
+        found = Averages(_mean(self._values), _mean(self._kls))
+        self._values, self._kls = [], []
+        return found
 
-    def parameters(self, step: int, values: Mapping[str, Tensor]) -> None:
+    def parameters(self, step: int) -> None:
         """Look at the parameters themselves after so many steps.
 
         Raises:
             CellError: One is not finite.
         """
-        self.look(list(values))
-        broken = [name for name, value in values.items() if not bool(value.isfinite().all())]
-        if broken:
-            raise self.error(f"before step {step}", f"parameter '{broken[0]}' is not finite")
+        broken = _first(self.leaves)
+        if not broken:
+            return
+        slopes = {name: leaf.grad for name, leaf in self.leaves.items() if leaf.grad is not None}
+        cause = _first(slopes)
+        if cause:
+            raise self._diverged(
+                f"at step {step - 1}", f"the gradient of parameter '{cause}' is not finite"
+            )
+        raise self._diverged(f"before step {step}", f"parameter '{broken}' is not finite")
 
-    def error(self, when: str, cause: str) -> CellError:
-        """The error, in one sentence."""
+    def _diverged(self, when: str, cause: str) -> CellError:
         return CellError(
             f"training with {self.who} diverged {when}: {cause}; lower the learning rate ({self.rate})."
         )
+
+
+def _first(tensors: Mapping[str, Tensor]) -> str:
+    """Name of the first tensor that is not finite; empty where all are."""
+    return next((n for n, t in tensors.items() if not bool(torch.isfinite(t).all())), "")
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan

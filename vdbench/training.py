@@ -18,7 +18,7 @@ from vdbench.autodiff import differentiate
 from vdbench.draws import call, gather
 from vdbench.estimator import Estimator
 from vdbench.evaluation import Evaluation, evaluate
-from vdbench.finite import Averages, Watch
+from vdbench.finite import Averages, Noted, Watch
 from vdbench.noise import Key, stream
 from vdbench.problem import Batch, Parameters, Problem
 from vdbench.schedules import Recipe
@@ -76,7 +76,8 @@ class Trainer:
         self._bound()
         self._optimizer = torch.optim.Adam(list(self._leaves.values()), lr=self.learning_rate)
         self._state = self.estimator.fit(self.problem, self.parameters, self.key / "fit")
-        self._watch = Watch(self.estimator.declaration.name, self.learning_rate)
+        name = self.estimator.declaration.name
+        self._watch = Watch(name, self.learning_rate, self._leaves)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,7 +107,8 @@ class Trainer:
         """
         for _ in range(steps):
             self._advance()
-        self._watch.parameters(self.step, self._leaves)
+        self._watch.look()
+        self._watch.parameters(self.step)
 
     def _advance(self) -> None:
         key = self.key / "step" / self.step
@@ -115,28 +117,19 @@ class Trainer:
         gradient = call(
             self.estimator, self.problem, self.parameters, batch, noise, key, self._state
         )
-        kl = self._descend(gradient.gradients, self.recipe.weight(self.epochs))
+        weight = self.recipe.weight(self.epochs)
+        kl, slopes = differentiate(self._divergence, self._leaves) if weight else (None, None)
+        self._watch.note(Noted(self.step, gradient.value, kl, gradient.gradients, slopes or {}))
+        for name, leaf in self._leaves.items():
+            slope = 0 if slopes is None else slopes[name] if weight == 1 else weight * slopes[name]
+            leaf.grad = (slope - gradient.gradients[name]) / self.problem.examples
         factor = self.recipe.rate(self.epochs)
         for group in self._optimizer.param_groups:
             group["lr"] = factor * self.learning_rate
         self._optimizer.step()
         self._bound()
         self._state = self.estimator.update(self._state, gradient)
-        slopes = {name: leaf.grad for name, leaf in self._leaves.items() if leaf.grad is not None}
-        self._watch.note(self.step, gradient.value, kl, slopes)
         self.step += 1
-
-    def _descend(self, gradients: Mapping[str, Tensor], weight: float) -> Tensor | None:
-        """Give the optimizer the gradient of (weight·KL − log-likelihood)/N; the KL, None where it does not count."""
-        if not weight:
-            for name, leaf in self._leaves.items():
-                leaf.grad = -gradients[name] / self.problem.examples
-            return None
-        value, slopes = differentiate(self._divergence, self._leaves)
-        for name, leaf in self._leaves.items():
-            slope = slopes[name] if weight == 1 else weight * slopes[name]
-            leaf.grad = (slope - gradients[name]) / self.problem.examples
-        return value
 
     def _divergence(self, free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         value = self.problem.kl({**self.parameters, **free})
@@ -148,7 +141,7 @@ class Trainer:
 
     def averages(self) -> Averages:
         """Means over the steps since this was last asked for; the KL's over those in which it had a weight."""
-        self._watch.look(list(self._leaves))
+        self._watch.look()
         return self._watch.averages()
 
     def _minibatch(self) -> Batch:
