@@ -69,7 +69,7 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
 def trained_answer(results: Results) -> list[Block]:
     """Say in short what the trainings gave; nothing where there are none."""
     said = trained_summary(results)
-    return [Heading("Training"), Bullets(said)] if said else []
+    return [Heading("Whole trainings"), Bullets(said)] if said else []
 
 
 def trained_summary(results: Results) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reports.groups import TRAINED, estimate_of
-from reports.load import Results, Run
+from reports.load import EPOCHS, Results, Run
 from reports.numbers import Estimate
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Trainings:
         epochs = self._steps
         for row in each(rows[rows["step"].notna()].sort_values("step")):
             key = (row.problem, row.label)
-            found.setdefault(key, {})[epochs[key].get(row.step, math.nan)] = estimate_of(row)
+            if row.step in epochs[key]:
+                found.setdefault(key, {})[epochs[key][row.step]] = estimate_of(row)
         return found
 
     def layers(self, metric: str, key: Key) -> list[str]:
@@ -131,15 +132,20 @@ def each(frame: pd.DataFrame) -> Iterator[Any]:
 
 
 def trainings_of(results: Results) -> list[Trainings]:
-    """Find the whole trainings of each run that has figures of such."""
+    """Find the whole trainings of each run that has figures of such; without their epochs where these are lost."""
+    import pandas as pd
+
     found = []
     for run in results.runs.values():
         frame = results.frame
         rows = frame[(frame["run"] == run.name) & (frame["checkpoint"] == TRAINED)]
         rows = rows[rows["status"] != "failed"]
-        if rows.empty or results.training is None:
+        if rows.empty:
             continue
-        epochs = results.training[results.training["run"] == run.name]
+        every = (
+            pd.DataFrame(columns=["run", *EPOCHS]) if results.training is None else results.training
+        )
+        epochs = every[every["run"] == run.name]
         keys = list(dict.fromkeys((row.problem, row.label) for row in each(rows)))
         found.append(Trainings(run, run.name, rows, epochs, keys))
     return found
