@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,7 +141,7 @@ def _differences(
             _final(mine, metric, "all") - _final(theirs, metric, "all")
             for mine, theirs in zip(outcome.data, against.data, strict=True)
         ]
-        estimate = _mean(values, level)
+        estimate = _exact_zero(_mean(values, level), values)
         many = f"; level adjusted for {count} comparisons" if kind.startswith("adjusted") else ""
         message = f"minus {name}, paired by seed{many}"
         if estimate.n:
@@ -155,6 +156,12 @@ def _differences(
                 )
             )
     return found
+
+
+def _exact_zero(estimate: Estimate, values: Sequence[float]) -> Estimate:
+    """The same, with a mean that is nothing but rounding as 0: errors are multiples of one example."""
+    rounding = 1e-12 * max(map(abs, values))
+    return replace(estimate, value=0.0) if abs(estimate.value) < rounding else estimate
 
 
 def write(outcomes: Sequence[Outcome], path: Path) -> None:

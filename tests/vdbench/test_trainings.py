@@ -137,6 +137,17 @@ def test_differences_are_paired_by_seed(whole: runner.Finished) -> None:
     assert "none" not in set(table[table.metric.str.contains("difference")].problem)
 
 
+def test_differences_that_cancel_are_zero() -> None:
+    from vdbench.trainings import _exact_zero
+
+    values = [5 * 100 / 360 - 4 * 100 / 360, 100 / 360, -2 * 100 / 360]
+    found = _exact_zero(seed_mean(values, 0.95), values)
+    assert found.value == 0
+    assert found.low < -0.1
+    other = seed_mean([1e-13, 3e-13], 0.95)
+    assert _exact_zero(other, [1e-13, 3e-13]) == other
+
+
 def test_seeds_share_initial_weights_minibatches_and_samples(tmp_path: Path) -> None:
     """The same recipe under two names is the same training, and its difference is exactly 0."""
     same = [problem(name, LEARNED, estimators=["local"]) for name in ("one", "other")]
