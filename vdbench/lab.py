@@ -260,6 +260,7 @@ class Lab:
             say = self.progress.note
             compute = partial(whole_training.rows, context, plan, seed, file, say)
             seeds.append(self.store.get(address, compute))
+            whole_training.keep_result(file)
         count, epochs = plan.spec.seeds, plan.spec.epochs
         return [Outcome(cell, "ok", f"{count} seeds of up to {epochs} epochs", count, seeds)]
 

@@ -308,6 +308,21 @@ def test_a_run_from_before_these_keys_is_gone_on_with(tmp_path: Path) -> None:
         vdbench.run({**plain, "batch_sizes": [17]}, tmp_path / "run")
 
 
+def test_the_parameters_that_a_training_gave_are_kept(tmp_path: Path) -> None:
+    """Of the best epoch under validation, else the last ones; nothing else of its state."""
+    from vdbench.measures.training import keep_result
+
+    path = tmp_path / "state.npz"
+    names = {"parameter/a": 1.0, "adam/exp_avg/a": 2.0, "tracked/numbers": 3.0}
+    for more, kept in (({}, 1.0), ({"tracked/best/a": 4.0}, 4.0)):
+        np.savez(path, **{name: np.array(x) for name, x in {**names, **more}.items()})
+        for _ in range(2):
+            keep_result(path)
+            with np.load(path) as saved:
+                assert {name: float(saved[name]) for name in saved.files} == {"parameter/a": kept}
+    keep_result(tmp_path / "none.npz")
+
+
 def test_the_table_of_epochs_has_every_seed(whole: runner.Finished) -> None:
     epochs = pd.read_parquet(whole.folder / "training.parquet")
     mine = epochs[(epochs.metric == "running.elbo") & (epochs.problem == "A")]
@@ -315,6 +330,11 @@ def test_the_table_of_epochs_has_every_seed(whole: runner.Finished) -> None:
         (s, e) for s in range(3) for e in (1.0, 2.0, 3.0)
     ]
     assert np.isfinite(mine.value).all()
+    files = list((whole.folder / "training").glob("*.npz"))
+    assert len(files) == 4 * 3
+    for file in files:
+        with np.load(file) as saved:
+            assert {name.partition("/")[0] for name in saved.files} == {"parameter"}
     rates = epochs[(epochs.metric == "learning_rate") & (epochs.problem == "additive")]
     assert rates[rates.estimator == "local"].value.tolist()[:3] == pytest.approx(
         [0.01 * (1 - step / 15) for step in (4, 9, 14)]

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vdbench.measures.context import Context
 from vdbench.schedules import Recipe
-from vdbench.store import Table
+from vdbench.store import Table, atomic
 from vdbench.suite_specs import TrainingSpec
-from vdbench.tracking import Tracker, Tracking, hold_out
+from vdbench.tracking import PREFIX, Tracker, Tracking, hold_out
 from vdbench.training import Trainer, train
 
 VERSION = "1"
@@ -57,7 +59,7 @@ def rows(context: Context, plan: Plan, seed: int, file: Path, say: Callable[[str
         context: The estimator and its problem; its parameters are not used.
         plan: How.
         seed: Number of this training.
-        file: Where it is saved after each epoch; deleted by no one, the last state is in it.
+        file: Where it is saved after each epoch.
         say: Told when a training must begin again.
 
     Returns:
@@ -83,3 +85,21 @@ def rows(context: Context, plan: Plan, seed: int, file: Path, say: Callable[[str
     train(trainer, spec.epochs, file, tracker, say)
     tracker.finish(trainer)
     return tracker.table()
+
+
+def keep_result(file: Path) -> None:
+    """Leave in a training's file only the parameters that it gave, once its rows are stored; a third of its size."""
+    if not file.exists():
+        return
+    with np.load(file, allow_pickle=False) as saved:
+        if f"{PREFIX}numbers" not in saved.files:
+            return  # done before
+        best = f"{PREFIX}best/"
+        start = best if any(name.startswith(best) for name in saved.files) else "parameter/"
+        values = {
+            f"parameter/{name.removeprefix(start)}": saved[name]
+            for name in saved.files
+            if name.startswith(start)
+        }
+    with atomic(file) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, allow_pickle=False, **values)
