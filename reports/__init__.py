@@ -52,6 +52,7 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
     from reports.instrument import places, summary
     from reports.load import load
     from reports.summary import sentences
+    from reports.trained import trained_summary
 
     results = load([Path(folder) for folder in run_dirs])
     groups = groups_of(results)
@@ -60,6 +61,7 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
         for run, title, rows in places(results)
         for lead, text in summary(rows, run.level)
     ]
+    about += [f"{lead} {text}" for lead, text in trained_summary(results)]
     return about + [
         f"{group.title}. {line.text}" if i == 0 else line.text
         for group in groups

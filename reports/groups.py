@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING = "training"
+TRAINED = "trained"
+"""Checkpoint of whole trainings, which have tables of their own."""
 NOISY = ("mean", "theta", "scale", "alpha", "logit")
 """Roles of the noisy weights: the only ones that are ranked."""
 ROLES = (*NOISY, "bias", "weight", "all")
@@ -196,8 +198,8 @@ def groups_of(results: Results) -> list[Group]:
 
 
 def placed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a place: not those over several sizes, nor those about vdbench itself."""
-    sized = (frame["batch_size"] > 0) & (frame["samples"] != 0)
+    """Return the rows of a place: not those over several sizes, of whole trainings, or about vdbench itself."""
+    sized = (frame["batch_size"] > 0) & (frame["samples"] != 0) & (frame["checkpoint"] != TRAINED)
     rows: pd.DataFrame = frame[sized & ~frame["metric"].str.startswith(APART)]
     return rows
 

@@ -49,6 +49,10 @@ NUMBERS = (
 )
 
 
+EPOCHS = ("problem", "estimator", "seed", "epoch", "step", "layer", "metric", "bin", "value")
+"""Columns of ``training.parquet``."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run: its name (the folder's, made unique) and the content of ``run.json``."""
@@ -79,10 +83,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """The rows of all runs with a ``run`` column, and the runs by name."""
+    """The rows of all runs with a ``run`` column, and the runs by name.
+
+    ``training`` holds the epochs of their whole trainings (``training.parquet``), None where no run has such.
+    """
 
     frame: pd.DataFrame
     runs: dict[str, Run]
+    training: pd.DataFrame | None = None
 
     @property
     def several(self) -> bool:
@@ -107,12 +115,17 @@ def load(run_dirs: Sequence[Path]) -> Results:
     if not run_dirs:
         raise InputError("A report needs at least one run folder, and none was given.")
     frames, runs = [], {}
+    epochs = []
     for folder, name in zip(run_dirs, unique_names(run_dirs), strict=True):
         runs[name] = Run(name, read_info(folder))
         frame = read_rows(folder)
         frame.insert(0, "run", name)
         frames.append(frame)
-    return Results(pd.concat(frames, ignore_index=True), runs)
+        if (folder / "training.parquet").is_file():
+            epochs.append(read_epochs(folder))
+            epochs[-1].insert(0, "run", name)
+    training = pd.concat(epochs, ignore_index=True) if epochs else None
+    return Results(pd.concat(frames, ignore_index=True), runs, training)
 
 
 def unique_names(folders: Sequence[Path]) -> list[str]:
@@ -163,6 +176,21 @@ def read_rows(folder: Path) -> pd.DataFrame:
         frame[name] = frame[name].fillna("").astype(str)
     for name in NUMBERS:
         frame[name] = frame[name].astype(float)
+    return frame
+
+
+def read_epochs(folder: Path) -> pd.DataFrame:
+    """Read ``training.parquet`` of a folder, checking its columns."""
+    import pandas as pd
+
+    path = folder / "training.parquet"
+    try:
+        frame = pd.read_parquet(path)
+    except Exception as error:
+        raise InputError(f"'{path}' cannot be read as parquet: {one_line(error)}.") from error
+    missing = [name for name in EPOCHS if name not in frame.columns]
+    if missing:
+        raise InputError(f"'{path}' lacks the columns {', '.join(missing)} of schema {SCHEMA}.")
     return frame
 
 

@@ -19,6 +19,7 @@ from reports.scaling import scaling_blocks, speed_blocks
 from reports.surroundings import busy, environment_blocks
 from reports.sweeps import sweeps_of
 from reports.tables import PARTS, RATIOS, cost_table, layer_table, training_table
+from reports.trained import trained_answer, trained_blocks
 
 
 def document(results: Results, groups: list[Group], figures: Path) -> Document:
@@ -35,6 +36,9 @@ def document(results: Results, groups: list[Group], figures: Path) -> Document:
     sweeps = sweeps_of(results, groups)
     suites = dict.fromkeys(str((run.info.get("suite") or {}).get("name") or "") or run.name
                            for run in results.runs.values())  # fmt: skip
+    trained = trained_blocks(results, figures)
+    if any(group.has("convergence.") or len(group.curves) for group in groups):
+        trained += training(groups, figures)
     sections = [
         *some("instrument", "The instrument itself", instrument_blocks(results, figures)),
         *some("beside", "Beside the paper", beside_blocks(groups)),
@@ -44,13 +48,15 @@ def document(results: Results, groups: list[Group], figures: Path) -> Document:
         Section("cost", "Cost of a gradient", costs(groups, figures)),
         *some("speed", "Speed over minibatch sizes", speed_blocks(sweeps, figures)),
         Section("plane", "Variance against time", planes(groups, figures)),
-        Section("training", "Training", training(groups, figures)),
+        Section("training", "Training", trained or training(groups, figures)),
         Section("bias", "Signal-to-noise ratio and bias", bias(groups)),
         Section("outcome", "What failed, was bounded or stopped early", outcome_blocks(results)),
         Section("method", "How it was measured", method_blocks(results, groups)),
         Section("environment", "Environment, and how to run it again", environment_blocks(results)),
     ]
-    first = [*instrument_answer(results), *answer(groups, sections, figures)]
+    first = [*instrument_answer(results), *trained_answer(results)]
+    if groups or not first:
+        first += answer(groups, sections, figures)
     sections.insert(0, Section("answer", "In short", first))
     return Document(f"vdbench: {', '.join(suites)}", subtitle(results), sections)
 

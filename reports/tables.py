@@ -31,6 +31,7 @@ FILES = {
     "cost": ("time.", "throughput.", "memory.", "efficiency."),
     "convergence": ("convergence.",),
     "test": ("test.",),
+    "training": ("training.", "alpha.", "sparsity.", "difference.", "adjusted.difference."),
     "slopes": ("slope.", "floor."),
     "instrument": ("coverage.", "width.", "false_alarms.", "power.", "wrong.", "kills."),
     "bias": ("snr", "relative_bias", BIAS),

@@ -124,16 +124,20 @@ def _command(
 def _dry_run(
     name: str, settings: list[str], only: list[str], plugins: list[Path], json: bool
 ) -> None:
-    from vdbench import plan, problems, registry
+    from vdbench import datasets, plan, problems, registry
     from vdbench.suite import load
 
     for plugin in plugins:
         registry.load_plugin(plugin)
     suite = load(name, settings)
+    examples = {}
     for spec in suite.problems:
         problem = problems.check(spec.name, spec.factory, spec.options)
         if problem is not None:
             plan.check_sizes(suite, problem)
+            examples[spec.name] = problem.examples
+        else:  # not on this machine: no more than all its examples
+            examples[spec.name] = datasets.info(str(spec.options.get("dataset"))).examples
     cells: list[dict[str, Any]] = [
         {
             "measure": cell.measure,
@@ -141,8 +145,8 @@ def _dry_run(
             "checkpoint": cell.checkpoint,
             "batch_size": cell.batch_size,
             "estimator": cell.label,
-            "gradients_least": plan.work(suite, cell)[0],
-            "gradients_most": plan.work(suite, cell)[1],
+            "gradients_least": plan.work(suite, cell, examples)[0],
+            "gradients_most": plan.work(suite, cell, examples)[1],
         }
         for cell in plan.cells(suite, tuple(only))
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from vdbench import figures
+from vdbench import figures, trainings
 from vdbench.figures import Figure, Schedule
 from vdbench.lab import Outcome
 from vdbench.suite_specs import Suite
@@ -43,6 +43,8 @@ def figures_of(
             yield outcome, found
         elif measure == "memory":
             yield outcome, figures.memory(outcome.data, suite.level)
+        elif measure == "training":
+            yield outcome, trainings.figures(outcome.data, suite.level)
     yield from _convergence(suite, [o for o in good if o.cell.measure == "convergence"])
 
 

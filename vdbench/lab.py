@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from vdbench.draws import trace
 from vdbench.errors import CellError, InputError
 from vdbench.figures import Rows, Schedule
 from vdbench.measures import bias, convergence, few_examples, memory, throughput, variance
+from vdbench.measures import training as whole_training
 from vdbench.measures.context import Context
 from vdbench.plan import Cell
 from vdbench.progress import Progress
 from vdbench.record import now
 from vdbench.registry import identity, options
 from vdbench.stopping import until_precise
-from vdbench.store import Address, Store, Table
+from vdbench.store import Address, Store, Table, digest
 from vdbench.suite_specs import Suite
 
 
@@ -174,7 +176,7 @@ class Lab:
         assert spec is not None
         problem = next(p for p in self.suite.problems if p.name == cell.problem)
         job = {
-            "problem": problem.model_dump(),
+            "problem": problem.model_dump(include={"name", "factory", "options"}),
             "parameters": str(file.resolve()),
             "estimator": cell.estimator.declaration.name,
             "options": options(cell.estimator),
@@ -238,6 +240,29 @@ class Lab:
             seeds.append(self.store.get(address, lambda s=seed: convergence.rows(context, plan, s)))  # type: ignore[misc]
             _converges(seeds[-1], seed)
         return [Outcome(cell, "ok", f"{spec.seeds} seeds of {spec.steps} steps", spec.seeds, seeds)]
+
+    def training(self, cell: Cell, context: Context, plan: whole_training.Plan) -> list[Outcome]:
+        """One whole training a seed, each a block of its own; one that is killed goes on from its last epoch."""
+        _examine(context)
+        seeds = []
+        for seed in range(plan.spec.seeds):
+            self.progress.detail(f"seed {seed + 1} of {plan.spec.seeds}")
+            address = self.address(
+                context,
+                "training",
+                whole_training.VERSION,
+                together=0,
+                training=seed,
+                plan=plan.address,
+                threads=torch.get_num_threads(),
+            )
+            file = self.folder / "training" / f"{digest(address)}.npz"
+            say = self.progress.note
+            compute = partial(whole_training.rows, context, plan, seed, file, say)
+            seeds.append(self.store.get(address, compute))
+            whole_training.keep_result(file)
+        count, epochs = plan.spec.seeds, plan.spec.epochs
+        return [Outcome(cell, "ok", f"{count} seeds of up to {epochs} epochs", count, seeds)]
 
     def address(self, context: Context, measure: str, version: str, **more: Any) -> Address:
         """What a block of this cell is named by."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vdbench import statistics
 from vdbench.errors import InputError, nearest
 from vdbench.estimator import Estimator, objective
 from vdbench.problem import Problem
+from vdbench.recipes import left, spec_of
 from vdbench.registry import label
 from vdbench.suite import checkpoint_name, expand
 from vdbench.suite_specs import CheckpointSpec, ProblemSpec, Suite
 
 TRAINING = "training"
 """Checkpoint of convergence cells: they train from initialisation."""
+
+TRAINED = "trained"
+"""Checkpoint of whole trainings: where their own recipe leads."""
 
 INSTRUMENT = ("coverage", "false_alarms", "power")
 """Measures about other measures, taken at a place for all its estimators together."""
@@ -26,11 +30,11 @@ class Cell:
 
     Attributes:
         problem: Its label.
-        checkpoint: Name of the checkpoint, or ``training``.
+        checkpoint: Name of the checkpoint, or ``training`` or ``trained``.
         batch_size: M.
         estimator: What is measured.
-        measure: ``variance``, ``bias``, ``throughput``, ``memory``, ``convergence``, one of `INSTRUMENT`, or
-            ``kills``.
+        measure: ``variance``, ``bias``, ``throughput``, ``memory``, ``convergence``, ``training``, one of
+            `INSTRUMENT`, or ``kills``.
     """
 
     problem: str
@@ -82,6 +86,13 @@ def estimators(suite: Suite, only: tuple[str, ...] = ()) -> list[Estimator]:
     return [e for e in every if label(e) in wanted or e.declaration.name in wanted]
 
 
+def on(problem: ProblemSpec, chosen: Sequence[Estimator]) -> list[Estimator]:
+    """Those of some estimators that run on a problem."""
+    if problem.estimators is None:
+        return list(chosen)
+    return [e for e in chosen if label(e) in problem.estimators]
+
+
 def places(suite: Suite) -> Iterator[Place]:
     """Every problem × checkpoint × batch size, in order."""
     for problem in suite.problems:
@@ -108,7 +119,7 @@ def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
         Cell(p.problem.name, checkpoint_name(p.checkpoint), p.batch_size, estimator, measure)
         for p in places(suite)
         for measure in at_places
-        for estimator in chosen
+        for estimator in on(p.problem, chosen)
     ]
     if suite.measures.kills:  # one cell: it runs a small suite of its own
         first = next(places(suite))
@@ -119,7 +130,13 @@ def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
             Cell(problem.name, TRAINING, size, estimator, "convergence")
             for problem in suite.problems
             for size in training_sizes(suite)
-            for estimator in chosen
+            for estimator in on(problem, chosen)
+        ]
+    if suite.measures.training:
+        found += [
+            Cell(problem.name, TRAINED, spec_of(suite, problem).batch_size, estimator, "training")
+            for problem in suite.problems
+            for estimator in on(problem, chosen)
         ]
     return found
 
@@ -132,6 +149,15 @@ def check_sizes(suite: Suite, problem: Problem) -> None:
     """
     sizes = [*suite.batch_sizes, *training_sizes(suite)]
     sizes += [checkpoint.batch_size for checkpoint in suite.checkpoints if checkpoint.epochs]
+    if suite.measures.training:
+        spec = spec_of(suite, next(p for p in suite.problems if p.name == problem.name))
+        sizes.append(spec.batch_size)
+        if spec.validation and spec.batch_size > left(problem.examples, spec.validation):
+            raise InputError(
+                f"suite '{suite.name}': batch size {spec.batch_size} is more than the "
+                f"{left(problem.examples, spec.validation)} training examples that validation leaves of problem "
+                f"'{problem.name}'."
+            )
     if max(sizes) > problem.examples:
         raise InputError(
             f"suite '{suite.name}': batch size {max(sizes)} is more than the "
@@ -160,9 +186,17 @@ def check_few_examples(suite: Suite, problem: Problem) -> None:
             )
 
 
-def work(suite: Suite, cell: Cell) -> tuple[int, int]:
-    """Fewest and most gradients that a cell takes; throughput's and memory's own calls are not counted."""
+def work(suite: Suite, cell: Cell, examples: Mapping[str, int] | None = None) -> tuple[int, int]:
+    """Fewest and most gradients that a cell takes; throughput's and memory's own calls are not counted.
+
+    Args:
+        suite: What is asked for.
+        cell: Which.
+        examples: Training examples of the problems that are known, on which whole trainings depend.
+    """
     measures = suite.measures
+    if cell.measure == "training":
+        return _trainings(suite, cell, (examples or {}).get(cell.problem))
     if cell.measure == "variance" and measures.variance:
         looks = statistics.looks(measures.variance.first_units, measures.variance.max_units)
         return 4 * looks[0], 4 * looks[-1]
@@ -181,3 +215,12 @@ def work(suite: Suite, cell: Cell) -> tuple[int, int]:
 
         return gradients(measures, cell.measure, cell.label == suite.baseline)
     raise ValueError(f"the suite does not take the measure '{cell.measure}'")
+
+
+def _trainings(suite: Suite, cell: Cell, examples: int | None) -> tuple[int, int]:
+    """Gradients of a cell's trainings; where the data set is not known, one an epoch is the fewest, none the most."""
+    spec = spec_of(suite, next(p for p in suite.problems if p.name == cell.problem))
+    size = left(examples or 0, spec.validation)
+    each = spec.seeds * max(1, size // spec.batch_size)
+    fewest = min(spec.epochs, 1 + (spec.patience or spec.epochs))
+    return each * fewest, each * spec.epochs

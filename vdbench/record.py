@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from vdbench import environment
 from vdbench.errors import InputError
@@ -18,6 +19,7 @@ from vdbench.estimator import Estimator, objective
 from vdbench.problem import Problem
 from vdbench.registry import label, options
 from vdbench.store import atomic
+from vdbench.suite_specs import Suite
 
 SCHEMA = 1
 """Version of ``run.json`` and ``results.parquet``."""
@@ -77,6 +79,7 @@ class Record:
             self.content = dict(json.loads(self.path.read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError) as error:
             raise InputError(f"--out {self.folder}: its run.json cannot be read.") from error
+        self.content["suite"] = _completed(self.content.get("suite"))
         for key, value in asked.items():
             if self.content.get(key) != value:
                 raise InputError(
@@ -106,6 +109,14 @@ class Record:
         self.content["wall_seconds"] = self.content.get("wall_seconds", 0.0) + seconds
         self.content["finished"] = now()
         self.save()
+
+
+def _completed(suite: Any) -> Any:
+    """A recorded suite with the keys that have come since, at their defaults, which change nothing."""
+    try:
+        return Suite.model_validate(suite).model_dump(mode="json")
+    except ValidationError:
+        return suite  # another version's, or damaged: the difference is told
 
 
 def now() -> str:

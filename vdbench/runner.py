@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vdbench import plan, problems, record, registry, results, scaling, suite
+from vdbench import plan, problems, recipes, record, registry, results, scaling, suite, trainings
 from vdbench.checkpoints import parameters, parameters_digest
 from vdbench.compare import figures_of
 from vdbench.errors import CellError, InputError, nearest
@@ -27,6 +27,7 @@ from vdbench.instrument.bench import Bench
 from vdbench.instrument.rows import figures_of as instrument_figures_of
 from vdbench.lab import Lab, Outcome
 from vdbench.measures.context import Context
+from vdbench.measures.training import Plan as TrainingPlan
 from vdbench.noise import Key
 from vdbench.plan import Cell, Place
 from vdbench.problem import Problem
@@ -152,6 +153,7 @@ class Run:
     only: tuple[str, ...]
     rows: list[results.Row] = field(default_factory=list)
     failed: int = 0
+    trained: list[tuple[Outcome, results.Row]] = field(default_factory=list)
 
     def all(self, command: str) -> Finished:
         """Measure every cell, then write the table."""
@@ -166,6 +168,9 @@ class Run:
                 self._place(place, built[place.problem.name], cells)
             for name, one in built.items():
                 self._trainings(name, one, cells)
+            for spec in self.suite.problems:
+                self._whole_trainings(spec, built[spec.name], cells)
+        self._compare_trainings()
         self.rows += scaling.rows(self.rows)
         results.write(self.rows, self.lab.folder / "results.parquet")
         self.record.close(time.perf_counter() - began)
@@ -231,7 +236,8 @@ class Run:
         else:
             key = Key(("vdbench", self.suite.seed, *where))
             context = partial(self._context, built, values, place.batch_size, key)
-            contexts = {e: self._tried(e, context, mine) for e in self.estimators}
+            here = plan.on(place.problem, self.estimators)
+            contexts = {e: self._tried(e, context, mine) for e in here}
             self._measure(mine, {e: c for e, c in contexts.items() if c is not None}, context, file)
         self._keep(built.problem)
 
@@ -371,6 +377,35 @@ class Run:
                     self.lab.attempt([cell], partial(self.lab.convergence, cell, context))
             self._keep(built.problem)
 
+    def _whole_trainings(self, spec: ProblemSpec, built: Built, cells: Sequence[Cell]) -> None:
+        """The measure training: seeds are shared by all problems, so that nothing of this one is in their address."""
+        mine = [cell for cell in cells if (cell.problem, cell.measure) == (spec.name, "training")]
+        if not mine:
+            return
+        self.lab.outcomes.clear()
+        wanted = recipes.spec_of(self.suite, spec)
+        how = TrainingPlan(wanted, recipes.recipe_of(wanted))
+        key = Key(("vdbench", self.suite.seed, plan.TRAINED))
+        address = self._address(built.fingerprint, key, wanted.batch_size)
+        for cell in mine:
+            context = Context(
+                built.problem, {}, cell.estimator, cell.label, cell.batch_size, key, address
+            )
+            self.lab.attempt([cell], partial(self.lab.training, cell, context, how))
+        self._keep(built.problem)
+        good = [outcome for outcome in self.lab.outcomes if outcome.status != "failed"]
+        self.trained += [(o, self._about_cell(built.problem, o.cell)) for o in good]
+
+    def _compare_trainings(self) -> None:
+        """Differences between problems, and the table of all trainings' epochs."""
+        if not self.suite.measures.training:
+            return
+        outcomes = [outcome for outcome, _ in self.trained]
+        about = {id(outcome): said for outcome, said in self.trained}
+        for outcome, found in trainings.differences(self.suite, outcomes):
+            self.rows += results.rows(outcome.cell, about[id(outcome)], found)
+        trainings.write(outcomes, self.lab.folder / trainings.FILE)
+
     # -- what became of them ----------------------------------------------------------------------------------
 
     def _fail(self, cells: Sequence[Cell], cause: str) -> None:
@@ -380,7 +415,24 @@ class Run:
 
     def _keep(self, problem: Problem) -> None:
         """Put the outcomes of a place into the table and the record."""
-        about = {
+        schedule = self.lab.schedule if self.suite.measures.variance else None
+        reference = label(suite.single(self.suite.reference))
+        for outcome, found in figures_of(self.suite, self.lab.outcomes, schedule, reference):
+            self.rows += results.rows(outcome.cell, self._about_cell(problem, outcome.cell), found)
+        for outcome, found in instrument_figures_of(self.suite, self.lab.outcomes):
+            self.rows += results.rows(outcome.cell, self._about_cell(problem, outcome.cell), found)
+        for outcome in self.lab.outcomes:
+            if outcome.status == "failed":
+                self.failed += 1
+                said = self._about_cell(problem, outcome.cell)
+                self.rows.append(results.failure(outcome.cell, said, outcome.reason))
+            self.record.content["cells"].append(_summary(outcome))
+        self.record.save()
+
+    def _about_cell(self, problem: Problem, cell: Cell) -> results.Row:
+        """What every row of a cell says."""
+        return {
+            "serves": objective(cell.estimator, problem),
             "suite": self.suite.name,
             "objective": self.suite.objective,
             "parameterization": problem.parameterization.name,
@@ -388,23 +440,6 @@ class Run:
             "device": self.lab.device.type,
             "seed": self.suite.seed,
         }
-
-        def served(about: dict[str, Any], cell: Cell) -> dict[str, Any]:
-            return {**about, "serves": objective(cell.estimator, problem)}
-
-        schedule = self.lab.schedule if self.suite.measures.variance else None
-        reference = label(suite.single(self.suite.reference))
-        for outcome, found in figures_of(self.suite, self.lab.outcomes, schedule, reference):
-            self.rows += results.rows(outcome.cell, served(about, outcome.cell), found)
-        for outcome, found in instrument_figures_of(self.suite, self.lab.outcomes):
-            self.rows += results.rows(outcome.cell, served(about, outcome.cell), found)
-        for outcome in self.lab.outcomes:
-            if outcome.status == "failed":
-                self.failed += 1
-                said = served(about, outcome.cell)
-                self.rows.append(results.failure(outcome.cell, said, outcome.reason))
-            self.record.content["cells"].append(_summary(outcome))
-        self.record.save()
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:

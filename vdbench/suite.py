@@ -78,6 +78,7 @@ def _check(where: str, suite: Suite) -> Suite:
     """Look up every name and check every option, before anything is measured."""
     from vdbench import registry
     from vdbench.instrument.work import check as check_instrument
+    from vdbench.recipes import check as check_training
 
     repeated = _repeated([p.name for p in suite.problems])
     if repeated:
@@ -104,6 +105,7 @@ def _check(where: str, suite: Suite) -> Suite:
             f"{nearest(suite.baseline, labels)}"
         )
     _check_few_examples(where, suite)
+    check_training(where, suite, labels)
     check_instrument(where, suite)
     if all(value is None for _, value in suite.measures):
         raise InputError(f"{where}: measures is empty.{nearest('', MeasuresSpec.model_fields)}")

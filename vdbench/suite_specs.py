@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Count = Annotated[int, Field(strict=True, ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Model(BaseModel):
@@ -16,11 +17,21 @@ class _Model(BaseModel):
 
 
 class ProblemSpec(_Model):
-    """A problem: its label, its factory and the factory's options."""
+    """A problem: its label, its factory and the factory's options.
+
+    Attributes:
+        name: Its label.
+        factory: What builds it.
+        options: Of the factory.
+        estimators: Labels of the suite's estimators that run on it, for every measure; None for all.
+        training: Keys of `TrainingSpec` that are others for this problem.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     factory: str = "classification"
     options: dict[str, Any] = {}
+    estimators: Annotated[list[str], Field(min_length=1)] | None = None
+    training: dict[str, Any] = {}
 
 
 class EstimatorSpec(_Model):
@@ -100,6 +111,43 @@ class ConvergenceSpec(_Model):
     target: float | None = None
 
 
+class TrainingSpec(_Model):
+    """Whole trainings over several seeds, and what they give on the test set.
+
+    Attributes:
+        epochs: In all.
+        seeds: Trainings; the initial weights and minibatches of a seed are those of all problems and estimators.
+        batch_size: M.
+        learning_rate: Adam's, at its highest.
+        schedule: ``constant``, ``linear``, ``cosine``, or ``step`` with its options beside it, as in
+            ``{kind: step, every: 10, by: 0.1}``.
+        kl_weight: What the KL is multiplied by; 1 for the ELBO, 0 for maximum likelihood.
+        warm_up: Epochs over which that weight rises linearly from 0.
+        log_alpha_bounds: Lowest and highest log α, null for none.
+        validation: Share of the training set that is held out; the parameters of its best epoch are reported.
+        patience: Epochs without a better one after which training stops; null to train on to the end.
+        samples: S, weight samples of a prediction, in antithetic pairs.
+        evaluations: How often, beside the start, test set and ELBO are evaluated.
+        examples: Training examples that the ELBO is estimated from; null for all.
+        prune: log α from which on a weight is pruned; null not to prune.
+    """
+
+    epochs: Count = 10
+    seeds: Annotated[int, Field(strict=True, ge=2)] = 3
+    batch_size: Count = 128
+    learning_rate: Positive = 1e-3
+    schedule: str | dict[str, Any] = "constant"
+    kl_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    warm_up: Annotated[int, Field(strict=True, ge=0)] = 0
+    log_alpha_bounds: tuple[Finite | None, Finite | None] | None = None
+    validation: Share | None = None
+    patience: Count | None = None
+    samples: Annotated[int, Field(strict=True, ge=2, multiple_of=2)] = 16
+    evaluations: Count = 10
+    examples: Count | None = 2000
+    prune: Finite | None = None
+
+
 class CoverageSpec(_Model):
     """How often the intervals of the suite's other measures hold: each is repeated with fresh random numbers.
 
@@ -158,6 +206,7 @@ class MeasuresSpec(_Model):
     throughput: ThroughputSpec | None = None
     memory: MemorySpec | None = None
     convergence: ConvergenceSpec | None = None
+    training: TrainingSpec | None = None
     coverage: CoverageSpec | None = None
     false_alarms: FalseAlarmsSpec | None = None
     power: PowerSpec | None = None
@@ -212,6 +261,7 @@ class Suite(_Model):
         estimators: What is compared.
         baseline: Label of the estimator that ratios are against.
         reference: The unbiased estimator that bias is measured against.
+        baseline_problem: The problem that the trainings of the others are compared with, seed by seed.
         measures: What is measured.
         published: Figures from the literature that the report sets beside ours.
     """
@@ -229,5 +279,6 @@ class Suite(_Model):
     estimators: Annotated[list[EstimatorSpec], Field(min_length=1)]
     baseline: str
     reference: EstimatorSpec = EstimatorSpec(name="naive")
+    baseline_problem: str | None = None
     measures: MeasuresSpec
     published: list[PublishedSpec] = []

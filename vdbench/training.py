@@ -1,24 +1,39 @@
-"""Training to a checkpoint with any estimator, and the one evaluation that all are judged by."""
+"""Training with any estimator: the one loop, what it saves, and how it goes on from that."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vdbench import states
+from vdbench.alpha import clamp
 from vdbench.autodiff import differentiate
-from vdbench.draws import call, gather, minibatch
-from vdbench.errors import CellError
+from vdbench.draws import call, gather
 from vdbench.estimator import Estimator
-from vdbench.layers import Layer, Sampler
-from vdbench.likelihoods import Categorical
-from vdbench.noise import Key, Noise, stream
+from vdbench.evaluation import Evaluation, evaluate
+from vdbench.finite import Averages, Noted, Watch
+from vdbench.noise import Key, stream
 from vdbench.problem import Batch, Parameters, Problem
+from vdbench.schedules import Recipe
 from vdbench.store import atomic
+
+__all__ = [
+    "VERSION",
+    "Evaluation",
+    "Observer",
+    "Trainer",
+    "evaluate",
+    "load_parameters",
+    "saved_step",
+    "train",
+]
 
 VERSION = "1"
 """Changes whenever trained parameters may change."""
@@ -38,6 +53,8 @@ class Trainer:
         batch_size: M; an epoch is N // M steps over a permutation of the examples.
         learning_rate: Adam's.
         key: Address of this training.
+        step: Steps taken.
+        recipe: How learning rate and KL weight change over epochs, and the bounds of log α.
     """
 
     problem: Problem
@@ -47,16 +64,20 @@ class Trainer:
     learning_rate: float
     key: Key
     step: int = 0
+    recipe: Recipe = field(default_factory=Recipe)
     _leaves: dict[str, Tensor] = field(init=False)
     _state: Any = field(init=False)
     _order: tuple[int, np.ndarray[Any, Any]] = field(init=False, default=(-1, np.empty(0)))
 
     def __post_init__(self) -> None:
-        """Copy the parameters and set the optimizer up."""
+        """Copy the parameters, within their bounds, and set the optimizer up."""
         self.parameters = {name: value.clone() for name, value in self.parameters.items()}
         self._leaves = self.problem.free(self.parameters)
+        self._bound()
         self._optimizer = torch.optim.Adam(list(self._leaves.values()), lr=self.learning_rate)
         self._state = self.estimator.fit(self.problem, self.parameters, self.key / "fit")
+        name = self.estimator.declaration.name
+        self._watch = Watch(name, self.learning_rate, self._leaves)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -64,24 +85,30 @@ class Trainer:
         return max(1, self.problem.examples // self.batch_size)
 
     @property
+    def epochs(self) -> float:
+        """Epochs done, one under way in part."""
+        return self.step / self.steps_per_epoch
+
+    @property
     def stateless(self) -> bool:
         """Whether the estimator keeps nothing from step to step."""
         return isinstance(self._state, tuple) and not self._state
+
+    @property
+    def resumable(self) -> bool:
+        """Whether all that the estimator keeps from step to step can be saved."""
+        return states.can_save(self._state)
 
     def advance(self, steps: int) -> None:
         """Take so many steps.
 
         Raises:
-            CellError: A parameter is no longer finite.
+            CellError: A value, the KL, a gradient or a parameter is not finite.
         """
         for _ in range(steps):
             self._advance()
-        broken = [n for n, value in self._leaves.items() if not bool(value.isfinite().all())]
-        if broken:
-            raise CellError(
-                f"training with {self.estimator.declaration.name} diverged before step {self.step}: "
-                f"parameter '{broken[0]}' is not finite; lower the learning rate ({self.learning_rate})."
-            )
+        self._watch.look()
+        self._watch.parameters(self.step)
 
     def _advance(self) -> None:
         key = self.key / "step" / self.step
@@ -90,16 +117,32 @@ class Trainer:
         gradient = call(
             self.estimator, self.problem, self.parameters, batch, noise, key, self._state
         )
-        _, divergence = differentiate(self._divergence, self._leaves)
+        weight = self.recipe.weight(self.epochs)
+        kl, slopes = differentiate(self._divergence, self._leaves) if weight else (None, None)
+        self._watch.note(Noted(self.step, gradient.value, kl, gradient.gradients, slopes or {}))
         for name, leaf in self._leaves.items():
-            leaf.grad = (divergence[name] - gradient.gradients[name]) / self.problem.examples
+            slope = 0 if slopes is None else slopes[name] if weight == 1 else weight * slopes[name]
+            leaf.grad = (slope - gradient.gradients[name]) / self.problem.examples
+        factor = self.recipe.rate(self.epochs)
+        for group in self._optimizer.param_groups:
+            group["lr"] = factor * self.learning_rate
         self._optimizer.step()
+        self._bound()
         self._state = self.estimator.update(self._state, gradient)
         self.step += 1
 
     def _divergence(self, free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         value = self.problem.kl({**self.parameters, **free})
         return value, value
+
+    def _bound(self) -> None:
+        if self.recipe.bounded:
+            clamp(self.problem, self.parameters, self._leaves, self.recipe.log_alpha)
+
+    def averages(self) -> Averages:
+        """Means over the steps since this was last asked for; the KL's over those in which it had a weight."""
+        self._watch.look()
+        return self._watch.averages()
 
     def _minibatch(self) -> Batch:
         epoch, place = divmod(self.step, self.steps_per_epoch)
@@ -109,20 +152,32 @@ class Trainer:
         size = min(self.batch_size, self.problem.examples)
         return gather(self.problem, self._order[1][place * size : (place + 1) * size])
 
-    def save(self, path: Path) -> None:
-        """Write parameters, optimizer state and step, atomically, without pickle."""
+    def save(self, path: Path, more: Mapping[str, np.ndarray[Any, Any]] | None = None) -> None:
+        """Write parameters, optimizer state, the estimator's state and the step, atomically, without pickle.
+
+        An estimator's state that cannot be written is left out.
+
+        Args:
+            path: The file.
+            more: Further arrays to be kept with them.
+        """
         arrays = {f"parameter/{n}": v.detach().cpu().numpy() for n, v in self.parameters.items()}
         for name, leaf in self._leaves.items():
             for slot, value in self._optimizer.state[leaf].items():
                 arrays[f"adam/{slot}/{name}"] = value.detach().cpu().numpy()
+        kept = states.pack(self._state) if self.resumable else {}
         with atomic(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, step=np.array(self.step), **arrays)
+            step = np.array(self.step)
+            np.savez(file, allow_pickle=False, step=step, **arrays, **kept, **(more or {}))
 
     def restore(self, path: Path) -> None:
         """Go on from what `save` wrote."""
         self._optimizer.state.clear()
+        self._watch.averages()
         with np.load(path, allow_pickle=False) as saved:
             self.step = int(saved["step"])
+            if f"{states.PREFIX}form" in saved.files:
+                self._state = states.unpack(saved, self.problem.device)
             for name, value in self.parameters.items():
                 value.copy_(torch.from_numpy(saved[f"parameter/{name}"]))
             for name, leaf in self._leaves.items():
@@ -136,91 +191,91 @@ class Trainer:
                     self._optimizer.state[leaf][slot] = value
 
 
-def train(trainer: Trainer, epochs: int, path: Path) -> dict[str, Tensor]:
+class Observer(Protocol):
+    """Looks at a training after each epoch, and may end it; what it knows is saved with the training."""
+
+    @property
+    def done(self) -> bool:
+        """Whether training is to end."""
+        ...
+
+    def before(self, trainer: Trainer) -> None:
+        """Look at the training before its first step; not called for one that goes on."""
+        ...
+
+    def epoch(self, trainer: Trainer, seconds: float) -> None:
+        """Look at the training after an epoch that took so many seconds."""
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All it knows."""
+        ...
+
+    def load(self, saved: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Know again what `arrays` gave."""
+        ...
+
+
+def train(
+    trainer: Trainer,
+    epochs: int,
+    path: Path,
+    observer: Observer | None = None,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Tensor]:
     """Train to a checkpoint, saving after every epoch; goes on from what a killed training left at ``path``.
 
-    An estimator with a state of its own (a moving average, say) is the exception: its state is not saved, so a
-    training with it that was killed begins again.
+    An estimator whose state cannot be saved (`vdbench.states`) is the exception: a training with it that was killed
+    begins again, and says so.
 
     Args:
         trainer: At its start.
         epochs: How many epochs in all.
         path: File that belongs to this very training (name it by `address`).
+        observer: Told of each epoch; may end the training earlier.
+        say: Told when a training begins again.
 
     Returns:
         All parameters after the last epoch.
+
+    Raises:
+        CellError: Training diverged.
     """
     last = epochs * trainer.steps_per_epoch
-    if path.exists() and (trainer.stateless or saved_step(path) == last):
+    if path.exists() and _usable(trainer, path, last):
         trainer.restore(path)
-    while trainer.step < last:
+        if observer:
+            with np.load(path, allow_pickle=False) as saved:
+                observer.load(saved)
+    elif path.exists() and say:
+        say(
+            f"the state of {trainer.estimator.declaration.name} cannot be saved: "
+            "its training, which was interrupted, begins again"
+        )
+    if observer and not trainer.step:
+        observer.before(trainer)
+    while trainer.step < last and not (observer and observer.done):
+        began = _clock(trainer.problem.device)
         trainer.advance(trainer.steps_per_epoch)
-        trainer.save(path)
+        if observer:
+            observer.epoch(trainer, _clock(trainer.problem.device) - began)
+        trainer.averages()
+        trainer.save(path, observer.arrays() if observer else None)
     return dict(trainer.parameters)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What parameters are worth, estimated with the same weight samples for every estimator.
-
-    Attributes:
-        elbo: Evidence lower bound of the training set, nats.
-        nll: −log posterior predictive of the test set, nats an example.
-        error: Share of the test set misclassified by the posterior predictive, percent; NaN for a regression.
-    """
-
-    elbo: float
-    nll: float
-    error: float
+def _usable(trainer: Trainer, path: Path, last: int) -> bool:
+    """Whether a training can go on from a file: it is at its end, or holds the estimator's state."""
+    with np.load(path, allow_pickle=False) as saved:
+        whole = int(saved["step"]) == last or f"{states.PREFIX}form" in saved.files
+    # files of earlier versions hold no state, and need none where there is none
+    return whole or trainer.stateless
 
 
-def evaluate(
-    problem: Problem, parameters: Parameters, key: Key, samples: int, examples: int | None = None
-) -> Evaluation:
-    """Evaluate with weight samples shared by all who use the same key, in antithetic pairs ±ε unless ε is binary.
-
-    Args:
-        problem: Model and data.
-        parameters: Where.
-        key: Address of the weight samples.
-        samples: S, even.
-        examples: Training examples that the ELBO is estimated from, drawn below ``key``; default all.
-    """
-    train = Batch(*problem.data.train)
-    if examples is not None and examples < problem.examples:
-        train = gather(problem, minibatch(problem, examples, key / "evaluation" / "examples"))
-    test = Batch(*problem.data.test)
-    with torch.no_grad():
-        outputs = [_outputs(problem, parameters, key, s, (train, test)) for s in range(samples)]
-        fit = torch.stack([problem.likelihood(a, train.targets) for a, _ in outputs])
-        elbo = problem.examples * fit.mean() - problem.kl(parameters)
-        each = torch.stack([problem.likelihood(b, test.targets) for _, b in outputs])
-        predictive = torch.logsumexp(each, 0) - np.log(samples)
-        error = float("nan")
-        if isinstance(problem.likelihood, Categorical):
-            mean = torch.stack([b.softmax(-1) for _, b in outputs]).mean(0)
-            error = 100 * float((mean.argmax(-1) != test.targets).double().mean())
-    return Evaluation(float(elbo), float(-predictive.mean()), error)
-
-
-def _outputs(
-    problem: Problem, parameters: Parameters, key: Key, sample: int, batches: tuple[Batch, ...]
-) -> tuple[Tensor, ...]:
-    pair, sign = sample // 2, 1 - 2 * (sample % 2)
-    own = key / "evaluation" / pair
-    if problem.parameterization.law == "binary":  # not symmetric: there is no −ε of the same law
-        own, sign = key / "evaluation" / "sample" / sample, 1
-    noise: Noise = stream(own, problem.device, problem.dtype)
-    weights = {}
-    for layer in problem.layers:
-        q = problem.posterior(layer, parameters)
-        weights[layer.name] = q.weights(sign * q.draw(noise, layer.name))
-
-    def sampler(layer: Layer, x: Tensor) -> Tensor:
-        return layer.linear(x, weights[layer.name])
-
-    use: Sampler = sampler
-    return tuple(problem.outputs(use, batch.inputs, parameters) for batch in batches)
+def _clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def saved_step(path: Path) -> int:

@@ -1,0 +1,104 @@
+"""Whole trainings: what they gave on the test set, how they compare in pairs, and their course."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reports.build_figures import drawn
+from reports.document import Block, Bullets, Heading, Paragraph, Picture
+from reports.load import Results
+from reports.numbers import percent, show, slug, span
+from reports.trained_curves import PANELS, course_figure, histogram_figure
+from reports.trained_data import Trainings, trainings_of
+from reports.trained_tables import difference_table, final_table, sparsity_table
+
+SAID = (
+    "Whole trainings: all problems and estimators share, seed by seed, initial weights, minibatch order and the "
+    "weight samples of evaluations wherever their shapes agree. 'Mean weights' predicts with the posterior's means; "
+    "'samples' averages the predictive distributions of posterior samples."
+)
+WAYS = {"test.error.mean_weights": "mean weights", "test.error": "samples"}
+"""The two ways of predicting."""
+BARS = "lines are means over training seeds, bands their intervals (Student), at the epochs that every seed reached"
+
+
+def trained_blocks(results: Results, figures: Path) -> list[Block]:
+    """Show the whole trainings of each run; nothing where there are none.
+
+    Args:
+        results: All rows and runs.
+        figures: Folder for the figures' files.
+    """
+    blocks: list[Block] = []
+    for found in trainings_of(results):
+        blocks += [Heading(found.title, slug(f"trained {found.title}")), Paragraph(SAID)]
+        tables = [final_table(found), difference_table(found), sparsity_table(found)]
+        blocks += tables[:1]
+        blocks += courses(found, figures)
+        blocks += [table for table in tables[1:] if table.rows]
+        blocks += histograms(found, figures)
+    return blocks
+
+
+def courses(found: Trainings, folder: Path) -> list[Picture]:
+    """Draw test error, NLL and ELBO over epochs."""
+    if not any(found.course(metric) for metric, _ in PANELS):
+        return []
+    counts = span(e.n for e in found.finals("test.nll").values())
+    said = f"Training, epoch by epoch: {BARS}. Intervals at {percent(found.run.level)}; {counts}."
+    if found.cut:
+        said += " The axes leave out the first, steep epochs."
+    name = slug(f"trained {found.title}")
+    return drawn(lambda: [course_figure(found)], folder, name, said,
+                 f"Training over epochs, {found.title}")  # fmt: skip
+
+
+def histograms(found: Trainings, folder: Path) -> list[Picture]:
+    """Draw where log α lies at the last tracked epoch, where it is spread at all."""
+    if not found.spread:
+        return []
+    said = (
+        "Where log α of the weights lies at the last tracked epoch, all seeds together, as a share of the layer's "
+        "weights in bins of ½; what lies beyond the axis counts in its last bin."
+    )
+    name = slug(f"log-alpha {found.title}")
+    return drawn(lambda: [histogram_figure(found)], folder, name, said,
+                 f"Histograms of log α, {found.title}")  # fmt: skip
+
+
+def trained_answer(results: Results) -> list[Block]:
+    """Say in short what the trainings gave; nothing where there are none."""
+    said = trained_summary(results)
+    return [Heading("Whole trainings"), Bullets(said)] if said else []
+
+
+def trained_summary(results: Results) -> list[tuple[str, str]]:
+    """Say in a sentence each which training errs least, and what the paired differences establish."""
+    said = []
+    for found in trainings_of(results):
+        run = f"{found.title}: " if results.several else ""
+        for metric, how in WAYS.items():
+            errors = {k: e for k, e in found.finals(metric).items() if e.measured}
+            if len(errors) > 1:
+                best = min(errors, key=lambda key: errors[key].value)
+                words = f"lowest is that of {found.name(best)}, {show(errors[best])} %."
+                said.append((f"{run}Test error, {how}:", words))
+            said += [
+                (f"{run}Test error, {how}, against {found.base}:", words)
+                for words in difference_words(found, metric)
+            ]
+    return said
+
+
+def difference_words(found: Trainings, metric: str) -> list[str]:
+    """Say of each paired difference whether it is established."""
+    words = []
+    for key, e in found.finals(f"adjusted.difference.{metric}").items():
+        if not e.measured:
+            continue
+        verdict = "UNCLEAR" if e.low <= 0 <= e.high else "lower" if e.high < 0 else "higher"
+        words.append(
+            f"that of {found.name(key)} is {verdict}: difference {show(e, 0)} points, paired by seed, "
+            f"at {percent(round(e.level, 4))} (adjusted for the problems compared)."
+        )
+    return words
