@@ -211,8 +211,13 @@ LOCAL = "elbo-local-noise"
 
 
 def served() -> Iterator[tuple[Estimator, str]]:
+    others = {
+        "local": LOCAL,
+        "deterministic": "mean-weights",
+        "fast-dropout": "elbo-gaussian-preactivations",
+    }
     for name in names():
-        yield get(name), {"local": LOCAL, "deterministic": "mean-weights"}.get(name, "elbo")
+        yield get(name), others.get(name, "elbo")
     yield get("samples", of="local"), LOCAL
     yield get("antithetic", of="local"), LOCAL
     yield get("samples", of=get("antithetic", of="local")), LOCAL

@@ -224,6 +224,7 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("per-example", {"chunk": 2}, pathwise(per_example)),
     ("grouped", {}, pathwise(grouped)),
     ("local", {}, pathwise(local)),
+    ("fast-dropout", {}, pathwise(local)),  # one formula where the weights are independent
     ("flipout", {}, pathwise(flipout(1))),
     ("flipout", {"perturbations": 3}, pathwise(flipout(3))),
     ("score", {"samples": 2}, score(2, False)),
