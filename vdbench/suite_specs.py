@@ -295,7 +295,8 @@ class Suite(_Model):
         estimators: What is compared.
         baseline: Label of the estimator that ratios are against.
         reference: The unbiased estimator that bias is measured against.
-        baseline_problem: The problem that the trainings of the others are compared with, seed by seed.
+        baseline_problem: The problem that the trainings of the others are compared with, seed by seed; or a group, of
+            which each is compared with the problem at its own x.
         measures: What is measured.
         published: Figures from the literature that the report sets beside ours.
         scale: Which of the ``scales`` this is, ``full`` for the suite as it is written.

@@ -60,6 +60,12 @@ def _checked(where: str, written: Any) -> SweepSpec:
     except pydantic.ValidationError as error:
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     place = [str(part) for part in first["loc"]]
+    if place == ["key"] and first["type"] == "string_pattern_mismatch":
+        raise InputError(
+            f"{where}: key: expected one below options or training, such as options.widths, not {first['input']!r}."
+        )
+    if not place:
+        raise InputError(f"{where}: expected key, axis and values, not {written!r}.")
     if first["type"] == "extra_forbidden":
         raise InputError(
             f"{where}: unknown key '{place[-1]}'.{nearest(place[-1], SweepSpec.model_fields)}"
