@@ -60,7 +60,7 @@ def recipe_of(spec: TrainingSpec) -> Recipe:
 
 
 def bases(suite: Suite) -> dict[str, str]:
-    """By problem, what its trainings are compared with: the baseline problem, or that of the baseline group at its x."""
+    """By problem, what its trainings are compared with: the baseline, or that of the baseline group at its x."""
     base = suite.baseline_problem
     if base in [problem.name for problem in suite.problems]:
         return {p.name: str(base) for p in suite.problems if p.name != base}
