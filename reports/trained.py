@@ -66,7 +66,7 @@ def courses(found: Trainings, folder: Path) -> list[Picture]:
     if not any(found.course(metric) for metric, _ in PANELS):
         return []
     counts = span(e.n for e in found.finals("test.nll").values())
-    said = f"Training, epoch by epoch: {BARS}. Intervals at {percent(found.run.level)}; {counts}."
+    said = f"Training, epoch by epoch{f' ({found.part})' * bool(found.part)}: {BARS}. Intervals at {percent(found.run.level)}; {counts}."
     if found.cut:
         said += " The axes leave out the first, steep epochs."
     name = slug(f"trained {found.title}")
@@ -79,7 +79,8 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
     if not found.spread:
         return []
     said = (
-        "Where log α of the weights lies at the last tracked epoch, all seeds together, as a share of the layer's "
+        f"Where log α of the weights lies at the last tracked epoch{f' ({found.part})' * bool(found.part)}, all seeds "
+        "together, as a share of the layer's "
         "weights in bins of ½; what lies beyond the axis counts in its last bin."
     )
     name = slug(f"log-alpha {found.title}")
@@ -138,7 +139,9 @@ def counted(found: Trainings, metric: str) -> str:
     ]
     rest = len(every) - len(lower) - len(higher)
     parts += (
-        [f"UNCLEAR: {'all ' if not parts else ''}{rest}{'' if not parts else ' others'}"]
+        [
+            f"UNCLEAR: {'all ' if not parts else ''}{rest}{'' if not parts else ' other' + 's' * (rest > 1)}"
+        ]
         if rest
         else []
     )

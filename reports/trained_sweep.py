@@ -109,7 +109,8 @@ def _only(found: Trainings, keys: list[Key], title: str) -> Trainings:
     names = {problem for problem, _ in keys}
     rows = found.rows[found.rows["problem"].isin(names)]
     epochs = found.epochs[found.epochs["problem"].isin(names)]
-    return replace(found, title=f"{found.title}, {title}", rows=rows, epochs=epochs, keys=keys)
+    whole = f"{found.title}, {title}"
+    return replace(found, title=whole, rows=rows, epochs=epochs, keys=keys, part=title)
 
 
 def sweep_figure(swept: Swept) -> Figure:

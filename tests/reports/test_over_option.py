@@ -115,6 +115,8 @@ def test_courses_are_drawn_for_each_value_apart(folder: Path) -> None:
     assert set(parts["units 250"].course("test.error")) == set(parts["units 250"].keys)
     reports.write([folder])
     figures = {p.name for p in (folder / "report" / "figures").glob("*.png")}
+    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert "epoch by epoch (units 100): " in text
     assert {"over-units-run.png", "trained-run-units-100.png", "trained-run-others.png"} <= figures
 
 
@@ -125,7 +127,7 @@ def test_the_answer_says_who_is_lowest_at_each_value(folder: Path) -> None:
     )
     words = said["Test error, samples, against none:"]
     assert words.startswith(
-        "lower: A-250 and A-500; UNCLEAR: 1 others (paired by seed at the same value, at 98 %"
+        "lower: A-250 and A-500; UNCLEAR: 1 other (paired by seed at the same value, at 98 %"
     )
 
 

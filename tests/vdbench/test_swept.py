@@ -38,8 +38,8 @@ def test_swept_problems_have_the_same_weights(epochs: int, tmp_path: Path) -> No
         found[name], _ = parameters(
             problem, spec, 0, prints, tmp_path / "run", lambda said: None, origin
         )
-    thetas = {name: values["fc1.weight.theta"] for name, values in found.items()}
-    alphas = {name: values["fc1.weight.log_alpha"] for name, values in found.items()}
+    thetas = {name: values["fc1.theta"] for name, values in found.items()}
+    alphas = {name: values["fc1.log_alpha"] for name, values in found.items()}
     assert torch.equal(thetas["a-0.1"], thetas["a-2"])
     assert not torch.equal(thetas["a-0.1"], thetas["a-0.5"])  # the random numbers of its own
     # a network without noise leaves alpha where it is
