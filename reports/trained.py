@@ -66,7 +66,8 @@ def courses(found: Trainings, folder: Path) -> list[Picture]:
     if not any(found.course(metric) for metric, _ in PANELS):
         return []
     counts = span(e.n for e in found.finals("test.nll").values())
-    said = f"Training, epoch by epoch{f' ({found.part})' * bool(found.part)}: {BARS}. Intervals at {percent(found.run.level)}; {counts}."
+    where = f" ({found.part})" if found.part else ""
+    said = f"Training, epoch by epoch{where}: {BARS}. Intervals at {percent(found.run.level)}; {counts}."
     if found.cut:
         said += " The axes leave out the first, steep epochs."
     name = slug(f"trained {found.title}")
@@ -79,7 +80,7 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
     if not found.spread:
         return []
     said = (
-        f"Where log α of the weights lies at the last tracked epoch{f' ({found.part})' * bool(found.part)}, all seeds "
+        f"Where log α of the weights lies at the last tracked epoch{f' ({found.part})' if found.part else ''}, all seeds "
         "together, as a share of the layer's "
         "weights in bins of ½; what lies beyond the axis counts in its last bin."
     )
