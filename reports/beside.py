@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reports.beside_tables import RECALLED, figure_table, order_tables, place
 from reports.document import Block, Bullets, Heading, Paragraph
 from reports.groups import Group
 from reports.numbers import percent, show, slug
 from reports.published import Match, Published, Verdict, comparisons, matches_of, unmatched
+from reports.trained_data import Trainings
+from reports.trained_published import beside, published_table
 from reports.wording import both
 
 INTRO = (
@@ -21,14 +25,17 @@ FLOOR = (
     "our noise part is measured, and nothing is subtracted from it."
 )
 UNREAD = f"'{RECALLED[0].upper()}{RECALLED[1:]}': quoted from memory, not read in the source."
+MOST = 8
+"""Published figures without ours that are named one by one."""
 NAMES = {"variance.total": "total", "variance.noise": "noise part"}
 
 
-def beside_blocks(groups: list[Group]) -> list[Block]:
+def beside_blocks(groups: list[Group], trained: Sequence[Trainings] = ()) -> list[Block]:
     """Set published figures beside ours; nothing where no suite has any that match.
 
     Args:
         groups: The groups of the report.
+        trained: Its whole trainings.
     """
     blocks: list[Block] = []
     every = {group.title: matches_of(group) for group in groups}
@@ -40,7 +47,12 @@ def beside_blocks(groups: list[Group]) -> list[Block]:
             blocks.append(Bullets([place_words(match, comparisons(matches)) for match in matches]))
             blocks += [figure_table(matches), *order_tables(matches).values()]
     found = [match for matches in every.values() for match in matches]
-    if left := unmatched(groups):
+    for one in trained:
+        if beside(one):
+            title = f"{one.title}, whole trainings"
+            blocks += [Heading(title, slug(f"beside {title}")), published_table(one)]
+    shown = [theirs for one in trained for theirs, _ in beside(one)]
+    if left := unmatched(groups, [one.run for one in trained], shown):
         blocks.append(Paragraph(unmatched_words(left)))
     return [*(introduction(found) if found else []), *blocks]
 
@@ -62,8 +74,10 @@ def introduction(found: list[Match]) -> list[Block]:
 
 def unmatched_words(left: list[Published]) -> str:
     """Say which published figures stand beside none of ours."""
-    places = [" ".join(x for x in (f.metric, f.estimator, f.layer, f.role, f.checkpoint) if x)
+    places = [" ".join(x for x in (f.problem, f.metric, f.estimator, f.layer, f.role, f.checkpoint) if x)
               for f in left]  # fmt: skip
+    if len(places) > MOST:
+        places = [*places[:MOST], f"and {len(places) - MOST} more"]
     return (
         f"Of the suite's published figures, {len(left)} {'stands' if len(left) == 1 else 'stand'} beside none of "
         f"this report's, because nothing of that name was measured: {'; '.join(places)}."

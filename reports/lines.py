@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,18 @@ from reports.medium import FAINT, NOTE, canvas, scaled
 from reports.numbers import Estimate, format_number
 from reports.scales import bounds, log_ticks, time_unit
 from reports.style import colours, finish, legend_below, markers
-from reports.sweeps import MINIBATCH, NAMES, Sweep
+from reports.sweeps import MINIBATCH, OPTION, Sweep
 from reports.terms import role_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Points = dict[int, Estimate]
+Points = dict[float, Estimate]
 """Figures by size."""
 SPREAD = 1.015
 """The ratio by which estimators stand apart at one size, so that whiskers do not hide each other."""
+WIDE = 20
+"""The ratio of an option's largest value to the smallest from which on their axis is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def variance_frames(sweep: Sweep) -> list[list[Frame]]:
                     f"{role_name(role)} · {title}",
                     lines(sweep, metric, role),
                     "variance (gradient²)",
-                    guide=True,
+                    guide=sweep.axis != OPTION,
                 )
                 for role in roles
             ]
@@ -99,7 +102,7 @@ def line_figure(sweep: Sweep, rows: list[list[Frame]]) -> Figure:
             axes.set_axis_off()
         for axes, frame in zip(cells, row, strict=False):
             draw_frame(axes, sweep, frame)
-            axes.set_xlabel(NAMES[sweep.axis] if row is rows[-1] else "")
+            axes.set_xlabel(sweep.over if row is rows[-1] else "")
             axes.set_ylabel(frame.name if axes is cells[0] or frame.name != row[0].name else "")
     explain(figure, sweep, rows)
     return figure
@@ -109,17 +112,15 @@ def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
     """Draw the lines of one frame, those far above the rest at its upper edge."""
     names = list(sweep.places)
     palette, signs = colours(names_of(sweep)), markers(names_of(sweep))
-    axes.set_xscale("log")
     axes.set_yscale("log")
     every = [e for points in frame.lines.values() for e in points.values()]
     axes.set_ylim(bounds(every) or (0.1, 10))
-    low, high = min(sweep.sizes), max(sweep.sizes)
-    axes.set_xlim(low / (high / low) ** 0.08, high * (high / low) ** 0.08)
+    size_axis(axes, sweep.sizes, sweep.axis == OPTION)
     if frame.guide:
         draw_guide(axes, every)
     off = 0
     for place, (label, points) in enumerate(frame.lines.items()):
-        shift = SPREAD ** (names.index(label) - (len(names) - 1) / 2)
+        shift = names.index(label) - (len(names) - 1) / 2
         inside = {x: e for x, e in points.items() if e.value <= axes.get_ylim()[1]}
         style = {"color": palette[label], "zorder": 3 + place}
         if inside:
@@ -129,7 +130,6 @@ def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
             name_above(axes, above, 0.95 - 0.075 * off, signs[label], palette[label])
             off += 1
     axes.set_title(frame.title)
-    size_ticks(axes, sweep.sizes)
     log_ticks(axes.yaxis, frame.factor)
     finish(axes)
 
@@ -137,7 +137,7 @@ def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
 def draw_line(axes: Axes, points: Points, shift: float, sign: str, ranked: bool,
               style: dict[str, Any]) -> None:  # fmt: skip
     """Draw one estimator: its line, intervals and markers."""
-    at = [x * shift for x in points]
+    at = shifted(axes, points, shift)
     axes.plot(at, [e.value for e in points.values()], sign, linestyle="-" if ranked else (0, (4, 2)),
               linewidth=scaled(1.1), markersize=scaled(4.8), clip_on=False,
               markerfacecolor=style["color"] if ranked else "white", **style)  # fmt: skip
@@ -169,11 +169,26 @@ def name_above(axes: Axes, values: list[float], height: float, sign: str, colour
                   va="center_baseline", fontsize=NOTE, color=colour)  # fmt: skip
 
 
-def size_ticks(axes: Axes, sizes: list[int]) -> None:
-    """Put a tick at each size that was measured."""
+def size_axis(axes: Axes, sizes: list[float], option: bool) -> None:
+    """Set an axis of sizes, with a tick at each that was measured; an option's is linear where it varies little."""
+    low, high = min(sizes), max(sizes)
+    if low > 0 and (not option or high >= WIDE * low):
+        axes.set_xscale("log")
+        axes.set_xlim(low / (high / low) ** 0.08, high * (high / low) ** 0.08)
+    else:
+        room = 0.08 * (high - low)
+        axes.set_xlim(low - room, high + room)
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 10 else f"{x:g}")
+
+
+def shifted(axes: Axes, points: Iterable[float], shift: float) -> list[float]:
+    """Return sizes moved by so many steps to a side, so that whiskers at one size do not hide each other."""
+    if axes.get_xscale() == "log":
+        return [x * SPREAD**shift for x in points]
+    low, high = axes.get_xlim()
+    return [x + 0.006 * shift * (high - low) for x in points]
 
 
 def names_of(sweep: Sweep) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -11,6 +11,7 @@ from typing import Any
 
 from reports.contests import VARIANCE
 from reports.groups import Group, index_of
+from reports.load import Run
 from reports.numbers import Estimate
 
 NOISE = "variance.noise"
@@ -26,6 +27,7 @@ class Published:
     metric: str
     estimator: str
     value: float
+    problem: str = ""
     verified: bool = True
     checkpoint: str = ""
     layer: str = "all"
@@ -35,8 +37,8 @@ class Published:
     note: str = ""
 
     def of(self, group: Group) -> bool:
-        """Whether it is of a group's checkpoint and minibatch size."""
-        place = self.checkpoint in ("", group.checkpoint)
+        """Whether it is of a group's problem, checkpoint and minibatch size."""
+        place = self.problem in ("", group.problem) and self.checkpoint in ("", group.checkpoint)
         return place and self.batch_size in (None, group.batch_size)
 
 
@@ -154,22 +156,36 @@ def matches_of(group: Group) -> list[Match]:
     return sorted(found.values(), key=lambda x: (x.metric != VARIANCE, index_of(x.layer, order)))
 
 
-def unmatched(groups: list[Group]) -> list[Published]:
-    """Find the published figures that stand beside none of ours: not measured here, or misspelt."""
-    shown = [
+def unmatched(groups: list[Group], others: Iterable[Run] = (), shown: Iterable[Published] = ()
+              ) -> list[Published]:  # fmt: skip
+    """Find the published figures that stand beside none of ours: not measured here, or misspelt.
+
+    Args:
+        groups: The groups of the report.
+        others: Runs that have no group.
+        shown: Figures that stand beside ours elsewhere in the report.
+    """
+    matched = [
         figure
         for group in groups
         for match in matches_of(group)
         for figure in match.theirs.values()
     ]
-    every = [figure for group in groups for figure in published(group)]
-    return [figure for i, figure in enumerate(every) if figure not in shown + every[:i]]
+    runs = {run.name: run for run in (*(group.run for group in groups), *others)}
+    every = [figure for run in runs.values() for figure in published_of(run)]
+    known = [*matched, *shown]
+    return [figure for i, figure in enumerate(every) if figure not in known + every[:i]]
 
 
 def published(group: Group) -> Iterator[Published]:
     """Read the published figures of a group's suite."""
+    return published_of(group.run)
+
+
+def published_of(run: Run) -> Iterator[Published]:
+    """Read the published figures of a run's suite."""
     known = {field.name for field in fields(Published)}
-    suite: Any = group.run.info.get("suite") or {}
+    suite: Any = run.info.get("suite") or {}
     for item in suite.get("published") or []:
         yield Published(**{key: value for key, value in item.items() if key in known})
 
@@ -180,8 +196,8 @@ def write_published(groups: list[Group], folder: Path) -> None:
 
     rows = [
         {
-            "run": group.run.name, "problem": group.problem, "batch_size": group.batch_size,
-            **asdict(theirs), "checkpoint": group.checkpoint, "published": theirs.value,
+            "run": group.run.name, **asdict(theirs), "problem": group.problem,
+            "batch_size": group.batch_size, "checkpoint": group.checkpoint, "published": theirs.value,
             "value": ours.value, "ci_low": ours.low, "ci_high": ours.high, "level": ours.level,
             "n": ours.n,
         }

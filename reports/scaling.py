@@ -9,7 +9,7 @@ from reports.build_figures import drawn
 from reports.document import Block, Heading, Paragraph, Picture, Table
 from reports.lines import cost_frames, line_figure, variance_frames
 from reports.numbers import MISSING, Estimate, percent, show, show_bytes, show_seconds, slug
-from reports.sweeps import FITS, MINIBATCH, NAMES, SAMPLES, SYMBOL, Sweep
+from reports.sweeps import FITS, MINIBATCH, OPTION, SAMPLES, SYMBOL, Sweep
 from reports.tables import EPOCH, drop_empty, notes
 from reports.terms import role_name
 
@@ -20,6 +20,7 @@ LAW = {
     SAMPLES: "The noise part of a mean of S independent draws falls as 1/S: a slope of −1, steeper "
     "where more samples improve a baseline as well. The data part does not fall, so that the "
     "total levels off.",
+    OPTION: "Each line is an estimator on problems that differ in one option alone.",
 }
 TIME = "time.seconds_per_gradient"
 
@@ -36,7 +37,7 @@ def scaling_blocks(sweeps: list[Sweep], figures: Path) -> list[Block]:
         table = slope_table(sweep)
         drawing = variance_pictures(sweep, figures)
         if table.rows or drawing:
-            title = f"{sweep.title}, over {NAMES[sweep.axis]}"
+            title = f"{sweep.title}, over {sweep.over}"
             blocks += [Heading(title, slug(f"scaling {title}")), Paragraph(LAW[sweep.axis])]
             blocks += [*drawing, *([table] if table.rows else [])]
     return blocks
@@ -47,11 +48,12 @@ def variance_pictures(sweep: Sweep, figures: Path) -> list[Picture]:
     rows = variance_frames(sweep)
     if not rows:
         return []
-    what = f"Variance against {NAMES[sweep.axis]}"
+    what = f"Variance against {sweep.over}"
+    guide = "" if sweep.axis == OPTION else "The dotted line falls as one over the size. "
     said = (
-        f"{what}, over all layers, logarithmic axes; bars are intervals at "
+        f"{what}, over all layers, logarithmic{' upright' * (sweep.axis == OPTION)} axes; bars are intervals at "
         f"{percent(sweep.first.run.level)}. Estimators stand a little apart at each size. "
-        "The dotted line falls as one over the size. An arrow names an estimator above the axis."
+        f"{guide}An arrow names an estimator above the axis."
     )
     name = slug(f"scaling {sweep.axis} {sweep.title}")
     return drawn(lambda: [line_figure(sweep, variance_frames(sweep))], figures, name, said,
@@ -60,7 +62,7 @@ def variance_pictures(sweep: Sweep, figures: Path) -> list[Picture]:
 
 def slope_table(sweep: Sweep) -> Table:
     """Build the table of slopes and floors, with what they say of the law."""
-    size = SYMBOL[sweep.axis]
+    size = SYMBOL.get(sweep.axis, sweep.over)
     rows = []
     for role in sweep.roles():
         layers = list(dict.fromkeys(key[2] for key in sweep.fits if key[3] == role))
@@ -80,7 +82,7 @@ def slope_table(sweep: Sweep) -> Table:
 
 def slope_caption(sweep: Sweep) -> str:
     """Say what was fitted, over which sizes, and how sure it is."""
-    size = SYMBOL[sweep.axis]
+    size = SYMBOL.get(sweep.axis, sweep.over)
     over = list(dict.fromkeys(e.message.partition(";")[0] for e in sweep.fits.values()))
     where = over[0] if len(over) == 1 else "over the sizes that slopes.csv gives"
     floor = f"; floor: the noise part's intercept in 1/{size}, gradient²" * (
@@ -113,7 +115,7 @@ def speed_blocks(sweeps: list[Sweep], figures: Path) -> list[Block]:
     blocks: list[Block] = []
     for sweep in sweeps:
         if sweep.axis == MINIBATCH and sweep.has(TIME, least=2):
-            what = f"Time per gradient against {NAMES[sweep.axis]}"
+            what = f"Time per gradient against {sweep.over}"
             said = (
                 f"{what}; logarithmic axes, medians with intervals at "
                 f"{percent(sweep.first.run.level)}, which hold for this machine only."

@@ -20,6 +20,7 @@ from reports.surroundings import busy, environment_blocks
 from reports.sweeps import sweeps_of
 from reports.tables import PARTS, RATIOS, cost_table, layer_table, training_table
 from reports.trained import trained_answer, trained_blocks
+from reports.trained_data import trainings_of
 
 
 def document(results: Results, groups: list[Group], figures: Path) -> Document:
@@ -41,7 +42,7 @@ def document(results: Results, groups: list[Group], figures: Path) -> Document:
         trained += training(groups, figures)
     sections = [
         *some("instrument", "The instrument itself", instrument_blocks(results, figures)),
-        *some("beside", "Beside the paper", beside_blocks(groups)),
+        *some("beside", "Beside the paper", beside_blocks(groups, trainings_of(results))),
         Section("variance", "Variance by layer and role", variance(groups, figures)),
         Section("ratio", "Ratio to the baseline", ratios(groups, figures)),
         *some("scaling", "Variance over sizes", scaling_blocks(sweeps, figures)),

@@ -1,4 +1,4 @@
-"""What is compared over sizes: one estimator at several minibatch sizes M, or numbers of samples S."""
+"""What is compared over sizes: an estimator at several minibatch sizes M, samples S, or values of an option."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from reports.groups import (
 )
 from reports.load import Results
 from reports.numbers import Estimate
+from reports.swept import Spot, spots_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MINIBATCH, SAMPLES = "batch_size", "samples"
+MINIBATCH, SAMPLES, OPTION = "batch_size", "samples", "option"
 SYMBOL = {MINIBATCH: "M", SAMPLES: "S"}
 NAMES = {MINIBATCH: "minibatch size M", SAMPLES: "samples S"}
 FITS = ("slope.variance.noise", "slope.variance.total", "floor.variance.noise")
 LEAST = 3
 """Sizes from which on a figure of variance against them says something."""
 
-Places = dict[int, tuple[Group, str]]
+Places = dict[float, tuple[Group, str]]
 """By size: the group, and the estimator's label in it."""
 
 
@@ -38,11 +39,12 @@ class Sweep:
     """Estimators at several sizes of one problem and checkpoint.
 
     Attributes:
-        axis: ``batch_size`` or ``samples``.
+        axis: ``batch_size``, ``samples`` or ``option``.
         title: What it is of, in words, unique in the report.
         first: One of its groups, for what they all share.
         places: Where each estimator is found, by its label (without ``samples``, over S) and size.
         fits: Slopes and floors by (label, metric, layer, role).
+        option: What the suite calls the option that differs between problems.
     """
 
     axis: str
@@ -50,6 +52,12 @@ class Sweep:
     first: Group = field(repr=False)
     places: dict[str, Places] = field(repr=False)
     fits: dict[Address, Estimate] = field(repr=False)
+    option: str = ""
+
+    @property
+    def over(self) -> str:
+        """What the sizes are of."""
+        return self.option or NAMES[self.axis]
 
     @property
     def labels(self) -> list[str]:
@@ -57,12 +65,12 @@ class Sweep:
         return list(dict.fromkeys([*self.places, *(key[0] for key in self.fits)]))
 
     @property
-    def sizes(self) -> list[int]:
+    def sizes(self) -> list[float]:
         """All sizes, in order."""
         return sorted({size for places in self.places.values() for size in places})
 
     def get(self, label: str, metric: str, layer: str = "all", role: str = "all"
-            ) -> dict[int, Estimate]:  # fmt: skip
+            ) -> dict[float, Estimate]:  # fmt: skip
         """Return the measured figures of an estimator by size."""
         found = {
             size: group.get(name, metric, layer, role)
@@ -76,7 +84,9 @@ class Sweep:
 
     def roles(self) -> list[str]:
         """Roles that have a variance at enough sizes, or a fit, in a fixed order."""
-        known = [*self.first.roles(), *(key[3] for key in self.fits)]
+        groups = [group for places in self.places.values() for group, _ in places.values()]
+        known = dict.fromkeys(role for group in [self.first, *groups] for role in group.roles())
+        known |= dict.fromkeys(key[3] for key in self.fits)
         fitted = {key[3] for key in self.fits}
         kept = {r for r in known if r in fitted or self.has("variance.total", r)}
         return sorted(kept, key=lambda role: (index_of(role, ROLES), role))
@@ -111,9 +121,42 @@ def sweeps_of(results: Results, groups: list[Group]) -> list[Sweep]:
         groups: The groups of the report.
 
     Returns:
-        Over M, those of at least two sizes; over S, those of at least three or with a fit.
+        Over an option of the problem, those of at least two values; over M, of at least two sizes; over S, those
+        of at least three or with a fit.
     """
-    return [*over_minibatch(results, groups), *over_samples(results, groups)]
+    sized = [*over_minibatch(results, groups), *over_samples(results, groups)]
+    return [*over_option(groups), *sized]
+
+
+def over_option(groups: list[Group]) -> Iterator[Sweep]:
+    """Put groups together whose problems differ in one option, those of several families side by side."""
+    families: dict[tuple[str, str], list[tuple[Group, Spot]]] = {}
+    for group in groups:
+        spot = spots_of(group.run).get(group.problem)
+        if spot and group.checkpoint != TRAINING:
+            families.setdefault((without_problem(group), spot.axis), []).append((group, spot))
+    for (rest, axis), family in families.items():
+        names = list(dict.fromkeys(spot.group for _, spot in family))
+        places: dict[str, Places] = {}
+        for group, spot in family:
+            for label in group.labels:
+                places.setdefault(_line(spot, label, family), {})[spot.x] = (group, label)
+        if len({spot.x for _, spot in family}) > 1:
+            title = " · ".join([", ".join(names), *([rest] if rest else [])])
+            yield Sweep(OPTION, title, family[0][0], places, {}, axis)
+
+
+def _line(spot: Spot, label: str, family: list[tuple[Group, Spot]]) -> str:
+    """Name an estimator on a family of problems by what tells it apart."""
+    if len({other.group for _, other in family}) == 1:
+        return label
+    alone = all(len(group.labels) == 1 for group, _ in family)
+    return spot.group if alone else f"{spot.group}, {label}"
+
+
+def without_problem(group: Group) -> str:
+    """Return a group's title without its problem."""
+    return " · ".join(x for x in group.title.split(" · ") if x != group.problem)
 
 
 def over_minibatch(results: Results, groups: list[Group]) -> Iterator[Sweep]:
@@ -125,7 +168,9 @@ def over_minibatch(results: Results, groups: list[Group]) -> Iterator[Sweep]:
     for title, family in families.items():
         if len(family) > 1:
             labels = dict.fromkeys(label for group in family for label in group.labels)
-            places = {x: {g.batch_size: (g, x) for g in family if x in g.labels} for x in labels}
+            places: dict[str, Places] = {
+                x: {g.batch_size: (g, x) for g in family if x in g.labels} for x in labels
+            }
             yield Sweep(MINIBATCH, title, family[0], places, fits(results, family[0], MINIBATCH))
 
 

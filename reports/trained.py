@@ -10,7 +10,9 @@ from reports.load import Results
 from reports.numbers import percent, show, slug, span
 from reports.trained_curves import PANELS, course_figure, histogram_figure
 from reports.trained_data import Trainings, trainings_of
+from reports.trained_sweep import METRICS, Swept, parts_of, sweep_figure, swept_of
 from reports.trained_tables import difference_table, final_table, sparsity_table
+from reports.wording import both
 
 SAID = (
     "Whole trainings: all problems and estimators share, seed by seed, initial weights, minibatch order and the "
@@ -33,11 +35,30 @@ def trained_blocks(results: Results, figures: Path) -> list[Block]:
     for found in trainings_of(results):
         blocks += [Heading(found.title, slug(f"trained {found.title}")), Paragraph(SAID)]
         tables = [final_table(found), difference_table(found), sparsity_table(found)]
+        blocks += [picture for swept in swept_of(found) for picture in over_option(swept, figures)]
         blocks += tables[:1]
-        blocks += courses(found, figures)
+        parts = parts_of(found)
+        blocks += [picture for part in parts for picture in courses(part, figures)]
         blocks += [table for table in tables[1:] if table.rows]
-        blocks += histograms(found, figures)
+        blocks += [picture for part in parts for picture in histograms(part, figures)]
     return blocks
+
+
+def over_option(swept: Swept, folder: Path) -> list[Picture]:
+    """Draw test error over what a suite sweeps."""
+    found = swept.found
+    if not any(swept.lines(metric) for metric, _ in METRICS):
+        return []
+    counts = span(e.n for e in found.finals("test.error").values())
+    said = (
+        f"Test error at the end of training over {swept.axis}: means over training seeds, bands their intervals "
+        f"(Student) at {percent(found.run.level)}; {counts}. A band may go on beyond the axis."
+    )
+    if any(swept.published(metric) for metric, _ in METRICS):
+        said += " Hollow markers are published figures of the same colour and shape."
+    name = slug(f"over {swept.axis} {found.title}")
+    return drawn(lambda: [sweep_figure(swept)], folder, name, said,
+                 f"Test error over {swept.axis}, {found.title}")  # fmt: skip
 
 
 def courses(found: Trainings, folder: Path) -> list[Picture]:
@@ -45,7 +66,8 @@ def courses(found: Trainings, folder: Path) -> list[Picture]:
     if not any(found.course(metric) for metric, _ in PANELS):
         return []
     counts = span(e.n for e in found.finals("test.nll").values())
-    said = f"Training, epoch by epoch: {BARS}. Intervals at {percent(found.run.level)}; {counts}."
+    where = f" ({found.part})" if found.part else ""
+    said = f"Training, epoch by epoch{where}: {BARS}. Intervals at {percent(found.run.level)}; {counts}."
     if found.cut:
         said += " The axes leave out the first, steep epochs."
     name = slug(f"trained {found.title}")
@@ -58,7 +80,8 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
     if not found.spread:
         return []
     said = (
-        "Where log α of the weights lies at the last tracked epoch, all seeds together, as a share of the layer's "
+        f"Where log α of the weights lies at the last tracked epoch{f' ({found.part})' if found.part else ''}, all seeds "
+        "together, as a share of the layer's "
         "weights in bins of ½; what lies beyond the axis counts in its last bin."
     )
     name = slug(f"log-alpha {found.title}")
@@ -76,18 +99,54 @@ def trained_summary(results: Results) -> list[tuple[str, str]]:
     """Say in a sentence each which training errs least, and what the paired differences establish."""
     said = []
     for found in trainings_of(results):
+        for swept in swept_of(found):
+            said += swept_words(swept, f"{found.title}: " if results.several else "")
         run = f"{found.title}: " if results.several else ""
         for metric, how in WAYS.items():
             errors = {k: e for k, e in found.finals(metric).items() if e.measured}
-            if len(errors) > 1:
+            if len(errors) > 1 and not swept_of(found):
                 best = min(errors, key=lambda key: errors[key].value)
                 words = f"lowest is that of {found.name(best)}, {show(errors[best])} %."
                 said.append((f"{run}Test error, {how}:", words))
-            said += [
-                (f"{run}Test error, {how}, against {found.base}:", words)
-                for words in difference_words(found, metric)
-            ]
+            words = difference_words(found, metric)
+            if swept_of(found):
+                words = [f"{counted(found, metric)}."] if words else []
+            said += [(f"{run}Test error, {how}, against {found.base}:", each) for each in words]
     return said
+
+
+def swept_words(swept: Swept, run: str) -> list[tuple[str, str]]:
+    """Say which group errs least at each value of what is swept."""
+    metric, how = "test.error.mean_weights", "mean weights"
+    lines = swept.lines(metric)
+    said = []
+    for x in swept.sizes:
+        here = {name: points[x] for name, points in lines.items() if x in points}
+        if len(here) > 1:
+            best = min(here, key=lambda name: here[name].value)
+            said.append(f"{best} at {x:g} ({show(here[best])} %)")
+    lead = f"{run}Lowest test error, {how}, over {swept.axis}:"
+    return [(lead, f"{'; '.join(said)}.")] if said else []
+
+
+def counted(found: Trainings, metric: str) -> str:
+    """Count the paired differences that are established, which are many where an option is swept; and name them."""
+    every = found.finals(f"adjusted.difference.{metric}")
+    lower = [found.name(key) for key, e in every.items() if e.measured and e.high < 0]
+    higher = [found.name(key) for key, e in every.items() if e.measured and e.low > 0]
+    level = percent(round(next(iter(every.values())).level, 4))
+    parts = [
+        f"{word} {both(names)}" for word, names in (("lower:", lower), ("higher:", higher)) if names
+    ]
+    rest = len(every) - len(lower) - len(higher)
+    parts += (
+        [
+            f"UNCLEAR: {'all ' if not parts else ''}{rest}{'' if not parts else ' other' + 's' * (rest > 1)}"
+        ]
+        if rest
+        else []
+    )
+    return f"{'; '.join(parts)} (paired by seed at the same value, at {level}, adjusted for the problems compared)"
 
 
 def difference_words(found: Trainings, metric: str) -> list[str]:

@@ -31,6 +31,7 @@ class Trainings:
         rows: Its rows of whole trainings.
         epochs: Every epoch of every seed (``training.parquet``).
         keys: Problems and estimators, in the suite's order.
+        part: Which part of the run's it is, where they are split.
     """
 
     run: Run
@@ -38,6 +39,7 @@ class Trainings:
     rows: pd.DataFrame = field(repr=False)
     epochs: pd.DataFrame = field(repr=False)
     keys: list[Key]
+    part: str = ""
 
     @property
     def base(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vdbench import datasets, registry, suite, suite_text
+from vdbench import datasets, registry, suite, suite_scales, suite_text
 from vdbench.errors import InputError, nearest
 from vdbench.estimator import Estimator, Wrapper
 from vdbench.problems import FACTORIES
@@ -38,8 +38,15 @@ def estimators() -> list[Row]:
 
 
 def suites() -> list[Row]:
-    """Name and description of every bundled suite."""
-    return [{"name": n, "description": suite.load(n).description} for n in suite_text.names()]
+    """Name, scales and description of every bundled suite."""
+    return [
+        {
+            "name": name,
+            "scales": ", ".join(suite_scales.names(suite_text.content(name)[1])),
+            "description": suite.load(name).description,
+        }
+        for name in suite_text.names()
+    ]
 
 
 def problems() -> list[Row]:
@@ -78,7 +85,7 @@ def show(name: str) -> Row:
         return _show_estimator(name)
     if name in suite_text.names() or Path(name).suffix in (".yaml", ".yml"):
         content = suite.load(name).model_dump(mode="json", exclude_none=True)
-        return {"kind": "suite", **content}
+        return {"kind": "suite", **content, "scales": suite_text.content(name)[1].get("scales", {})}
     if name in FACTORIES:
         return {"kind": "problem", "name": name, "about": inspect.getdoc(FACTORIES[name])}
     if name in datasets.names():

@@ -28,6 +28,7 @@ def parameters(
     fingerprint: str,
     folder: Path,
     say: Callable[[str], None],
+    origin: str | None = None,
 ) -> tuple[dict[str, Tensor], Path]:
     """Parameters at a checkpoint, and the file in the run folder that holds them.
 
@@ -41,15 +42,18 @@ def parameters(
         fingerprint: Of the problem.
         folder: ``RUN/checkpoints``.
         say: Told what is being trained.
+        origin: Whose random numbers start and train it, the problem's own by default. Problems that have it in common
+            start at the same weights, where their shapes agree, and train on the same minibatches.
 
     Raises:
         CellError: Training diverged.
     """
-    address = _address(problem, spec, seed, fingerprint)
+    origin = problem.name if origin is None else origin
+    address = _address(problem, spec, seed, fingerprint, origin)
     name = f"{digest(address)}.npz"
     own = folder / name
     if not own.exists():
-        key = Key(("vdbench", seed, problem.name, "checkpoint"))
+        key = Key(("vdbench", seed, origin, "checkpoint"))
         trainer = Trainer(
             problem=problem,
             estimator=single(spec.estimator),
@@ -62,7 +66,7 @@ def parameters(
         if spec.epochs:
             say(f"training {problem.name} for {spec.epochs} epochs with {address['estimator']}")
         if not cached.exists():
-            _start_from_earlier(problem, spec, seed, fingerprint, cached)
+            _start_from_earlier(problem, spec, seed, fingerprint, origin, cached)
         train(trainer, spec.epochs, cached)
         if not spec.epochs:
             trainer.save(cached)
@@ -74,12 +78,19 @@ def parameters(
 
 
 def _start_from_earlier(
-    problem: Problem, spec: CheckpointSpec, seed: int, fingerprint: str, cached: Path
+    problem: Problem,
+    spec: CheckpointSpec,
+    seed: int,
+    fingerprint: str,
+    origin: str,
+    cached: Path,
 ) -> None:
     """Take over what the same training had reached after fewer epochs: every step has its own address."""
     for epochs in range(spec.epochs - 1, 0, -1):
         fewer = spec.model_copy(update={"epochs": epochs})
-        earlier = cached.with_name(f"{digest(_address(problem, fewer, seed, fingerprint))}.npz")
+        earlier = cached.with_name(
+            f"{digest(_address(problem, fewer, seed, fingerprint, origin))}.npz"
+        )
         # a training under way holds fewer epochs than its name says, which is as good a start
         if earlier.exists():
             with atomic(cached) as temporary:
@@ -88,7 +99,7 @@ def _start_from_earlier(
 
 
 def _address(
-    problem: Problem, spec: CheckpointSpec, seed: int, fingerprint: str
+    problem: Problem, spec: CheckpointSpec, seed: int, fingerprint: str, origin: str
 ) -> Mapping[str, Any]:
     """All that trained parameters depend on; without a training, the training's details do not count."""
     estimator = single(spec.estimator)
@@ -105,7 +116,7 @@ def _address(
         "kind": "checkpoint",
         "version": VERSION,
         "problem": fingerprint,
-        "name": problem.name,
+        "name": origin,
         "seed": seed,
         "precision": str(problem.dtype),
         "device": problem.device.type,

@@ -20,6 +20,9 @@ TRAINING = "training"
 TRAINED = "trained"
 """Checkpoint of whole trainings: where their own recipe leads."""
 
+SWEPT = "swept"
+"""Whose random numbers the checkpoints of swept problems have: weights and minibatches in common."""
+
 INSTRUMENT = ("coverage", "false_alarms", "power")
 """Measures about other measures, taken at a place for all its estimators together."""
 

@@ -59,6 +59,16 @@ def recipe_of(spec: TrainingSpec) -> Recipe:
     )
 
 
+def bases(suite: Suite) -> dict[str, str]:
+    """By problem, what its trainings are compared with: the baseline, or that of the baseline group at its x."""
+    base = suite.baseline_problem
+    if base in [problem.name for problem in suite.problems]:
+        return {p.name: str(base) for p in suite.problems if p.name != base}
+    group = {(p.axis, p.x): p.name for p in suite.problems if base and p.group == base}
+    others = [p for p in suite.problems if p.group != base and (p.axis, p.x) in group]
+    return {p.name: group[p.axis, p.x] for p in others}
+
+
 def left(examples: int, validation: float | None) -> int:
     """Training examples that a validation split leaves."""
     if validation is None:
@@ -86,9 +96,10 @@ def check(where: str, suite: Suite, labels: Sequence[str]) -> None:
                 "expected measures.training."
             )
     base = suite.baseline_problem
-    if base is not None and base not in names:
+    known = list(dict.fromkeys([*names, *(p.group for p in suite.problems if p.group)]))
+    if base is not None and base not in known:
         raise InputError(
-            f"{where}: baseline_problem '{base}' is none of the suite's problems.{nearest(base, names)}"
+            f"{where}: baseline_problem '{base}' is none of the suite's problems.{nearest(base, known)}"
         )
     if base is not None and suite.measures.training is None:
         raise InputError(

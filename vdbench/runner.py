@@ -230,6 +230,7 @@ class Run:
                 built.fingerprint,
                 self.lab.folder / "checkpoints",
                 self.lab.progress.note,
+                plan.SWEPT if place.problem.x is not None else None,
             )
         except Exception as error:
             self._fail(mine, f"checkpoint {checkpoint}: {self.lab.cause(error)}")

@@ -15,8 +15,9 @@ import pydantic
 from pydantic import BaseModel
 
 from vdbench.errors import InputError, nearest
+from vdbench.suite_scales import changed
 from vdbench.suite_specs import CheckpointSpec, EstimatorSpec, MeasuresSpec, Suite
-from vdbench.suite_text import change, content, short_forms
+from vdbench.suite_text import content, short_forms
 
 
 def load(source: str | Path | Mapping[str, Any], settings: Sequence[str] = ()) -> Suite:
@@ -25,14 +26,13 @@ def load(source: str | Path | Mapping[str, Any], settings: Sequence[str] = ()) -
     Args:
         source: Name of a bundled suite, path of a YAML file, or the suite as a mapping.
         settings: ``key=value`` changes, such as ``measures.variance.max_units=256`` or ``batch_sizes=[16,64]``;
-            values are YAML.
+            values are YAML. ``scale=small`` makes the changes that the suite gives for that scale, before all others.
 
     Raises:
         InputError: The suite cannot be found or read, or is not valid; one sentence says where and why.
     """
     where, written = content(source)
-    for setting in settings:
-        change(written, setting)
+    written = changed(where, written, settings)
     try:
         suite = Suite.model_validate(short_forms(where, written))
     except pydantic.ValidationError as error:

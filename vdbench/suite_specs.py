@@ -25,6 +25,11 @@ class ProblemSpec(_Model):
         options: Of the factory.
         estimators: Labels of the suite's estimators that run on it, for every measure; None for all.
         training: Keys of `TrainingSpec` that are others for this problem.
+        group: What problems have in common that differ in one option alone; reports draw each group as a line.
+        axis: What that option is called in reports.
+        x: Its value, as a number.
+
+    A ``sweep`` (`SweepSpec`) writes out a problem for each value of one key, with ``group``, ``axis`` and ``x``.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -32,6 +37,33 @@ class ProblemSpec(_Model):
     options: dict[str, Any] = {}
     estimators: Annotated[list[str], Field(min_length=1)] | None = None
     training: dict[str, Any] = {}
+    group: str = ""
+    axis: str = ""
+    x: Finite | None = None
+
+
+class SweepSpec(_Model):
+    """One key of a problem, and the values that it takes in problems of their own.
+
+    Attributes:
+        key: Which, with dots: ``options.widths``, ``options.parameterization.alpha``, ``training.kl_weight``.
+        axis: What reports call it; the key's last word by default.
+        values: Numbers, or numbers with the value that each stands for.
+    """
+
+    key: Annotated[str, Field(pattern=r"^(options|training)\.[^.].*$")]
+    axis: str = ""
+    values: (
+        Annotated[list[Finite], Field(min_length=1)]
+        | Annotated[dict[Finite, Any], Field(min_length=1)]
+    )
+
+    @property
+    def points(self) -> list[tuple[float, Any]]:
+        """Every x with its value."""
+        if isinstance(self.values, dict):
+            return list(self.values.items())
+        return [(x, x) for x in self.values]
 
 
 class EstimatorSpec(_Model):
@@ -221,6 +253,7 @@ class PublishedSpec(_Model):
         metric: The metric of ours that it stands beside, such as ``variance.total``.
         estimator: Label of the estimator.
         value: The figure.
+        problem: Label of the problem; empty for any.
         verified: Whether it was read in the source; a figure recalled is shown as such.
         checkpoint: Where; empty for any.
         layer: Of the network, ``all`` for the whole.
@@ -234,6 +267,7 @@ class PublishedSpec(_Model):
     metric: str
     estimator: str
     value: Annotated[float, Field(allow_inf_nan=False)]
+    problem: str = ""
     verified: bool = True
     checkpoint: str = ""
     layer: str = "all"
@@ -261,9 +295,13 @@ class Suite(_Model):
         estimators: What is compared.
         baseline: Label of the estimator that ratios are against.
         reference: The unbiased estimator that bias is measured against.
-        baseline_problem: The problem that the trainings of the others are compared with, seed by seed.
+        baseline_problem: The problem that the trainings of the others are compared with, seed by seed; or a group, of
+            which each is compared with the problem at its own x.
         measures: What is measured.
         published: Figures from the literature that the report sets beside ours.
+        scale: Which of the ``scales`` this is, ``full`` for the suite as it is written.
+        scales: By name, changes that make the suite smaller or larger: dotted keys with values, as ``--set`` takes
+            them. Those of the scale that is run are made when the suite is read, and stand here no longer.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -282,3 +320,5 @@ class Suite(_Model):
     baseline_problem: str | None = None
     measures: MeasuresSpec
     published: list[PublishedSpec] = []
+    scale: str = "full"
+    scales: dict[str, dict[str, Any]] = {}

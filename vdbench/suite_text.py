@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from vdbench.errors import InputError, nearest
+from vdbench.sweeps import spread
 
 
 def names() -> list[str]:
@@ -51,7 +52,14 @@ def content(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]
         raise InputError(
             f"suite '{source}': expected keys and values, found {type(content).__name__}."
         )
-    return f"suite '{source}'", content
+    return f"suite '{source}'", _apart(content)
+
+
+def _apart(value: Any) -> Any:
+    """The same without parts in common, which YAML's anchors make: a change at one place is none at another."""
+    if isinstance(value, dict):
+        return {key: _apart(item) for key, item in value.items()}
+    return [_apart(item) for item in value] if isinstance(value, list) else value
 
 
 class _Loader(yaml.SafeLoader):
@@ -78,27 +86,51 @@ def change(content: dict[str, Any], setting: str) -> None:
     Raises:
         InputError: It is not of that form, or there is no such place.
     """
+    key, value = parted(setting)
+    put(content, key, value, f"--set {setting}")
+
+
+def parted(setting: str) -> tuple[str, Any]:
+    """The key and the value of a ``key=value``.
+
+    Raises:
+        InputError: It is not of that form, or the value is not YAML.
+    """
     key, equals, text = setting.partition("=")
     if not equals or not key:
         raise InputError(f"--set {setting}: expected key=value, such as seed=1.")
     try:
-        value = yaml.safe_load(text)
+        return key, yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set {setting}: the value is not valid YAML.") from error
+
+
+def put(content: dict[str, Any], key: str, value: Any, said: str) -> None:
+    """Put a value at a dotted key of a suite, in place.
+
+    Args:
+        content: The suite.
+        key: Keys, and numbers of items of lists, with dots between them.
+        value: What to put there.
+        said: What asks for it, for messages.
+
+    Raises:
+        InputError: There is no such place.
+    """
     *path, last = key.split(".")
     place: Any = content
     for part in path:
-        place = _below(place, part, setting)
+        place = _below(place, part, said)
     if isinstance(place, list):
-        _below(place, last, setting)
+        _below(place, last, said)
         place[int(last)] = value
     elif isinstance(place, dict):
         place[last] = value
     else:
-        raise InputError(f"--set {setting}: there is no '{last}' below '{'.'.join(path)}'.")
+        raise InputError(f"{said}: there is no '{last}' below '{'.'.join(path)}'.")
 
 
-def _below(place: Any, part: str, setting: str) -> Any:
+def _below(place: Any, part: str, said: str) -> Any:
     """One step down a suite: a key, made if it is not there, or the number of a list's item."""
     if isinstance(place, dict):
         return place.setdefault(part, {})
@@ -106,13 +138,19 @@ def _below(place: Any, part: str, setting: str) -> Any:
         return place[int(part)]
     if isinstance(place, list):
         numbers = f"0 to {len(place) - 1}"
-        raise InputError(f"--set {setting}: '{part}' is no item of the list; expected {numbers}.")
-    raise InputError(f"--set {setting}: there is no '{part}' below a plain value.")
+        raise InputError(f"{said}: '{part}' is no item of the list; expected {numbers}.")
+    raise InputError(f"{said}: there is no '{part}' below a plain value.")
 
 
 def short_forms(where: str, content: dict[str, Any]) -> dict[str, Any]:
-    """Write out what may be written short: estimators as a name, the checkpoint ``initial``, a measure as {}."""
+    """Write out what may be written short.
+
+    Estimators as a name, the checkpoint ``initial``, a measure as {}, and problems that differ in one key
+    (`vdbench.sweeps`).
+    """
     full = dict(content)
+    if isinstance(full.get("problems"), list):
+        full["problems"] = spread(where, full["problems"])
     for key in ("estimators", "checkpoints"):
         if isinstance(full.get(key), list):
             full[key] = [_long(where, key, item) for item in full[key]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vdbench import statistics
+from vdbench import recipes, statistics
 from vdbench.figures import Figure
 from vdbench.statistics import Estimate
 from vdbench.store import Table, atomic
@@ -96,18 +96,19 @@ def _mean(values: Sequence[float], level: float) -> Estimate:
 def differences(
     suite: Suite, outcomes: Sequence[Outcome]
 ) -> Iterator[tuple[Outcome, list[Figure]]]:
-    """Differences to the baseline problem, paired by seed.
+    """Differences to the baseline problem, or to the problem of the baseline group at the same x, paired by seed.
 
-    A cell is compared with the baseline problem's cell of the same estimator, or with its only one. Each difference
+    A cell is compared with the other problem's cell of the same estimator, or with its only one. Each difference
     comes twice: ``difference.…`` at the suite's level, ``adjusted.difference.…`` at one that holds for all the
     compared cells together (Bonferroni).
 
     Yields:
         An outcome of another problem, and its differences.
     """
-    base = {o.cell.label: o for o in outcomes if o.cell.problem == suite.baseline_problem}
-    others = [o for o in outcomes if o.cell.problem != suite.baseline_problem]
-    pairs = [(o, found) for o in others if (found := _counterpart(o, base)) is not None]
+    base = recipes.bases(suite)
+    others = [o for o in outcomes if o.cell.problem in base]
+    found = [(o, _counterpart(o, base[o.cell.problem], outcomes)) for o in others]
+    pairs = [(o, against) for o, against in found if against is not None]
     adjusted = 1 - (1 - suite.level) / max(1, len(pairs))
     for outcome, against in pairs:
         name = against.cell.problem
@@ -122,10 +123,11 @@ def differences(
         )
 
 
-def _counterpart(outcome: Outcome, base: dict[str, Outcome]) -> Outcome | None:
-    if len(base) == 1:
-        return next(iter(base.values()))
-    return base.get(outcome.cell.label)
+def _counterpart(outcome: Outcome, base: str, outcomes: Sequence[Outcome]) -> Outcome | None:
+    cells = {o.cell.label: o for o in outcomes if o.cell.problem == base}
+    if len(cells) == 1:
+        return next(iter(cells.values()))
+    return cells.get(outcome.cell.label)
 
 
 def _differences(

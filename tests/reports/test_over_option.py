@@ -1,0 +1,181 @@
+"""Reports over an option of the problem: variance, test error, published figures, courses apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import reports
+from reports.groups import groups_of
+from reports.load import load
+from reports.published import unmatched
+from reports.sweeps import OPTION, sweeps_of
+from reports.trained import trained_summary
+from reports.trained_data import trainings_of
+from reports.trained_published import beside, published_table
+from reports.trained_sweep import parts_of, swept_of
+
+Row = dict[str, Any]
+WIDTHS = (100, 250, 500)
+ERROR = {"none": (1.44, 1.30, 1.22), "A": (1.42, 1.10, 1.06)}
+LABEL = {"none": "deterministic", "A": "local"}
+
+
+def names() -> Iterator[tuple[str, str, int, float]]:
+    for group, errors in ERROR.items():
+        for width, error in zip(WIDTHS, errors, strict=True):
+            yield f"{group}-{width}", group, width, error
+
+
+def suite() -> Row:
+    problems = [
+        {"name": name, "group": group, "axis": "units", "x": float(width)}
+        for name, group, width, _ in names()
+    ]
+    figure = {"source": "Somebody 2015", "metric": "test.error", "unit": "%", "verified": True}
+    return {
+        "name": "figure", "baseline_problem": "none", "problems": [*problems, {"name": "apart"}],
+        "measures": {"training": {"prune": None}},
+        "published": [
+            {**figure, "problem": "none-100", "estimator": "deterministic", "value": 1.45},
+            {**figure, "problem": "A-500", "estimator": "local", "value": 0.9, "verified": False},
+            {**figure, "problem": "A-750", "estimator": "local", "value": 0.95},
+        ],
+    }  # fmt: skip
+
+
+def rows(figure: Callable[..., Row]) -> list[Row]:
+    found = []
+    for name, group, _, error in [*names(), ("apart", "none", 0, 2.0)]:
+        about = {
+            "problem": name,
+            "checkpoint": "trained",
+            "unit": "percent",
+            "n": 5,
+            "status": "ok",
+        }
+        for metric in ("test.error", "test.error.mean_weights", "test.nll"):
+            ends = (error, error - 0.05, error + 0.05)
+            found.append(figure(LABEL[group], metric, *ends, **about))
+            found += [
+                figure(LABEL[group], metric, error + 1 / (1 + epoch), error, error + 2,
+                       **about | {"step": 10.0 * epoch, "seconds": 1.0})
+                for epoch in range(3)
+            ]  # fmt: skip
+    for width, value in zip(WIDTHS, (-0.02, -0.2, -0.16), strict=True):
+        about = {"problem": f"A-{width}", "checkpoint": "trained", "unit": "percent", "n": 5, "status": "ok",
+                 "against": f"none-{width}", "level": 0.98}  # fmt: skip
+        found.append(
+            figure(
+                "local", "adjusted.difference.test.error", value, value - 0.1, value + 0.1, **about
+            )
+        )
+    return found
+
+
+@pytest.fixture
+def folder(figure: Callable[..., Row], make_run: Callable[..., Path]) -> Path:
+    made = make_run(rows(figure), suite=suite())
+    epochs = [
+        {"problem": name, "estimator": LABEL[group], "seed": seed, "epoch": float(epoch),
+         "step": 10.0 * epoch, "layer": "fc1", "metric": "log_alpha", "bin": 24.0, "value": 1.0}
+        for name, group, _, _ in [*names(), ("apart", "none", 0, 2.0)]
+        for seed in range(5)
+        for epoch in range(3)
+    ]  # fmt: skip
+    pd.DataFrame(epochs).to_parquet(made / "training.parquet")
+    return made
+
+
+def test_test_error_is_a_line_a_group(folder: Path) -> None:
+    (found,) = trainings_of(load([folder]))
+    (swept,) = swept_of(found)
+    lines = swept.lines("test.error")
+    assert list(lines) == ["none", "A"]
+    for group, errors in ERROR.items():
+        assert {x: e.value for x, e in lines[group].items()} == dict(
+            zip(WIDTHS, errors, strict=True)
+        )
+    shown = swept.published("test.error")
+    assert {(group, x): f.value for group, line in shown.items() for x, f in line.items()} == {
+        ("none", 100.0): 1.45, ("A", 500.0): 0.9,
+    }  # fmt: skip
+
+
+def test_courses_are_drawn_for_each_value_apart(folder: Path) -> None:
+    (found,) = trainings_of(load([folder]))
+    parts = {part.title.partition(", ")[2]: part for part in parts_of(found)}
+    assert list(parts) == ["others", "units 100", "units 250", "units 500"]
+    assert [key[0] for key in parts["others"].keys] == ["apart"]
+    assert [key[0] for key in parts["units 250"].keys] == ["none-250", "A-250"]
+    assert set(parts["units 250"].course("test.error")) == set(parts["units 250"].keys)
+    reports.write([folder])
+    figures = {p.name for p in (folder / "report" / "figures").glob("*.png")}
+    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert "epoch by epoch (units 100): " in text
+    assert {"over-units-run.png", "trained-run-units-100.png", "trained-run-others.png"} <= figures
+
+
+def test_the_answer_says_who_is_lowest_at_each_value(folder: Path) -> None:
+    said = dict(trained_summary(load([folder])))
+    assert said["Lowest test error, mean weights, over units:"] == (
+        "A at 100 (1.42 [1.37, 1.47] %); A at 250 (1.10 [1.05, 1.15] %); A at 500 (1.06 [1.01, 1.11] %)."
+    )
+    words = said["Test error, samples, against none:"]
+    assert words.startswith(
+        "lower: A-250 and A-500; UNCLEAR: 1 other (paired by seed at the same value, at 98 %"
+    )
+
+
+def test_published_figures_stand_beside_trainings(folder: Path) -> None:
+    results = load([folder])
+    (found,) = trainings_of(results)
+    table = published_table(found)
+    assert [row[:3] + row[4:] for row in table.rows] == [
+        ["none-100", "test error, samples", "1.45 %", "inside"],
+        ["A-500", "test error, samples", "0.9 % (recalled, not checked)", "below"],
+    ]
+    left = unmatched(groups_of(results), [found.run], [theirs for theirs, _ in beside(found)])
+    assert [figure.problem for figure in left] == ["A-750"]
+    reports.write([folder])
+    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Beside the paper\n")[2].partition("\n## ")[0]
+    assert "| none-100 | test error, samples | 1.45 % |" in section
+    assert "1 stands beside none of this report's" in section
+
+
+def variance_rows(figure: Callable[..., Row], groups: tuple[str, ...]) -> list[Row]:
+    return [
+        figure(label, metric, value * width, 0.9 * value * width, 1.1 * value * width,
+               problem=f"{group}-{width}", batch_size=32, role="theta")
+        for group in groups
+        for width in WIDTHS
+        for label, value in (("naive", 4.0), ("local", 1.0))
+        for metric in ("variance.noise", "variance.total")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("groups", [("A",), ("none", "A")])
+def test_variance_is_drawn_over_the_option(
+    groups: tuple[str, ...], figure: Callable[..., Row], make_run: Callable[..., Path]
+) -> None:
+    made = make_run(variance_rows(figure, groups), suite=suite() | {"published": []})
+    results = load([made])
+    sweeps = [s for s in sweeps_of(results, groups_of(results)) if s.axis == OPTION]
+    assert len(sweeps) == 1
+    (sweep,) = sweeps
+    assert (sweep.over, sweep.sizes) == ("units", [100, 250, 500])
+    alone = ["naive", "local"]
+    several = [f"{group}, {label}" for group in groups for label in alone]
+    assert sweep.labels == (alone if len(groups) == 1 else several)
+    found = sweep.get(sweep.labels[0], "variance.noise", "all", "theta")
+    assert {x: e.value for x, e in found.items()} == {100: 400, 250: 1000, 500: 2000}
+    reports.write([made])
+    text = (made / "report" / "report.md").read_text(encoding="utf-8")
+    assert f"### {', '.join(groups)} · checkpoint initial · batch 32, over units" in text
+    (picture,) = (made / "report" / "figures").glob("scaling-option-*.png")
+    assert picture.stat().st_size > 10_000
