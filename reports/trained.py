@@ -79,10 +79,10 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
     """Draw where log α lies at the last tracked epoch, where it is spread at all."""
     if not found.spread:
         return []
+    part = f" ({found.part})" if found.part else ""
     said = (
-        f"Where log α of the weights lies at the last tracked epoch{f' ({found.part})' if found.part else ''}, all seeds "
-        "together, as a share of the layer's "
-        "weights in bins of ½; what lies beyond the axis counts in its last bin."
+        f"Where log α of the weights lies at the last tracked epoch{part}, all seeds together, as a share "
+        "of the layer's weights in bins of ½; what lies beyond the axis counts in its last bin."
     )
     name = slug(f"log-alpha {found.title}")
     return drawn(lambda: [histogram_figure(found)], folder, name, said,
