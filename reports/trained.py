@@ -79,9 +79,9 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
     """Draw where log α lies at the last tracked epoch, where it is spread at all."""
     if not found.spread:
         return []
-    part = f" ({found.part})" if found.part else ""
+    place = f" ({found.part})" if found.part else ""
     said = (
-        f"Where log α of the weights lies at the last tracked epoch{part}, all seeds together, as a share "
+        f"Where log α of the weights lies at the last tracked epoch{place}, all seeds together, as a share "
         "of the layer's weights in bins of ½; what lies beyond the axis counts in its last bin."
     )
     name = slug(f"log-alpha {found.title}")
