@@ -79,9 +79,9 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
     """Draw where log α lies at the last tracked epoch, where it is spread at all."""
     if not found.spread:
         return []
+    where = f" ({found.part})" if found.part else ""
     said = (
-        f"Where log α of the weights lies at the last tracked epoch{f' ({found.part})' if found.part else ''}, all seeds "
-        "together, as a share of the layer's "
+        f"Where log α of the weights lies at the last tracked epoch{where}, all seeds together, as a share of the layer's "
         "weights in bins of ½; what lies beyond the axis counts in its last bin."
     )
     name = slug(f"log-alpha {found.title}")
