@@ -81,8 +81,8 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
         return []
     where = f" ({found.part})" if found.part else ""
     said = (
-        f"Where log α of the weights lies at the last tracked epoch{where}, all seeds together, as a share of the layer's "
-        "weights in bins of ½; what lies beyond the axis counts in its last bin."
+        f"Where log α of the weights lies at the last tracked epoch{where}, all seeds together, as a share of the "
+        "layer's weights in bins of ½; what lies beyond the axis counts in its last bin."
     )
     name = slug(f"log-alpha {found.title}")
     return drawn(lambda: [histogram_figure(found)], folder, name, said,
