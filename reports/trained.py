@@ -108,10 +108,10 @@ def trained_summary(results: Results) -> list[tuple[str, str]]:
                 best = min(errors, key=lambda key: errors[key].value)
                 words = f"lowest is that of {found.name(best)}, {show(errors[best])} %."
                 said.append((f"{run}Test error, {how}:", words))
-            words = difference_words(found, metric)
+            sentences = difference_words(found, metric)
             if swept_of(found):
-                words = [f"{counted(found, metric)}."] if words else []
-            said += [(f"{run}Test error, {how}, against {found.base}:", each) for each in words]
+                sentences = [f"{counted(found, metric)}."] if sentences else []
+            said += [(f"{run}Test error, {how}, against {found.base}:", each) for each in sentences]
     return said
 
 
