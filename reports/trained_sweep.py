@@ -139,21 +139,21 @@ def draw(axes: Axes, swept: Swept, metric: str) -> None:
         axes.plot(list(figures), [f.value for f in figures.values()], signs[name], linestyle="none",
                   markersize=scaled(6.5), markerfacecolor="none", color=palette[name])  # fmt: skip
     size_axis(axes, swept.sizes, True)
-    values = [e.value for points in swept.lines(metric).values() for e in points.values()]
-    values += [f.value for figures in swept.published(metric).values() for f in figures.values()]
-    ends = [
-        v
-        for points in swept.lines(metric).values()
-        for e in points.values()
-        for v in (e.low, e.high)
-    ]
-    room = max(
-        max(values) - min(values), 0.1
-    )  # a band of few seeds may be far wider than what it is about
-    axes.set_ylim(max(0.0, min(ends), min(values) - room), min(max(ends), max(values) + room))
+    axes.set_ylim(*window(swept, metric))
     axes.set_xlabel(swept.axis)
     axes.yaxis.set_major_formatter(lambda y, _: format_number(y, 6))
     finish(axes)
+
+
+def window(swept: Swept, metric: str) -> tuple[float, float]:
+    """Return an axis's range: every figure, and bands as far as they are no wider than the figures' spread."""
+    every = [e for points in swept.lines(metric).values() for e in points.values()]
+    values = [e.value for e in every]
+    values += [f.value for figures in swept.published(metric).values() for f in figures.values()]
+    room = max(max(values) - min(values), 0.1)
+    low = max(min([e.low for e in every] + values), min(values) - room, 0.0)
+    high = min(max([e.high for e in every] + values), max(values) + room)
+    return max(low - 0.05 * (high - low), 0.0), high + 0.05 * (high - low)
 
 
 def handles(swept: Swept, metrics: list[str]) -> list[Line2D]:

@@ -17,7 +17,7 @@ from reports.sweeps import OPTION, sweeps_of
 from reports.trained import trained_summary
 from reports.trained_data import trainings_of
 from reports.trained_published import beside, published_table
-from reports.trained_sweep import parts_of, swept_of
+from reports.trained_sweep import parts_of, swept_of, window
 
 Row = dict[str, Any]
 WIDTHS = (100, 250, 500)
@@ -104,6 +104,9 @@ def test_test_error_is_a_line_a_group(folder: Path) -> None:
     assert {(group, x): f.value for group, line in shown.items() for x, f in line.items()} == {
         ("none", 100.0): 1.45, ("A", 500.0): 0.9,
     }  # fmt: skip
+    low, high = window(swept, "test.error")
+    assert low < 0.9  # what was published is on the axis
+    assert high > 1.44 + 0.05
 
 
 def test_courses_are_drawn_for_each_value_apart(folder: Path) -> None:
