@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,36 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave the benchmarks out unless the command line names them (``make bench``)."""
     named = any("benchmarks" in str(argument) for argument in config.invocation_params.args)
     return True if collection_path == BENCHMARKS and not named else None
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, whatever the environment says: threads only wait for each other on small tensors."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, a cache and a registry of the test's own, paths and modules as they were."""
+    from vdbench import registry
+
+    registry.discover()
+    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    monkeypatch.setenv("VDBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("VDBENCH_DATA", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - modules:
+        if name.startswith(("vdbench_plugin_", "own_")):
+            del sys.modules[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -228,13 +228,7 @@ class Lab:
                 convergence.VERSION,
                 together=0,
                 training=seed,
-                plan=[
-                    spec.steps,
-                    spec.evaluations,
-                    spec.learning_rate,
-                    spec.samples,
-                    spec.examples,
-                ],
+                plan=list(astuple(plan)),
                 threads=torch.get_num_threads(),
             )
             seeds.append(self.store.get(address, lambda s=seed: convergence.rows(context, plan, s)))  # type: ignore[misc]

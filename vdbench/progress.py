@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Any, Protocol
 
 
@@ -117,27 +116,6 @@ class Bar(Quiet):
     def close(self) -> None:
         """Take the bar away."""
         self._bar.stop()
-
-
-class showing:
-    """Close a progress display whatever happens."""
-
-    def __init__(self, progress: Progress) -> None:
-        """Keep it."""
-        self.progress = progress
-
-    def __enter__(self) -> Progress:
-        """The display."""
-        return self.progress
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.progress.close()
 
 
 def automatic() -> Progress:

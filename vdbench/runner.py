@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -31,7 +31,7 @@ from vdbench.measures.training import Plan as TrainingPlan
 from vdbench.noise import Key
 from vdbench.plan import Cell, Place
 from vdbench.problem import Problem
-from vdbench.progress import Progress, Quiet, showing
+from vdbench.progress import Progress, Quiet
 from vdbench.registry import label
 from vdbench.store import Store
 from vdbench.suite_specs import ProblemSpec, Suite
@@ -162,7 +162,7 @@ class Run:
         self.record = record.Record(self.lab.folder)
         self.record.open(*self._description(built, command))
         cells = plan.cells(self.suite, self.only)
-        with showing(self.lab.progress) as progress:
+        with closing(self.lab.progress) as progress:
             progress.start(len(cells))
             for place in plan.places(self.suite):
                 self._place(place, built[place.problem.name], cells)

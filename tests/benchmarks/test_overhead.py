@@ -22,6 +22,7 @@ from vdbench.measures import variance
 from vdbench.measures.context import Context
 from vdbench.measures.throughput import gradient_call
 from vdbench.noise import Key
+from vdbench.store import Table
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain
@@ -101,9 +102,10 @@ def test_variance(benchmark, name: str) -> None:
             for w, x, y, z in zip(a1, a2, b1, b2, strict=True):
                 ((w - x).square() + (y - z).square()).mean()
 
-    def ours() -> object:
+    def ours() -> Table:
         return variance.rows(at, 0, UNITS)
 
+    assert {len(column) for column in ours().values()} == {UNITS}
     ratio = interleave(ours, theirs, 5)
     benchmark.extra_info["ratio_to_plain"] = ratio
     print(f"\n{name}: {UNITS} units of variance take {ratio:.2f} × the plain loop")

@@ -12,13 +12,25 @@ import pytest
 import torch
 from everyone import everyone
 from oracles import COORDINATES
-from test_twins import BATCH, EXAMPLES, Twin, antithetic, backward, close, group, posterior, samples
+from test_twins import (
+    BATCH,
+    EXAMPLES,
+    Twin,
+    agrees,
+    antithetic,
+    backward,
+    close,
+    group,
+    posterior,
+    samples,
+    scored,
+)
 from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.draws import Trace, gather, gradients, trace
 from vdbench.estimator import Estimator
-from vdbench.noise import Key, Noise, stream
+from vdbench.noise import Key, Noise
 from vdbench.posteriors import Parameterization
 from vdbench.problem import Problem, noisy
 from vdbench.registry import get, label, names
@@ -186,16 +198,7 @@ def score(count: int, leave_one_out: bool) -> Twin:
             costs.append(cost.detach())
             own.append(backward(cost, leaves))
             slopes.append(scores(fixed, noise.at("sample", s)))
-        total = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-        for s in range(count):
-            others = [costs[t] for t in range(count) if t != s]
-            base = sum(others) / len(others) if leave_one_out else 0.0
-            for name in leaves:
-                part = (
-                    own[s][name] if name.endswith("bias") else (costs[s] - base) * slopes[s][name]
-                )
-                total[name] = total[name] + part / count
-        return sum(costs) / count, total
+        return scored(costs, slopes, own, leave_one_out)
 
     return twin
 
@@ -242,15 +245,8 @@ def test_agrees_with_its_twin(
     name: str, options: dict[str, object], twin: Twin, coordinates: Parameterization
 ) -> None:
     problem, parameters = network(coordinates)
-    estimator, key = get(name, **options), Key(("twin", "convolution"))
     batch = gather(problem, torch.arange(BATCH).numpy())
-    ours = estimator(problem, parameters, batch, stream(key, dtype=torch.float64))
-    leaves = {n: v.clone().requires_grad_() for n, v in parameters.items()}
-    value, gradients = twin(leaves, *batch, stream(key, dtype=torch.float64))
-    close("value", ours.value, value)
-    assert set(ours.gradients) == set(problem.free(parameters))
-    for parameter, gradient in ours.gradients.items():
-        close(parameter, gradient, gradients[parameter])
+    agrees(get(name, **options), problem, parameters, batch, Key(("twin", "convolution")), twin)
 
 
 def test_every_built_in_estimator_has_a_twin() -> None:

@@ -11,7 +11,7 @@ import torch
 from families import ANY, ELBO, FAMILIES, OWN, SHARED
 from oracles import network
 from test_conformance import gaps, same
-from test_twins import Affine, Twin, Weights, close, group, pathwise, product
+from test_twins import Affine, Twin, Weights, agrees, close, group, pathwise, product
 from torch import Tensor
 
 from vdbench import priors
@@ -125,14 +125,7 @@ def test_agrees_with_its_twin(name: str, family: str) -> None:
     problem, parameters, batch = place(family)
     twin: Twin = pathwise(TWINS[name](FAMILIES[family]))
     for draw in range(3):
-        key = KEY / "twin" / draw
-        ours = get(name)(problem, parameters, batch, stream(key, dtype=torch.float64))
-        leaves = {n: v.clone().requires_grad_() for n, v in parameters.items()}
-        value, want = twin(leaves, *batch, stream(key, dtype=torch.float64))
-        close(f"value of draw {draw}", ours.value, value)
-        assert set(ours.gradients) == set(problem.free(parameters))
-        for parameter, gradient in ours.gradients.items():
-            close(f"{parameter} of draw {draw}", gradient, want[parameter])
+        agrees(get(name), problem, parameters, batch, KEY / "twin" / draw, twin)
 
 
 def test_the_list_of_general_estimators_is_whole() -> None:

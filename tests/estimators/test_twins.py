@@ -14,8 +14,10 @@ from oracles import COORDINATES, network
 from torch import Tensor
 
 from vdbench.draws import gather
+from vdbench.estimator import Estimator
 from vdbench.noise import Key, Noise, stream
 from vdbench.posteriors import Parameterization
+from vdbench.problem import Batch, Problem
 from vdbench.registry import get, names
 
 LAYERS = ("0", "2", "4")
@@ -171,20 +173,27 @@ def score(samples: int, leave_one_out: bool) -> Twin:
             costs.append(cost.detach())
             biases.append(backward(cost, leaves))
             slopes.append(scores(leaves, eps))
-        total = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-        for s in range(samples):
-            others = [costs[t] for t in range(samples) if t != s]
-            base = sum(others) / len(others) if leave_one_out else 0.0
-            for name in leaves:
-                own = (
-                    biases[s][name]
-                    if name.endswith("bias")
-                    else (costs[s] - base) * slopes[s][name]
-                )
-                total[name] = total[name] + own / samples
-        return sum(costs) / samples, total
+        return scored(costs, slopes, biases, leave_one_out)
 
     return twin
+
+
+def scored(
+    costs: list[Tensor],
+    slopes: list[dict[str, Tensor]],
+    own: list[dict[str, Tensor]],
+    leave_one_out: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean over samples of (L − b)·∇log q, b the mean of the other costs or 0; of a bias, of its own gradient."""
+    count = len(costs)
+    total = {name: torch.zeros_like(value) for name, value in own[0].items()}
+    for s in range(count):
+        others = [costs[t] for t in range(count) if t != s]
+        base = sum(others) / len(others) if leave_one_out else 0.0
+        for name in total:
+            part = own[s][name] if name.endswith("bias") else (costs[s] - base) * slopes[s][name]
+            total[name] = total[name] + part / count
+    return sum(costs) / count, total
 
 
 def scores(leaves: Weights, eps: Weights) -> dict[str, Tensor]:
@@ -286,15 +295,26 @@ def test_agrees_with_its_twin(
     problem, parameters = network(coordinates, EXAMPLES)
     estimator = get(name, **options)
     for draw in range(3):
-        key = Key(("twin", draw))
         batch = gather(problem, (torch.arange(BATCH) + draw).numpy())
-        ours = estimator(problem, parameters, batch, stream(key, dtype=torch.float64))
-        leaves = {n: v.clone().requires_grad_() for n, v in parameters.items()}
-        value, gradients = twin(leaves, *batch, stream(key, dtype=torch.float64))
-        close(f"value of draw {draw}", ours.value, value)
-        assert set(ours.gradients) == set(problem.free(parameters))
-        for parameter, gradient in ours.gradients.items():
-            close(f"{parameter} of draw {draw}", gradient, gradients[parameter])
+        agrees(estimator, problem, parameters, batch, Key(("twin", draw)), twin)
+
+
+def agrees(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: dict[str, Tensor],
+    batch: Batch,
+    key: Key,
+    twin: Twin,
+) -> None:
+    """One draw of an estimator beside its twin's, on the same noise: value, and gradients of all that is free."""
+    ours = estimator(problem, parameters, batch, stream(key, dtype=torch.float64))
+    leaves = {n: v.clone().requires_grad_() for n, v in parameters.items()}
+    value, gradients = twin(leaves, *batch, stream(key, dtype=torch.float64))
+    close(f"value at {key}", ours.value, value)
+    assert set(ours.gradients) == set(problem.free(parameters))
+    for parameter, gradient in ours.gradients.items():
+        close(f"{parameter} at {key}", gradient, gradients[parameter])
 
 
 def close(what: str, got: Tensor, want: Tensor) -> None:

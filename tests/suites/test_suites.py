@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +45,7 @@ class Mine(vdbench.Pathwise):
 """
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to work in, a cache and a registry of the test's own, modules as they were."""
-    registry.discover()
-    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
-    monkeypatch.setenv("VDBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    modules = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - modules:
-        if name.startswith(("vdbench_plugin_", "own_")):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,20 +59,7 @@ class Said(NamedTuple):
 Call = Callable[..., Said]
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty folder to work in, a cache and a registry of the test's own, modules as they were."""
-    registry.discover()
-    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
-    monkeypatch.setenv("VDBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("VDBENCH_DATA", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.chdir(tmp_path)
-    modules = set(sys.modules)
-    yield
-    for name in set(sys.modules) - modules:
-        if name.startswith("vdbench_plugin_"):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture

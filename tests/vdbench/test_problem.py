@@ -250,8 +250,9 @@ def test_modules_that_break_the_sum_over_examples_are_refused(
 
 def test_dropout_that_is_off_is_no_noise() -> None:
     module = nn.Sequential(nn.Linear(FEATURES, CLASSES), nn.Dropout(0.5))
-    noisy(module.eval(), dataset())
-    noisy(nn.Sequential(nn.Linear(FEATURES, CLASSES), nn.Dropout(0.0)), dataset())
+    never = nn.Sequential(nn.Linear(FEATURES, CLASSES), nn.Dropout(0.0))
+    for allowed in (module.eval(), never):
+        assert [layer.name for layer in noisy(allowed, dataset()).layers] == ["0"]
 
 
 def test_a_module_without_a_layer_to_make_noisy_is_refused() -> None:

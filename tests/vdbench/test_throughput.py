@@ -43,13 +43,7 @@ def context(name: str = "local", batch_size: int = 32) -> Context:
     return Context(problem(), start, registry.get(name), name, batch_size, KEY, {"estimator": name})
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other make times on a shared machine wild."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

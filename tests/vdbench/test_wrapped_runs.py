@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +32,7 @@ class Plugged(vdbench.Pathwise):
 """
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder, a cache and a registry of the test's own, modules as they were."""
-    registry.discover()
-    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
-    monkeypatch.setenv("VDBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    modules = set(sys.modules)
-    yield
-    for name in set(sys.modules) - modules:
-        if name.startswith("vdbench_plugin_"):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def labels(*estimators: Any) -> list[str]:
