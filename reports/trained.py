@@ -10,8 +10,9 @@ from reports.load import Results
 from reports.numbers import percent, show, slug, span
 from reports.trained_curves import PANELS, course_figure, histogram_figure
 from reports.trained_data import Trainings, trainings_of
+from reports.trained_maps import map_figure, maps_of, noise_table
 from reports.trained_sweep import METRICS, Swept, parts_of, sweep_figure, swept_of
-from reports.trained_tables import difference_table, final_table, sparsity_table
+from reports.trained_tables import difference_table, final_table, recipe_table, sparsity_table
 from reports.wording import both
 
 SAID = (
@@ -40,7 +41,10 @@ def trained_blocks(results: Results, figures: Path) -> list[Block]:
         parts = parts_of(found)
         blocks += [picture for part in parts for picture in courses(part, figures)]
         blocks += [table for table in tables[1:] if table.rows]
+        blocks += [table for table in [noise_table(found)] if table.rows]
         blocks += [picture for part in parts for picture in histograms(part, figures)]
+        blocks += [picture for part in parts for picture in maps(part, figures)]
+        blocks += [recipe_table(found)]
     return blocks
 
 
@@ -82,11 +86,26 @@ def histograms(found: Trainings, folder: Path) -> list[Picture]:
     place = f" ({found.part})" if found.part else ""
     said = (
         f"Where log α of the weights lies at the last tracked epoch{place}, all seeds together, as a share "
-        "of the layer's weights in bins of ½; what lies beyond the axis counts in its last bin."
+        "of the layer's weights in bins of ½; what lies beyond the axis counts in its last bin. Above: the significant "
+        "digits of a weight that such noise leaves, −log₁₀ √α."
     )
     name = slug(f"log-alpha {found.title}")
     return drawn(lambda: [histogram_figure(found)], folder, name, said,
                  f"Histograms of log α, {found.title}")  # fmt: skip
+
+
+def maps(found: Trainings, folder: Path) -> list[Picture]:
+    """Draw log α over the pixels that the first layer sees, where it differs between them."""
+    if not maps_of(found):
+        return []
+    place = f" ({found.part})" if found.part else ""
+    said = (
+        f"Log α of the first layer's weights by the pixel they come from{place}, at the end: means over outputs and "
+        "training seeds, within −12 and 12."
+    )
+    name = slug(f"alpha-map {found.title}")
+    return drawn(lambda: [map_figure(found)], folder, name, said,
+                 f"Map of log α, {found.title}")  # fmt: skip
 
 
 def trained_answer(results: Results) -> list[Block]:
@@ -104,15 +123,29 @@ def trained_summary(results: Results) -> list[tuple[str, str]]:
         run = f"{found.title}: " if results.several else ""
         for metric, how in WAYS.items():
             errors = {k: e for k, e in found.finals(metric).items() if e.measured}
-            if len(errors) > 1 and not swept_of(found):
+            if errors and not swept_of(found):
                 best = min(errors, key=lambda key: errors[key].value)
-                words = f"lowest is that of {found.name(best)}, {show(errors[best])} %."
+                lowest = "lowest is that of" if len(errors) > 1 else "that of"
+                joint = "," if len(errors) > 1 else " is"
+                words = f"{lowest} {found.name(best)}{joint} {show(errors[best])} %."
                 said.append((f"{run}Test error, {how}:", words))
             verdicts = difference_words(found, metric)
             if verdicts and swept_of(found):
                 verdicts = [f"{counted(found, metric)}."]
             said += [(f"{run}Test error, {how}, against {found.base}:", each) for each in verdicts]
+        if not swept_of(found):
+            said += [(f"{run}Pruned:", words) for words in pruned_words(found)]
     return said
+
+
+def pruned_words(found: Trainings) -> list[str]:
+    """Say what is left of each network that was pruned, and how it errs."""
+    errors = found.finals("sparsity.error")
+    return [
+        f"{found.name(key)} by a factor of {show(times)}, with a test error of {show(errors[key])} %."
+        for key, times in found.finals("sparsity.compression").items()
+        if key in errors and times.measured
+    ]
 
 
 def swept_words(swept: Swept, run: str) -> list[tuple[str, str]]:

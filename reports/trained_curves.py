@@ -14,6 +14,7 @@ from reports.medium import canvas, scaled
 from reports.numbers import format_number
 from reports.style import colours, finish, legend_below
 from reports.trained_data import Key, Trainings
+from reports.trained_maps import DIGITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +91,7 @@ def histogram_figure(found: Trainings) -> Figure:
     spread = [key for key in found.keys if many(rows, key)]
     across = min(len(spread), 3)
     down = math.ceil(len(spread) / across)
-    figure = canvas(1.6 + 2.9 * across, 0.9 + 2.6 * down, narrow=across == 1)
+    figure = canvas(1.6 + 2.9 * across, 0.9 + 3.0 * down, narrow=across == 1)
     cells = list(figure.subplots(down, across, squeeze=False).flat)
     layers = list(dict.fromkeys(rows["layer"]))
     palette = colours(layers)
@@ -104,6 +105,8 @@ def histogram_figure(found: Trainings) -> Figure:
         axes.set_title(found.name(key))
         axes.set_xlabel("log α")
         axes.set_ylabel("share of weights (%)")
+        above = axes.secondary_xaxis("top", functions=(lambda x: DIGITS * x, lambda d: d / DIGITS))
+        above.set_xlabel("significant digits")
         axes.set_ylim(bottom=0)
         finish(axes)
     for axes in cells[len(spread) :]:

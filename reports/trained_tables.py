@@ -67,6 +67,44 @@ def difference_table(found: Trainings) -> Table:
     return drop_empty(Table(["problem", *COMPARED.values()], rows, said, stacked=True))
 
 
+RECIPE = {
+    "epochs": "epochs",
+    "batch_size": "M",
+    "learning_rate": "learning rate",
+    "noise_rate": "× for noise",
+    "schedule": "schedule",
+    "kl_weight": "KL weight",
+    "warm_up": "KL warm-up (epochs)",
+    "log_alpha_bounds": "bounds of log α",
+    "validation": "held out",
+    "patience": "patience (epochs)",
+}
+
+
+def recipe_table(found: Trainings) -> Table:
+    """Build the table of how each problem was trained."""
+    suite = found.run.info.get("suite") or {}
+    common = (suite.get("measures") or {}).get("training") or {}
+    own = {p.get("name"): p.get("training") or {} for p in suite.get("problems") or []}
+    rows = []
+    for problem in dict.fromkeys(problem for problem, _ in found.keys):
+        spec = {**common, **own.get(problem, {})}
+        rows.append([problem, *(_setting(spec.get(key)) for key in RECIPE)])
+    said = "How each was trained: Adam, gradients of the mean over examples."
+    return drop_empty(Table(["problem", *RECIPE.values()], rows, said, folded=len(rows) > 6))
+
+
+def _setting(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        low, high = ("none" if end is None else f"{end:g}" for end in value)
+        return f"{low} to {high}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def sparsity_table(found: Trainings) -> Table:
     """Build the table of what is pruned, layer by layer."""
     rows = []

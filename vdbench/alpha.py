@@ -30,6 +30,25 @@ def log_alpha(problem: Problem, layer: Layer, parameters: Parameters) -> Tensor:
     return q.log_ratio() if q.log_alpha is None else q.log_alpha
 
 
+def image_map(problem: Problem, parameters: Parameters) -> Tensor | None:
+    """Log α by pixel: means over the outputs, and channels, of a first dense layer that sees all of an image.
+
+    What lies beyond `LOG_ALPHA_EDGES` counts as their end.
+
+    Returns:
+        (height, width); None where the first noisy layer does not see square images whole, or the noise has no α.
+    """
+    layer, shape = problem.layers[0], problem.data.train.inputs.shape[1:]
+    square = len(shape) == 3 and shape[1] == shape[2]
+    if not square or tuple(layer.weight_shape[1:]) != (shape.numel(),):
+        return None
+    if problem.parameterization.law == "none":
+        return None
+    logs = log_alpha(problem, layer, parameters).expand(layer.weight_shape)
+    bounded = logs.clamp(float(LOG_ALPHA_EDGES[0]), float(LOG_ALPHA_EDGES[-1]))
+    return bounded.mean(0).reshape(shape).mean(0)
+
+
 def clamp(
     problem: Problem,
     parameters: Parameters,
@@ -38,8 +57,10 @@ def clamp(
 ) -> None:
     """Move the learned scale coordinates so that log α of every weight lies within bounds, in place.
 
-    log α itself is clamped where it is a coordinate, else log σ², given the mean. Coordinates that are held fixed
-    stay as they are.
+    log α itself is clamped where it is a coordinate. Of (μ, log σ²), log σ² is raised to the lower bound, and |μ| to the
+    upper one's: a mean on its way through 0 takes log α to infinity, and would take a log σ² that is lowered to the
+    bound down with it, where the weight is then no longer noise. Moving the mean by less than σ·e^(−bound/2) is hardly
+    seen. Coordinates that are held fixed stay as they are.
 
     Args:
         problem: Whose posterior.
@@ -62,32 +83,32 @@ def clamp(
                     leaves[alpha].clamp_(low, high)
             elif variance in parameters:
                 if variance in leaves:
-                    _clamp_variance(problem, layer, parameters, leaves[variance], low, high)
+                    _clamp_pair(layer, leaves, low, high)
             else:
                 raise CellError(
                     f"bounds on log α need the coordinate log_alpha or log_variance; layer '{layer.name}' has neither."
                 )
 
 
-def _clamp_variance(
-    problem: Problem,
+def _clamp_pair(
     layer: Layer,
-    parameters: Parameters,
-    value: Tensor,
+    leaves: Parameters,
     low: float | None,
     high: float | None,
 ) -> None:
-    mean = problem.posterior(layer, parameters).mean
-    # log σ² = log α + log μ²
-    level = mean.square().clamp_min(SMALLEST_SQUARE).log()
-    if value.shape != level.shape:
+    mean, value = leaves[f"{layer.name}.mean"], leaves[f"{layer.name}.log_variance"]
+    if value.shape != mean.shape:
         raise CellError(
             f"bounds on log α need a log σ² for each weight; layer '{layer.name}' has {tuple(value.shape)}."
         )
     if low is not None:
+        # log σ² = log α + log μ²
+        level = mean.square().clamp_min(SMALLEST_SQUARE).log()
         torch.maximum(value, level + low, out=value)
     if high is not None:
-        torch.minimum(value, level + high, out=value)
+        least = (0.5 * (value - high)).exp()
+        outside = mean.abs() < least
+        mean.copy_(torch.where(outside, torch.where(mean < 0, -least, least), mean))
 
 
 def counts(values: Tensor, edges: Edges) -> np.ndarray[Any, np.dtype[np.int64]]:

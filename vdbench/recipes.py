@@ -56,6 +56,7 @@ def recipe_of(spec: TrainingSpec) -> Recipe:
         kl_weight=spec.kl_weight,
         warm_up=spec.warm_up,
         log_alpha=spec.log_alpha_bounds or (None, None),
+        noise_rate=spec.noise_rate,
     )
 
 

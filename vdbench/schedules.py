@@ -100,6 +100,8 @@ class Recipe:
         warm_up: Epochs over which that weight rises linearly from 0.
         log_alpha: Lowest and highest log α, None for no bound: (None, 0) keeps α at or below 1 (Kingma et al. 2015),
             (−8, 8) is the range of Molchanov, Ashukha & Vetrov 2017.
+        noise_rate: What the learning rate is multiplied by for the coordinates of the noise (log σ², log α): Adam moves
+            each about as far a step, and these have farther to go.
     """
 
     epochs: int = 0
@@ -107,6 +109,7 @@ class Recipe:
     kl_weight: float = 1.0
     warm_up: int = 0
     log_alpha: tuple[float | None, float | None] = (None, None)
+    noise_rate: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what is no recipe.
@@ -117,6 +120,10 @@ class Recipe:
         if not _number(self.kl_weight) or self.kl_weight < 0:
             raise InputError(
                 f"kl_weight must be a finite number of at least 0, not {self.kl_weight!r}."
+            )
+        if not _number(self.noise_rate) or self.noise_rate <= 0:
+            raise InputError(
+                f"noise_rate must be a finite number above 0, not {self.noise_rate!r}."
             )
         if type(self.warm_up) is not int or self.warm_up < 0:
             raise InputError(f"warm_up must be a whole number of epochs, not {self.warm_up!r}.")

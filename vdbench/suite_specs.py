@@ -153,6 +153,7 @@ class TrainingSpec(_Model):
         learning_rate: Adam's, at its highest.
         schedule: ``constant``, ``linear``, ``cosine``, or ``step`` with its options beside it, as in
             ``{kind: step, every: 10, by: 0.1}``.
+        noise_rate: What the learning rate is multiplied by for the coordinates of the noise, log σ² or log α.
         kl_weight: What the KL is multiplied by; 1 for the ELBO, 0 for maximum likelihood.
         warm_up: Epochs over which that weight rises linearly from 0.
         log_alpha_bounds: Lowest and highest log α, null for none.
@@ -169,6 +170,7 @@ class TrainingSpec(_Model):
     batch_size: Count = 128
     learning_rate: Positive = 1e-3
     schedule: str | dict[str, Any] = "constant"
+    noise_rate: Positive = 1.0
     kl_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     warm_up: Annotated[int, Field(strict=True, ge=0)] = 0
     log_alpha_bounds: tuple[Finite | None, Finite | None] | None = None

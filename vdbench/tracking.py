@@ -181,6 +181,13 @@ class Tracker:
             for layer in trainer.problem.layers:
                 logs = alpha.log_alpha(trainer.problem, layer, values)
                 found[layer.name, "alpha.log_median"] = float(logs.median())
+            pixels = alpha.image_map(trainer.problem, values)
+        if pixels is not None:
+            first = trainer.problem.layers[0].name
+            self.rows += [
+                (*at, first, "log_alpha_map", float(place), value)
+                for place, value in enumerate(pixels.flatten().tolist())
+            ]
         if self.plan.prune is not None:
             found |= self._sparsity(trainer.problem, values, self.plan.prune)
         for (layer_name, metric), value in found.items():

@@ -38,6 +38,9 @@ __all__ = [
 VERSION = "1"
 """Changes whenever trained parameters may change."""
 
+NOISE_ROLES = ("scale", "alpha", "logit")
+"""Roles of the coordinates that say how much noise there is."""
+
 
 @dataclass
 class Trainer:
@@ -74,7 +77,7 @@ class Trainer:
         self.parameters = {name: value.clone() for name, value in self.parameters.items()}
         self._leaves = self.problem.free(self.parameters)
         self._bound()
-        self._optimizer = torch.optim.Adam(list(self._leaves.values()), lr=self.learning_rate)
+        self._optimizer = torch.optim.Adam(self._groups(), lr=self.learning_rate)
         self._state = self.estimator.fit(self.problem, self.parameters, self.key / "fit")
         name = self.estimator.declaration.name
         self._watch = Watch(name, self.learning_rate, self._leaves)
@@ -125,11 +128,23 @@ class Trainer:
             leaf.grad = (slope - gradient.gradients[name]) / self.problem.examples
         factor = self.recipe.rate(self.epochs)
         for group in self._optimizer.param_groups:
-            group["lr"] = factor * self.learning_rate
+            group["lr"] = factor * self.learning_rate * group["factor"]
         self._optimizer.step()
         self._bound()
         self._state = self.estimator.update(self._state, gradient)
         self.step += 1
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The trained parameters, those of the noise apart, with the factor of their learning rate."""
+        roles = self.problem.groups
+        noise = [n for n in self._leaves if n in roles and roles[n].role in NOISE_ROLES]
+        rest = [n for n in self._leaves if n not in noise]
+        factors = [(rest, 1.0), (noise, self.recipe.noise_rate)]
+        return [
+            {"params": [self._leaves[n] for n in names], "factor": factor}
+            for names, factor in factors
+            if names
+        ]
 
     def _divergence(self, free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         value = self.problem.kl({**self.parameters, **free})

@@ -16,6 +16,8 @@ from reports.load import load
 from reports.trained import trained_summary
 from reports.trained_curves import shares_of
 from reports.trained_data import trainings_of
+from reports.trained_maps import maps_of
+from reports.trained_tables import recipe_table
 from vdbench.errors import InputError
 
 KEYS = [("none", "deterministic"), ("A", "local"), ("A2", "local")]
@@ -49,6 +51,8 @@ def rows() -> list[dict[str, Any]]:
         found += [trained_row(problem, label, "sparsity.share", 75.0, 2.0, layer=layer)
                   for layer in ("fc1", "all")]  # fmt: skip
         found.append(trained_row(problem, label, "sparsity.error", 1.6, 0.1))
+        found.append(trained_row(problem, label, "alpha.log_median", -4.60517, 2.302585, layer="fc1",
+                                 unit="1"))  # fmt: skip
     for problem, value in (("A", -0.02), ("A2", 0.06)):
         half = 0.05 if problem == "A" else 0.03
         for kind, level in (("difference", 0.95), ("adjusted.difference", 0.975)):
@@ -66,6 +70,10 @@ def epochs() -> pd.DataFrame:
                       "step": 468.0 * epoch, "layer": "fc1", "metric": "log_alpha"}  # fmt: skip
                 bins = ((20, 30.0), (24, 70.0)) if problem != "none" else ((24, 100.0),)
                 found += [{**at, "bin": float(b), "value": count} for b, count in bins]
+            # a map of 2 × 2 pixels, the same in every seed but for a shift
+            pixels = (-4.0, -2.0, 0.0, 2.0) if problem == "A" else (1.0,) * 4
+            found += [{**at, "metric": "log_alpha_map", "bin": float(b), "value": value + seed - 2}
+                      for b, value in enumerate(pixels)]  # fmt: skip
     return pd.DataFrame(found)
 
 
@@ -96,7 +104,7 @@ def test_the_report_has_tables_courses_and_histograms(folder: Path) -> None:
     assert "figures/log-alpha-variants.png" in section
     assert "does not measure" not in section
     figures = {p.name for p in (folder / "report" / "figures").iterdir()}
-    assert {f"{kind}-variants.{ending}" for kind in ("trained", "log-alpha")
+    assert {f"{kind}-variants.{ending}" for kind in ("trained", "log-alpha", "alpha-map")
             for ending in ("svg", "png", "pdf")} == figures  # fmt: skip
     assert "Training over epochs" in page.read_text(encoding="utf-8")
     tables = {p.stem for p in (folder / "report" / "tables").glob("*.csv")}
@@ -163,3 +171,56 @@ def test_a_table_without_its_columns_is_told(folder: Path) -> None:
     epochs().drop(columns="bin").to_parquet(folder / "training.parquet")
     with pytest.raises(InputError, match="lacks the columns bin"):
         load([folder])
+
+
+def test_noise_is_told_in_digits(folder: Path) -> None:
+    """α = 0.01 leaves one digit, α = 0.001 one and a half, α = 0.1 half a digit."""
+    reports.write([folder])
+    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| A | fc1 | −4.6 [−6.9, −2.3] | 1.0 [0.5, 1.5] |" in text
+
+
+def test_maps_are_means_over_seeds_of_those_that_differ(folder: Path) -> None:
+    (found,) = trainings_of(load([folder]))
+    maps = maps_of(found)
+    assert list(maps) == [("A", "local")]
+    assert maps["A", "local"].tolist() == [[-4, -2], [0, 2]]
+
+
+def test_recipes_are_told(folder: Path) -> None:
+    about = json.loads((folder / "run.json").read_text())
+    about["suite"]["measures"]["training"] = {
+        "epochs": 5, "learning_rate": 0.003, "schedule": {"kind": "step", "every": 2}, "log_alpha_bounds": [None, 0],
+    }  # fmt: skip
+    about["suite"]["problems"] = [{"name": "A"}, {"name": "A2", "training": {"kl_weight": 0.3333}}]
+    (folder / "run.json").write_text(json.dumps(about))
+    (found,) = trainings_of(load([folder]))
+    table = recipe_table(found)
+    assert table.columns == [
+        "problem",
+        "epochs",
+        "learning rate",
+        "schedule",
+        "KL weight",
+        "bounds of log α",
+    ]
+    assert table.rows[1] == ["A", "5", "0.003", "kind step, every 2", "", "none to 0"]
+    assert table.rows[2] == ["A2", "5", "0.003", "kind step, every 2", "0.3333", "none to 0"]
+
+
+def test_one_training_alone_is_told_in_short(folder: Path) -> None:
+    frame = pd.DataFrame(rows())
+    frame[(frame["problem"] == "A") & ~frame["metric"].str.contains("difference")].to_parquet(
+        folder / "results.parquet"
+    )
+    every = epochs()
+    every[every["problem"] == "A"].to_parquet(folder / "training.parquet")
+    said = dict(trained_summary(load([folder])))
+    assert said["Test error, samples:"] == "that of A is 1.42 [1.37, 1.47] %."
+    assert (
+        said["Pruned:"]
+        == "A by a factor of 4.0 [3.5, 4.5], with a test error of 1.60 [1.50, 1.70] %."
+    )
+    reports.write([folder])
+    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    assert "that of A is 1.42" in text.partition("## In short")[2].partition("\n## ")[0]
