@@ -48,6 +48,7 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
     Raises:
         InputError: As for :func:`write`.
     """
+    from reports.answer import MANY, left_out, single
     from reports.groups import groups_of
     from reports.instrument import places, summary
     from reports.load import load
@@ -62,6 +63,10 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
         for lead, text in summary(rows, run.level)
     ]
     about += [f"{lead} {text}" for lead, text in trained_summary(results)]
+    alone = [group.title for group in groups if single(group)]
+    if len(alone) > MANY:
+        groups = [group for group in groups if not single(group)]
+        about.append(left_out(alone))
     return about + [
         f"{group.title}. {line.text}" if i == 0 else line.text
         for group in groups

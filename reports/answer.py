@@ -14,6 +14,8 @@ from reports.summary import Line, sentences
 
 Members = dict[str, list[Group]]
 """Groups by their title without the run: those of several runs are put side by side."""
+MANY = 3
+"""Groups with nothing to compare that are each told; more of them are named together."""
 
 
 def answer(groups: list[Group], sections: list[Section], figures: Path) -> list[Block]:
@@ -30,7 +32,13 @@ def answer(groups: list[Group], sections: list[Section], figures: Path) -> list[
     alike: Members = {}
     for group in groups:
         alike.setdefault(without_run(group), []).append(group)
+    alone = [title for title, members in alike.items() if all(single(group) for group in members)]
+    if len(alone) > MANY:
+        alike = {title: members for title, members in alike.items() if title not in alone}
+    else:
+        alone = []
     blocks: list[Block] = [contents(alike)] if len(alike) > 1 else []
+    blocks += [Paragraph(left_out(alone))] if alone else []
     for title, members in alike.items():
         blocks.append(Heading(title, anchor(title)))
         blocks += [block for group in members for block in said(group, len(members) > 1)]
@@ -39,6 +47,20 @@ def answer(groups: list[Group], sections: list[Section], figures: Path) -> list[
         links = jumps(members, sections)
         blocks += [Links(links, row=True)] if links and len(alike) > 1 else []
     return blocks or [Paragraph("The run has no rows to report on.")]
+
+
+def single(group: Group) -> bool:
+    """Whether one estimator was measured, so that there is nothing to compare or to rank."""
+    return len(group.labels) < 2 and not failures(group)
+
+
+def left_out(titles: list[str]) -> str:
+    """Say where nothing was to be compared."""
+    problems = list(dict.fromkeys(title.partition(" · ")[0] for title in titles))
+    return (
+        f"One estimator each, so that there is nothing to compare by variance: {', '.join(problems)}. "
+        "Their figures are below."
+    )
 
 
 def said(group: Group, several: bool) -> list[Block]:

@@ -329,3 +329,19 @@ def test_without_time_the_baseline_has_no_product(
 def test_the_unit_of_a_time_is_on_both_lines(run_folder: Path) -> None:
     group = groups_of(load([run_folder]))[0]
     assert time_cell(group, "naive") == "620 µs\n[601, 639] µs"
+
+
+def test_many_places_with_one_estimator_are_named_together(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    one = [row for row in rows if row["label"] == "local"]
+    places = [dict(row, problem=f"{row['problem']}-{k}") for k in range(4) for row in one]
+    folder = make_run(places)
+    lines = reports.headline([folder])
+    assert sum("One estimator each" in line for line in lines) == 1
+    assert not any("Nothing to compare" in line for line in lines)
+    reports.write([folder])
+    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    short = text.partition("## In short")[2].partition("\n## ")[0]
+    assert "One estimator each, so that there is nothing to compare by variance: " in short
+    assert short.count("-3") == 1
