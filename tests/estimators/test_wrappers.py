@@ -354,15 +354,15 @@ REFUSED: list[tuple[str, Callable[[], Any], str]] = [
     *((name, make, f"{name}: estimator {text}") for name in ("latin-hypercube", "sobol") for make, text in [
         (lambda: get("moment-matching"), "'moment-matching' draws no noise"),
         (lambda: get("sobol"), "'sobol' is on the coupled noise of 'sobol' already, and numbers are coupled once."),
-        (lambda: get("samples", of="latin-hypercube"), "'samples' is on the coupled noise of 'latin-hypercube' already"),
+        (lambda: get("samples", of="latin-hypercube"), "'samples' is on the coupled noise of 'latin-hypercube'"),
         (lambda: declaring(laws=("weibull",)), "'custom' takes weibull noise; expected normal, sign or uniform noise."),
         (lambda: declaring(pure=False, laws=()), "'custom' draws its own noise, which nobody else can couple."),
     ]),
     ("antithetic", lambda: get("latin-hypercube"), "is on the coupled noise of 'latin-hypercube'; put the pair inside"),
     ("antithetic", lambda: get("samples", of="sobol"), "'samples' is on the coupled noise of 'sobol'; put the pair"),
-    ("sticking-the-landing", lambda: get("local"), "'local' does not differentiate along sampled weights; expected naive"),
+    ("sticking-the-landing", lambda: get("local"), "'local' does not differentiate along sampled weights; expected"),
     ("sticking-the-landing", lambda: get("score"), "'score' does not differentiate along sampled weights"),
-    ("sticking-the-landing", lambda: get("samples"), "put it outside, 'samples' of 'sticking-the-landing', which is the"),
+    ("sticking-the-landing", lambda: get("samples"), "put it outside, 'samples' of 'sticking-the-landing', which"),
     ("antithetic", lambda: None, "antithetic: option of must be an estimator"),
     ("samples", Unregistered, "samples: the estimator Unregistered() is not registered: decorate its class"),
 ]  # fmt: skip
