@@ -196,10 +196,8 @@ def test_one_sample_is_one_draw() -> None:
 
 
 CASES = [
-    ("latin-hypercube", "naive", 2),
     ("latin-hypercube", "naive", 5),
     ("latin-hypercube", "local", 2),
-    ("latin-hypercube", "local", 8),
     ("sobol", "local", 4),
     ("sobol", "naive", 8),
 ]
@@ -220,7 +218,7 @@ def test_variances_are_those_of_the_closed_forms() -> None:
             comparisons += [
                 c for c in found if not (products and "scale" in c.what and "variance" in c.what)
             ]
-    assert len(comparisons) == 6 * 2 * (5 + 3) - 2
+    assert len(comparisons) == len(CASES) * 2 * (5 + 3) - 2
     wrong = oracles.alarms(comparisons)
     assert not wrong, "\n".join(wrong)
 
