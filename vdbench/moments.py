@@ -38,8 +38,9 @@ def relu(b: Moments) -> Moments:
     random = b.variance > 0
     s = torch.where(random, b.variance, 1.0).sqrt()
     t = (b.mean / s).clamp(-FARTHEST, FARTHEST)
-    below, density = torch.special.ndtr(t), torch.exp(-0.5 * t.square()) / math.sqrt(2 * math.pi)
-    above = torch.special.ndtr(-t)
+    # erfc keeps the digits of a far tail, which 1 + erf would lose
+    below, above = (0.5 * torch.special.erfc(x / math.sqrt(2)) for x in (-t, t))
+    density = torch.exp(-0.5 * t.square()) / math.sqrt(2 * math.pi)
     mean = b.mean * below + s * density
     share = below + t.square() * below * above + t * density * (above - below) - density.square()
     return Moments(

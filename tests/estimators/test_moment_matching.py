@@ -69,7 +69,7 @@ def test_the_expected_likelihood_of_outputs_without_variance_is_the_likelihood()
 
 def test_expected_likelihoods_by_quadrature() -> None:
     """Gaussian: exactly. Categorical: to second order, so that an eighth of the variance has 1/64 of the error."""
-    mean = torch.tensor([[0.4, -1.1]], dtype=torch.float64)
+    mean = torch.tensor([[0.4, 0.1]], dtype=torch.float64)
     points, weights = oracles.grid([30, 30])
 
     def exact(likelihood: Callable[[Tensor, Tensor], Tensor], variance: Tensor, y: Tensor) -> float:
@@ -77,7 +77,7 @@ def test_expected_likelihoods_by_quadrature() -> None:
         values = likelihood(outputs, y.expand(len(outputs), *y.shape[1:]))
         return float(weights @ values.numpy())
 
-    variance = torch.tensor([[0.8, 0.3]], dtype=torch.float64)
+    variance = torch.tensor([[0.2, 0.1]], dtype=torch.float64)
     gaussian, y = GaussianNoise(0.6), torch.tensor([[1.0, 0.2]], dtype=torch.float64)
     got = float(gaussian.expected(mean, variance, y))
     np.testing.assert_allclose(got, exact(gaussian, variance, y), rtol=1e-10)
