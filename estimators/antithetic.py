@@ -7,8 +7,9 @@ from typing import Any
 
 from estimators.naive import Naive
 from vdbench import Estimator, Gradient, InputError, Wrapper, register
+from vdbench.coupling import Coupling
 from vdbench.errors import CellError
-from vdbench.estimator import average
+from vdbench.estimator import average, chain
 from vdbench.noise import POSTERIOR, SYMMETRIC, Noise, antithetic
 from vdbench.problem import Batch, Parameters, Problem
 
@@ -51,9 +52,15 @@ class Antithetic(Wrapper):
         odd = _asymmetric(inner.laws)
         if not inner.pure:
             why = "draws its own noise, which nobody else can negate"
+        elif within := [e for e in chain(self.of) if isinstance(e, Coupling)]:
+            other = within[0].declaration.name
+            why = (
+                f"is on the coupled noise of '{other}'; put the pair inside, '{other}' of 'antithetic', which averages "
+                "over the same set and its negative"
+            )
         elif odd:
             why = f"takes {odd[0]} noise, whose negative follows another law; expected {' or '.join(SYMMETRIC)} noise"
-        elif _paired(self.of):
+        elif any(isinstance(e, Antithetic) for e in chain(self.of)):
             why = "is in antithetic pairs already, and the pair of a pair is that pair twice"
         else:
             return
@@ -87,10 +94,3 @@ class Antithetic(Wrapper):
 def _asymmetric(laws: tuple[str, ...]) -> list[str]:
     """The laws that are not symmetric about 0; what the posterior's is, the problem says."""
     return [law for law in laws if law not in (*SYMMETRIC, POSTERIOR)]
-
-
-def _paired(estimator: Estimator) -> bool:
-    """Whether there is an antithetic pair anywhere within."""
-    if isinstance(estimator, Antithetic):
-        return True
-    return isinstance(estimator, Wrapper) and _paired(estimator.of)

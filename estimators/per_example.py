@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from estimators.type_a import masked
 from vdbench import Estimator, Gradient, InputError, register
 from vdbench.estimator import add, differentiate
 from vdbench.layers import Layer, Sampler
@@ -42,7 +43,7 @@ class PerExample(Estimator):
 
     Where all outputs share the noise of an input feature (type A), a sample of the weights is a mask of the inputs:
     $x_m(\theta \circ \xi_m) = (x_m \circ \xi_m)\theta$. The weights are then never written out, and the whole minibatch
-    passes at once; so it does where there is no noise.
+    passes at once, draw by draw as ``type-a`` does; so it does where there is no noise.
 
     Claim: unbiased for the ELBO of any layer kind and any posterior.
     Cost: the products of naive sampling; M·K·L noise, M·K where outputs share it.
@@ -102,12 +103,6 @@ def _sampler(problem: Problem, own: list[Noise]) -> Callable[[Parameters], Sampl
 
 
 def _masking(problem: Problem, noise: Noise) -> Callable[[Parameters], Sampler]:
-    def at(parameters: Parameters) -> Sampler:
-        def sample(layer: Layer, x: Tensor) -> Tensor:
-            q = problem.posterior(layer, parameters)
-            z = q.draw(noise.at("examples"), layer.name, examples=len(x))
-            return layer.linear(q.masked(x, z), q.mean)
-
-        return sample
-
-    return at
+    return lambda parameters: (
+        lambda layer, x: masked(layer, x, problem.posterior(layer, parameters), noise)
+    )

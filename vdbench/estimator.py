@@ -7,7 +7,7 @@ another estimator.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -48,7 +48,8 @@ class Declaration:
         version: Changes whenever its figures may change; part of the address of every stored block.
         pure: Whether a call is a function of its arguments alone; only then is it vectorised.
         posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
-            ``any`` where it is valid for every posterior.
+            ``row-shared`` where it needs one random number an input feature, shared by all outputs, ``any`` where it
+            is valid for every posterior.
         objective_on_convolution: The objective class where weights serve several places of one example, as in a
             convolution; empty where it is ``objective`` there too.
     """
@@ -219,11 +220,15 @@ def need_posterior(estimator: Estimator, problem: Problem) -> None:
     """Refuse a problem whose posterior an estimator is not derived for.
 
     Raises:
-        CellError: It is derived for independent normal weights, and those of the posterior are not.
+        CellError: It is derived for independent normal weights, and those of the posterior are not; or it needs noise
+            that the outputs share, and the posterior has another.
     """
     declared = estimator.declaration if hasattr(estimator, "declaration") else None
     form = problem.parameterization
     if declared is not None and declared.posteriors == "any":
+        return
+    if declared is not None and declared.posteriors == "row-shared":
+        _need_shared(declared.name, problem)
         return
     if form.law == "none":
         why = "has no noise at all"
@@ -240,13 +245,35 @@ def need_posterior(estimator: Estimator, problem: Problem) -> None:
     )
 
 
-def _general() -> list[str]:
-    """The registered estimators of the ELBO that are valid for every posterior."""
+def _need_shared(name: str, problem: Problem) -> None:
+    form = problem.parameterization
+    if form.sharing == "inputs" and form.law != "none":
+        return
+    own = form.law == "normal"
+    valid = _general("any", "independent-normal") if own else _general()
+    has = "no noise at all" if form.law == "none" else "a random number of its own for every weight"
+    raise CellError(
+        f"estimator '{name}' masks the inputs of a layer, which samples its weights only where all outputs share the "
+        f"noise of an input feature, and the posterior '{form.name}' of problem '{problem.name}' has {has}; expected "
+        f"sharing 'inputs' of the posterior, or an estimator that is valid for this one: {', '.join(valid)}."
+    )
+
+
+def _general(*posteriors: str) -> list[str]:
+    """The registered unbiased estimators of the ELBO that are valid for every posterior, or declare one of these."""
     from vdbench import registry  # it imports this module
 
     every = [registry.find(name) for name in registry.names()]
     own = [cls.declared for cls in every if not issubclass(cls, Wrapper)]
-    return [d.name for d in own if d.objective == "elbo" and d.posteriors == "any"]
+    serving = [d for d in own if d.objective == "elbo" and d.unbiased]
+    return [d.name for d in serving if d.posteriors in (posteriors or ("any",))]
+
+
+def chain(estimator: Estimator) -> Iterator[Estimator]:
+    """An estimator and, if it is a wrapper, what it wraps, from the outermost to the innermost."""
+    yield estimator
+    if isinstance(estimator, Wrapper):
+        yield from chain(estimator.of)
 
 
 def objective(estimator: Estimator, problem: Problem) -> str:

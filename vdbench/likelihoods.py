@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +18,15 @@ class Likelihood(Protocol):
         ...
 
 
+@runtime_checkable
+class Expected(Protocol):
+    """A likelihood that knows its expectation under independent normal outputs, exactly or nearly."""
+
+    def expected(self, mean: Tensor, variance: Tensor, targets: Tensor) -> Tensor:
+        """E[log p(target | output)] of each example, shape (M,), for outputs N(mean, variance), each (M, …)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Categorical:
     """Softmax classification: outputs are logits (M, C), targets class indices (M,)."""
@@ -25,6 +34,11 @@ class Categorical:
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """−cross entropy of each example, shape (M,)."""
         return -F.cross_entropy(outputs, targets, reduction="none")
+
+    def expected(self, mean: Tensor, variance: Tensor, targets: Tensor) -> Tensor:
+        """Second-order expansion about the mean, log p_y(m) − ½ Σ_k p_k(1 − p_k) v_k (Braun & McAuliffe 2010)."""
+        p = mean.softmax(1)
+        return self(mean, targets) - 0.5 * (p * (1 - p) * variance).sum(1)
 
 
 @dataclass(frozen=True)
@@ -42,3 +56,7 @@ class GaussianNoise:
         constant = math.log(2 * math.pi * self.variance)
         residual = (outputs - targets).square() / self.variance
         return (-0.5 * (residual + constant)).flatten(1).sum(1)
+
+    def expected(self, mean: Tensor, variance: Tensor, targets: Tensor) -> Tensor:
+        """Exactly: each residual's square has its variance added to it."""
+        return self(mean, targets) - 0.5 * (variance / self.variance).flatten(1).sum(1)

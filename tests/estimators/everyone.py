@@ -5,10 +5,13 @@ A wrapper is there around every other estimator that it does not refuse, and aro
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from vdbench.errors import InputError
 from vdbench.estimator import Estimator, Wrapper
+from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.priors import NoPrior, Prior
 from vdbench.registry import find, get, names
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -16,6 +19,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "flipout": [{"perturbations": 2}],
     "score": [{"samples": 3}, {"samples": 2, "baseline": "leave-one-out"}],
     "samples": [{"samples": 3}],
+    "latin-hypercube": [{"samples": 3}],
+    "sobol": [{"samples": 4, "block": 10}],
+    "sticking-the-landing": [{"drop_score": False}],
 }
 
 WRAPPERS = [name for name in names() if issubclass(find(name), Wrapper)]
@@ -41,6 +47,21 @@ def around(inner: Estimator) -> list[Estimator]:
             except InputError:
                 continue
     return found
+
+
+def fitting(estimator: Estimator, form: Parameterization) -> Parameterization:
+    """These coordinates, or those of the posterior that an estimator needs which are nearest to them."""
+    if estimator.declaration.posteriors != "row-shared":
+        return form
+    if isinstance(form, MeanLogVariance):
+        return ThetaLogAlpha(form.sigma**2, per="input", sharing="inputs")
+    assert isinstance(form, ThetaLogAlpha)
+    return replace(form, per="layer", sharing="inputs")
+
+
+def prior(estimator: Estimator) -> Prior | None:
+    """The default, unless the posterior that an estimator needs has no divergence from it."""
+    return NoPrior() if estimator.declaration.posteriors == "row-shared" else None
 
 
 def everyone() -> list[Estimator]:

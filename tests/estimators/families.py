@@ -44,7 +44,7 @@ FAMILIES: dict[str, Parameterization] = {
 }
 """One of each; `OWN` has independent normal weights, which every estimator is valid for."""
 
-ANY = ("deterministic", "fast-dropout", "grouped", "naive", "per-example")
+ANY = ("deterministic", "fast-dropout", "grouped", "moment-matching", "naive", "per-example")
 """The estimators that are valid for every posterior."""
 
 ELBO = ("grouped", "naive", "per-example")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from everyone import everyone
+from everyone import everyone, fitting, prior
 from oracles import COORDINATES
 from test_twins import (
     BATCH,
@@ -20,10 +20,15 @@ from test_twins import (
     antithetic,
     backward,
     close,
+    expanded,
     group,
+    latin_hypercube,
     posterior,
+    rectified,
     samples,
     scored,
+    sobol,
+    sticking,
 )
 from torch import Tensor, nn
 
@@ -32,6 +37,7 @@ from vdbench.draws import Trace, gather, gradients, trace
 from vdbench.estimator import Estimator
 from vdbench.noise import Key, Noise
 from vdbench.posteriors import Parameterization
+from vdbench.priors import Prior
 from vdbench.problem import Problem, noisy
 from vdbench.registry import get, label, names
 
@@ -43,7 +49,9 @@ CONVOLUTIONS = {"0": (2, 1, 1), "2": (1, 0, 2)}
 Preactivation = Callable[[str, Tensor], Tensor]
 
 
-def network(coordinates: Parameterization) -> tuple[Problem, dict[str, Tensor]]:
+def network(
+    coordinates: Parameterization, prior: Prior | None = None
+) -> tuple[Problem, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(2015)
 
     def rand(*shape: int) -> Tensor:
@@ -61,7 +69,9 @@ def network(coordinates: Parameterization) -> tuple[Problem, dict[str, Tensor]]:
             nn.Flatten(),
             nn.Linear(16, 3),
         ).double()
-    problem = noisy(body, Dataset("random", split, split, 3), parameterization=coordinates)
+    problem = noisy(
+        body, Dataset("random", split, split, 3), parameterization=coordinates, prior=prior
+    )
     parameters = {}
     for name, value in problem.start.items():
         spread = 0.3 if name.endswith(("log_variance", "log_alpha", "bias")) else 1.0
@@ -220,6 +230,43 @@ def scores(leaves: Weights, noise: Noise) -> dict[str, Tensor]:
     return found
 
 
+def type_a(leaves: Weights, noise: Noise, m: int) -> Preactivation:
+    """A weight sample for example m: all weights of an input channel times its ξ."""
+
+    def sample(layer: str, x: Tensor) -> Tensor:
+        theta, alpha = leaves[f"{layer}.theta"], leaves[f"{layer}.log_alpha"].exp()
+        one = (BATCH, 1, theta.shape[1], *(1 for _ in theta.shape[2:]))
+        return linear(layer, x, theta * (1 + alpha.sqrt() * noise.at("examples")(layer, one)[m]))
+
+    return sample
+
+
+def moment_matching(
+    leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Moments example by example, of every unit apart."""
+    total = torch.zeros((), dtype=torch.float64)
+    for m in range(BATCH):
+        mean, variance = inputs[m], 0 * inputs[m]
+        for layer in LAYERS:
+            mu, sigma = posterior(leaves, layer)
+            if layer not in CONVOLUTIONS:
+                mean, variance = mean.flatten(), variance.flatten()
+            both = linear(layer, mean**2 + variance, mu**2 + sigma**2)
+            variance = both - linear(layer, mean**2, mu**2)
+            mean = linear(layer, mean, mu)
+            bias = leaves[f"{layer}.bias"]
+            mean = torch.stack([channel + bias[j] for j, channel in enumerate(mean)])
+            if layer != LAYERS[-1]:
+                units = zip(mean.flatten(), variance.flatten(), strict=True)
+                pairs = [rectified(*unit) for unit in units]
+                shape = mean.shape
+                mean, variance = (torch.stack(p).reshape(shape) for p in zip(*pairs, strict=True))
+        total = total + expanded(list(zip(mean, variance, strict=True)), int(targets[m]))
+    total = EXAMPLES / BATCH * total
+    return total.detach(), backward(total, leaves)
+
+
 TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("deterministic", {}, pathwise(deterministic)),
     ("naive", {}, pathwise(naive)),
@@ -234,6 +281,11 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("score", {"samples": 2, "baseline": "leave-one-out"}, score(2, True)),
     ("samples", {"of": "per-example", "samples": 2}, samples(2, pathwise(per_example))),
     ("antithetic", {"of": "local"}, antithetic(pathwise(local))),
+    ("type-a", {}, pathwise(type_a)),
+    ("moment-matching", {}, moment_matching),
+    ("latin-hypercube", {"samples": 3}, latin_hypercube(3, pathwise(naive))),
+    ("sobol", {"of": "local", "samples": 4, "block": 40}, sobol(4, 40, pathwise(local))),
+    ("sticking-the-landing", {}, sticking(pathwise(naive), lambda noise: [noise], True, LAYERS)),
 ]
 
 
@@ -244,9 +296,10 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
 def test_agrees_with_its_twin(
     name: str, options: dict[str, object], twin: Twin, coordinates: Parameterization
 ) -> None:
-    problem, parameters = network(coordinates)
+    estimator = get(name, **options)
+    problem, parameters = network(fitting(estimator, coordinates), prior(estimator))
     batch = gather(problem, torch.arange(BATCH).numpy())
-    agrees(get(name, **options), problem, parameters, batch, Key(("twin", "convolution")), twin)
+    agrees(estimator, problem, parameters, batch, Key(("twin", "convolution")), twin)
 
 
 def test_every_built_in_estimator_has_a_twin() -> None:
@@ -256,7 +309,8 @@ def test_every_built_in_estimator_has_a_twin() -> None:
 
 @pytest.mark.parametrize("estimator", everyone(), ids=label)
 def test_vectorised_draws_are_the_looped_ones(estimator: Estimator) -> None:
-    problem, parameters = network(COORDINATES["mean-log_variance"])
+    form = fitting(estimator, COORDINATES["mean-log_variance"])
+    problem, parameters = network(form, prior(estimator))
     rows = (torch.arange(BATCH)[None] + torch.arange(4)[:, None]).numpy() % EXAMPLES
     batches, keys = gather(problem, rows), [Key(("convolution", k)) for k in range(4)]
     traced = trace(estimator, problem, parameters, gather(problem, rows[0]))

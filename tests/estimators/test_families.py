@@ -11,7 +11,7 @@ import torch
 from families import ANY, ELBO, FAMILIES, OWN, SHARED
 from oracles import network
 from test_conformance import gaps, same
-from test_twins import Affine, Twin, Weights, agrees, close, group, pathwise, product
+from test_twins import Affine, Twin, Weights, agrees, close, group, matched, pathwise, product
 from torch import Tensor
 
 from vdbench import priors
@@ -109,12 +109,20 @@ def fast_dropout(form: Parameterization) -> Any:
     return sample
 
 
+def moment_matching(form: Parameterization) -> Twin:
+    def layer_moments(leaves: Weights, layer: str) -> tuple[Tensor, Tensor]:
+        return moments(form, leaves, layer)
+
+    return matched(layer_moments)
+
+
 TWINS = {
     "naive": naive,
     "per-example": per_example,
     "grouped": grouped,
     "deterministic": deterministic,
     "fast-dropout": fast_dropout,
+    "moment-matching": moment_matching,
 }
 
 
@@ -123,7 +131,8 @@ TWINS = {
 def test_agrees_with_its_twin(name: str, family: str) -> None:
     """Draw by draw: for shared noise the cheap form (x ∘ ξ)θ against weights written out example by example."""
     problem, parameters, batch = place(family)
-    twin: Twin = pathwise(TWINS[name](FAMILIES[family]))
+    made = TWINS[name](FAMILIES[family])
+    twin: Twin = made if name == "moment-matching" else pathwise(made)
     for draw in range(3):
         agrees(get(name), problem, parameters, batch, KEY / "twin" / draw, twin)
 
@@ -132,7 +141,8 @@ def test_the_list_of_general_estimators_is_whole() -> None:
     every = {n for n in names() if not issubclass(find(n), Wrapper)}
     general = {n for n in every if find(n).declared.posteriors == "any"}
     assert general == set(ANY) == set(TWINS)
-    assert {n for n in general if find(n).declared.objective == "elbo"} == set(ELBO)
+    serving = {n for n in general if find(n).declared.objective == "elbo"}
+    assert {n for n in serving if find(n).declared.unbiased} == set(ELBO)
 
 
 @everywhere
@@ -150,7 +160,8 @@ def test_draws_vectorise(name: str, family: str) -> None:
     wrong = gaps(together, looped, 1e-10)
     assert not wrong, "\n".join(wrong)
     noiseless = not requests
-    assert noiseless == (name == "deterministic" or (family == "point" and name != "fast-dropout"))
+    silent = name in ("deterministic", "moment-matching")
+    assert noiseless == (silent or (family == "point" and name != "fast-dropout"))
 
 
 @everywhere
@@ -263,6 +274,45 @@ def test_per_example_draws_one_number_an_example_and_input(family: str) -> None:
     at = place(family)
     asked = trace(get("per-example"), *at).requests
     assert [r.shape for r in asked] == [(BATCH, 1, layer.weight_shape[1]) for layer in at[0].layers]
+
+
+@pytest.mark.parametrize("family", SHARED)
+def test_type_a_is_separate_weight_samples_bit_by_bit(family: str) -> None:
+    at = place(family)
+    a, b = (get(name)(*at, stream(KEY, dtype=torch.float64)) for name in ("type-a", "per-example"))
+    assert same(a, b)
+    assert all(bool(v.any()) for v in a.gradients.values())
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in SHARED])
+def test_type_a_needs_noise_that_outputs_share(family: str) -> None:
+    at = place(family)
+    valid = ["grouped", "naive", "per-example"]
+    if family in OWN:
+        valid = [*valid, "local", "flipout", "score"]
+    for estimator in (get("type-a"), get("samples", of="type-a", samples=2)):
+        with pytest.raises(CellError) as caught:
+            estimator(*at, stream(KEY, dtype=torch.float64))
+        text = str(caught.value)
+        assert "estimator 'type-a' masks the inputs of a layer" in text
+        why = "has no noise at all" if family == "point" else "a random number of its own for every"
+        assert why in text
+        assert set(valid) <= set(text.rsplit(": ", 1)[1].rstrip(".").split(", "))
+
+
+@pytest.mark.parametrize("inner", ["naive", "per-example", "grouped"])
+@pytest.mark.parametrize("name", ["latin-hypercube", "sobol"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_posterior_s_own_noise_is_coupled(family: str, name: str, inner: str) -> None:
+    """Binary and shared noise too; where there is none, that is told."""
+    at, estimator = place(family), get(name, of=inner, samples=4)
+    if family == "point":
+        with pytest.raises(CellError, match="has no noise at all, so that there is nothing to"):
+            estimator(*at, stream(KEY, dtype=torch.float64))
+        return
+    assert {r.law for r in trace(estimator, *at).requests} == {"uniform"}
+    found = estimator(*at, stream(KEY, dtype=torch.float64))
+    assert all(bool(v.isfinite().all()) for v in found.gradients.values())
 
 
 def test_without_noise_separate_samples_are_one_sample() -> None:

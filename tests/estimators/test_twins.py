@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
+from everyone import fitting, prior
 from oracles import COORDINATES, network
+from scipy.special import ndtri
+from scipy.stats import qmc
 from torch import Tensor
 
 from vdbench.draws import gather
@@ -248,6 +252,183 @@ def antithetic(twin: Twin) -> Twin:
     )
 
 
+def type_a(leaves: Weights, noise: Noise, m: int) -> Affine:
+    """A weight sample of its own for example m: row i of the weights times ξ_mi."""
+
+    def affine(layer: str, x: Tensor) -> Tensor:
+        theta, alpha = leaves[f"{layer}.theta"], leaves[f"{layer}.log_alpha"].exp()
+        z = noise.at("examples")(layer, (BATCH, 1, len(x)))[m]
+        return product(theta * (1 + alpha.sqrt() * z), x)
+
+    return affine
+
+
+def rectified(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of max(0, b), the textbook difference of moments, for one b."""
+    if not variance > 0:
+        return (mean if mean > 0 else 0 * mean), 0 * variance
+    s = variance.sqrt()
+    unit = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
+    below, density = unit.cdf(mean / s), unit.log_prob(mean / s).exp()
+    first = mean * below + s * density
+    second = (mean * mean + variance) * below + mean * s * density
+    return first, second - first * first
+
+
+def matched(moments: Callable[[Weights, str], tuple[Tensor, Tensor]]) -> Twin:
+    """Moments unit by unit; the output's by the expansion of log-sum-exp to second order, from its Hessian."""
+
+    def twin(
+        leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        total = torch.zeros((), dtype=torch.float64)
+        for m in range(BATCH):
+            h = [(u, 0 * u) for u in inputs[m]]
+            for layer in LAYERS:
+                mu, square = moments(leaves, layer)
+                b = []
+                for j in range(len(mu)):
+                    mean = leaves[f"{layer}.bias"][j]
+                    spread = torch.zeros((), dtype=torch.float64)
+                    for i, (first, var) in enumerate(h):
+                        mean = mean + first * mu[j, i]
+                        second = (first**2 + var) * (mu[j, i] ** 2 + square[j, i])
+                        spread = spread + second - first**2 * mu[j, i] ** 2
+                    b.append((mean, spread))
+                h = [rectified(*u) for u in b] if layer != LAYERS[-1] else b
+            total = total + expanded(h, int(targets[m]))
+        total = EXAMPLES / BATCH * total
+        return total.detach(), backward(total, leaves)
+
+    return twin
+
+
+def expanded(outputs: list[tuple[Tensor, Tensor]], target: int) -> Tensor:
+    mean, variance = (torch.stack(part) for part in zip(*outputs, strict=True))
+    hessian = torch.autograd.functional.hessian(lambda b: b.exp().sum().log(), mean, True)
+    lse = mean.exp().sum().log() + 0.5 * (hessian.diagonal() * variance).sum()
+    return mean[target] - lse
+
+
+def squares(leaves: Weights, layer: str) -> tuple[Tensor, Tensor]:
+    """μ and σ²."""
+    mu, sigma = posterior(leaves, layer)
+    return mu, sigma * sigma
+
+
+class Stratified:
+    """The noise of sample s of a Latin hypercube, coordinate by coordinate."""
+
+    def __init__(self, noise: Noise, s: int, samples: int) -> None:
+        self.noise, self.s, self.samples = noise, s, samples
+
+    def at(self, *parts: str | int) -> Stratified:
+        return Stratified(self.noise.at(*parts), self.s, self.samples)
+
+    def uniform(self, what: str, name: str, count: int, shape: tuple[int, ...], law: str) -> Tensor:
+        asked = self.noise.at("coupled", law, what)(name, (count, *shape), law="uniform")
+        return asked.flatten(1)
+
+    def __call__(self, name: str, shape: tuple[int, ...], law: str = "normal") -> Tensor:
+        order = self.uniform("order", name, self.samples, shape, law)
+        strata = [
+            sorted(range(self.samples), key=lambda t, k=k: float(order[t, k]))[self.s]
+            for k in range(order.shape[1])
+        ]
+        return self.numbers(strata, name, shape, law)
+
+    def numbers(self, strata: list[int], name: str, shape: tuple[int, ...], law: str) -> Tensor:
+        place = self.uniform("place", name, self.samples, shape, law)[self.s]
+        u = [(stratum + float(p)) / self.samples for stratum, p in zip(strata, place, strict=True)]
+        inverse = {"normal": lambda v: float(ndtri(v)), "sign": lambda v: 1.0 if v >= 0.5 else -1.0}
+        return torch.tensor([inverse[law](v) for v in u], dtype=torch.float64).reshape(shape)
+
+
+class Netted(Stratified):
+    """The noise of point s of a scrambled Sobol' net: Owen's permutations, one digit after the other."""
+
+    def __init__(
+        self, noise: Noise, s: int, samples: int, block: int, root: Noise, taken: dict[Any, int]
+    ) -> None:
+        super().__init__(noise, s, samples)
+        self.block, self.root, self.taken = block, root, taken
+
+    def at(self, *parts: str | int) -> Netted:
+        inner = self.noise.at(*parts)
+        return Netted(inner, self.s, self.samples, self.block, self.root, self.taken)
+
+    def __call__(self, name: str, shape: tuple[int, ...], law: str = "normal") -> Tensor:
+        coins = self.uniform("coins", name, self.samples - 1, shape, law)
+        key = (self.noise.path, name, shape, law)
+        if key not in self.taken:
+            self.taken[key] = self.taken.get("next", 0)
+            self.taken["next"] = self.taken[key] + coins.shape[1]
+        strata = [
+            self.stratum(*divmod(self.taken[key] + k, self.block), coins[:, k])
+            for k in range(coins.shape[1])
+        ]
+        return self.numbers(strata, name, shape, law)
+
+    def stratum(self, block: int, dimension: int, coins: Tensor) -> int:
+        s = self.s
+        if block:
+            ask = self.root.at("coupled", "points")
+            order = ask(block, (self.samples,), law="uniform")  # type: ignore[arg-type]
+            s = sorted(range(self.samples), key=lambda t: float(order[t]))[s]
+        x = qmc.Sobol(dimension + 1, scramble=False).random(self.samples)[s, dimension]
+        node, found = 0, 0
+        for level in range(int(math.log2(self.samples))):
+            digit = int(x * 2 ** (level + 1)) % 2
+            flip = float(coins[2**level - 1 + node]) < 0.5
+            found, node = 2 * found + (digit ^ flip), 2 * node + digit
+        return found
+
+
+def latin_hypercube(count: int, twin: Twin) -> Twin:
+    return lambda leaves, x, y, noise: mean(
+        [twin(leaves, x, y, Stratified(noise, s, count)) for s in range(count)]
+    )
+
+
+def sobol(count: int, block: int, twin: Twin) -> Twin:
+    def draws(leaves: Any, x: Tensor, y: Tensor, noise: Noise) -> Any:
+        taken: dict[Any, int] = {}
+        every = [Netted(noise, s, count, block, noise, taken) for s in range(count)]
+        return mean([twin(leaves, x, y, one) for one in every])
+
+    return draws
+
+
+def sticking(
+    twin: Twin,
+    drawn: Callable[[Noise], list[Noise]],
+    drop: bool,
+    layers: tuple[str, ...] = LAYERS,
+) -> Twin:
+    """The twin's gradient + ∇KL − ∇ of the sampled KL, all of them by torch.distributions."""
+
+    def landed(
+        leaves: dict[str, Tensor], x: Tensor, y: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        value, gradients = twin(leaves, x, y, noise)
+        total = torch.zeros((), dtype=torch.float64)
+        standard = torch.distributions.Normal(torch.zeros((), dtype=torch.float64), 1.0)
+        for layer in layers:
+            mu, sigma = posterior(leaves, layer)
+            q = torch.distributions.Normal(mu, sigma.abs())
+            held = torch.distributions.Normal(mu.detach(), sigma.abs().detach())
+            total = total + torch.distributions.kl_divergence(q, standard).sum()
+            samples = drawn(noise)
+            for own in samples:
+                w = mu + sigma * own(layer, tuple(mu.shape))
+                ratio = (held if drop else q).log_prob(w) - standard.log_prob(w)
+                total = total - ratio.sum() / len(samples)
+        more = backward(total, leaves)
+        return value + total.detach(), {n: g + more[n] for n, g in gradients.items()}
+
+    return landed
+
+
 TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("deterministic", {}, pathwise(deterministic)),
     ("naive", {}, pathwise(naive)),
@@ -282,6 +463,33 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
         {"of": get("antithetic", of="local"), "samples": 2},
         samples(2, antithetic(pathwise(local))),
     ),
+    ("type-a", {}, pathwise(type_a)),
+    ("moment-matching", {}, matched(squares)),
+    ("latin-hypercube", {"of": "local", "samples": 3}, latin_hypercube(3, pathwise(local))),
+    ("latin-hypercube", {"of": "flipout", "samples": 2}, latin_hypercube(2, pathwise(flipout(1)))),
+    (
+        "latin-hypercube",
+        {"of": get("antithetic", of="naive"), "samples": 2},
+        latin_hypercube(2, antithetic(pathwise(naive))),
+    ),
+    ("sobol", {"of": "naive", "samples": 4}, sobol(4, 21201, pathwise(naive))),
+    ("sobol", {"of": "local", "samples": 4, "block": 9}, sobol(4, 9, pathwise(local))),
+    ("sticking-the-landing", {}, sticking(pathwise(naive), lambda noise: [noise], True)),
+    (
+        "sticking-the-landing",
+        {"drop_score": False},
+        sticking(pathwise(naive), lambda noise: [noise], False),
+    ),
+    (
+        "sticking-the-landing",
+        {"of": "grouped"},
+        sticking(pathwise(grouped(4)), lambda n: [n.at("group", g) for g in range(4)], True),
+    ),
+    (
+        "sticking-the-landing",
+        {"of": "per-example"},
+        sticking(pathwise(per_example), lambda n: [n.at("example", m) for m in range(BATCH)], True),
+    ),
 ]
 
 
@@ -292,8 +500,8 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
 def test_agrees_with_its_twin(
     name: str, options: dict[str, object], twin: Twin, coordinates: Parameterization
 ) -> None:
-    problem, parameters = network(coordinates, EXAMPLES)
     estimator = get(name, **options)
+    problem, parameters = network(fitting(estimator, coordinates), EXAMPLES, prior(estimator))
     for draw in range(3):
         batch = gather(problem, (torch.arange(BATCH) + draw).numpy())
         agrees(estimator, problem, parameters, batch, Key(("twin", draw)), twin)

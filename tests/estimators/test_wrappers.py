@@ -13,7 +13,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from everyone import WRAPPERS, plain
+from everyone import WRAPPERS, fitting, plain, prior
 from oracles import Linear, Moments, Oracle, random_linear
 from torch import Tensor
 
@@ -174,8 +174,11 @@ def test_a_pair_leaves_nothing_of_the_noise_of_a_linear_gradient() -> None:
 # What they are by definition, on any problem
 
 
-def place() -> tuple[Problem, dict[str, Tensor], Batch]:
-    problem, parameters = oracles.network(MeanLogVariance(0.3))
+def place(
+    estimator: Estimator = Naive(),  # noqa: B008
+) -> tuple[Problem, dict[str, Tensor], Batch]:
+    form = fitting(estimator, MeanLogVariance(0.3))
+    problem, parameters = oracles.network(form, prior=prior(estimator))
     return problem, parameters, gather(problem, np.arange(5))
 
 
@@ -193,7 +196,7 @@ def differences(a: Gradient, b: Gradient) -> list[str]:
 def drawn(estimator: Estimator, sign: int) -> Gradient:
     """A draw at ±ε of the stream of this test."""
     source = stream(Key(("definition",)), dtype=torch.float64).source
-    return estimator(*place(), Noise(lambda request: sign * source(request)))
+    return estimator(*place(estimator), Noise(lambda request: sign * source(request)))
 
 
 def not_a_pair(wrapper: Estimator, inner: Estimator) -> list[str]:
@@ -212,8 +215,8 @@ def test_a_pair_is_the_mean_at_both_signs(inner: Estimator) -> None:
 @pytest.mark.parametrize("inner", NOISY, ids=label)
 def test_samples_are_the_mean_of_draws_at_their_addresses(inner: Estimator) -> None:
     noise = stream(Key(("definition",)), dtype=torch.float64)
-    each = [inner(*place(), noise.at("sample", s)) for s in range(3)]
-    wrong = differences(get("samples", of=inner, samples=3)(*place(), noise), average(each))
+    each = [inner(*place(inner), noise.at("sample", s)) for s in range(3)]
+    wrong = differences(get("samples", of=inner, samples=3)(*place(inner), noise), average(each))
     assert not wrong, "\n".join(wrong)
 
 
@@ -232,7 +235,7 @@ def test_a_pair_of_samples_is_samples_of_pairs() -> None:
 
 def asked(estimator: Estimator) -> list[Request]:
     recorder = Recorder(stream(Key(("asked",)), dtype=torch.float64).source)
-    estimator(*place(), Noise(recorder))
+    estimator(*place(estimator), Noise(recorder))
     return recorder.requests
 
 
@@ -266,12 +269,34 @@ def test_more_samples_leave_room_for_fewer_draws_at_once() -> None:
 # What they declare, and what they refuse
 
 
-@pytest.mark.parametrize("inner", NOISY, ids=label)
-@pytest.mark.parametrize("name", WRAPPERS)
+CHANGED: dict[str, dict[str, Any]] = {
+    "latin-hypercube": {"laws": ("uniform",)},
+    "sobol": {"laws": ("uniform",), "independent_examples": False},
+    "sticking-the-landing": {"posteriors": "independent-normal"},
+}
+"""What a wrapper declares of its own."""
+
+
+def takes(name: str, inner: Estimator) -> bool:
+    try:
+        get(name, of=inner)
+    except InputError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "inner"),
+    [(name, inner) for name in WRAPPERS for inner in NOISY if takes(name, inner)],
+    ids=lambda value: label(value) if isinstance(value, Estimator) else value,
+)
 def test_a_wrapper_declares_what_it_wraps(name: str, inner: Estimator) -> None:
     wrapper = get(name, of=inner)
     own, declared = inner.declaration, wrapper.declaration
-    assert declared == replace(own, name=name, version=find(name).declared.version)
+    version = find(name).declared.version
+    assert declared == replace(own, name=name, version=version, **CHANGED.get(name, {}))
+    if name == "sticking-the-landing":
+        return
     assert wrapper != get(name, of=get("samples", of="local", samples=7))
     assert hash(wrapper) == hash(get(name, of=inner))
 
@@ -287,9 +312,12 @@ def test_draws_behind_a_gradient_multiply() -> None:
             get("antithetic", of="naive"),
             get("antithetic", of=get("samples", of="local", samples=3)),
             get("samples", of=get("antithetic", of=get("score", samples=2)), samples=3),
+            get("latin-hypercube", of=get("antithetic", of="local"), samples=5),
+            get("samples", of=get("sobol", of=get("score", samples=2), samples=8), samples=3),
+            get("sticking-the-landing", of="grouped"),
         ]
     }
-    assert list(counts.values()) == [1, 4, 8, 8, 2, 6, 12], counts
+    assert list(counts.values()) == [1, 4, 8, 8, 2, 6, 12, 10, 48, 1], counts
 
 
 @dataclass(frozen=True)
@@ -323,6 +351,18 @@ REFUSED: list[tuple[str, Callable[[], Any], str]] = [
     ("antithetic", lambda: declaring(pure=False, laws=()), "'custom' draws its own noise, which nobody else can"),
     ("samples", lambda: "local", "samples: option of must be an estimator, such as vdbench.get('local'), not 'local'."),
     ("samples", lambda: Naive, "samples: option of must be an estimator, such as vdbench.get('local'), not <class"),
+    *((name, make, f"{name}: estimator {text}") for name in ("latin-hypercube", "sobol") for make, text in [
+        (lambda: get("moment-matching"), "'moment-matching' draws no noise"),
+        (lambda: get("sobol"), "'sobol' is on the coupled noise of 'sobol' already, and numbers are coupled once."),
+        (lambda: get("samples", of="latin-hypercube"), "'samples' is on the coupled noise of 'latin-hypercube'"),
+        (lambda: declaring(laws=("weibull",)), "'custom' takes weibull noise; expected normal, sign or uniform noise."),
+        (lambda: declaring(pure=False, laws=()), "'custom' draws its own noise, which nobody else can couple."),
+    ]),
+    ("antithetic", lambda: get("latin-hypercube"), "is on the coupled noise of 'latin-hypercube'; put the pair inside"),
+    ("antithetic", lambda: get("samples", of="sobol"), "'samples' is on the coupled noise of 'sobol'; put the pair"),
+    ("sticking-the-landing", lambda: get("local"), "'local' does not differentiate along sampled weights; expected"),
+    ("sticking-the-landing", lambda: get("score"), "'score' does not differentiate along sampled weights"),
+    ("sticking-the-landing", lambda: get("samples"), "put it outside, 'samples' of 'sticking-the-landing', which"),
     ("antithetic", lambda: None, "antithetic: option of must be an estimator"),
     ("samples", Unregistered, "samples: the estimator Unregistered() is not registered: decorate its class"),
 ]  # fmt: skip

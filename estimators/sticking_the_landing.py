@@ -1,0 +1,137 @@
+"""Sticking the landing: the KL sampled at the weights that were drawn, without the score of q."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from estimators.grouped import Grouped
+from estimators.naive import Naive
+from estimators.per_example import PerExample
+from vdbench import Estimator, Gradient, InputError, Wrapper, register
+from vdbench.autodiff import differentiate
+from vdbench.errors import CellError
+from vdbench.estimator import Declaration, add, need_posterior
+from vdbench.noise import Kept, Noise
+from vdbench.posteriors import Gaussian
+from vdbench.priors import GaussianPrior
+from vdbench.problem import Batch, Parameters, Problem
+
+SAMPLES_WEIGHTS = (Naive, Grouped, PerExample)
+"""The estimators that differentiate along sampled weights, and ask for nothing but the noise of those."""
+
+
+@register("sticking-the-landing", version="1")
+@dataclass(frozen=True)
+class StickingTheLanding(Wrapper):
+    r"""An estimator with weight samples, and with them the KL sampled instead of exact; the score of q dropped.
+
+    Formula: $g + \nabla\mathrm{KL} - \nabla_\phi[\log q_{\bar\phi}(w) - \log p(w)]$, $w = \mu + \sigma\varepsilon$ the
+    weights behind $g$, $\bar\phi$ the parameters held fixed, $p$ the prior.
+
+    Training subtracts the exact $\nabla\mathrm{KL}$ again, and is left with the gradient of the sampled lower bound
+    $\log p(y \mid x, w) + \log p(w) - \log q(w)$ along the path of $w$ alone. Left out is $-\nabla_\phi\log q_\phi(w)$
+    at fixed $w$, whose mean is 0, so that the mean stays that of $g$. Where q is the posterior itself the bound is the
+    log-evidence at every $w$: its gradient along the path is 0, and so is the variance of the whole minibatch's
+    gradient, which neither the exact KL nor the sampled one with its score reaches. Far from there it may as well add
+    variance. With several weight samples (``grouped``, ``per-example``) the KL is their mean.
+
+    Claim: as the wrapped estimator: unbiased for the ELBO of any layer kind.
+    Cost: that of the wrapped estimator, and a few operations a weight.
+    Source: Roeder, Wu & Duvenaud 2017.
+
+    Attributes:
+        of: ``naive``, ``grouped`` or ``per-example``; ``samples``, ``antithetic`` and the like go around this.
+        drop_score: Whether the score is left out; with it, this is the plain estimator of the sampled bound.
+
+    Example:
+        >>> import vdbench
+        >>> vdbench.get("sticking-the-landing", of="grouped")
+        StickingTheLanding(of=Grouped(groups=4), drop_score=True)
+    """
+
+    of: Estimator = field(default_factory=Naive)
+    drop_score: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what does not differentiate along weight samples."""
+        super().__post_init__()
+        if isinstance(self.of, SAMPLES_WEIGHTS):
+            return
+        name = self.of.declaration.name
+        why = "does not differentiate along sampled weights; expected naive, grouped or per-example"
+        if isinstance(self.of, Wrapper):
+            why = (
+                f"is made of another; put it outside, '{name}' of '{self.named}', which is the same"
+            )
+        raise InputError(f"{self.named}: estimator '{name}' {why}.")
+
+    @property
+    def declaration(self) -> Declaration:
+        """The inner estimator's, for posteriors with a density of independent normal weights."""
+        return replace(super().declaration, posteriors="independent-normal")
+
+    def __call__(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
+    ) -> Gradient:
+        """The inner estimator's draw, and the difference of the exact and the sampled KL at its weights.
+
+        Raises:
+            CellError: The posterior has no density, or the prior no sampled KL whose gradient has a mean.
+        """
+        need_posterior(self, problem)
+        prior = _need_gaussian(self.named, problem)
+        kept = Kept(noise.source)
+        gradient = self.of(problem, parameters, batch, Noise(kept, noise.path), state)
+        drawn = {
+            layer.name: torch.stack(
+                [z for r, z in kept.answers.items() if r.path[-1] == layer.name]
+            )
+            for layer in problem.layers
+        }
+
+        def difference(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            at = {**parameters, **free}
+            sampled = torch.zeros_like(gradient.value)
+            for layer in problem.layers:
+                q = problem.posterior(layer, at)
+                fixed = q._replace(mean=q.mean.detach(), scale=q.scale.detach())
+                sampled = sampled + _log_ratio(
+                    q, fixed if self.drop_score else q, drawn[layer.name], prior
+                )
+            value = problem.kl(at) - sampled
+            return value, value
+
+        return add(gradient, Gradient(*differentiate(difference, problem.free(parameters))))
+
+
+def _log_ratio(q: Gaussian, density: Gaussian, z: Tensor, prior: GaussianPrior) -> Tensor:
+    """Log of density over prior at w = μ + σz, summed over the weights, mean over the samples.
+
+    The deviation (w − μ̄)/σ̄ is written ((μ − μ̄) + σz)/σ̄, which loses no digits where σ is small beside μ; and the
+    constants ½ log 2π of the two cancel.
+
+    Args:
+        q: The path's μ and σ.
+        density: Of its values alone, or q itself.
+        z: (samples, *weights).
+        prior: The prior.
+    """
+    deviation = ((q.mean - density.mean) + q.scale * z) / density.scale
+    log_density = -0.5 * deviation.square() - density.scale.abs().log()
+    log_prior = -0.5 * (q.weights(z).square() / prior.variance + math.log(prior.variance))
+    return (log_density - log_prior).sum() / len(z)
+
+
+def _need_gaussian(name: str, problem: Problem) -> GaussianPrior:
+    if isinstance(problem.prior, GaussianPrior):
+        return problem.prior
+    raise CellError(
+        f"estimator '{name}' samples log p(w), and under the prior '{problem.prior}' of problem '{problem.name}' its "
+        "gradient has no mean (a log-uniform density has the derivative −1/w) or there is none; expected the prior "
+        "gaussian."
+    )
