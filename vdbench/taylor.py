@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, jvp, vmap
+from torch.func import grad_and_value, vmap
 
 from vdbench.layers import Layer
 from vdbench.noise import Request
@@ -22,6 +23,17 @@ TOGETHER = 64
 """Directions whose derivatives are taken in one vectorised call."""
 
 
+def _along(
+    function: Callable[..., Named], primals: tuple[Any, ...], tangents: tuple[Any, ...]
+) -> Named:
+    """The function's derivative in a direction."""
+    with warnings.catch_warnings():
+        # the first call of all loads rules that torch still compiles in a way it has deprecated
+        warnings.filterwarnings("ignore", "`torch.jit.*deprecated", DeprecationWarning)
+        derivative: Named = torch.func.jvp(function, primals, tangents)[1]
+    return derivative
+
+
 def normal(numbers: Numbers) -> dict[Request, Tensor]:
     """The normal numbers among the noise."""
     return {request: value for request, value in numbers.items() if request.law == "normal"}
@@ -29,7 +41,7 @@ def normal(numbers: Numbers) -> dict[Request, Tensor]:
 
 def linear(draw: Draw, numbers: Numbers) -> Named:
     """The part of a gradient that is linear in its normal numbers ε: d/dt g(tε) at t = 0, of mean 0."""
-    return jvp(*_ray(draw, numbers, normal(numbers)))[1]  # type: ignore[no-any-return]
+    return _along(*_ray(draw, numbers, normal(numbers)))
 
 
 def quadratic(draw: Draw, numbers: Numbers, direction: Numbers) -> Named:
@@ -38,7 +50,7 @@ def quadratic(draw: Draw, numbers: Numbers, direction: Numbers) -> Named:
     In the direction ε its mean is ½ Σ_j ∂²g/∂ε_j², which is what it is for random signs u on average too.
     """
     at, primal, tangent = _ray(draw, numbers, direction)
-    second = jvp(lambda t: jvp(at, (t,), tangent)[1], primal, tangent)[1]
+    second = _along(lambda t: _along(at, (t,), tangent), primal, tangent)
     return {name: value / 2 for name, value in second.items()}
 
 
@@ -94,7 +106,7 @@ def expansion(problem: Problem, parameters: Parameters, batch: Batch) -> Expansi
     slope, value = slope_of(mean)
 
     def curve(direction: Named) -> Named:
-        return jvp(lambda w: slope_of(w)[0], (mean,), (direction,))[1]  # type: ignore[no-any-return]
+        return _along(lambda w: slope_of(w)[0], (mean,), (direction,))
 
     return Expansion(value, slope, curve)
 
