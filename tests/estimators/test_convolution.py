@@ -114,6 +114,10 @@ COMMON = [
     ("flipout", {"perturbations": 2}, 2),
     ("score", {}, 3),
     ("antithetic", {"of": "naive"}, 2),
+    ("control-variate", {"of": "naive"}, 2),
+    ("control-variate", {"of": "flipout", "curvature": "exact"}, 2),
+    ("control-variate", {"of": "score", "kind": "delta"}, 3),
+    ("control-variate", {"of": "score", "kind": "delta", "curvature": "sampled"}, 3),
 ]
 
 
@@ -213,6 +217,7 @@ LOCAL = "elbo-local-noise"
 def served() -> Iterator[tuple[Estimator, str]]:
     others = {
         "local": LOCAL,
+        "score-local": LOCAL,
         "deterministic": "mean-weights",
         "fast-dropout": "elbo-gaussian-preactivations",
     }
