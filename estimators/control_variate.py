@@ -33,19 +33,20 @@ class ControlVariate(Wrapper):
     ``hvp``, around a pathwise estimator: $c$ is the Taylor polynomial of the gradient in its normal noise,
     $c(\varepsilon) = g(0) + \frac{d}{dt}g(t\varepsilon)|_0$, whose mean is $g(0)$. Around naive sampling this
     is, for μ, $\nabla L(\mu) + H\sigma\varepsilon$, one Hessian-vector product, and for σ
-    $\varepsilon\,\nabla L(\mu)$. With ``curvature`` the second-order term $\frac12\frac{d^2}{dt^2}g(t\varepsilon)|_0$ is
-    there as well, of mean $\frac12\sum_j\partial_j^2 g(0)$ (for σ of naive sampling $\sigma_i H_{ii}$).
-    Of a quadratic loss the first order leaves no noise in μ, and the second none at all.
+    $\varepsilon\,\nabla L(\mu)$. With ``curvature`` the second-order term
+    $\frac12\frac{d^2}{dt^2}g(t\varepsilon)|_0$ is there as well, of mean $\frac12\sum_j\partial_j^2 g(0)$ (for σ of
+    naive sampling $\sigma_i H_{ii}$). Of a quadratic loss the first order leaves no noise in μ, and the second none at
+    all.
 
-    ``delta``, around the score function: $c = \tilde L(W)\,\nabla\log q(W)$ with $\tilde L$ the Taylor polynomial of the cost
-    about the mean weights, of first order, or of second with ``curvature``. Its mean is
+    ``delta``, around the score function: $c = \tilde L(W)\,\nabla\log q(W)$ with $\tilde L$ the Taylor polynomial of
+    the cost about the mean weights, of first order, or of second with ``curvature``. Its mean is
     $\nabla E_q[\tilde L]$: in μ $\nabla L(\mu)$, in σ $\sigma_i H_{ii}$. Around a score function with a baseline the
     constant of $\tilde L$ is left to that.
 
     The mean of the second order is ``exact``, one Hessian product (``hvp``: one third derivative) for every weight
-    (number drawn), or ``sampled``: the same quadratic form at random signs of their own, of the same mean. Either way the
-    estimate keeps its mean. ``fitted`` takes β as the regression of g on c over pairs of pilot draws on one minibatch;
-    what is measured is then conditional on them.
+    (number drawn), or ``sampled``: the same quadratic form at random signs of their own, of the same mean. Either way
+    the estimate keeps its mean. ``fitted`` takes β as the regression of g on c over pairs of pilot draws on one
+    minibatch; what is measured is then conditional on them.
 
     Claim: as the wrapped estimator.
     Cost: the wrapped estimator's, and about 2 times that (``hvp``), or 2 and a Hessian product a sample
@@ -178,9 +179,9 @@ class ControlVariate(Wrapper):
             count = sum(value.numel() for value in normal.values())
             if count > self.limit:
                 raise CellError(
-                    f"{self.named}: the exact mean of the second order takes a third derivative for every number drawn, and "
-                    f"one draw of '{self.of.declaration.name}' takes {count:,}; expected at most {self.limit:,}, a "
-                    "higher value of its option limit, or curvature: sampled."
+                    f"{self.named}: the exact mean of the second order takes a third derivative for every number "
+                    f"drawn, and one draw of '{self.of.declaration.name}' takes {count:,}; expected at most "
+                    f"{self.limit:,}, a higher value of its option limit, or curvature: sampled."
                 )
             mean = taylor.quadratic_mean(draw, numbers)
         else:

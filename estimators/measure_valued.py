@@ -37,21 +37,24 @@ class MeasureValued(Estimator):
     r"""Measure-valued (weak) derivatives of the normal law, coupled, one weight at a time.
 
     Formula: $g_{\mu_i} = \frac{L(\mu_i + \sigma_i R_i) - L(\mu_i - \sigma_i R_i)}{\sigma_i\sqrt{2\pi}}$,
-    $g_{\sigma_i} = \frac{L(\mu_i + \sigma_i D_i) - L(\mu_i + \sigma_i D_i U_i)}{\sigma_i}$, $R \sim$ Weibull(2, √2),
-    $D \sim$ double-sided Maxwell, $U \sim$ uniform; all other weights are those of one sample $W = \mu + \sigma\varepsilon$.
+    $g_{\sigma_i} = \frac{L(\mu_i + \sigma_i D_i) - L(\mu_i + \sigma_i D_i U_i)}{\sigma_i}$,
+    $R \sim$ Weibull(2, √2), $D \sim$ double-sided Maxwell, $U \sim$ uniform; all other weights are those of one sample
+    $W = \mu + \sigma\varepsilon$.
 
     The derivative of the density N(μ, σ²) in μ is $1/(\sigma\sqrt{2\pi})$ times the difference of two densities,
     those of $\mu \pm \sigma R$; in σ it is $1/\sigma$ times the density of $\mu + \sigma D$ less the normal density
-    itself. Each difference of costs is therefore unbiased, whatever joint law its two points have, and the coupled ones
-    above (one $R$; $D U$, which is normal) leave the least noise. The cost need not be differentiable. With three normal
-    numbers a weight, $n_1, n_2, n_3$: $\varepsilon = n_1$, $R = \sqrt{n_2^2 + n_3^2}$ and $D = \pm\lVert n\rVert$ with the
-    sign of $n_1$; since $n_1 = D\,U$ with $U = |n_1|/\lVert n\rVert$ uniform and independent of $D$ (Archimedes), the second
-    half of the difference in σ is the common sample $W$ itself. The draws of different weights are not
-    independent, which changes no mean and no variance of any one of them. Biases get their ordinary gradient at $W$.
+    itself. Each difference of costs is therefore unbiased, whatever joint law its two points have, and the coupled
+    ones above (one $R$; $D U$, which is normal) leave little noise. The cost need not be differentiable.
+
+    Three normal numbers a weight, $n_1, n_2, n_3$, make it all: $\varepsilon = n_1$, $R = \sqrt{n_2^2 + n_3^2}$ and
+    $D = \pm\lVert n\rVert$ with the sign of $n_1$. Since $n_1 = D\,U$ with $U = |n_1|/\lVert n\rVert$ uniform and
+    independent of $D$ (Archimedes), the second half of the difference in σ is the common sample $W$ itself. The draws
+    of different weights are not independent, which changes no mean and no variance of any one of them. Biases get their
+    ordinary gradient at $W$.
 
     Claim: unbiased for the ELBO of any layer kind, differentiable or not.
-    Cost: 3 forwards a weight and one more, and 1 backward for the biases; 3·K·L noise. Feasible for small networks: above
-    ``limit`` weights it is refused.
+    Cost: 3 forwards a weight and one more, and 1 backward for the biases; 3·K·L noise. Feasible for small networks:
+    above ``limit`` weights it is refused.
     Source: Pflug 1989; Heidergott, Vázquez-Abad & Volk-Makarewicz 2008; Mohamed, Rosca, Figurnov & Mnih 2020, section 6.
 
     Attributes:

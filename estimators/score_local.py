@@ -33,17 +33,17 @@ class ScoreLocal(LikelihoodRatio):
     Formula: $\frac NM\sum_m (\ell_m - b_m)\sum_l \nabla\log q(b_m^l \mid b_m^1, \dots, b_m^{l-1})$,
     $b_m^l \sim N(\gamma, \delta)$, $\gamma = x\mu$, $\delta = x^2\sigma^2$.
 
-    $\ell_m = \log p(y_m \mid b_m)$ is example $m$'s own log-likelihood. The pre-activations of all layers have one joint
-    density, the product of each layer's given those before it: layer by layer the inputs $x$ and the drawn $b$ are held
-    fixed, and the log density is differentiated in the weights' parameters, which enter through $\gamma$ and $\delta$
-    alone. The noise of different examples is independent and has mean-zero scores, so that no example's cost meets
-    another's score: where the weight-space score function multiplies every score with the cost of the whole minibatch,
-    this one's noise variance falls as $1/M$. An all-zero input row gives $\delta = 0$, a pre-activation that depends on
-    no parameter, and no score.
+    $\ell_m = \log p(y_m \mid b_m)$ is example $m$'s own log-likelihood. The pre-activations of all layers have one
+    joint density, the product of each layer's given those before it: layer by layer the inputs $x$ and the drawn $b$
+    are held fixed, and the log density is differentiated in the weights' parameters, which enter through $\gamma$ and
+    $\delta$ alone. Noise and scores of different examples are independent, and no example's cost meets another's
+    score: where the weight-space score function multiplies every score with the cost of the whole minibatch, this
+    one's noise variance falls as $1/M$. An all-zero input row gives $\delta = 0$, a pre-activation that depends on no
+    parameter, and no score.
 
-    Biases are deterministic. They get the pathwise gradient along $b = \gamma + \sqrt\delta\,\zeta$ at fixed $\zeta$, as
-    in local sampling: a score in them would need the density of the next layer's pre-activations to be smooth in its
-    inputs, and it is not where a layer's units are all but one at zero.
+    Biases are deterministic. They get the pathwise gradient along $b = \gamma + \sqrt\delta\,\zeta$ at fixed
+    $\zeta$, as in local sampling: a score in them would need the density of the next layer's pre-activations to be
+    smooth in its inputs, and it is not where all units of a layer but one are at zero.
 
     Claim: unbiased for the ELBO of dense layers used once; on convolutions, for ``elbo-local-noise``, as ``local`` is.
     Cost: a sample takes local's 2 products forward and, for biases, 2 backward, and 2 forward and 2 backward for the

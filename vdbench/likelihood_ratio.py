@@ -141,8 +141,8 @@ class LikelihoodRatio(Estimator):
     def _need(self, state: Any) -> None:
         if self.baseline in FITTED and not state:
             raise CellError(
-                f"estimator '{self.declared.name}': baseline '{self.baseline}' has a state and was given none; expected "
-                "state=estimator.fit(problem, parameters, key)."
+                f"estimator '{self.declared.name}': baseline '{self.baseline}' has a state and was given none; "
+                "expected state=estimator.fit(problem, parameters, key)."
             )
 
     def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:

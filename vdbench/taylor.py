@@ -74,7 +74,7 @@ def quadratic_mean(draw: Draw, numbers: Numbers) -> Named:
 def _ray(
     draw: Draw, numbers: Numbers, direction: Numbers
 ) -> tuple[Callable[[Tensor], Named], tuple[Tensor], tuple[Tensor]]:
-    """t ↦ g at the normal numbers t·u, with its place 0 and its tangent 1."""
+    """The gradient at the normal numbers t·u as a function of t, with its place 0 and its tangent 1."""
     some = next(iter(direction.values()))
     zero = torch.zeros((), dtype=some.dtype, device=some.device)
 

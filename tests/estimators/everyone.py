@@ -25,12 +25,14 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"baseline": "optimal", "pilot": 16},
     ],
     "samples": [{"samples": 3}],
-    "control-variate": [
-        {},
-        {"curvature": "sampled", "coefficient": "fitted", "pilot": 2},
-        {"kind": "delta"},
-    ],
+    "control-variate": [{}, {"kind": "delta"}],
 }
+
+ALONE: list[tuple[str, dict[str, Any]]] = [
+    ("control-variate", {"curvature": "sampled", "coefficient": "fitted", "pilot": 1}),
+    ("control-variate", {"of": "score", "kind": "delta", "curvature": "sampled"}),
+]
+"""Wrappers with options that are too dear to be tried around everything."""
 
 WRAPPERS = [name for name in names() if issubclass(find(name), Wrapper)]
 
@@ -60,5 +62,6 @@ def around(inner: Estimator) -> list[Estimator]:
 def everyone() -> list[Estimator]:
     """All of them, each once."""
     inner = [*plain(), *around(get("local"))]
-    found = [*plain(), *(get(name) for name in WRAPPERS), *(w for e in inner for w in around(e))]
+    alone = [*(get(name) for name in WRAPPERS), *(get(name, **o) for name, o in ALONE)]
+    found = [*plain(), *alone, *(w for e in inner for w in around(e))]
     return list(dict.fromkeys(found))

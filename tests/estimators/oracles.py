@@ -220,14 +220,17 @@ def score(of: Linear, samples: int = 1, leave_one_out: bool = False) -> Moments:
 
 def score_local(of: Linear, samples: int = 1, leave_one_out: bool = False) -> Moments:
     """S samples of the score function over pre-activations b = r + √v·ζ + y: a sum over independent examples."""
-    t, k = Terms(of), len(of.mu)
+    t = Terms(of)
     zeta, weights = grid([5])
     found = {role: (m, np.zeros_like(v)) for role, (m, v) in local(of).items()}
     for x, r, v in zip(of.x, t.r, t.v, strict=True):
         if v == 0:
             continue
         cost = -of.c * 0.5 * (r + math.sqrt(v) * zeta) ** 2
-        slopes = {"mean": zeta * x / math.sqrt(v), "scale": (zeta**2 - 1) * x**2 * of.sigma**2 / v / 2}
+        slopes = {
+            "mean": zeta * x / math.sqrt(v),
+            "scale": (zeta**2 - 1) * x**2 * of.sigma**2 / v / 2,
+        }
         for role, h in slopes.items():
             found[role][1][:] += scored(cost, h, weights, samples, leave_one_out)[1]
     if "bias" in found:  # pathwise
@@ -261,7 +264,7 @@ def score_local_mu(of: Linear) -> Array:
     t = Terms(of)
     live = t.v > 0
     r, v = t.r[live], t.v[live]
-    return ((of.x[live] ** 2).T @ ((r**4 + 14 * r**2 * v + 15 * v**2) / (4 * v)))  # type: ignore[no-any-return]
+    return (of.x[live] ** 2).T @ ((r**4 + 14 * r**2 * v + 15 * v**2) / (4 * v))  # type: ignore[no-any-return]
 
 
 def grid(nodes: Sequence[int]) -> tuple[Array, Array]:

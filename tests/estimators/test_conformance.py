@@ -314,9 +314,7 @@ def covariance(estimator: Estimator) -> list[Comparison]:
         traced = trace(estimator, problem, parameters, part, state)
         keys = [KEY / "covariance" / key.path[0] / k for k in range(draws)]
         batches = oracles.repeat(part, draws)
-        drawn = gradients(
-            estimator, problem, parameters, batches, keys, traced, state
-        ).gradients
+        drawn = gradients(estimator, problem, parameters, batches, keys, traced, state).gradients
         found = {}
         for name, rows in drawn.items():
             centred = (rows - rows.mean(0)).flatten(1)

@@ -154,9 +154,10 @@ def test_noise_common_to_all_locations(
 
 @pytest.mark.parametrize("of", PROBLEMS, ids=range(len(PROBLEMS)))
 def test_noise_of_every_location_is_another_objective(of: Convolved) -> None:
-    found = means(exact(get("local"), of, 3))
-    wrong = oracles.mismatches(found, local_noise(of), TOLERANCE)
-    assert not wrong, "\n".join(wrong)
+    for name in ("local", "score-local"):
+        found = means(exact(get(name), of, 3))
+        wrong = oracles.mismatches(found, local_noise(of), TOLERANCE)
+        assert not wrong, f"{name}: " + "\n".join(wrong)
     assert len(oracles.mismatches(found, weight_space(of), 1e-3)) == CHANNELS * KERNEL
 
 

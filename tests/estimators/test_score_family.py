@@ -87,9 +87,7 @@ def test_variances_of_the_toy_cost_with_optimal_baselines(
         "offset": {n: (b - cost).reshape(1, 1) for n, b in best.items()},
     }
     found = oracles.exact(get(name, baseline="optimal"), toy(mu, sigma, k), 5, state)
-    wrong = oracles.mismatches(
-        found, moments(*at, 8 * a2 + 6 * s2, 40 * a2 + 24 * s2), TOLERANCE
-    )
+    wrong = oracles.mismatches(found, moments(*at, 8 * a2 + 6 * s2, 40 * a2 + 24 * s2), TOLERANCE)
     assert not wrong, "\n".join(wrong)
 
 
@@ -231,7 +229,9 @@ def test_optimal_baselines_from_pilot_draws_approach_the_exact_ones() -> None:
     """All examples in every pilot minibatch, so that what is fitted is what quadrature gives."""
     of = moderate(1, 3, 2, 1)
     numbers, want = best(of)
-    state = get("score", baseline="optimal", pilot=DRAWS).fit(of.problem(), of.parameters(), oracles.FIT)
+    state = get("score", baseline="optimal", pilot=DRAWS).fit(
+        of.problem(), of.parameters(), oracles.FIT
+    )
     for name, b in numbers.items():
         gap = float(((state["cost"] + state["offset"][name]) / b - 1).abs().max())
         assert gap < 0.15, f"{name}: {gap:.3g}"
@@ -251,7 +251,10 @@ def test_fit_has_a_slow_twin() -> None:
         rows = minibatch(problem, EXAMPLES, key / "minibatch")
         noise = stream(key, dtype=torch.float64)
         eps = {a: noise(a, tuple(leaves[f"{a}.mean"].shape)) for a in LAYERS}
-        drawn = {a: leaves[f"{a}.mean"] + (leaves[f"{a}.log_variance"] / 2).exp() * eps[a] for a in LAYERS}
+        drawn = {
+            a: leaves[f"{a}.mean"] + (leaves[f"{a}.log_variance"] / 2).exp() * eps[a]
+            for a in LAYERS
+        }
         batch = gather(problem, rows)
         parts = [
             log_likelihood(leaves, x, int(y), lambda layer, h, w=drawn: w[layer] @ h)
@@ -304,7 +307,9 @@ def test_a_state_is_repeatable_and_can_be_saved(estimator: Estimator) -> None:
 
 @pytest.mark.parametrize("estimator", STATEFUL, ids=label)
 def test_a_state_that_is_missing_is_told(estimator: Estimator) -> None:
-    with pytest.raises(CellError, match=r"has a state and was given none; expected state=estimator\.fit"):
+    with pytest.raises(
+        CellError, match=r"has a state and was given none; expected state=estimator\.fit"
+    ):
         estimator(*place(), stream(Key(("none",)), dtype=torch.float64))
 
 
@@ -400,7 +405,9 @@ def test_exact_moments_with_a_control_variate(
         assert not wrong, "\n".join(wrong)
 
 
-def curved(options: dict[str, Any], draws: int, key: Key) -> tuple[dict[str, Array], dict[str, Array]]:
+def curved(
+    options: dict[str, Any], draws: int, key: Key
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Gradients of a network, with a control variate and without, (draws, parameters)."""
     problem, parameters, batch = place()
     found = []
@@ -459,7 +466,9 @@ def test_a_fitted_coefficient_is_the_regression_of_its_pairs() -> None:
     assert float(state["coefficient"]["0.mean"]) == pytest.approx(1.0, rel=1e-12)
     eps = []
     for k in range(4):
-        pair = [stream(oracles.FIT / "pilot" / k / h, dtype=torch.float64)("0", (1, 1)) for h in (0, 1)]
+        pair = [
+            stream(oracles.FIT / "pilot" / k / h, dtype=torch.float64)("0", (1, 1)) for h in (0, 1)
+        ]
         eps.append([float(e) for e in pair])
     a, s = 0.8, 0.5
     g = lambda e: -2 * (a + s * e) * e * s / 2  # noqa: E731
@@ -473,10 +482,21 @@ def test_a_fitted_coefficient_is_the_regression_of_its_pairs() -> None:
 
 
 LARGE: list[tuple[Estimator, str]] = [
-    (get("measure-valued", limit=77), "takes 3 forward passes for every weight, and problem 'module' has 78 weights; expected at most 77, or a higher value of its option limit."),
-    (get("control-variate", of="score", kind="delta", limit=77), "'control-variate' takes a Hessian product for every weight, and problem 'module' has 78"),
-    (get("control-variate", curvature="exact", limit=77), "one draw of 'naive' takes 78; expected at most 77, a higher value of its option limit, or curvature: sampled."),
-]  # fmt: skip
+    (
+        get("measure-valued", limit=77),
+        "takes 3 forward passes for every weight, and problem 'module' has 78 weights; expected at most 77, or a "
+        "higher value of its option limit.",
+    ),
+    (
+        get("control-variate", of="score", kind="delta", limit=77),
+        "'control-variate' takes a Hessian product for every weight, and problem 'module' has 78",
+    ),
+    (
+        get("control-variate", curvature="exact", limit=77),
+        "one draw of 'naive' takes 78; expected at most 77, a higher value of its option limit, or curvature: "
+        "sampled.",
+    ),
+]
 
 
 @pytest.mark.parametrize(("estimator", "message"), LARGE, ids=lambda x: str(x)[:20])

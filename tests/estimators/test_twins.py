@@ -301,7 +301,7 @@ def chained(leaves: Weights, slopes: Mapping[str, tuple[Tensor, Tensor]]) -> dic
     """Gradients in the parameters from those in μ and σ of every layer: σ = exp(½ log σ²), or √α·θ."""
     found = {}
     for layer, (mean, scale) in slopes.items():
-        mu, sigma = posterior({n: v.detach() for n, v in leaves.items()}, layer)
+        _, sigma = posterior({n: v.detach() for n, v in leaves.items()}, layer)
         if f"{layer}.mean" in leaves:
             found |= {f"{layer}.mean": mean, f"{layer}.log_variance": scale * sigma / 2}
         else:
@@ -375,8 +375,7 @@ class Second:
     def split(self, point: Tensor) -> dict[str, Tensor]:
         parts = point.split([shape.numel() for shape in self.shapes.values()])
         return {
-            n: p.reshape(shape)
-            for (n, shape), p in zip(self.shapes.items(), parts, strict=True)
+            n: p.reshape(shape) for (n, shape), p in zip(self.shapes.items(), parts, strict=True)
         }
 
     def flat(self, weights: Weights) -> Tensor:
