@@ -55,7 +55,8 @@ class MeasureValued(Estimator):
     Claim: unbiased for the ELBO of any layer kind, differentiable or not.
     Cost: 3 forwards a weight and one more, and 1 backward for the biases; 3·K·L noise. Feasible for small networks:
     above ``limit`` weights it is refused.
-    Source: Pflug 1989; Heidergott, Vázquez-Abad & Volk-Makarewicz 2008; Mohamed, Rosca, Figurnov & Mnih 2020, section 6.
+    Source: Pflug 1989; Heidergott, Vázquez-Abad & Volk-Makarewicz 2008; Mohamed, Rosca, Figurnov & Mnih 2020,
+    section 6.
 
     Attributes:
         limit: Weights of all noisy layers together above which a problem is refused.
