@@ -136,7 +136,8 @@ class ControlVariate(Wrapper):
                 given no state.
         """
         if self.coefficient == "one":
-            return _less(*self._parts(problem, parameters, batch, noise, state), 1.0)
+            gradient, control = self._parts(problem, parameters, batch, noise, state)
+            return _less(gradient, control, 1.0)
         if not state:
             raise CellError(
                 f"estimator '{self.named}': coefficient 'fitted' has a state and was given none; expected "
@@ -152,8 +153,8 @@ class ControlVariate(Wrapper):
         form = problem.parameterization
         if form.law != "normal":
             raise CellError(
-                f"{self.named}: the posterior '{form.name}' of problem '{problem.name}' has {form.law} noise; expected "
-                "normal noise."
+                f"{self.named}: the posterior '{form.name}' of problem '{problem.name}' has "
+                f"{'no' if form.law == 'none' else form.law} noise; expected normal noise."
             )
         kept = Kept(noise.source)
         gradient = self.of(problem, parameters, batch, Noise(kept, noise.path), state)
@@ -227,7 +228,8 @@ class ControlVariate(Wrapper):
             return {}
         if self.order == "exact":
             if sum(value.numel() for value in scale.values()) > self.limit:
-                refuse_more(self.named, problem, self.limit, "a Hessian product")
+                instead = ", or curvature: sampled"
+                refuse_more(self.named, problem, self.limit, "a Hessian product", instead)
             return taylor.diagonal(cost.curve, scale)
         signs = {n: noise.at("probe")(n, value.shape, law="sign") for n, value in scale.items()}
         curved = cost.curve({name: value * signs[name] for name, value in scale.items()})

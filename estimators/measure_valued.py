@@ -112,7 +112,7 @@ class MeasureValued(Estimator):
         return Gradient(value, {name: g + ordinary.gradients[name] for name, g in found.items()})
 
 
-def refuse_more(name: str, problem: Problem, limit: int, work: str) -> None:
+def refuse_more(name: str, problem: Problem, limit: int, work: str, instead: str = "") -> None:
     """Refuse a problem of more weights than an estimator can go through one by one.
 
     Raises:
@@ -122,7 +122,7 @@ def refuse_more(name: str, problem: Problem, limit: int, work: str) -> None:
     if count > limit:
         raise CellError(
             f"estimator '{name}' takes {work} for every weight, and problem '{problem.name}' has {count:,} weights; "
-            f"expected at most {limit:,}, or a higher value of its option limit."
+            f"expected at most {limit:,}, or a higher value of its option limit{instead}."
         )
 
 

@@ -62,7 +62,7 @@ class LikelihoodRatio(Estimator):
 
     def __post_init__(self) -> None:
         """Refuse too few samples or pilot draws, and a decay that is none."""
-        name = self.declared.name
+        name = self.declared.name if hasattr(self, "declared") else type(self).__name__
         least = 2 if self.baseline == "leave-one-out" else 1
         if self.samples < least:
             raise InputError(
@@ -173,7 +173,8 @@ class LikelihoodRatio(Estimator):
         rows = np.stack([minibatch(problem, size, k / "minibatch") for k in keys])
         traced = trace(one, problem, parameters, gather(problem, rows[0]))
         total = torch.zeros((), device=problem.device, dtype=torch.float64)
-        weighted, squares = {}, {}
+        weighted: dict[str, Tensor] = {}
+        squares: dict[str, Tensor] = {}
         for start in range(0, self.pilot, max(1, traced.together)):
             part = slice(start, start + max(1, traced.together))
             batches = gather(problem, rows[part])

@@ -182,9 +182,9 @@ def kl(prior: Prior, coordinates: Any, device: str) -> list[str]:
 
 
 def general(estimator: Estimator) -> bool:
-    """Whether it is valid for every posterior; an antithetic pair never is."""
+    """Whether it is valid for every posterior; antithetic pairs and control variates never are."""
     declared = estimator.declaration
-    return declared.posteriors == "any" and declared.name != "antithetic"
+    return declared.posteriors == "any" and declared.name not in ("antithetic", "control-variate")
 
 
 def main() -> None:

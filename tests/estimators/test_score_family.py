@@ -19,7 +19,7 @@ from test_twins import BATCH, EXAMPLES, LAYERS, log_likelihood, scores
 from torch import Tensor
 
 from vdbench import states
-from vdbench.draws import gather, minibatch, trace, vectorised
+from vdbench.draws import gather, gradients, minibatch, trace, vectorised
 from vdbench.errors import CellError, InputError
 from vdbench.estimator import Estimator, Gradient
 from vdbench.noise import Key, stream
@@ -217,7 +217,7 @@ def test_fitted_baselines_leave_the_mean_as_it_is(name: str) -> None:
         for baseline in ("moving-average", "optimal"):
             estimator = get(name, baseline=baseline, pilot=3, samples=1)
             state = estimator.fit(of.problem(), of.parameters(), Key(("few", seed)))
-            for cost in (state["cost"], torch.tensor(-1e3, dtype=torch.float64)):
+            for cost in (state["cost"], torch.tensor(-1e2, dtype=torch.float64)):
                 found = oracles.exact(estimator, of, 5, {**state, "cost": cost})
                 means = {role: (mean, np.zeros_like(mean)) for role, (mean, _) in found.items()}
                 target = {role: (mean, np.zeros_like(mean)) for role, (mean, _) in want.items()}
@@ -405,23 +405,15 @@ def test_exact_moments_with_a_control_variate(
         assert not wrong, "\n".join(wrong)
 
 
-def curved(
-    options: dict[str, Any], draws: int, key: Key
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Gradients of a network, with a control variate and without, (draws, parameters)."""
+def curved(estimator: Estimator, draws: int) -> dict[str, Array]:
+    """Gradients of a network, where the loss is not quadratic, (draws, parameters)."""
     problem, parameters, batch = place()
-    found = []
-    for estimator in (get("control-variate", **options), get(options["of"])):
-        state = estimator.fit(problem, parameters, oracles.FIT)
-        traced = trace(estimator, problem, parameters, batch, state)
-        keys = [key / label(estimator) / d for d in range(draws)]
-        from vdbench.draws import gradients
-
-        drawn = gradients(
-            estimator, problem, parameters, oracles.repeat(batch, draws), keys, traced, state
-        )
-        found.append({n: g.flatten(1).numpy() for n, g in drawn.gradients.items()})
-    return found[0], found[1]
+    state = estimator.fit(problem, parameters, oracles.FIT)
+    traced = trace(estimator, problem, parameters, batch, state)
+    keys = [Key(("curved", label(estimator), d)) for d in range(draws)]
+    batches = oracles.repeat(batch, draws)
+    drawn = gradients(estimator, problem, parameters, batches, keys, traced, state)
+    return {n: g.flatten(1).numpy() for n, g in drawn.gradients.items()}
 
 
 @pytest.mark.parametrize(
@@ -435,9 +427,9 @@ def curved(
     ids=str,
 )
 def test_a_control_variate_leaves_the_mean_of_a_network(options: dict[str, Any]) -> None:
-    """Where the loss is not quadratic: sums of every parameter's draws beside naive sampling's."""
-    ours, _ = curved(options, DRAWS, Key(("curved", str(options))))
-    _, naive = curved({"of": "naive"}, 2 * DRAWS, Key(("reference",)))
+    """Two sums over every parameter's entries, beside naive sampling's."""
+    ours = curved(get("control-variate", **options), DRAWS)
+    naive = curved(get("naive"), 2 * DRAWS)
     comparisons = []
     for name, rows in ours.items():
         signs = np.where(np.arange(rows.shape[1]) % 2, 1.0, -1.0)
@@ -453,7 +445,7 @@ def test_a_control_variate_leaves_the_mean_of_a_network(options: dict[str, Any])
 
 def test_a_control_variate_of_a_network_takes_variance_away() -> None:
     """Where it is meant to: of μ, by half and more at these small σ."""
-    ours, plain = curved({"of": "naive"}, 400, Key(("smaller",)))
+    ours, plain = (curved(e, 400) for e in (get("control-variate"), get("naive")))
     for name in ("0.mean", "2.mean", "4.mean"):
         assert ours[name].var(0).sum() < 0.5 * plain[name].var(0).sum(), name
 
