@@ -136,7 +136,8 @@ class LikelihoodRatio(Estimator):
             return torch.zeros_like(cost)
         if self.baseline == "leave-one-out":
             return (cost.sum(0) - cost) / (self.samples - 1)
-        return (state["cost"] / cost.shape[1]).expand_as(cost)
+        share: Tensor = state["cost"] / cost.shape[1]
+        return share.expand_as(cost)
 
     def _need(self, state: Any) -> None:
         if self.baseline in FITTED and not state:

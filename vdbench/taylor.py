@@ -65,7 +65,7 @@ def quadratic_mean(draw: Draw, numbers: Numbers) -> Named:
         def along(unit: Tensor, request: Request = request, still: Numbers = still) -> Named:
             return quadratic(draw, numbers, {**still, request: unit.reshape(request.shape)})
 
-        for some in units.split(TOGETHER):
+        for some in torch.split(units, TOGETHER):
             for name, part in vmap(along)(some).items():
                 total[name] = total.get(name, 0.0) + part.sum(0)
     return total
@@ -127,6 +127,6 @@ def diagonal(curve: Callable[[Named], Named], scale: Named) -> Named:
             shaped = unit.reshape(still[name].shape)
             return (curve({**still, name: shaped})[name] * shaped).sum()
 
-        parts = [vmap(entry)(some) for some in units.split(TOGETHER)]
+        parts = [vmap(entry)(some) for some in torch.split(units, TOGETHER)]
         found[name] = torch.cat(parts).reshape(sigma.shape) * sigma
     return found
