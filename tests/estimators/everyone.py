@@ -17,12 +17,28 @@ from vdbench.registry import find, get, names
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "per-example": [{"chunk": 3}],
     "flipout": [{"perturbations": 2}],
-    "score": [{"samples": 3}, {"samples": 2, "baseline": "leave-one-out"}],
+    "score": [
+        {"samples": 3},
+        {"samples": 2, "baseline": "leave-one-out"},
+        {"baseline": "moving-average", "pilot": 4},
+        {"samples": 2, "baseline": "optimal", "pilot": 4},
+    ],
+    "score-local": [
+        {"samples": 2, "baseline": "leave-one-out"},
+        {"baseline": "optimal", "pilot": 16},
+    ],
     "samples": [{"samples": 3}],
     "latin-hypercube": [{"samples": 3}],
     "sobol": [{"samples": 4, "block": 10}],
     "sticking-the-landing": [{"drop_score": False}],
+    "control-variate": [{}, {"kind": "delta"}],
 }
+
+ALONE: list[tuple[str, dict[str, Any]]] = [
+    ("control-variate", {"curvature": "sampled", "coefficient": "fitted", "pilot": 1}),
+    ("control-variate", {"of": "score", "kind": "delta", "curvature": "sampled"}),
+]
+"""Wrappers with options that are too dear to be tried around everything."""
 
 WRAPPERS = [name for name in names() if issubclass(find(name), Wrapper)]
 
@@ -67,5 +83,6 @@ def prior(estimator: Estimator) -> Prior | None:
 def everyone() -> list[Estimator]:
     """All of them, each once."""
     inner = [*plain(), *around(get("local"))]
-    found = [*plain(), *(get(name) for name in WRAPPERS), *(w for e in inner for w in around(e))]
+    alone = [*(get(name) for name in WRAPPERS), *(get(name, **o) for name, o in ALONE)]
+    found = [*plain(), *alone, *(w for e in inner for w in around(e))]
     return list(dict.fromkeys(found))

@@ -189,9 +189,9 @@ def kl(prior: Prior, coordinates: Any, device: str) -> list[str]:
 
 
 def general(estimator: Estimator) -> bool:
-    """Whether it is valid for every posterior; antithetic pairs and coupled draws never are."""
+    """Whether it is valid for every posterior; antithetic pairs, coupled draws and control variates never are."""
     declared = estimator.declaration
-    others = ("antithetic", "latin-hypercube", "sobol")
+    others = ("antithetic", "latin-hypercube", "sobol", "control-variate")
     return declared.posteriors == "any" and declared.name not in others
 
 

@@ -114,6 +114,10 @@ COMMON = [
     ("flipout", {"perturbations": 2}, 2),
     ("score", {}, 3),
     ("antithetic", {"of": "naive"}, 2),
+    ("control-variate", {"of": "naive"}, 2),
+    ("control-variate", {"of": "flipout", "curvature": "exact"}, 2),
+    ("control-variate", {"of": "score", "kind": "delta"}, 3),
+    ("control-variate", {"of": "score", "kind": "delta", "curvature": "sampled"}, 3),
 ]
 
 
@@ -150,9 +154,10 @@ def test_noise_common_to_all_locations(
 
 @pytest.mark.parametrize("of", PROBLEMS, ids=range(len(PROBLEMS)))
 def test_noise_of_every_location_is_another_objective(of: Convolved) -> None:
-    found = means(exact(get("local"), of, 3))
-    wrong = oracles.mismatches(found, local_noise(of), TOLERANCE)
-    assert not wrong, "\n".join(wrong)
+    for name in ("local", "score-local"):
+        found = means(exact(get(name), of, 3))
+        wrong = oracles.mismatches(found, local_noise(of), TOLERANCE)
+        assert not wrong, f"{name}: " + "\n".join(wrong)
     assert len(oracles.mismatches(found, weight_space(of), 1e-3)) == CHANNELS * KERNEL
 
 
@@ -213,6 +218,7 @@ LOCAL = "elbo-local-noise"
 def served() -> Iterator[tuple[Estimator, str]]:
     others = {
         "local": LOCAL,
+        "score-local": LOCAL,
         "deterministic": "mean-weights",
         "fast-dropout": "elbo-gaussian-preactivations",
     }

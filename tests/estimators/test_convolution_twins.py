@@ -7,6 +7,7 @@ by location, and write every weight sample out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -22,15 +23,19 @@ from test_twins import (
     close,
     expanded,
     group,
+    hvp,
     latin_hypercube,
+    measure_valued,
     posterior,
     rectified,
     samples,
+    score_local,
     scored,
     sobol,
     sticking,
 )
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vdbench.datasets import Dataset, Split
 from vdbench.draws import Trace, gather, gradients, trace
@@ -267,6 +272,24 @@ def moment_matching(
     return total.detach(), backward(total, leaves)
 
 
+def convolved(layer: str, x: Tensor, weight: Tensor) -> Tensor:
+    """One example's pre-activations by torch's own convolution, where there are hundreds of weights to go through."""
+    if layer not in CONVOLUTIONS:
+        return weight @ x
+    stride, padding, groups = CONVOLUTIONS[layer]
+    return F.conv2d(x[None], weight, None, stride, padding, 1, groups)[0]
+
+
+def whole(leaves: Weights, weights: Weights, inputs: Tensor, targets: Tensor) -> Tensor:
+    parts = [
+        log_likelihood(leaves, x, int(y), lambda layer, h: convolved(layer, h, weights[layer]))
+        for x, y in zip(inputs, targets, strict=True)
+    ]
+    return EXAMPLES / BATCH * torch.stack(parts).sum()
+
+
+LOCAL: dict[str, Any] = {"linear": linear, "likelihood": log_likelihood}
+
 TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("deterministic", {}, pathwise(deterministic)),
     ("naive", {}, pathwise(naive)),
@@ -279,6 +302,13 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("flipout", {"perturbations": 3}, pathwise(flipout(3))),
     ("score", {"samples": 2}, score(2, False)),
     ("score", {"samples": 2, "baseline": "leave-one-out"}, score(2, True)),
+    (
+        "score-local",
+        {"samples": 2, "baseline": "leave-one-out"},
+        score_local(2, True, **LOCAL),
+    ),
+    ("measure-valued", {}, measure_valued(whole)),
+    ("control-variate", {"of": "naive"}, hvp(whole, pathwise(naive))),
     ("samples", {"of": "per-example", "samples": 2}, samples(2, pathwise(per_example))),
     ("antithetic", {"of": "local"}, antithetic(pathwise(local))),
     ("type-a", {}, pathwise(type_a)),
@@ -313,9 +343,12 @@ def test_vectorised_draws_are_the_looped_ones(estimator: Estimator) -> None:
     problem, parameters = network(form, prior(estimator))
     rows = (torch.arange(BATCH)[None] + torch.arange(4)[:, None]).numpy() % EXAMPLES
     batches, keys = gather(problem, rows), [Key(("convolution", k)) for k in range(4)]
-    traced = trace(estimator, problem, parameters, gather(problem, rows[0]))
+    state = estimator.fit(problem, parameters, Key(("fit",)))
+    traced = trace(estimator, problem, parameters, gather(problem, rows[0]), state)
     looped, together = (
-        gradients(estimator, problem, parameters, batches, keys, Trace(traced.requests, count))
+        gradients(
+            estimator, problem, parameters, batches, keys, Trace(traced.requests, count), state
+        )
         for count in (0, 3)
     )
     close("value", together.value, looped.value)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from everyone import fitting, prior
@@ -152,7 +154,14 @@ def local(leaves: Weights, noise: Noise, m: int) -> Affine:
     return affine
 
 
-def score(samples: int, leave_one_out: bool) -> Twin:
+@dataclass(frozen=True)
+class Given:
+    """A twin that is made with the state of the estimator."""
+
+    make: Callable[[Any], Twin]
+
+
+def score(samples: int, leave_one_out: bool, state: Any = None) -> Twin:
     """(L − b)·∇log q with ∇log q written out, and ∂L/∂bias by autograd."""
 
     def twin(
@@ -177,7 +186,7 @@ def score(samples: int, leave_one_out: bool) -> Twin:
             costs.append(cost.detach())
             biases.append(backward(cost, leaves))
             slopes.append(scores(leaves, eps))
-        return scored(costs, slopes, biases, leave_one_out)
+        return scored(costs, slopes, biases, leave_one_out, state)
 
     return twin
 
@@ -187,14 +196,21 @@ def scored(
     slopes: list[dict[str, Tensor]],
     own: list[dict[str, Tensor]],
     leave_one_out: bool,
+    state: Any = None,
+    terms: int = 1,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mean over samples of (L − b)·∇log q, b the mean of the other costs or 0; of a bias, of its own gradient."""
+    """The mean over samples of (L − b)·∇log q; of a bias, of its own gradient.
+
+    b is the mean of the other costs, or what the state says of a whole minibatch's over its terms, or 0.
+    """
     count = len(costs)
     total = {name: torch.zeros_like(value) for name, value in own[0].items()}
     for s in range(count):
         others = [costs[t] for t in range(count) if t != s]
-        base = sum(others) / len(others) if leave_one_out else 0.0
         for name in total:
+            base = sum(others) / len(others) if leave_one_out else 0.0
+            if state is not None:
+                base = (state["cost"] + state.get("offset", {}).get(name, 0.0)) / terms
             part = own[s][name] if name.endswith("bias") else (costs[s] - base) * slopes[s][name]
             total[name] = total[name] + part / count
     return sum(costs) / count, total
@@ -215,6 +231,209 @@ def scores(leaves: Weights, eps: Weights) -> dict[str, Tensor]:
                 f"{layer}.log_alpha": spread.sum().reshape(1),
             }
     return found
+
+
+Linear = Callable[[str, Tensor, Tensor], Tensor]
+"""One example's pre-activations: layer, activations, weights."""
+
+Likelihood = Callable[[Weights, Tensor, int, Affine], Tensor]
+
+
+def score_local(
+    count: int,
+    leave_one_out: bool,
+    state: Any = None,
+    linear: Linear = lambda layer, x, weight: product(weight, x),
+    likelihood: Likelihood = log_likelihood,
+) -> Twin:
+    """Example by example (ℓ − b)·Σ ∇log q(b | layers before), the normal density written out; ∂ℓ/∂bias by autograd."""
+
+    def example(leaves: dict[str, Tensor], x: Tensor, target: int, noise: Noise, m: int) -> Any:
+        fixed = {n: v if n.endswith("bias") else v.detach() for n, v in leaves.items()}
+        densities: list[Tensor] = []
+
+        def affine(layer: str, x: Tensor) -> Tensor:
+            mu, sigma = posterior(fixed, layer)
+            gamma, delta = linear(layer, x, mu), linear(layer, x * x, sigma * sigma)
+            zeta = noise(layer, (BATCH, *gamma.shape))[m]
+            roots = [d.sqrt() if d > 0 else 0 * d for d in delta.flatten()]
+            b = gamma + torch.stack(roots).reshape(gamma.shape) * zeta
+            mu, sigma = posterior(leaves, layer)
+            x = x.detach()
+            gamma, delta = linear(layer, x, mu), linear(layer, x * x, sigma * sigma)
+            for g, d, drawn in zip(
+                gamma.flatten(), delta.flatten(), b.detach().flatten(), strict=True
+            ):
+                if d > 0:
+                    densities.append(-0.5 * (d.log() + (drawn - g) ** 2 / d))
+            return b
+
+        cost = EXAMPLES / BATCH * likelihood(fixed, x, target, affine)
+        return cost.detach(), backward(torch.stack(densities).sum(), leaves), backward(cost, leaves)
+
+    def twin(
+        leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        found = []
+        for m in range(BATCH):
+            drawn = [
+                example(leaves, inputs[m], int(targets[m]), noise.at("sample", s), m)
+                for s in range(count)
+            ]
+            costs, slopes, own = (list(part) for part in zip(*drawn, strict=True))
+            found.append(scored(costs, slopes, own, leave_one_out, state, BATCH))
+        value, gradients = mean(found)
+        return BATCH * value, {name: BATCH * g for name, g in gradients.items()}
+
+    return twin
+
+
+Cost = Callable[[Weights, Weights, Tensor, Tensor], Tensor]
+"""N/M-scaled log-likelihood of a minibatch: leaves (for the biases), weights by layer, inputs, targets."""
+
+
+def whole(leaves: Weights, weights: Weights, inputs: Tensor, targets: Tensor) -> Tensor:
+    parts = [
+        log_likelihood(leaves, x, int(target), lambda layer, h: weights[layer] @ h)
+        for x, target in zip(inputs, targets, strict=True)
+    ]
+    return EXAMPLES / BATCH * torch.stack(parts).sum()
+
+
+def chained(leaves: Weights, slopes: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Gradients in the parameters from those in μ and σ of every layer: σ = exp(½ log σ²), or √α·θ."""
+    found = {}
+    for layer, (mean, scale) in slopes.items():
+        _, sigma = posterior({n: v.detach() for n, v in leaves.items()}, layer)
+        if f"{layer}.mean" in leaves:
+            found |= {f"{layer}.mean": mean, f"{layer}.log_variance": scale * sigma / 2}
+        else:
+            alpha = leaves[f"{layer}.log_alpha"].detach().exp()
+            found |= {
+                f"{layer}.theta": mean + scale * alpha.sqrt(),
+                f"{layer}.log_alpha": (scale * sigma / 2).sum().reshape(1),
+            }
+    return found
+
+
+def measure_valued(cost: Cost = whole) -> Twin:
+    """Weight by weight: the difference of costs at μ ± σR over σ√(2π), and at μ + σD and the sample itself over σ."""
+
+    def twin(
+        leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        q = {layer: [t.detach() for t in posterior(leaves, layer)] for layer in layers_of(leaves)}
+        n = {layer: noise(layer, (3, *mu.shape)) for layer, (mu, _) in q.items()}
+        base = {layer: mu + sigma * n[layer][0] for layer, (mu, sigma) in q.items()}
+        value = cost(leaves, base, inputs, targets)
+        slopes = {}
+        for layer, (mu, sigma) in q.items():
+            found = torch.zeros(2, *mu.shape, dtype=mu.dtype)
+            for place in np.ndindex(*mu.shape):
+                one, two, three = (n[layer][(i, *place)] for i in range(3))
+                rayleigh = (two**2 + three**2).sqrt()
+                maxwell = (one**2 + two**2 + three**2).sqrt() * (1 if one >= 0 else -1)
+
+                def at(z: Tensor, layer: str = layer, place: Any = place) -> Tensor:
+                    moved = base[layer].clone()
+                    moved[place] = q[layer][0][place] + q[layer][1][place] * z
+                    with torch.no_grad():
+                        return cost(leaves, {**base, layer: moved}, inputs, targets)
+
+                up = (at(rayleigh) - at(-rayleigh)) / math.sqrt(2 * math.pi)
+                found[(0, *place)] = up / sigma[place]
+                found[(1, *place)] = (at(maxwell) - value.detach()) / sigma[place]
+            slopes[layer] = (found[0], found[1])
+        return value.detach(), backward(value, leaves) | chained(leaves, slopes)
+
+    return twin
+
+
+def layers_of(leaves: Weights) -> list[str]:
+    """The layers, by their biases."""
+    return [name.removesuffix(".bias") for name in leaves if name.endswith(".bias")]
+
+
+class Second:
+    """Value, gradient and the whole Hessian of a minibatch's cost at the mean weights, in weights and biases."""
+
+    def __init__(self, leaves: Weights, inputs: Tensor, targets: Tensor, cost: Cost) -> None:
+        layers = layers_of(leaves)
+        parts = {f"{a}.weight": posterior(leaves, a)[0].detach() for a in layers}
+        parts |= {f"{a}.bias": leaves[f"{a}.bias"].detach() for a in layers}
+        self.shapes = {name: value.shape for name, value in parts.items()}
+        flat = torch.cat([value.flatten() for value in parts.values()]).requires_grad_()
+
+        def at(point: Tensor) -> Tensor:
+            split = self.split(point)
+            weights = {a: split[f"{a}.weight"] for a in layers}
+            return cost(split, weights, inputs, targets)
+
+        value = at(flat)
+        (slope,) = torch.autograd.grad(value, flat, create_graph=True)
+        rows = [torch.autograd.grad(g, flat, retain_graph=True)[0] for g in slope]
+        self.value, self.slope = value.detach(), slope.detach()
+        self.hessian = torch.stack(rows)
+
+    def split(self, point: Tensor) -> dict[str, Tensor]:
+        parts = point.split([shape.numel() for shape in self.shapes.values()])
+        return {
+            n: p.reshape(shape) for (n, shape), p in zip(self.shapes.items(), parts, strict=True)
+        }
+
+    def flat(self, weights: Weights) -> Tensor:
+        """A direction in the weights, none in the biases."""
+        zero = [torch.zeros(shape).double() for shape in self.shapes.values()]
+        parts = dict(zip(self.shapes, zero, strict=True))
+        parts |= {f"{a}.weight": value for a, value in weights.items()}
+        return torch.cat([part.flatten() for part in parts.values()])
+
+
+def hvp(cost: Cost = whole, inner: Twin | None = None) -> Twin:
+    """Around naive sampling: less Hσε in μ, ε∇L(μ) in σ and the Hessian's mixed part times σε in the biases."""
+    sampled = inner or pathwise(naive)
+
+    def twin(
+        leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        value, gradients = sampled(leaves, inputs, targets, noise)
+        at = Second(leaves, inputs, targets, cost)
+        q = {a: [t.detach() for t in posterior(leaves, a)] for a in layers_of(leaves)}
+        eps = {a: noise(a, tuple(mu.shape)) for a, (mu, _) in q.items()}
+        step = {a: sigma * eps[a] for a, (_, sigma) in q.items()}
+        curved, slope = at.split(at.hessian @ at.flat(step)), at.split(at.slope)
+        control = chained(
+            leaves, {a: (curved[f"{a}.weight"], eps[a] * slope[f"{a}.weight"]) for a in q}
+        )
+        control |= {f"{a}.bias": curved[f"{a}.bias"] for a in q}
+        return value, {name: g - control[name] for name, g in gradients.items()}
+
+    return twin
+
+
+def delta(samples: int, leave_one_out: bool) -> Twin:
+    """Around the score function: less the Taylor polynomial times ∇log q, and its mean ∇L(μ) in μ, σH_ii in σ, more."""
+
+    def twin(
+        leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        value, gradients = score(samples, leave_one_out)(leaves, inputs, targets, noise)
+        at = Second(leaves, inputs, targets, whole)
+        q = {a: [t.detach() for t in posterior(leaves, a)] for a in LAYERS}
+        curved, slope = at.split(at.hessian.diagonal()), at.split(at.slope)
+        total = chained(
+            leaves,
+            {a: (slope[f"{a}.weight"], curved[f"{a}.weight"] * q[a][1]) for a in LAYERS},
+        )
+        for s in range(samples):
+            eps = {a: noise.at("sample", s)(a, tuple(q[a][0].shape)) for a in LAYERS}
+            d = at.flat({a: q[a][1] * eps[a] for a in LAYERS})
+            cost = at.slope @ d + d @ at.hessian @ d / 2 + (0 if leave_one_out else at.value)
+            for name, h in scores(leaves, eps).items():
+                total[name] = total[name] - cost * h / samples
+        return value, {name: g + total.get(name, 0.0) for name, g in gradients.items()}
+
+    return twin
 
 
 class Flipped:
@@ -429,7 +648,13 @@ def sticking(
     return landed
 
 
-TWINS: list[tuple[str, dict[str, object], Twin]] = [
+def fitted(samples: int) -> Given:
+    return Given(lambda state: score(samples, False, state))
+
+
+PILOT = {"pilot": 4}
+
+TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
     ("deterministic", {}, pathwise(deterministic)),
     ("naive", {}, pathwise(naive)),
     ("per-example", {}, pathwise(per_example)),
@@ -448,6 +673,23 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("score", {}, score(1, False)),
     ("score", {"samples": 3}, score(3, False)),
     ("score", {"samples": 3, "baseline": "leave-one-out"}, score(3, True)),
+    ("score", {"baseline": "moving-average", **PILOT}, fitted(1)),
+    ("score", {"samples": 2, "baseline": "optimal", **PILOT}, fitted(2)),
+    ("score-local", {}, score_local(1, False)),
+    ("score-local", {"samples": 2, "baseline": "leave-one-out"}, score_local(2, True)),
+    (
+        "score-local",
+        {"baseline": "optimal", **PILOT},
+        Given(lambda state: score_local(1, False, state)),
+    ),
+    ("measure-valued", {}, measure_valued()),
+    ("control-variate", {"of": "naive"}, hvp()),
+    ("control-variate", {"of": get("score", samples=2), "kind": "delta"}, delta(2, False)),
+    (
+        "control-variate",
+        {"of": get("score", samples=2, baseline="leave-one-out"), "kind": "delta"},
+        delta(2, True),
+    ),
     ("samples", {"of": "local", "samples": 3}, samples(3, pathwise(local))),
     ("samples", {"of": get("score", samples=2), "samples": 2}, samples(2, score(2, False))),
     ("antithetic", {"of": "naive"}, antithetic(pathwise(naive))),
@@ -498,7 +740,7 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("name", "options", "twin"), TWINS, ids=[f"{n}{tuple(o.values())}" for n, o, _ in TWINS]
 )
 def test_agrees_with_its_twin(
-    name: str, options: dict[str, object], twin: Twin, coordinates: Parameterization
+    name: str, options: dict[str, object], twin: Twin | Given, coordinates: Parameterization
 ) -> None:
     estimator = get(name, **options)
     problem, parameters = network(fitting(estimator, coordinates), EXAMPLES, prior(estimator))
@@ -513,10 +755,12 @@ def agrees(
     parameters: dict[str, Tensor],
     batch: Batch,
     key: Key,
-    twin: Twin,
+    twin: Twin | Given,
 ) -> None:
     """One draw of an estimator beside its twin's, on the same noise: value, and gradients of all that is free."""
-    ours = estimator(problem, parameters, batch, stream(key, dtype=torch.float64))
+    state = estimator.fit(problem, parameters, key / "fit")
+    ours = estimator(problem, parameters, batch, stream(key, dtype=torch.float64), state)
+    twin = twin.make(state) if isinstance(twin, Given) else twin
     leaves = {n: v.clone().requires_grad_() for n, v in parameters.items()}
     value, gradients = twin(leaves, *batch, stream(key, dtype=torch.float64))
     close(f"value at {key}", ours.value, value)

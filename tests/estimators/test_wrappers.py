@@ -193,10 +193,17 @@ def differences(a: Gradient, b: Gradient) -> list[str]:
     return lines
 
 
+def state_of(estimator: Estimator) -> Any:
+    """What it is fitted to; a wrapper's state is the inner estimator's."""
+    problem, parameters, _ = place(estimator)
+    return estimator.fit(problem, parameters, oracles.FIT)
+
+
 def drawn(estimator: Estimator, sign: int) -> Gradient:
     """A draw at ±ε of the stream of this test."""
     source = stream(Key(("definition",)), dtype=torch.float64).source
-    return estimator(*place(estimator), Noise(lambda request: sign * source(request)))
+    noise = Noise(lambda request: sign * source(request))
+    return estimator(*place(estimator), noise, state_of(estimator))
 
 
 def not_a_pair(wrapper: Estimator, inner: Estimator) -> list[str]:
@@ -215,8 +222,10 @@ def test_a_pair_is_the_mean_at_both_signs(inner: Estimator) -> None:
 @pytest.mark.parametrize("inner", NOISY, ids=label)
 def test_samples_are_the_mean_of_draws_at_their_addresses(inner: Estimator) -> None:
     noise = stream(Key(("definition",)), dtype=torch.float64)
-    each = [inner(*place(inner), noise.at("sample", s)) for s in range(3)]
-    wrong = differences(get("samples", of=inner, samples=3)(*place(inner), noise), average(each))
+    state = state_of(inner)
+    each = [inner(*place(inner), noise.at("sample", s), state) for s in range(3)]
+    several = get("samples", of=inner, samples=3)(*place(inner), noise, state)
+    wrong = differences(several, average(each))
     assert not wrong, "\n".join(wrong)
 
 
@@ -235,7 +244,7 @@ def test_a_pair_of_samples_is_samples_of_pairs() -> None:
 
 def asked(estimator: Estimator) -> list[Request]:
     recorder = Recorder(stream(Key(("asked",)), dtype=torch.float64).source)
-    estimator(*place(estimator), Noise(recorder))
+    estimator(*place(estimator), Noise(recorder), state_of(estimator))
     return recorder.requests
 
 
@@ -277,19 +286,20 @@ CHANGED: dict[str, dict[str, Any]] = {
 """What a wrapper declares of its own."""
 
 
-def takes(name: str, inner: Estimator) -> bool:
-    try:
-        get(name, of=inner)
-    except InputError:
-        return False
-    return True
+def accepted() -> list[Any]:
+    """Every wrapper with every estimator that it does not refuse."""
+    found = []
+    for name in WRAPPERS:
+        for inner in NOISY:
+            try:
+                get(name, of=inner)
+            except InputError:
+                continue
+            found.append(pytest.param(name, inner, id=f"{name}-{label(inner)}"))
+    return found
 
 
-@pytest.mark.parametrize(
-    ("name", "inner"),
-    [(name, inner) for name in WRAPPERS for inner in NOISY if takes(name, inner)],
-    ids=lambda value: label(value) if isinstance(value, Estimator) else value,
-)
+@pytest.mark.parametrize(("name", "inner"), accepted())
 def test_a_wrapper_declares_what_it_wraps(name: str, inner: Estimator) -> None:
     wrapper = get(name, of=inner)
     own, declared = inner.declaration, wrapper.declaration
@@ -349,6 +359,12 @@ REFUSED: list[tuple[str, Callable[[], Any], str]] = [
     ("antithetic", lambda: declaring(laws=("normal", "uniform")),
      "estimator 'custom' takes uniform noise, whose negative follows another law; expected normal or sign noise."),
     ("antithetic", lambda: declaring(pure=False, laws=()), "'custom' draws its own noise, which nobody else can"),
+    ("control-variate", lambda: get("score"), "control-variate: estimator 'score' is not pathwise, so that its"),
+    ("control-variate", lambda: get("samples", of="score"), "estimator 'samples' is not pathwise, so that"),
+    ("control-variate", lambda: get("measure-valued"), "estimator 'measure-valued' is not pathwise, so that its"),
+    ("control-variate", lambda: get("deterministic"), "'deterministic' draws no normal noise for a Taylor"),
+    ("control-variate", lambda: declaring(laws=("normal", "uniform")), "'custom' takes uniform noise, whose mean is"),
+    ("control-variate", lambda: declaring(pure=False, laws=()), "'custom' draws its own noise, along which"),
     ("samples", lambda: "local", "samples: option of must be an estimator, such as vdbench.get('local'), not 'local'."),
     ("samples", lambda: Naive, "samples: option of must be an estimator, such as vdbench.get('local'), not <class"),
     *((name, make, f"{name}: estimator {text}") for name in ("latin-hypercube", "sobol") for make, text in [
