@@ -12,7 +12,7 @@ from torch import Tensor
 
 from estimators.type_a import masked
 from vdbench import Estimator, Gradient, InputError, register
-from vdbench.estimator import add, differentiate
+from vdbench.estimator import add, differentiate, need_posterior
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Noise
 from vdbench.problem import Batch, Parameters, Problem
@@ -75,7 +75,12 @@ class PerExample(Estimator):
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        """The sum over chunks of examples of their pathwise gradients."""
+        """The sum over chunks of examples of their pathwise gradients.
+
+        Raises:
+            CellError: The posterior's noise has a law that is learned.
+        """
+        need_posterior(self, problem)
         form = problem.parameterization
         if form.sharing == "inputs" or form.law == "none":
             return differentiate(

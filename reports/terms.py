@@ -13,6 +13,7 @@ COORDINATES = {
     "mean-log_variance": "(μ, log σ²), with roles mean and scale",
     "theta-log_alpha": "(θ, log α), with roles theta and alpha",
     "binary-dropout": "θ of binary dropout, with role theta",
+    "learned-binary": "(θ, logit) of learned masks, with roles theta and logit",
     "point": "θ without noise, with role theta",
 }
 

@@ -57,8 +57,8 @@ def clamp(
 ) -> None:
     """Move the learned scale coordinates so that log α of every weight lies within bounds, in place.
 
-    log α itself is clamped where it is a coordinate. Of (μ, log σ²), log σ² is raised to the lower bound, and |μ| to the
-    upper one's: a mean on its way through 0 takes log α to infinity, and would take a log σ² that is lowered to the
+    log α itself is clamped where it is a coordinate. Of (μ, log σ²), log σ² is raised to the lower bound, and |μ| to
+    the upper one's: a mean on its way through 0 takes log α to infinity, and would take a log σ² that is lowered to the
     bound down with it, where the weight is then no longer noise. Moving the mean by less than σ·e^(−bound/2) is hardly
     seen. Coordinates that are held fixed stay as they are.
 

@@ -1,6 +1,7 @@
 """Every estimator that must conform: taken from the registry, with the option sets that matter.
 
-A wrapper is there around every other estimator that it does not refuse, and around the other wrappers.
+A wrapper is there around every other estimator that it does not refuse, and around the other wrappers. An estimator
+made for learned binary masks is run on a network with those wherever the others are run on one with normal weights.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from vdbench.errors import InputError
-from vdbench.estimator import Estimator, Wrapper
-from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.estimator import LEARNED_BINARY, Estimator, Wrapper
+from vdbench.posteriors import LearnedBinary, MeanLogVariance, Parameterization, ThetaLogAlpha
 from vdbench.priors import NoPrior, Prior
 from vdbench.registry import find, get, names
 
@@ -32,6 +33,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "sobol": [{"samples": 4, "block": 10}],
     "sticking-the-landing": [{"drop_score": False}],
     "control-variate": [{}, {"kind": "delta"}],
+    "rloo": [{"samples": 3}],
+    "rebar": [{"temperature": 0.2, "eta": 0.7}],
+    "concrete": [{"temperature": 0.2}],
 }
 
 ALONE: list[tuple[str, dict[str, Any]]] = [
@@ -67,6 +71,8 @@ def around(inner: Estimator) -> list[Estimator]:
 
 def fitting(estimator: Estimator, form: Parameterization) -> Parameterization:
     """These coordinates, or those of the posterior that an estimator needs which are nearest to them."""
+    if masked(estimator):
+        return LearnedBinary(0.6, per="layer" if isinstance(form, ThetaLogAlpha) else "input")
     if estimator.declaration.posteriors != "row-shared":
         return form
     if isinstance(form, MeanLogVariance):
@@ -77,7 +83,7 @@ def fitting(estimator: Estimator, form: Parameterization) -> Parameterization:
 
 def prior(estimator: Estimator) -> Prior | None:
     """The default, unless the posterior that an estimator needs has no divergence from it."""
-    return NoPrior() if estimator.declaration.posteriors == "row-shared" else None
+    return NoPrior() if estimator.declaration.posteriors in ("row-shared", LEARNED_BINARY) else None
 
 
 def everyone() -> list[Estimator]:
@@ -86,3 +92,8 @@ def everyone() -> list[Estimator]:
     alone = [*(get(name) for name in WRAPPERS), *(get(name, **o) for name, o in ALONE)]
     found = [*plain(), *alone, *(w for e in inner for w in around(e))]
     return list(dict.fromkeys(found))
+
+
+def masked(estimator: Estimator) -> bool:
+    """Whether it is made for learned binary masks."""
+    return estimator.declaration.posteriors == LEARNED_BINARY

@@ -30,8 +30,15 @@ from vdbench.estimator import Estimator
 from vdbench.layers import Layer
 from vdbench.noise import Injected, Noise, Recorder, Request, stream
 from vdbench.noise import Key as Address
-from vdbench.posteriors import BinaryDropout, Gaussian, MeanLogVariance, Point, ThetaLogAlpha
-from vdbench.priors import GaussianPrior, LogUniformPrior, NoPrior, Prior
+from vdbench.posteriors import (
+    BinaryDropout,
+    Gaussian,
+    LearnedBinary,
+    MeanLogVariance,
+    Point,
+    ThetaLogAlpha,
+)
+from vdbench.priors import BernoulliPrior, GaussianPrior, LogUniformPrior, NoPrior, Prior
 from vdbench.problem import Batch, Problem, noisy
 from vdbench.registry import get, label, names
 
@@ -195,6 +202,15 @@ def general(estimator: Estimator) -> bool:
     return declared.posteriors == "any" and declared.name not in others
 
 
+def suitable(estimator: Estimator, everywhere: Any, families: Any) -> Any:
+    """The posteriors that it is run on."""
+    if estimator.declaration.posteriors == "learned-binary":
+        return (LearnedBinary(), LearnedBinary(per="layer"))
+    if estimator.declaration.posteriors == "row-shared":
+        return families[:1]
+    return (*everywhere, *(families if general(estimator) else ()))
+
+
 def main() -> None:
     """Print, as JSON, the device and the findings for each estimator and for each control."""
     device = register_device()
@@ -210,12 +226,9 @@ def main() -> None:
         found["estimators"][label(estimator)] = [
             f"{kind}, {type(coordinates).__name__}, {draws or 'no'} vectorised draws: {line}"
             for kind in MODULES
+            for coordinates in suitable(estimator, everywhere, families)
             # it has no rule for max-pooling
             if kind == "dense" or estimator.declaration.name != "moment-matching"
-            for coordinates in (
-                *(everywhere if estimator.declaration.posteriors != "row-shared" else families[:1]),
-                *(families if general(estimator) else ()),
-            )
             for draws in (0, DRAWS)
             for line in check(estimator, coordinates, device, draws, kind)
         ]
@@ -232,6 +245,7 @@ def main() -> None:
             (LogUniformPrior(), MeanLogVariance()),
             (LogUniformPrior(), families[0]),
             (GaussianPrior(), BinaryDropout()),
+            (BernoulliPrior(), LearnedBinary()),
             (LogUniformPrior(), Point()),
             (NoPrior(), MeanLogVariance()),
         )

@@ -10,7 +10,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from everyone import around, everyone, fitting, prior
+from everyone import around, everyone, fitting, masked, prior
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from vdbench.draws import Trace, gather, gradients, inject, trace
 from vdbench.estimator import Estimator, Gradient, Wrapper
 from vdbench.likelihood_ratio import LikelihoodRatio
 from vdbench.noise import Injected, Key, Noise, stream
-from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.posteriors import LearnedBinary, MeanLogVariance, Parameterization, ThetaLogAlpha
 from vdbench.problem import Batch, Problem
 from vdbench.registry import get, label, names
 
@@ -106,6 +106,8 @@ AWKWARD = {
     "log_variance=20": (MeanLogVariance(1.0), 20.0),
     "alpha=1e-8": (ThetaLogAlpha(1e-8), math.log(1e-8)),
     "alpha=1e4": (ThetaLogAlpha(1e4), math.log(1e4)),
+    "logit=20": (LearnedBinary(), 20.0),
+    "logit=-20": (LearnedBinary(), -20.0),
 }
 TINY = ("sigma=1e-30", "sigma=1e-5", "alpha=1e-8")
 
@@ -117,16 +119,27 @@ def awkward(
     coordinates, value = AWKWARD[point]
     problem, parameters, batch = place(coordinates, dtype, estimator)
     for name, tensor in parameters.items():
-        if name.endswith(("log_variance", "log_alpha")):
+        if name.endswith(("log_variance", "log_alpha", "logit")):
             tensor.fill_(value)
     inputs = torch.zeros_like(batch.inputs) if zero else batch.inputs
     return problem, parameters, Batch(inputs, batch.targets)
 
 
-@each
+def points(estimator: Estimator) -> list[str]:
+    """The awkward points of a posterior that it is valid for."""
+    return [name for name, (form, *_) in AWKWARD.items() if form.learned_law == masked(estimator)]
+
+
 @pytest.mark.parametrize("zero", [False, True], ids=["inputs", "zero-inputs"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("point", AWKWARD)
+@pytest.mark.parametrize(
+    ("estimator", "point"),
+    [
+        pytest.param(estimator, point, id=f"{point}-{label(estimator)}")
+        for estimator in ESTIMATORS
+        for point in points(estimator)
+    ],
+)
 def test_finite_at_awkward_points(
     estimator: Estimator, point: str, dtype: torch.dtype, zero: bool
 ) -> None:
@@ -157,7 +170,7 @@ def comparable(estimator: Estimator, point: str) -> bool:
     [
         pytest.param(estimator, point, id=f"{point}-{label(estimator)}")
         for estimator in ESTIMATORS
-        for point in [*COORDINATES, *AWKWARD]
+        for point in [*COORDINATES, *points(estimator)]
         if comparable(estimator, point)
     ],
 )
@@ -347,8 +360,16 @@ def test_independence_of_examples_is_as_declared() -> None:
     every = [*(get(name) for name in names()), *around(get("local"))]
     declared = [e for e in every if e.declaration.independent_examples]
     labels = {label(e) for e in declared}
-    assert labels >= {"local", "per-example", "antithetic(local)", "samples(local, samples=3)"}
-    assert labels >= {"type-a", "latin-hypercube(local, samples=3)"}
+    assert labels >= {
+        "local",
+        "per-example",
+        "type-a",
+        "reinforce",
+        "disarm",
+        "antithetic(local)",
+        "samples(local, samples=3)",
+        "latin-hypercube(local, samples=3)",
+    }
     found = [c for estimator in declared for c in covariance(estimator)]
     wrong = oracles.alarms(found)
     assert not wrong, "\n".join(wrong)
