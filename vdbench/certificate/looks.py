@@ -44,8 +44,9 @@ class Sample:
         where: What they are of.
         rows: (n, columns).
         truth: (columns,).
-        scale: Size of what the columns are of, in their unit, against which rounding is judged.
         names: Of the columns.
+        scale: Size of what the columns are of, in their unit, against which rounding is judged.
+        weights: (columns,), the direction along which a common factor shows best; the truth if None.
     """
 
     where: str
@@ -53,6 +54,7 @@ class Sample:
     truth: Rows
     names: Sequence[str] = ()
     scale: float = 1.0
+    weights: Rows | None = None
 
     @property
     def mean(self) -> Rows:
@@ -68,11 +70,14 @@ class Sample:
 
     @property
     def along(self) -> Rows | None:
-        """Relative deviation of every draw along the truth: ⟨g − t, t⟩/⟨t, t⟩; None where the truth is 0."""
-        square = float(self.truth @ self.truth)
-        if square <= (ROUNDING * self.scale) ** 2:
+        """Relative deviation of every draw along the truth: ⟨g − t, w⟩/⟨t, w⟩; None where the truth is 0.
+
+        Its mean is b where the mean gradient is 1 + b times the truth, whatever the weights w.
+        """
+        if float(self.truth @ self.truth) <= (ROUNDING * self.scale) ** 2:
             return None
-        found: Rows = (self.rows - self.truth) @ self.truth / square
+        weights = self.truth if self.weights is None else self.weights
+        found: Rows = (self.rows - self.truth) @ weights / float(self.truth @ weights)
         return found
 
     def p(self) -> Rows:

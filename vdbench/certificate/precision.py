@@ -21,6 +21,9 @@ NAME, DEVICES = "float32", "CPU and GPU"
 RELATIVE = 5e-4
 """Of the largest entry of a parameter's gradient: some thousand roundings of float32."""
 
+SMALLEST = 1e-6
+"""A gradient smaller than this share of the cost is judged as if it were so large: σ² = 1e-60 is 0 in float32."""
+
 ROUNDINGS = 64
 """Roundings of the cost that may remain where costs are subtracted from one another."""
 
@@ -102,9 +105,10 @@ def _excess(
 ) -> tuple[float, str]:
     """The largest difference beyond roundings of the cost, over the largest entry, and where."""
     room = 0.0 if _pathwise(estimator) else _rounding(problem, parameters, truth)
+    least = SMALLEST * (1 + abs(float(truth.value)))
     worst, where = 0.0, "nowhere"
     for name, x, y in pairs(found, truth):
-        size = float(y.abs().max()) or 1.0
+        size = max(float(y.abs().max()), least)
         excess = (float((x - y).abs().max()) - room) / size
         excess = float("inf") if excess != excess else excess
         if excess > worst:

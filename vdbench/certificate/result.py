@@ -66,8 +66,13 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether no finding failed."""
-        return all(finding.passed is not False for finding in self.findings)
+        """Whether no finding failed, and the mean of the gradient was compared with an exact one somewhere."""
+        return not self.failed and self.compared
+
+    @property
+    def compared(self) -> bool:
+        """Whether there was an exact gradient to compare with."""
+        return any(f.test == "unbiased" and f.passed is not None for f in self.findings)
 
     @property
     def failed(self) -> tuple[Finding, ...]:
@@ -111,6 +116,8 @@ class Certificate:
         """One sentence: passed or not, at what level, error rate and power."""
         count = len(self.failed)
         what = "passed" if self.passed else f"FAILED {count} of {len(self.findings)} findings"
+        if not self.failed and not self.compared:
+            what = "NOT PASSED, its mean could be compared nowhere (see the findings of 'unbiased')"
         caught = f"; would have found a relative bias of {self.power:.2g}" if self.power else ""
         return (
             f"{self.subject}: {what} at level {self.level}, false alarms below {self.false_alarm:.2g}"

@@ -39,8 +39,8 @@ TESTS: tuple[Test, ...] = (
 )
 """Every test of a certificate, in order; `check` makes all of them, and nothing chooses among them."""
 
-WORK: dict[Level, tuple[int, int]] = {"small": (8192, 512), "full": (131072, 8192)}
-"""Draws of a first look, of an estimator that is vectorised and of one that is looped."""
+WORK: dict[Level, tuple[int, int]] = {"small": (65536, 512), "full": (1048576, 8192)}
+"""Most draws of a first look, of an estimator that is vectorised and of one that is looped."""
 
 
 def check(
@@ -68,8 +68,7 @@ def check(
     """
     _refuse(estimator, level, device)
     start = time.perf_counter()
-    count, few = WORK[level]
-    subject = Subject(estimator, Key(("check", seed)), device, count, few)
+    subject = Subject(estimator, Key(("check", seed)), device, *WORK[level])
     asked: list[Asked] = []
     for test in TESTS:
         asked += guarded(test.name, "all", lambda test=test: test.ask(subject))  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +21,7 @@ from vdbench.problem import Batch
 
 Rows = NDArray[np.float64]
 
-TOGETHER = 4096
+PART = 4096
 """Most draws in one vectorised call; their noise is one block of one stream."""
 
 
@@ -75,8 +76,8 @@ class Draws:
         if self.noiseless:
             count = 2
         parts = []
-        for number, start in enumerate(range(0, count, TOGETHER)):
-            size = min(TOGETHER, count - start)
+        for number, start in enumerate(range(0, count, PART)):
+            size = min(PART, count - start)
             parts.append(self._part(key / "part" / number, size))
         return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
 
@@ -104,14 +105,14 @@ class Subject:
         estimator: The estimator.
         key: The address of all noise of this check.
         device: Where it is checked.
-        count: Draws of a vectorised estimator in a first look.
+        most: Most draws of a vectorised estimator in a first look.
         few: Draws of a looped one.
     """
 
     estimator: Estimator
     key: Key
     device: str = "cpu"
-    count: int = 8192
+    most: int = 65536
     few: int = 512
     _made: dict[Any, Draws] = field(default_factory=dict)
 
@@ -140,9 +141,15 @@ class Subject:
         """One draw on a stage."""
         return Draws(self.estimator, at, self.state(at), Trace((), 0), True).one(key)
 
-    def looks(self, drawn: Draws) -> int:
-        """Draws in a first look."""
-        return self.few if drawn.alone else self.count
+    def looks(self, drawn: Draws, needed: float = 0.0) -> int:
+        """Draws in a first look: as many as needed, between a least number and the level's bound.
+
+        A gradient that is a mean of many draws is dear, and counts as many.
+        """
+        bound = self.few if drawn.alone else max(PART, self.most // self.estimator.draws_per_gradient)
+        least = self.few if drawn.alone else PART
+        parts = math.ceil(min(max(needed, least), bound) / PART)
+        return min(bound, parts * PART)
 
     def _checked(self, made: Draws) -> Draws:
         """The same, looped where it cannot be vectorised; the test of several draws says why."""

@@ -61,9 +61,9 @@ class Stage:
         return Batch(inputs.to(dtype), targets if whole else targets.to(dtype))
 
 
-MEANS = MeanLogVariance(sigma=0.4)
-ALPHAS = ThetaLogAlpha(alpha=0.3)
-ROWS = ThetaLogAlpha(alpha=0.3, per="input", sharing="inputs")
+MEANS = MeanLogVariance(sigma=0.6)
+ALPHAS = ThetaLogAlpha(alpha=0.6)
+ROWS = ThetaLogAlpha(alpha=0.5, per="input", sharing="inputs")
 MASKS = BinaryDropout(rate=0.3)
 
 STAGES: dict[str, tuple[Toy, Parameterization]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,15 @@ from vdbench.certificate.stages import Stage, kind, served
 from vdbench.certificate.suggestions import suggest
 
 NAME = "unbiased"
+
+PILOT = 512
+"""Draws that decide how many are needed, and which coordinates tell most; used for nothing else."""
+
+SEEN = 0.1
+"""The relative bias that is to be seen, as far as the level's bound of draws allows."""
+
+STEPS = 6.5
+"""Standard errors from 0 at which a bias is seen almost surely: the limit of a look and two more."""
 
 
 def ask(subject: Subject) -> Iterable[Asked]:
@@ -31,10 +41,14 @@ def _ask(subject: Subject, at: Stage) -> list[Asked]:
         why = f"no exact gradient of the objective '{objective}'; known: {', '.join(OBJECTIVES)}"
         return [Finding(NAME, at.name, None, note=why)]
     exact = {name: value.flatten().cpu().numpy() for name, value in truth.items()}
+    key = subject.key / NAME / at.name
+    pilot = samples(at, drawn.many(key / "pilot", PILOT), exact)
+    weights = [_weights(sample) for sample in pilot]
+    count = subject.looks(drawn, _needed(pilot, weights))
 
     def draw(look: str, times: int) -> list[Sample]:
-        key = subject.key / NAME / at.name / look
-        return samples(at, drawn.many(key, times * subject.looks(drawn)), exact)
+        found = samples(at, drawn.many(key / look, times * count), exact)
+        return [replace(s, weights=w) for s, w in zip(found, weights, strict=True)]
 
     question = Question(NAME, draw, draw("first", 1))
     return [Pending(question, lambda found: [_finding(drawn, objective, a) for a in found])]
@@ -56,6 +70,20 @@ def samples(at: Stage, rows: dict[str, Rows], truth: dict[str, Rows]) -> list[Sa
             )
         )
     return found
+
+
+def _weights(pilot: Sample) -> Rows:
+    """Each coordinate by its truth over its variance: the direction in which a common factor shows first."""
+    variance = pilot.rows.var(0)
+    found: Rows = pilot.truth / np.maximum(variance, 1e-6 * variance.max() + pilot.scale**2 * 1e-18)
+    return found
+
+
+def _needed(pilot: list[Sample], weights: list[Rows]) -> float:
+    """Draws with which every layer and role would show a relative bias of `SEEN`."""
+    spreads = [replace(s, weights=w).along for s, w in zip(pilot, weights, strict=True)]
+    largest = max((float(a.std()) for a in spreads if a is not None), default=0.0)
+    return (STEPS * largest / SEEN) ** 2
 
 
 def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
