@@ -1,12 +1,12 @@
 """Means of draws beside what they should be: two looks, whose false alarms multiply.
 
 A first look compares every figure of a certificate with its truth, at a family-wise rate of `RATE` (Bonferroni over all
-columns of all samples). What differs is drawn again, four times as often, from fresh noise, and fails only if it
+columns of all samples). What differs is drawn again, twice as often, from fresh noise, and fails only if it
 differs once more, at the same rate over the columns that are looked at again. The looks are independent, so a
 correct estimator fails with probability RATE² at most: 1/400, as far as Student's law holds for means of draws. The
 rest up to `FALSE_ALARM` is for heavy tails, where it does not quite. Both limits are mild, 3 to 4 standard errors,
 where a mean of thousands of draws is close to normal, and a defect that the first look sees is seen by the second,
-whose standard errors are half as large.
+whose standard errors are smaller and whose columns are fewer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RATE = 0.05
 FALSE_ALARM = 0.01
 """What a certificate promises."""
 
-AGAIN = 4
+AGAIN = 2
 """Draws of the second look for each of the first."""
 
 POWER = 0.975

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -123,10 +122,6 @@ class Certificate:
             f"{self.subject}: {what} at level {self.level}, false alarms below {self.false_alarm:.2g}"
             f"{caught}; {self.seconds:.1f} s."
         )
-
-    def dumps(self) -> str:
-        """`json` as text."""
-        return json.dumps(self.json(), indent=1, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
