@@ -35,7 +35,7 @@ def runs(count: int, first: int = 0) -> Iterator[Certificate]:
 
 def main() -> None:
     """Count the accusations, and print them as they come."""
-    count, first = (int(x) for x in [*sys.argv[1:], "1000", "0"][: 2])
+    count, first = (int(x) for x in [*sys.argv[1:], "1000", "0"][:2])
     accused, start = 0, time.process_time()
     for k, found in enumerate(runs(count, first), 1):
         accused += not found.passed

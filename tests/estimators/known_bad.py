@@ -43,7 +43,9 @@ def declared(name: str, **change: Any) -> Declaration:
     return Declaration(**(values | change))
 
 
-def pathwise(test: str, where: str, suggests: str = "", **change: Any) -> Callable[[Sample], Sample]:
+def pathwise(
+    test: str, where: str, suggests: str = "", **change: Any
+) -> Callable[[Sample], Sample]:
     """Make a pathwise estimator of a sampler, and list it."""
 
     def decorate(sample: Sample) -> Sample:
@@ -205,9 +207,7 @@ changed(
     "gradients-are-off-by-one", "mean", "off by one",
     lambda g, *_: _each(g, lambda n, t: t.roll(1, -1) if n.endswith(("mean", "theta")) else t),
 )  # fmt: skip
-changed(
-    "gradient-of-the-loss", "linear", "opposite sign", lambda g, *_: _each(g, lambda _, t: -t)
-)
+changed("gradient-of-the-loss", "linear", "opposite sign", lambda g, *_: _each(g, lambda _, t: -t))
 
 
 # Score functions
@@ -288,9 +288,7 @@ def without_the_constant(q: Gaussian, weight: Tensor) -> Tensor:
 
 def score(name: str, bad: BadScore, test: str, where: str, suggests: str = "") -> None:
     cls = dataclass(frozen=True)(type("Bad", (BadScore,), {"declared": declared(name)}))
-    DEFECTS[name] = Defect(
-        cls(bad.density, bad.baseline, bad.samples), test, where, suggests
-    )
+    DEFECTS[name] = Defect(cls(bad.density, bad.baseline, bad.samples), test, where, suggests)
 
 
 score("score-misses-a-term", BadScore(without_the_constant, none), "unbiased", "scale")

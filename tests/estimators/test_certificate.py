@@ -250,7 +250,11 @@ def test_a_seed_repeats_a_certificate() -> None:
 
 
 WRONG: list[tuple[Any, dict[str, Any], str]] = [
-    ("local", {}, "check: expected a registered estimator, such as vdbench.get('local'), not 'local'."),
+    (
+        "local",
+        {},
+        "check: expected a registered estimator, such as vdbench.get('local'), not 'local'.",
+    ),
     (get("local"), {"level": "smal"}, "level 'smal' is unknown. Did you mean 'small'?"),
     (get("local"), {"device": "tpu"}, "device 'tpu' is unknown; expected cpu or cuda."),
 ]
@@ -261,5 +265,3 @@ def test_bad_input_is_refused(estimator: Any, options: dict[str, Any], message: 
     with pytest.raises(InputError) as caught:
         check(estimator, **options)
     assert message in str(caught.value)
-
-

@@ -53,7 +53,9 @@ def test_a_file_passes_and_its_broken_option_fails(
     assert found["passed"] is False
     (certificate,) = found["certificates"]
     assert certificate["subject"] == "mine(half=True)"
-    assert any(f["test"] == "pre-activations" for f in certificate["findings"] if f["passed"] is False)
+    assert any(
+        f["test"] == "pre-activations" for f in certificate["findings"] if f["passed"] is False
+    )
 
 
 def test_what_is_checked() -> None:
@@ -80,13 +82,18 @@ REFUSED: list[tuple[list[str], str]] = [
     (["samples", "--of", "locl"], "estimator 'locl' is unknown."),
     (["samples", "--of", "local", "--option", "of=naive"], "given twice, by --of and --option of."),
     (["antithetic", "--of", "deterministic"], "'deterministic' draws no noise"),
-    (["two.py", "--option", "half=true"], "are for one estimator, and the file registers 2: mine, other"),
+    (
+        ["two.py", "--option", "half=true"],
+        "are for one estimator, and the file registers 2: mine, other",
+    ),
     (["local", "--level", "smal"], "level 'smal' is unknown. Did you mean 'small'?"),
     (["local", "--device", "tpu"], "device 'tpu' is unknown; expected cpu or cuda."),
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+@pytest.mark.parametrize(
+    ("words", "message"), REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else ""
+)
 def test_bad_input_is_one_sentence(
     words: list[str],
     message: str,

@@ -22,6 +22,8 @@ from vdbench.problem import Batch
 
 NAME = "minibatch law"
 
+SUGGESTS = "examples share noise: declare independent_examples=False, or draw each example's own."
+
 TIMES = 4
 """How often the minibatch is repeated."""
 
@@ -80,7 +82,7 @@ def _finding(answer: Answer) -> Finding:
         NAME, sample.where, not answer.differs, figure, low, high, limit,
         limit + float(ndtri(POWER)) * float(sample.error[0]),
         "share of the noise variance that does not fall as 1/M; examples are declared independent",
-        "examples share noise: declare independent_examples=False, or draw each example's own." if answer.differs else "",
+        SUGGESTS if answer.differs else "",
     )  # fmt: skip
 
 

@@ -27,12 +27,12 @@ SUGGESTS = {
         "the product of squares?"
     ),
     "covariance of outputs": (
-        "outputs of one example do not vary together as their weights do: is one random number used for several outputs, "
-        "or a shared one drawn anew?"
+        "outputs of one example do not vary together as their weights do: is one random number used for several "
+        "outputs, or a shared one drawn anew?"
     ),
     "covariance of examples": (
-        "examples vary together although the estimator declares independent_examples: is one random number used for the "
-        "whole minibatch?"
+        "examples vary together although the estimator declares independent_examples: is one random number used "
+        "for the whole minibatch?"
     ),
 }
 

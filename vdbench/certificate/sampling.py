@@ -25,9 +25,7 @@ PART = 4096
 """Most draws in one vectorised call; their noise is one block of one stream."""
 
 
-def block(
-    requests: Sequence[Request], key: Key, count: int, like: Tensor
-) -> dict[Request, Tensor]:
+def block(requests: Sequence[Request], key: Key, count: int, like: Tensor) -> dict[Request, Tensor]:
     """The noise of ``count`` independent draws, stacked, each request from one stream."""
     return {
         r: draw(key, r, torch.empty((count, *r.shape), device=like.device, dtype=like.dtype))
@@ -146,7 +144,9 @@ class Subject:
 
         A gradient that is a mean of many draws is dear, and counts as many.
         """
-        bound = self.few if drawn.alone else max(PART, self.most // self.estimator.draws_per_gradient)
+        bound = (
+            self.few if drawn.alone else max(PART, self.most // self.estimator.draws_per_gradient)
+        )
         least = self.few if drawn.alone else PART
         parts = math.ceil(min(max(needed, least), bound) / PART)
         return min(bound, parts * PART)

@@ -39,7 +39,9 @@ def _made(name: str, values: dict[str, Any], of: Sequence[str]) -> Estimator:
     if not of:
         return registry.get(name, **values)
     if "of" in values:
-        raise InputError(f"check {name}: the estimator inside is given twice, by --of and --option of.")
+        raise InputError(
+            f"check {name}: the estimator inside is given twice, by --of and --option of."
+        )
     known = [f.name for f in dataclasses.fields(registry.find(name))]  # type: ignore[arg-type]
     if "of" not in known:
         raise InputError(
