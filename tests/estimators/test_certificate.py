@@ -185,7 +185,7 @@ def test_objectives_agree_where_they_are_one_and_differ_where_not() -> None:
 def test_every_kind_of_posterior_has_stages() -> None:
     assert set(KINDS) >= set(POSTERIORS)
     for kind in KINDS.values():
-        assert set((*kind.exact, kind.network, kind.layer)) <= set(STAGES)
+        assert {*kind.exact, kind.network, kind.layer} <= set(STAGES)
 
 
 # The two looks
