@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vdbench import Estimator, Gradient, InputError, register
-from vdbench.estimator import add, differentiate
+from vdbench.estimator import add, differentiate, need_posterior
 from vdbench.layers import Layer, Sampler
 from vdbench.noise import Noise
 from vdbench.problem import Batch, Parameters, Problem
@@ -69,7 +69,12 @@ class PerExample(Estimator):
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        """The sum over chunks of examples of their pathwise gradients."""
+        """The sum over chunks of examples of their pathwise gradients.
+
+        Raises:
+            CellError: The posterior's noise has a law that is learned.
+        """
+        need_posterior(self, problem)
         form = problem.parameterization
         if form.sharing == "inputs" or form.law == "none":
             return differentiate(

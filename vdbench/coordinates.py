@@ -48,6 +48,11 @@ class Parameterization(ABC):
         return "normal"
 
     @property
+    def learned_law(self) -> bool:
+        """Whether the law of the noise itself is learned, so that no gradient passes through a draw of it."""
+        return False
+
+    @property
     def sharing(self) -> Sharing:
         """Whether every weight has noise of its own, or every input feature one for all outputs."""
         return "weights"

@@ -1,16 +1,18 @@
 """The term that a prior adds to the objective, for every family of noise, in nats.
 
-| posterior | Gaussian prior | log-uniform prior | none |
-|---|---|---|---|
-| independent normal weights | KL(q ‖ prior) | KL(q ‖ prior), up to a constant | 0 |
-| normal noise of input features | refused | KL of q(ξ_i) = N(1, α_i), one for each feature | 0 |
-| binary noise, or none | −log N(E[W]; 0, s²): weight decay | 0, a constant | 0 |
+| posterior | Gaussian prior | log-uniform prior | none | Bernoulli prior |
+|---|---|---|---|---|
+| independent normal weights | KL(q ‖ prior) | KL(q ‖ prior), up to a constant | 0 | refused |
+| normal noise of input features | refused | KL of q(ξ_i) = N(1, α_i), one for each feature | 0 | refused |
+| binary noise, or none | −log N(E[W]; 0, s²): weight decay | 0, a constant | 0 | refused |
+| learned binary masks | refused | refused | 0 | KL of the masks, one for each feature |
 
 Noise that outputs share leaves the weights of an input feature on a line through 0: against a density over weights such
 a q has an infinite KL, so a Gaussian prior is refused. The log-uniform prior is then one over the scale of that
 line (Kingma, Salimans & Welling 2015, section 3.2). A binary q, or one without noise, has no density either;
 with a Gaussian prior it gets weight decay, as such networks are trained: minus the log-density of the mean weights, its
-constant included. That is a term of the log-posterior, and no KL.
+constant included. That is a term of the log-posterior, and no KL. Learned masks have a KL from a prior over masks;
+θ has no prior then.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from vdbench.coordinates import Parameterization
 from vdbench.errors import InputError
-from vdbench.priors import GaussianPrior, LogUniformPrior, NoPrior, Prior
+from vdbench.priors import BernoulliPrior, GaussianPrior, LogUniformPrior, NoPrior, Prior
 from vdbench.weights import Gaussian
 
 
@@ -29,6 +31,11 @@ def term(prior: Prior, q: Gaussian) -> Tensor:
     """What the prior takes from the lower bound for one layer, a scalar; see the head of this module."""
     if isinstance(prior, NoPrior):
         return q.mean.new_zeros(())
+    if q.log_alpha is not None and isinstance(prior, BernoulliPrior):
+        share = (
+            math.prod(q.noise_shape) / q.log_alpha.numel()
+        )  # numbers of a mask that share a logit
+        return share * prior.kl_logit(-q.log_alpha).sum()
     if q.law != "normal":
         if isinstance(prior, GaussianPrior):
             return prior.decay(q.mean)
@@ -54,7 +61,16 @@ def refuse(prior: Prior, form: Parameterization, name: str) -> None:
     known = "log-uniform or none" + (
         "" if form.law == "normal" else ", or gaussian for weight decay"
     )
-    if isinstance(prior, LogUniformPrior | NoPrior):
+    if isinstance(prior, NoPrior):
+        return
+    if isinstance(prior, BernoulliPrior) != form.learned_law:
+        learned = form.learned_law
+        raise InputError(
+            f"problem '{name}': the prior '{prior}' is one of {'weights' if learned else 'learned masks'}, and the "
+            f"posterior '{form.name}' is one of {'masks' if learned else 'weights'}; expected the prior "
+            f"{'bernoulli or none' if learned else 'gaussian, log-uniform or none'}."
+        )
+    if isinstance(prior, LogUniformPrior | BernoulliPrior):
         return
     if form.law != "normal":
         if isinstance(prior, GaussianPrior):

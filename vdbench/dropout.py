@@ -1,4 +1,4 @@
-"""Dropout with binary masks, and no noise at all: the families of noise whose law is not normal."""
+"""Dropout with binary masks, fixed or learned, and no noise at all: the families of noise whose law is not normal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from vdbench.coordinates import Parameterization, at, between, count, each, one_
 from vdbench.weights import Gaussian, Law, Sharing
 
 Scaling = Literal["training", "test"]
+
+PerMask = Literal["input", "layer"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,76 @@ class BinaryDropout(Parameterization):
             scale=torch.exp(0.5 * log_alpha) * mean,
             variance=torch.exp(log_alpha) * mean.square(),
             log_alpha=log_alpha,
+            sharing=self.sharing,
+            law=self.law,
+        )
+
+
+@dataclass(frozen=True)
+class LearnedBinary(Parameterization):
+    """Binary masks with a learned keep probability: W = θ ∘ B, B ~ Bernoulli(q), q = 1/(1 + exp(−logit)).
+
+    A mask has one number an input feature, shared by all outputs (an input channel of a convolution, at all its
+    places): x(θ ∘ B) = (x ∘ B)θ. Nothing divides by q: the weights that are kept are θ, the mean weights qθ.
+    Dividing by a learned q would let the logit move the weights themselves, and not only how often they are there.
+    The law of B depends on the logit, so that B is no smooth function of the logit and of noise with a fixed law: a
+    gradient that passes through a draw is wrong, and only estimators made for such masks are valid.
+
+    Attributes:
+        keep: q at the start. A list gives one for each noisy layer, first to last.
+        per: What has a logit of its own: every ``input`` feature, or the ``layer``.
+    """
+
+    keep: float | tuple[float, ...] = 0.5
+    per: PerMask = "input"
+    name: ClassVar[str] = "learned-binary"
+    roles: ClassVar[dict[str, str]] = {"theta": "theta", "logit": "logit"}
+
+    def __post_init__(self) -> None:
+        """Refuse a keep that is no probability, and a granularity there is not."""
+        object.__setattr__(self, "keep", each("keep", self.keep))
+        between("keep", self.keep, 0, 1)
+        one_of("per", self.per, get_args(PerMask))
+
+    @property
+    def law(self) -> Law:
+        """Binary."""
+        return "binary"
+
+    @property
+    def learned_law(self) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def sharing(self) -> Sharing:
+        """Inputs."""
+        return "inputs"
+
+    @property
+    def layers(self) -> int | None:
+        """As many layers as there are probabilities in a list."""
+        return count(self.keep)
+
+    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
+        """θ = weight/keep, so that the mean weights are ``weight``; logit of shape (1,) or (1, inputs, 1, …)."""
+        keep = at(self.keep, place)
+        _, inputs, *kernel = weight.shape
+        shape = (1,) if self.per == "layer" else (1, inputs, *(1 for _ in kernel))
+        return {
+            "theta": weight / keep,
+            "logit": weight.new_full(shape, math.log(keep / (1 - keep))),
+        }
+
+    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
+        """Mean qθ, variance q(1−q)θ², and the binary law; α = (1−q)/q, so that log α is minus the logit."""
+        theta, logit = coordinates["theta"], coordinates["logit"]
+        keep, drop = torch.sigmoid(logit), torch.sigmoid(-logit)
+        return Gaussian(
+            mean=keep * theta,
+            scale=torch.exp(-0.5 * logit) * keep * theta,
+            variance=keep * drop * theta.square(),
+            log_alpha=-logit,
             sharing=self.sharing,
             law=self.law,
         )

@@ -16,9 +16,12 @@ from torch import Tensor
 from vdbench import autodiff
 from vdbench.errors import CellError, InputError
 from vdbench.layers import Layer, Sampler
-from vdbench.noise import Key, Noise
+from vdbench.noise import POSTERIOR, Key, Noise
 from vdbench.posteriors import Gaussian
 from vdbench.problem import Batch, Parameters, Problem
+
+LEARNED_BINARY = "learned-binary"
+"""Declared of its posteriors by an estimator made for learned binary masks; the name of that posterior, too."""
 
 
 class Gradient(NamedTuple):
@@ -48,7 +51,8 @@ class Declaration:
         version: Changes whenever its figures may change; part of the address of every stored block.
         pure: Whether a call is a function of its arguments alone; only then is it vectorised.
         posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
-            ``any`` where it is valid for every posterior.
+            ``any`` where it is valid for every posterior whose noise has a fixed law, and for learned binary masks
+            too unless it draws them; ``learned-binary`` where it is made for those.
         objective_on_convolution: The objective class where weights serve several places of one example, as in a
             convolution; empty where it is ``objective`` there too.
     """
@@ -219,10 +223,14 @@ def need_posterior(estimator: Estimator, problem: Problem) -> None:
     """Refuse a problem whose posterior an estimator is not derived for.
 
     Raises:
-        CellError: It is derived for independent normal weights, and those of the posterior are not.
+        CellError: It is derived for independent normal weights, and those of the posterior are not; or it passes
+            gradients through draws of masks whose law is learned; or it is made for such masks, and there are none.
     """
     declared = estimator.declaration if hasattr(estimator, "declaration") else None
     form = problem.parameterization
+    if form.learned_law or (declared is not None and declared.posteriors == LEARNED_BINARY):
+        _need_masks(estimator, problem, declared)
+        return
     if declared is not None and declared.posteriors == "any":
         return
     if form.law == "none":
@@ -240,13 +248,39 @@ def need_posterior(estimator: Estimator, problem: Problem) -> None:
     )
 
 
-def _general() -> list[str]:
-    """The registered estimators of the ELBO that are valid for every posterior."""
+def _need_masks(estimator: Estimator, problem: Problem, declared: Declaration | None) -> None:
+    """The same where the posterior has learned masks, or the estimator is made for them."""
+    form = problem.parameterization
+    kind = declared.posteriors if declared else "independent-normal"
+    if form.learned_law and kind == LEARNED_BINARY:
+        return
+    if form.learned_law and declared and kind == "any" and POSTERIOR not in declared.laws:
+        return  # it takes the moments of q, which are smooth in the logits
+    name = declared.name if declared else type(estimator).__name__
+    where = f"the posterior '{form.name}' of problem '{problem.name}'"
+    if not form.learned_law:
+        raise CellError(
+            f"estimator '{name}' is made for learned binary masks, and {where} has none; expected the posterior "
+            f"'{LEARNED_BINARY}', or an estimator that is valid for every posterior: {', '.join(_general())}."
+        )
+    why = (
+        "passes gradients through draws of the noise, whose law is learned here: in the logits they would be wrong"
+        if kind == "any"
+        else "is derived for independent normal weights"
+    )
+    raise CellError(
+        f"estimator '{name}' {why}, and {where} has learned binary masks; expected an estimator made for them: "
+        f"{', '.join(_general(LEARNED_BINARY))}."
+    )
+
+
+def _general(posteriors: str = "any") -> list[str]:
+    """The registered estimators of the ELBO that are valid for every posterior, or for one kind of them."""
     from vdbench import registry  # it imports this module
 
     every = [registry.find(name) for name in registry.names()]
     own = [cls.declared for cls in every if not issubclass(cls, Wrapper)]
-    return [d.name for d in own if d.objective == "elbo" and d.posteriors == "any"]
+    return [d.name for d in own if d.objective == "elbo" and d.posteriors == posteriors]
 
 
 def objective(estimator: Estimator, problem: Problem) -> str:

@@ -11,6 +11,7 @@ g_μ + √α·g_σ), so the parameterization is an option of the problem and is 
 | Gaussian weight noise (type B) | ``theta-log_alpha`` with ``learned: false`` |
 | variational dropout, type A, type B | ``theta-log_alpha``, ``sharing: inputs`` or ``weights`` |
 | additive (θ, log σ²), any σ | ``mean-log_variance`` |
+| binary masks with a learned keep probability | ``learned-binary`` |
 
 Types A and B, with correlated and uncorrelated noise, are those of Kingma, Salimans & Welling 2015, section 3; the
 additive coordinates are also those of Molchanov, Ashukha & Vetrov 2017, where α = σ²/θ² is computed from them.
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from vdbench import specs
 from vdbench.coordinates import Parameterization, at, between, count, each, one_of
-from vdbench.dropout import BinaryDropout, Point
+from vdbench.dropout import BinaryDropout, LearnedBinary, Point
 from vdbench.errors import InputError
 from vdbench.weights import Gaussian, Sharing
 
@@ -37,6 +38,7 @@ __all__ = [
     "SCALE_ROLES",
     "BinaryDropout",
     "Gaussian",
+    "LearnedBinary",
     "MeanLogVariance",
     "Parameterization",
     "Point",
@@ -157,7 +159,7 @@ class ThetaLogAlpha(Parameterization):
 
 
 PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
-    cls.name: cls for cls in (MeanLogVariance, ThetaLogAlpha, BinaryDropout, Point)
+    cls.name: cls for cls in (MeanLogVariance, ThetaLogAlpha, BinaryDropout, LearnedBinary, Point)
 }
 
 

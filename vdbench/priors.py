@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 
 from vdbench import specs
+from vdbench.bernoulli import BernoulliPrior
 from vdbench.dawson import dawson_integral
 from vdbench.errors import InputError, nearest
 
-__all__ = ["GaussianPrior", "LogUniformPrior", "NoPrior", "Prior", "from_spec"]
+__all__ = ["BernoulliPrior", "GaussianPrior", "LogUniformPrior", "NoPrior", "Prior", "from_spec"]
 
 _SMALLEST_VARIANCE = torch.finfo(torch.float32).tiny
 _SMALLEST_LOG_ALPHA = -1000.0  # e^500 is still a float64
@@ -224,6 +225,7 @@ def from_spec(spec: object) -> Prior:
 
 
 _PRIORS: dict[str, type[Prior]] = {
+    "bernoulli": BernoulliPrior,
     "gaussian": GaussianPrior,
     "log-uniform": LogUniformPrior,
     "none": NoPrior,

@@ -28,7 +28,7 @@ from vdbench.errors import InputError, nearest
 from vdbench.estimator import Declaration, Estimator, Wrapper
 
 ENTRY_POINTS = "vdbench.estimators"
-POSTERIORS = ("independent-normal", "any")
+POSTERIORS = ("independent-normal", "any", "learned-binary")
 """What an estimator may declare of the posteriors it is valid for."""
 
 _registry: dict[str, type[Estimator]] = {}
@@ -64,7 +64,7 @@ def register(
         independent_examples: Whether noise of different examples is independent given the parameters.
         version: To be changed whenever the estimator's figures may change.
         pure: Whether a call is a function of its arguments alone.
-        posteriors: ``independent-normal`` (the default) or ``any``: the posteriors it is valid for.
+        posteriors: ``independent-normal`` (the default), ``any`` or ``learned-binary``: those it is valid for.
         objective_on_convolution: Objective class where weights serve several places of one example, if another.
 
     Raises:

@@ -104,14 +104,7 @@ class Gaussian(NamedTuple):
         """
         if self.law == "none":
             return x
-        inner = self.mean.dim() - 2  # dimensions of a convolution's kernel, behind the channels
-        factors = self.factors(z).reshape(
-            len(x), *(1 for _ in x.shape[1 : -1 - inner]), *z.shape[2:]
-        )
-        groups = x.shape[-1 - inner] // z.shape[2]
-        if groups > 1:
-            factors = torch.cat([factors] * groups, dim=-1 - inner)
-        return x * factors
+        return on_inputs(x, self.factors(z))
 
     def log_ratio(self) -> Tensor:
         """Log α = log σ²/μ² of every weight, in the weights' shape; ±∞ where μ or σ is 0."""
@@ -129,3 +122,19 @@ class Gaussian(NamedTuple):
     def _log_alpha(self) -> Tensor:
         assert self.log_alpha is not None, "this q has no α among its coordinates"
         return self.log_alpha
+
+
+def on_inputs(x: Tensor, factors: Tensor) -> Tensor:
+    """Inputs times one factor an example and input feature, or input channel.
+
+    Args:
+        x: Inputs of the layer, (M, …, inputs), or (M, channels, …) of a convolution.
+        factors: (M, 1, inputs, 1, …), with as many 1 at the end as a convolution's kernel has dimensions; the groups of
+            a grouped convolution share them.
+    """
+    inner = factors.dim() - 3  # dimensions of a convolution's kernel, behind the channels
+    spread = factors.reshape(len(x), *(1 for _ in x.shape[1 : -1 - inner]), *factors.shape[2:])
+    groups = x.shape[-1 - inner] // factors.shape[2]
+    if groups > 1:
+        spread = torch.cat([spread] * groups, dim=-1 - inner)
+    return x * spread

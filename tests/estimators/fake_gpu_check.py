@@ -30,8 +30,15 @@ from vdbench.estimator import Estimator
 from vdbench.layers import Layer
 from vdbench.noise import Injected, Noise, Recorder, Request, stream
 from vdbench.noise import Key as Address
-from vdbench.posteriors import BinaryDropout, Gaussian, MeanLogVariance, Point, ThetaLogAlpha
-from vdbench.priors import GaussianPrior, LogUniformPrior, NoPrior, Prior
+from vdbench.posteriors import (
+    BinaryDropout,
+    Gaussian,
+    LearnedBinary,
+    MeanLogVariance,
+    Point,
+    ThetaLogAlpha,
+)
+from vdbench.priors import BernoulliPrior, GaussianPrior, LogUniformPrior, NoPrior, Prior
 from vdbench.problem import Batch, Problem, noisy
 from vdbench.registry import get, label, names
 
@@ -187,6 +194,13 @@ def general(estimator: Estimator) -> bool:
     return declared.posteriors == "any" and declared.name != "antithetic"
 
 
+def suitable(estimator: Estimator, everywhere: Any, families: Any) -> Any:
+    """The posteriors that it is run on."""
+    if estimator.declaration.posteriors == "learned-binary":
+        return (LearnedBinary(), LearnedBinary(per="layer"))
+    return (*everywhere, *(families if general(estimator) else ()))
+
+
 def main() -> None:
     """Print, as JSON, the device and the findings for each estimator and for each control."""
     device = register_device()
@@ -202,7 +216,7 @@ def main() -> None:
         found["estimators"][label(estimator)] = [
             f"{kind}, {type(coordinates).__name__}, {draws or 'no'} vectorised draws: {line}"
             for kind in MODULES
-            for coordinates in (*everywhere, *(families if general(estimator) else ()))
+            for coordinates in suitable(estimator, everywhere, families)
             for draws in (0, DRAWS)
             for line in check(estimator, coordinates, device, draws, kind)
         ]
@@ -219,6 +233,7 @@ def main() -> None:
             (LogUniformPrior(), MeanLogVariance()),
             (LogUniformPrior(), families[0]),
             (GaussianPrior(), BinaryDropout()),
+            (BernoulliPrior(), LearnedBinary()),
             (LogUniformPrior(), Point()),
             (NoPrior(), MeanLogVariance()),
         )

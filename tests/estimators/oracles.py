@@ -26,7 +26,7 @@ from vdbench.draws import gradients, trace, vectorised
 from vdbench.estimator import Estimator
 from vdbench.noise import Key
 from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
-from vdbench.priors import Prior
+from vdbench.priors import NoPrior, Prior
 from vdbench.problem import Batch, Problem, noisy
 
 FALSE_ALARM = 1e-5
@@ -387,7 +387,7 @@ def network(
         nn.Sequential(*body[:-1]),
         Dataset("random", split, split, 3),
         parameterization=coordinates,
-        prior=prior,
+        prior=NoPrior() if prior is None and coordinates.learned_law else prior,
     )
     parameters = {}
     for name, value in problem.start.items():

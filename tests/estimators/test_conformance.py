@@ -9,7 +9,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from everyone import around, everyone
+from everyone import around, everyone, masked, suited
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from estimators.score import Score
 from vdbench.draws import Trace, gather, gradients, inject, trace
 from vdbench.estimator import Estimator, Gradient, Wrapper
 from vdbench.noise import Injected, Key, Noise, stream
-from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.posteriors import LearnedBinary, MeanLogVariance, Parameterization, ThetaLogAlpha
 from vdbench.problem import Batch, Problem
 from vdbench.registry import get, label, names
 
@@ -66,7 +66,7 @@ def gaps(a: Gradient, b: Gradient, relative: float) -> list[str]:
 @each
 @everywhere
 def test_names_shapes_and_laws(estimator: Estimator, coordinates: Parameterization) -> None:
-    at = place(coordinates, torch.float32)
+    at = place(suited(estimator, coordinates), torch.float32)
     free = at[0].free(at[1])
     traced = trace(
         estimator, *at
@@ -86,6 +86,8 @@ AWKWARD = {
     "log_variance=20": (MeanLogVariance(1.0), "log_variance", 20.0),
     "alpha=1e-8": (ThetaLogAlpha(1e-8), "log_alpha", math.log(1e-8)),
     "alpha=1e4": (ThetaLogAlpha(1e4), "log_alpha", math.log(1e4)),
+    "logit=20": (LearnedBinary(), "logit", 20.0),
+    "logit=-20": (LearnedBinary(), "logit", -20.0),
 }
 TINY = ("sigma=1e-30", "sigma=1e-5", "alpha=1e-8")
 
@@ -103,10 +105,21 @@ def awkward(
     return problem, parameters, Batch(inputs, batch.targets)
 
 
-@each
+def points(estimator: Estimator) -> list[str]:
+    """The awkward points of a posterior that it is valid for."""
+    return [name for name, (form, *_) in AWKWARD.items() if form.learned_law == masked(estimator)]
+
+
 @pytest.mark.parametrize("zero", [False, True], ids=["inputs", "zero-inputs"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("point", AWKWARD)
+@pytest.mark.parametrize(
+    ("estimator", "point"),
+    [
+        pytest.param(estimator, point, id=f"{point}-{label(estimator)}")
+        for estimator in ESTIMATORS
+        for point in points(estimator)
+    ],
+)
 def test_finite_at_awkward_points(
     estimator: Estimator, point: str, dtype: torch.dtype, zero: bool
 ) -> None:
@@ -132,13 +145,14 @@ def comparable(estimator: Estimator, point: str) -> bool:
     [
         pytest.param(estimator, point, id=f"{point}-{label(estimator)}")
         for estimator in ESTIMATORS
-        for point in [*COORDINATES, *AWKWARD]
+        for point in [*COORDINATES, *points(estimator)]
         if comparable(estimator, point)
     ],
 )
 def test_float32_follows_float64(estimator: Estimator, point: str) -> None:
     """On the same noise; at the awkward points too, where digits cancel in a careless formula."""
-    wide = awkward(point, torch.float64) if point in AWKWARD else place(COORDINATES[point])
+    plain = point not in AWKWARD
+    wide = place(suited(estimator, COORDINATES[point])) if plain else awkward(point, torch.float64)
     problem, parameters, batch = wide
     requests = trace(estimator, *wide).requests
     injected = {r: v[0] for r, v in noise(requests, 1).items()}
@@ -161,7 +175,7 @@ def noise(requests: tuple, draws: int) -> dict:  # type: ignore[type-arg]
 @each
 def test_a_draw_belongs_to_its_key(estimator: Estimator) -> None:
     """The same key gives the same bits, whatever was drawn in between, and another key other numbers."""
-    at = place(MeanLogVariance())
+    at = place(suited(estimator, MeanLogVariance()))
     first = one(estimator, at, KEY)
     kept = Gradient(first.value.clone(), {n: v.clone() for n, v in first.gradients.items()})
     others = [one(estimator, at, KEY / k) for k in range(4)]
@@ -172,7 +186,7 @@ def test_a_draw_belongs_to_its_key(estimator: Estimator) -> None:
 
 @each
 def test_leaves_the_global_generators_alone(estimator: Estimator) -> None:
-    at = place(MeanLogVariance())
+    at = place(suited(estimator, MeanLogVariance()))
     found = []
     for seed in (1, 2):
         with torch.random.fork_rng(devices=[]):
@@ -188,7 +202,7 @@ def test_leaves_the_global_generators_alone(estimator: Estimator) -> None:
 @each
 @everywhere
 def test_mutates_nothing(estimator: Estimator, coordinates: Parameterization) -> None:
-    problem, parameters, batch = place(coordinates)
+    problem, parameters, batch = place(suited(estimator, coordinates))
     before = {n: v.clone() for n, v in parameters.items()}
     data = [t.clone() for t in batch]
     one(estimator, (problem, parameters, batch), KEY)
@@ -210,7 +224,7 @@ def test_mutates_nothing(estimator: Estimator, coordinates: Parameterization) ->
 def test_vectorised_draws_are_the_looped_ones(
     estimator: Estimator, coordinates: Parameterization
 ) -> None:
-    problem, parameters, batch = place(coordinates)
+    problem, parameters, batch = place(suited(estimator, coordinates))
     rows = np.stack([(np.arange(BATCH) + k) % EXAMPLES for k in range(5)])
     batches, keys = gather(problem, rows), [KEY / k for k in range(5)]
     requests = trace(estimator, problem, parameters, batch).requests
@@ -281,7 +295,7 @@ def covariance(estimator: Estimator) -> list[Comparison]:
 
     An example alone is a minibatch of one, scaled by N instead of N/M: its variance counts 1/M².
     """
-    problem, parameters, batch = place(MeanLogVariance())
+    problem, parameters, batch = place(suited(estimator, MeanLogVariance()))
     draws = 1500
 
     def deviations(part: Batch, key: Key) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
@@ -313,7 +327,14 @@ def test_independence_of_examples_is_as_declared() -> None:
     every = [*(get(name) for name in names()), *around(get("local"))]
     declared = [e for e in every if e.declaration.independent_examples]
     labels = {label(e) for e in declared}
-    assert labels >= {"local", "per-example", "antithetic(local)", "samples(local, samples=3)"}
+    assert labels >= {
+        "local",
+        "per-example",
+        "reinforce",
+        "disarm",
+        "antithetic(local)",
+        "samples(local, samples=3)",
+    }
     found = [c for estimator in declared for c in covariance(estimator)]
     wrong = oracles.alarms(found)
     assert not wrong, "\n".join(wrong)

@@ -10,6 +10,7 @@ import oracles
 import pytest
 import test_convolution_twins
 import torch
+from everyone import suited
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
@@ -43,7 +44,7 @@ def test_parity_on_the_same_noise(
     coordinates: Parameterization,
     make: Callable[[Parameterization], tuple[Problem, dict[str, Tensor]]],
 ) -> None:
-    problem, parameters = make(coordinates)
+    problem, parameters = make(suited(estimator, coordinates))
     requests = trace(estimator, problem, parameters, gather(problem, np.arange(BATCH))).requests
     keys = [Key(("parity", k)) for k in range(4)]
     noise = inject(requests, keys, torch.device("cpu"), torch.float64)

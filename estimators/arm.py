@@ -1,0 +1,57 @@
+"""Augment-REINFORCE-merge (ARM) for learned binary masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vdbench import register
+from vdbench.masks import Masked, MaskEstimator, flipped, kept
+from vdbench.noise import Noise
+
+
+@register(
+    "arm",
+    objective="elbo",
+    unbiased=True,
+    laws=("uniform",),
+    independent_examples=True,
+    version="1",
+    posteriors="learned-binary",
+)
+@dataclass(frozen=True)
+class Arm(MaskEstimator):
+    r"""Two masks an example from one antithetic uniform number each, weighted with that number.
+
+    Formula: $\nabla_\varphi \leftarrow
+    \sum_m\big(f_m(1[u_m \ge \sigma(-\varphi)]) - f_m(1[u_m < \sigma(\varphi)])\big)(u_m - \frac12)$.
+
+    Both masks follow Bernoulli(q). Writing $B$ as $1[u \ge 1 - q]$, the score in the law of the logistic number behind
+    it is $2u - 1$, and the mean of that estimate at $u$ and at $1 - u$ is the formula. With many masks, all layers
+    together, all are mirrored at once: two forward passes serve every logit. Where an example's two masks are equal
+    nothing is left. In θ and in the biases it is the mean of the ordinary gradients under both masks, each of
+    which has the right law.
+
+    Claim: unbiased for the ELBO of learned masks, dense and convolution.
+    Cost: 2 products forward, 2 backward for θ; M·K numbers of noise a layer.
+    Source: Yin & Zhou 2019 (*ARM: augment-REINFORCE-merge gradient for stochastic binary networks*).
+
+    Example:
+        >>> import vdbench
+        >>> vdbench.get("arm").declaration.unbiased
+        True
+    """
+
+    @property
+    def draws_per_gradient(self) -> int:
+        """Two masks."""
+        return 2
+
+    def surrogate(self, network: Masked, noise: Noise) -> tuple[Tensor, Tensor]:
+        """The mean of both costs, and the slope along u − ½."""
+        uniforms = network.uniforms(noise)
+        one, other = (network.costs(network.each(side, uniforms)) for side in (kept, flipped))
+        value = (0.5 * (one + other)).sum()
+        directions = {name: u - 0.5 for name, u in uniforms.items()}
+        return network.slope(one - other, directions) + value, value

@@ -1,0 +1,50 @@
+"""Score function (REINFORCE) for learned binary masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vdbench import register
+from vdbench.masks import Masked, MaskEstimator, kept, score
+from vdbench.noise import Noise
+
+
+@register(
+    "reinforce",
+    objective="elbo",
+    unbiased=True,
+    laws=("uniform",),
+    independent_examples=True,
+    version="1",
+    posteriors="learned-binary",
+)
+@dataclass(frozen=True)
+class Reinforce(MaskEstimator):
+    r"""Score function over the masks of each example, without a baseline.
+
+    Formula: $\nabla_\varphi \leftarrow \sum_m f_m(B_m)\,(B_m - q)$,
+    $B_m \sim \mathrm{Bernoulli}(q)$, $q = \sigma(\varphi)$.
+
+    $f_m$ is the N/M-scaled log-likelihood of example $m$ under its own masks, constants included: an additive
+    constant changes the variance. Unbiased by $\nabla E_q[f] = E_q[f\,\nabla\log q]$ with
+    $\partial\log q(B)/\partial\varphi = B - q$, for a cost that need not be differentiable in the masks. In θ and in
+    the biases it is the ordinary gradient under the masks drawn.
+
+    Claim: unbiased for the ELBO of learned masks, dense and convolution.
+    Cost: 1 product forward, 1 backward for θ; M·K numbers of noise a layer.
+    Source: Williams 1992.
+
+    Example:
+        >>> import vdbench
+        >>> vdbench.get("reinforce").declaration.posteriors
+        'learned-binary'
+    """
+
+    def surrogate(self, network: Masked, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Σ_m f_m and the score's slope."""
+        masks = network.each(kept, network.uniforms(noise))
+        costs = network.costs(masks)
+        value = costs.sum()
+        return network.slope(costs, network.each(score, masks)) + value, value
