@@ -103,6 +103,46 @@ def weight_axes(
     return axes, {name: q.noise_shape for name, q in laws.items()}
 
 
+def kinked(at: Tensor) -> Axis:
+    """A rule of N(0, 1) for a function that is smooth on either side of ``at``: Gauss–Legendre on each, up to 9."""
+    middle = float(at.clamp(-9.0, 9.0))
+    x, w = np.polynomial.legendre.leggauss(32)
+    halves = [(-9.0, middle), (middle, 9.0)]
+    points = np.concatenate([(b - a) / 2 * x + (a + b) / 2 for a, b in halves])
+    weights = np.concatenate([(b - a) / 2 * w for a, b in halves])
+    weights = weights * np.exp(-(points**2) / 2) / math.sqrt(2 * math.pi)
+    return torch.tensor(points), torch.tensor(weights)
+
+
+def rectified(problem: Problem, parameters: Parameters, batch: Batch) -> Truth:
+    """The exact gradient of the ELBO of a dense network with one layer of ReLU and a Gaussian likelihood.
+
+    Weights are independent and normal, so that the pre-activations of one example are too: each example has a rule
+    of its own, split where its pre-activations change sign, and a rule of two nodes for the last layer, in whose
+    numbers the log-likelihood is quadratic.
+    """
+    first, last = problem.layers
+    total: Truth = {}
+    for m in range(len(batch.inputs)):
+        one = Batch(*(t[m : m + 1] for t in batch))
+
+        def lay(
+            problem: Problem, at: Parameters, batch: Batch, nodes: Mapping[str, int]
+        ) -> tuple[list[Axis], Shapes]:
+            q, x = problem.posterior(first, at), batch.inputs
+            bias = at[f"{first.name}.bias"]
+            mean = first.add_bias(first.linear(x, q.mean), bias)
+            kinks = (-mean / first.squared(x, q.variance).sqrt()).detach().flatten()
+            outputs = last.weight_shape[0]
+            axes = [*(kinked(k) for k in kinks), *[normal(2)] * outputs]
+            return axes, {first.name: (len(kinks),), last.name: (outputs,)}
+
+        found = _summed(by_preactivations, lay, problem, parameters, one, {})
+        share = len(batch.inputs)  # N/M of one example is M times that of the minibatch
+        total = {n: g / share + (total[n] if total else 0) for n, g in found.items()}
+    return total
+
+
 def preactivation_axes(
     problem: Problem, parameters: Parameters, batch: Batch, nodes: Mapping[str, int]
 ) -> tuple[list[Axis], Shapes]:
@@ -152,14 +192,31 @@ def gradient(
         nodes: How many nodes each random number of a layer takes.
     """
     sample, lay = OBJECTIVES[objective]
-    axes, shapes = lay(problem, parameters, batch, nodes)
-    points, weights = grid(axes)
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    parts = torch.split(points, sizes, 1) if shapes else ()
-    values = {n: p.reshape(-1, *shapes[n]) for n, p in zip(shapes, parts, strict=True)}
+    return _summed(sample, lay, problem, parameters, batch, nodes)
+
+
+Lay = Callable[[Problem, Parameters, Batch, Mapping[str, int]], tuple[list[Axis], Shapes]]
+
+
+def _summed(
+    sample: Sampler,
+    lay: Lay,
+    problem: Problem,
+    parameters: Parameters,
+    batch: Batch,
+    nodes: Mapping[str, int],
+) -> Truth:
+    """The gradient of the sum over the nodes that ``lay`` lays out."""
 
     def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         at = {**parameters, **free}
+        axes, shapes = lay(problem, at, batch, nodes)
+        points, weights = grid(
+            axes
+        )  # of a law that is learned, the weights depend on the parameters
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        parts = torch.split(points.detach(), sizes, 1) if shapes else ()
+        values = {n: p.reshape(-1, *shapes[n]) for n, p in zip(shapes, parts, strict=True)}
 
         def one(given: dict[str, Tensor], weight: Tensor) -> Tensor:
             noise = Noise(Given(given))

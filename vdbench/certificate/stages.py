@@ -15,6 +15,7 @@ from vdbench.errors import InputError, nearest
 from vdbench.estimator import Estimator, objective
 from vdbench.posteriors import (
     BinaryDropout,
+    LearnedBinary,
     MeanLogVariance,
     Parameterization,
     ThetaLogAlpha,
@@ -42,7 +43,8 @@ class Stage:
 
     def truth(self, objective: str) -> dict[str, Tensor] | None:
         """The exact gradient of an objective; None where the stage has no exact sum of it."""
-        if self.toy.nodes is None or objective not in quadrature.OBJECTIVES:
+        known = quadrature.OBJECTIVES if self.toy.nodes else KINKED if self.toy.kinked else ()
+        if objective not in known:
             return None
         found = _truth(self.name, objective)
         return {name: value.to(self.problem.device) for name, value in found.items()}
@@ -65,20 +67,27 @@ class Stage:
         return Batch(inputs.to(dtype), targets if whole else targets.to(dtype))
 
 
+KINKED = ("elbo", "elbo-gaussian-preactivations")
+"""Objectives that are one in a dense network with independent normal weights, and have a sum where it has kinks."""
+
 MEANS = MeanLogVariance(sigma=0.6)
 ALPHAS = ThetaLogAlpha(alpha=0.6)
 ROWS = ThetaLogAlpha(alpha=0.5, per="input", sharing="inputs")
 MASKS = BinaryDropout(rate=0.3)
+LEARNED = LearnedBinary(keep=0.6)
 
 STAGES: dict[str, tuple[Toy, Parameterization]] = {
     "linear": (toys.LINEAR, MEANS),
     "dense": (toys.DENSE, ALPHAS),
     "convolution": (toys.CONVOLUTION, MEANS),
+    "rectified": (toys.RECTIFIED, MEANS),
     "row-shared": (toys.DENSE, ROWS),
     "binary": (toys.DENSE, MASKS),
+    "masks": (toys.DENSE, LEARNED),
     "classifier": (toys.CLASSIFIER, MEANS),
     "classifier-in-alpha": (toys.CLASSIFIER, ALPHAS),
     "row-shared-classifier": (toys.CLASSIFIER, ROWS),
+    "masks-classifier": (toys.CLASSIFIER, LEARNED),
 }
 """Every stage there is, by name: a toy and the coordinates of its posterior."""
 
@@ -106,16 +115,23 @@ POINTS: dict[str, tuple[str, float]] = {
     "σ = 2e4": ("log_variance", 20.0),
     "α = 1e-8": ("log_alpha", math.log(1e-8)),
     "α = 1e4": ("log_alpha", math.log(1e4)),
+    "almost all kept": ("logit", 15.0),
+    "almost none kept": ("logit", -15.0),
 }
 """Awkward values, by name, of the coordinates whose names end so."""
 
-NORMAL = ("linear", "dense", "convolution")
+NORMAL = ("linear", "dense", "convolution", "rectified")
+
+SPREADS = ("σ = 1e-30", "σ = 1e-5", "σ = 2e4", "α = 1e-8", "α = 1e4")
 
 KINDS: dict[str, Kind] = {
-    "independent-normal": Kind(NORMAL, "classifier", tuple(POINTS), "dense"),
-    "any": Kind((*NORMAL, "row-shared", "binary"), "classifier", tuple(POINTS), "dense"),
+    "independent-normal": Kind(NORMAL, "classifier", SPREADS, "dense"),
+    "any": Kind((*NORMAL, "row-shared", "binary"), "classifier", SPREADS, "dense"),
     "row-shared": Kind(
         ("row-shared",), "row-shared-classifier", ("α = 1e-8", "α = 1e4"), "row-shared"
+    ),
+    "learned-binary": Kind(
+        ("masks",), "masks-classifier", ("almost all kept", "almost none kept"), "masks"
     ),
 }
 """By what an estimator may declare as ``posteriors``: where it is tried."""
@@ -164,7 +180,8 @@ def at_point(at: Stage, point: str) -> Stage:
 @functools.cache
 def _truth(name: str, objective: str) -> dict[str, Tensor]:
     at = stage(name)
-    assert at.toy.nodes is not None
+    if at.toy.nodes is None:
+        return quadrature.rectified(at.problem, at.parameters, at.batch)
     return quadrature.gradient(objective, at.problem, at.parameters, at.batch, at.toy.nodes)
 
 

@@ -60,6 +60,7 @@ class Toy:
             the network is no polynomial.
         spread: Largest deviation of a weight from 0.
         classes: Number of classes, 0 for regression.
+        kinked: Whether it is dense with one layer of ReLU, whose sum is `vdbench.certificate.quadrature.rectified`.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Toy:
     nodes: Mapping[str, int] | None = field(default_factory=dict)
     spread: float = 1.0
     classes: int = 0
+    kinked: bool = False
 
     def build(self, form: Parameterization) -> tuple[Problem, dict[str, Tensor], Batch]:
         """The problem under a parameterization, its parameters and one minibatch, in float64."""
@@ -126,6 +128,10 @@ def _convolution() -> list[nn.Module]:
     return [nn.Conv2d(2, 2, (1, 2)), Bend(), Mean(), nn.Linear(2, 1)]
 
 
+def _rectified() -> list[nn.Module]:
+    return [nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)]
+
+
 def _classifier() -> list[nn.Module]:
     return [nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)]
 
@@ -133,4 +139,5 @@ def _classifier() -> list[nn.Module]:
 LINEAR = Toy("linear", _linear, (3,), 1, nodes={"0": 2})
 DENSE = Toy("dense", _dense, (3,), 2, nodes={"0": 3, "2": 2})
 CONVOLUTION = Toy("convolution", _convolution, (2, 1, 3), 1, nodes={"0": 3, "3": 2})
+RECTIFIED = Toy("rectified", _rectified, (2,), 1, nodes=None, kinked=True)
 CLASSIFIER = Toy("classifier", _classifier, (3,), 3, nodes=None, classes=3)
