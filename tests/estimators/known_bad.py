@@ -84,7 +84,7 @@ def flipout_perturbs_with_the_whole_sample(
     return mean + layer.linear(x * signs, sample) * out
 
 
-@pathwise("unbiased", "convolution", "'elbo-local-noise'", laws=("normal", "sign"))
+@pathwise("unbiased", "convolution", laws=("normal", "sign"))
 def flipout_signs_are_of_pixels(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
     """On outputs every pixel has a sign of its own, where a channel should have one."""
     mean = layer.linear(x, q.mean)
@@ -161,7 +161,7 @@ def noise_of_the_global_generator(layer: Layer, x: Tensor, q: Gaussian, noise: N
     return layer.linear(x, q.mean + q.scale * torch.randn(q.mean.shape, dtype=q.mean.dtype))
 
 
-@pathwise("repeatable", "other keys, other numbers", laws=())
+@pathwise("unbiased", "dense", laws=())
 def noise_is_always_the_same(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     fixed = torch.randn(q.mean.shape, generator=generator, dtype=q.mean.dtype)

@@ -83,7 +83,11 @@ def by_weights(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
 def by_preactivations(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
     """Independent Gaussian pre-activations with the moments that the weights give each of them."""
     mean, variance = layer.linear(x, q.mean), layer.squared(x, q.variance)
-    return mean + variance.sqrt() * noise(layer.name, mean.shape[1:])
+    random = (
+        variance > 0
+    )  # rectified inputs may all be 0: then the root's derivative is not to be taken
+    root = torch.where(random, torch.where(random, variance, 1.0).sqrt(), 0.0)
+    return mean + root * noise(layer.name, mean.shape[1:])
 
 
 def without(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:

@@ -148,7 +148,8 @@ class Subject:
             self.few if drawn.alone else max(PART, self.most // self.estimator.draws_per_gradient)
         )
         least = self.few if drawn.alone else PART
-        parts = math.ceil(min(max(needed, least), bound) / PART)
+        wanted = max(needed, least) if math.isfinite(needed) else least
+        parts = math.ceil(min(wanted, bound) / PART)
         return min(bound, parts * PART)
 
     def _checked(self, made: Draws) -> Draws:

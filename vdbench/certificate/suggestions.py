@@ -16,6 +16,8 @@ CLOSE = 4.0
 
 def suggest(drawn: Draws, objective: str, sample: Sample) -> str:
     """The mistake whose mean lies nearest, if one explains all coordinates; else what the figures say."""
+    if not np.isfinite(sample.mean).all():
+        return "draws are not finite: see the findings of 'finite'."
     explained = [
         (_distance(sample, mean), text)
         for mean, text in mistakes(drawn, objective, sample)
@@ -23,9 +25,9 @@ def suggest(drawn: Draws, objective: str, sample: Sample) -> str:
     ]
     near = [(d, text) for d, text in explained if d <= CLOSE]
     if near:
-        return min(near)[1]
+        return min(near, key=lambda found: found[0])[1]
     relative = sample.relative(0.01)
-    if relative is not None and abs(relative[0] - 1) < 1e9:
+    if relative is not None:
         factor = 1 + relative[0]
         return (
             f"along the exact gradient the mean is {factor:.3g} times as long: no single known factor explains every "
@@ -51,9 +53,6 @@ def mistakes(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Row
         t * scale,
         f"the mean is {scale:g} times the gradient: a factor too many, such as N/M twice.",
     )
-    if scale != 2:
-        yield 2 * t, "the mean is twice the gradient: σ² for σ, or a ½ forgotten."
-        yield t / 2, "the mean is half the gradient: log σ for log σ², or a ½ too many."
     count = drawn.estimator.draws_per_gradient
     if count > 1:
         yield (
@@ -67,6 +66,8 @@ def mistakes(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Row
             t * count,
             f"the mean is S = {count} times the gradient: samples are added and not averaged.",
         )
+    yield 2 * t, "the mean is twice the gradient: σ² for σ, or a ½ forgotten."
+    yield t / 2, "the mean is half the gradient: log σ for log σ², or a ½ too many."
     yield from _shifts(sample)
     yield from _others(drawn, objective, sample)
 

@@ -25,7 +25,7 @@ from vdbench.problem import Batch, Problem, noisy
 SEED = 2015
 """Of the data and parameters of every toy: they are the same for every estimator and every check."""
 
-REPEATS = 2
+REPEATS = 5
 """N/M: an estimator that forgets the scale is off by this factor."""
 
 
