@@ -1,6 +1,6 @@
 """The command line: ``vdbench VERB``. Each verb says its options with ``--help``.
 
-Exit codes: 0 done; 1 ran, and a cell failed; 2 bad input, said in one sentence on stderr; 130 interrupted.
+Exit codes: 0 done; 1 ran, and a cell (or a check) failed; 2 bad input, said in one sentence on stderr; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -234,6 +234,42 @@ def show_verb(
         _print(shown)
     else:
         typer.echo(catalogue.text(shown))
+
+
+@app.command("check")
+def check_verb(
+    name: Annotated[
+        str, Argument(metavar="NAME|FILE.py", help="An estimator, or a file that registers some.")
+    ],
+    option: Annotated[
+        list[str] | None,
+        Option(metavar="KEY=VALUE", help="An option of the estimator; repeatable."),
+    ] = None,
+    of: Annotated[
+        list[str] | None,
+        Option(metavar="NAME", help="What a wrapper wraps; repeatable, from the outside in."),
+    ] = None,
+    level: Annotated[str, Option(help="small (seconds) or full.")] = "small",
+    seed: Annotated[int, Option(help="Of all noise of the check.")] = 0,
+    device: Annotated[str, Option(help="cpu or cuda.")] = "cpu",
+    plugin: Plugins = None,
+    json: Json = False,
+) -> None:
+    """Test whether an estimator does what it declares; exit code 1 where it does not."""
+    _load(plugin)
+    from vdbench.certificate import check
+    from vdbench.certificate.subjects import subjects
+
+    found = []
+    for estimator in subjects(name, option or [], of or []):
+        found.append(check(estimator, level=level, seed=seed, device=device))  # type: ignore[arg-type]
+        if not json:
+            typer.echo(found[-1].text())
+    passed = all(certificate.passed for certificate in found)
+    if json:
+        _print({"passed": passed, "certificates": [c.json() for c in found]})
+    if not passed:
+        raise typer.Exit(1)
 
 
 def _load(plugins: list[Path] | None) -> None:

@@ -19,7 +19,7 @@ from vdbench import cli, datasets, plan, problems, registry, suite_text
 from vdbench.suite import load
 
 README = Path(__file__).parents[2] / "README.md"
-VERBS = [(), ("run",), ("report",), ("list",), ("show",), ("data",), ("env",), ("data", "list"),
+VERBS = [(), ("run",), ("report",), ("list",), ("show",), ("check",), ("data",), ("env",), ("data", "list"),
          ("data", "fetch"), ("data", "path")]  # fmt: skip
 TINY: dict[str, Any] = {
     "name": "tiny",
