@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vdbench.errors import InputError
     from vdbench.estimator import Estimator, Gradient, Pathwise, Wrapper
+    from vdbench.foreign import register_layer
     from vdbench.problem import Problem, noisy
     from vdbench.registry import get, register
     from vdbench.runner import run
@@ -29,6 +30,7 @@ __all__ = [
     "get",
     "noisy",
     "register",
+    "register_layer",
     "run",
 ]
 
@@ -42,6 +44,7 @@ _HOME = {
     "get": "vdbench.registry",
     "noisy": "vdbench.problem",
     "register": "vdbench.registry",
+    "register_layer": "vdbench.foreign",
     "run": "vdbench.runner",
 }
 

@@ -5,6 +5,7 @@ vdbench then sets those parameters from its own (mean, scale), through the inver
 autograd carries the gradient back, so that the layer is measured and checked in the coordinates of every other
 estimator. It is declared not pure: its draws are looped under a forked and seeded global generator.
 
+>>> import torch
 >>> from torch import nn
 >>> class Noisy(nn.Module):
 ...     def __init__(self, inputs, outputs):
@@ -14,7 +15,7 @@ estimator. It is declared not pure: its draws are looped under a forked and seed
 ...     def forward(self, x):
 ...         sigma = nn.functional.softplus(self.rho)
 ...         return x @ (self.mu + sigma * torch.randn_like(sigma)).T
->>> register("noisy", dense=Noisy, mean="mu", scale=("rho", "softplus"), unbiased=True,
+>>> register_layer("noisy", dense=Noisy, mean="mu", scale=("rho", "softplus"), unbiased=True,
 ...          independent_examples=False).declaration.pure
 False
 """
@@ -35,13 +36,13 @@ from vdbench.errors import InputError
 from vdbench.foreign.adapter import Factory, ForeignLayer, Spec
 from vdbench.foreign.transforms import TRANSFORMS, Transform, find
 
-__all__ = ["TRANSFORMS", "ForeignLayer", "Spec", "Transform", "register"]
+__all__ = ["TRANSFORMS", "ForeignLayer", "Spec", "Transform", "register_layer"]
 
 
-def register(
+def register_layer(
     name: str,
     *,
-    mean: str,
+    mean: str | tuple[str, ...],
     scale: tuple[Any, ...],
     unbiased: bool,
     independent_examples: bool,
@@ -62,10 +63,11 @@ def register(
 
     Args:
         name: Name in suites and reports; lower case, words joined by ``-``.
-        mean: Name of the module's parameter that is the mean of its weights, ``"mu_weight"`` or ``"sampler.mu"``.
-        scale: ``(name, transform)``: the parameter that gives their standard deviation, and how: a name of
-            `TRANSFORMS`, or ``(name, forward, inverse)`` with two functions of one tensor: σ from the parameter, and
-            the parameter from σ.
+        mean: Name of the module's parameter that is the mean of its weights, ``"mu_weight"`` or ``"sampler.mu"``;
+            a tuple of names where it is called otherwise in convolutions.
+        scale: ``(name, transform)``: the parameter (or a tuple of them) that gives their standard deviation, and how:
+            a name of `TRANSFORMS`, or ``(name, forward, inverse)`` with two functions of one tensor: σ from the
+            parameter, and the parameter from σ.
         unbiased: What is claimed: whether its mean is the gradient of ``objective``.
         independent_examples: What is claimed: whether noise of different examples is independent.
         dense: ``(inputs, outputs) -> module`` for dense layers.
@@ -95,13 +97,15 @@ def register(
     if dense is None and convolution is None:
         raise InputError(f"{where}: expected a factory, dense= or convolution= or both.")
     if not (isinstance(prior_variance, int | float) and 0 < prior_variance < math.inf):
-        raise InputError(f"{where}: prior_variance is {prior_variance!r}, expected a positive number.")
+        raise InputError(
+            f"{where}: prior_variance is {prior_variance!r}, expected a positive number."
+        )
     spec = Spec(
         name=name,
         dense=dense,
         convolution=convolution,
-        mean=mean,
-        scale=parameter,
+        mean=_names(f"{where}, mean", mean),
+        scale=_names(f"{where}, scale", parameter),
         transform=transform,
         transposed=transposed,
         bias=bias,
@@ -122,18 +126,28 @@ def register(
 
 def _registered(spec: Spec, about: str, claims: dict[str, Any]) -> ForeignLayer:
     """A class of its own, since what an estimator declares belongs to its class."""
-    body = {"__doc__": about or f"Third-party layer '{spec.name}'.", "__module__": __name__}
+    body = {
+        "__doc__": about or f"Third-party layer '{spec.name}'.",
+        "__module__": __name__,
+        "spec": spec,
+    }
     title = "".join(word.title() for word in spec.name.split("-"))
     made = types.new_class(title, (ForeignLayer,), {}, lambda space: space.update(body))
-    made.spec = spec
-    cls = dataclass(frozen=True)(made)
-    registry.register(spec.name, laws=(), pure=False, **claims)(cls)
-    estimator: ForeignLayer = cls()
-    return estimator
+    cls: type[ForeignLayer] = dataclass(frozen=True)(made)
+    return registry.register(spec.name, laws=(), pure=False, **claims)(cls)()
 
 
-def _scale(where: str, given: Any) -> tuple[str, Transform]:
-    if not isinstance(given, tuple) or len(given) not in (2, 3) or not isinstance(given[0], str):
+def _names(where: str, given: Any) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else given
+    if not isinstance(names, tuple) or not names or not all(isinstance(n, str) for n in names):
+        raise InputError(
+            f"{where}: expected a parameter's name, such as 'mu_weight', or a tuple of them, not {given!r}."
+        )
+    return names
+
+
+def _scale(where: str, given: Any) -> tuple[Any, Transform]:
+    if not isinstance(given, tuple) or len(given) not in (2, 3):
         raise InputError(
             f"{where}: expected a parameter's name and a transform, such as ('rho_weight', 'softplus'), not {given!r}."
         )
@@ -142,8 +156,11 @@ def _scale(where: str, given: Any) -> tuple[str, Transform]:
 
 
 def _kl(where: str, given: Any) -> Callable[[nn.Module, Any], Tensor] | None:
-    if given is None or callable(given):
-        return given
+    if given is None:
+        return None
+    if callable(given):
+        own: Callable[[nn.Module, Any], Tensor] = given
+        return own
     if isinstance(given, int) and not isinstance(given, bool):
         return lambda module, returned: torch.as_tensor(returned[given])
     if isinstance(given, str):

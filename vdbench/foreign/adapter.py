@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -30,8 +30,8 @@ class Spec:
         name: What it is registered under.
         dense: ``(inputs, outputs) -> module``; None if there is no dense layer.
         convolution: ``(in_channels, out_channels, kernel_size, *, stride, padding, dilation, groups) -> module``.
-        mean: Name of the parameter that is the weights' mean.
-        scale: Name of the parameter that gives their standard deviation.
+        mean: Name of the parameter that is the weights' mean; several where dense layers and convolutions differ.
+        scale: Name of the parameter that gives their standard deviation, or several.
         transform: How it does.
         transposed: Whether the layer's dense weights are (inputs, outputs).
         bias: Name of the parameter that is the bias's mean; empty where the layer has none.
@@ -44,8 +44,8 @@ class Spec:
     name: str
     dense: Factory | None
     convolution: Factory | None
-    mean: str
-    scale: str
+    mean: tuple[str, ...]
+    scale: tuple[str, ...]
     transform: Transform
     transposed: bool = False
     bias: str = ""
@@ -100,7 +100,7 @@ class Spec:
     def _check_names(self, module: nn.Module, layer: Layer) -> None:
         shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
         wanted = self._in_layout(torch.empty(layer.weight_shape, device="meta")).shape
-        named = {self.mean: tuple(wanted), self.scale: tuple(wanted)}
+        named = {_one(names, shapes): tuple(wanted) for names in (self.mean, self.scale)}
         if self.bias:
             named[self.bias] = (layer.weight_shape[0],)
         if self.bias_scale:
@@ -127,14 +127,17 @@ class Spec:
     def _in_layout(self, weight: Tensor) -> Tensor:
         return weight.mT if self.transposed and weight.dim() == 2 else weight
 
-    def parameters(self, q: Gaussian, bias: Tensor | None = None) -> dict[str, Tensor]:
+    def parameters(
+        self, module: nn.Module, q: Gaussian, bias: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The layer's own parameters at which its weights follow q, as differentiable functions of q's."""
+        known = dict(module.named_parameters())
         tiny = torch.finfo(q.mean.dtype).tiny
         # σ = √α·θ has the sign of θ; the law is the same, and no layer's own parameter has a sign
         scale = q.scale.abs().clamp(min=tiny).expand_as(q.mean)
         found = {
-            self.mean: self._in_layout(q.mean),
-            self.scale: self._in_layout(self.transform.inverse(scale, q.mean)),
+            _one(self.mean, known): self._in_layout(q.mean),
+            _one(self.scale, known): self._in_layout(self.transform.inverse(scale, q.mean)),
         }
         ones = q.mean.new_ones(q.mean.shape[0])
         if self.bias:
@@ -149,16 +152,17 @@ class Spec:
     ) -> tuple[Tensor, Any]:
         """The layer's pre-activation with its bias, and all that it returned."""
         module = self.module(layer, x)
-        returned = functional_call(module, self.parameters(q, bias), (x,))
+        returned = functional_call(module, self.parameters(module, q, bias), (x,))
         return self._chosen(returned), returned
 
     def _chosen(self, returned: Any) -> Tensor:
-        if isinstance(returned, Tensor) and self.output is None:
-            return returned
+        part = returned
         if self.output is not None and isinstance(returned, tuple | list):
-            if self.output < len(returned) and isinstance(returned[self.output], Tensor):
-                chosen: Tensor = returned[self.output]
-                return chosen
+            part = returned[self.output] if self.output < len(returned) else None
+        elif self.output is not None:
+            part = None
+        if isinstance(part, Tensor):
+            return part
         kinds = (
             f"({', '.join(type(part).__name__ for part in returned)})"
             if isinstance(returned, tuple | list)
@@ -178,7 +182,7 @@ NO_SCALE = 1e-30
 class ForeignLayer(Pathwise):
     """An estimator whose pre-activations a third-party layer makes, noise and all.
 
-    Subclasses are made by `vdbench.foreign.register`; each holds its `Spec`.
+    Subclasses are made by `vdbench.register_layer`; each holds its `Spec`.
     """
 
     spec: ClassVar[Spec]
@@ -210,6 +214,11 @@ class ForeignLayer(Pathwise):
         if not self.spec.bias or bias is None:
             return b
         return layer.add_bias(b, -bias)
+
+
+def _one(names: tuple[str, ...], known: Collection[str]) -> str:
+    """The first of these that a module has; the first of all where it has none, to be refused by that name."""
+    return next((name for name in names if name in known), names[0])
 
 
 def _sizes(layer: Layer) -> tuple[Any, ...]:
