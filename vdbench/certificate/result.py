@@ -96,7 +96,10 @@ class Certificate:
 
     def text(self) -> str:
         """A table of the findings, what every failure suggests, and the verdict."""
-        rows = [("", "test", "where", "figure", "interval", "limit", "power"), *map(_row, self.findings)]
+        rows = [
+            ("", "test", "where", "figure", "interval", "limit", "power"),
+            *map(_row, self.findings),
+        ]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
