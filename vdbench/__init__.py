@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vdbench.certificate import check
     from vdbench.errors import InputError
     from vdbench.estimator import Estimator, Gradient, Pathwise, Wrapper
     from vdbench.foreign import register_layer
@@ -27,6 +28,7 @@ __all__ = [
     "Problem",
     "Wrapper",
     "__version__",
+    "check",
     "get",
     "noisy",
     "register",
@@ -41,6 +43,7 @@ _HOME = {
     "Pathwise": "vdbench.estimator",
     "Problem": "vdbench.problem",
     "Wrapper": "vdbench.estimator",
+    "check": "vdbench.certificate",
     "get": "vdbench.registry",
     "noisy": "vdbench.problem",
     "register": "vdbench.registry",

@@ -1,7 +1,7 @@
 """Pages of the estimators, made from their docstrings: ``python -m vdbench.pages [FOLDER]`` writes ``docs/estimators``.
 
-A page says what ``vdbench show`` says, for a reader of the repository: the docstring with its formulas as LaTeX, what is
-declared, the options with their defaults, and, of a wrapper, what it can wrap.
+A page says what ``vdbench show`` says, for a reader of the repository: the docstring with its formulas as LaTeX, what
+is declared, the options with their defaults, and, of a wrapper, what it can wrap.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vdbench.estimator import Estimator
 
 FIXTURE, MARKER = "vdbench_finding", "vdbench"
-COMPLETE = "nothing-left-out"
+COMPLETE = "nothing left out"
 """The last test: that every finding of the certificate belongs to one of the others."""
 
 
@@ -61,8 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        "vdbench(name, file=None, level='small', seed=0, options={}): tests of a vdbench certificate of this estimator; "
-        f"the function takes the fixture {FIXTURE}",
+        "vdbench(name, file=None, level='small', seed=0, options={}): the tests of this estimator's certificate, by "
+        f"vdbench; the function takes the fixture {FIXTURE}",
     )
 
 
@@ -81,7 +81,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = _asked(where, marker, metafunc.definition.path)
     from vdbench.certificate import tests_of
 
-    names = [*tests_of(asked.estimator), COMPLETE]
+    names = [*(test.name for test in tests_of(asked.estimator)), COMPLETE]
     metafunc.parametrize(FIXTURE, [(asked, name) for name in names], indirect=True, ids=names)
 
 
@@ -130,7 +130,7 @@ def vdbench_finding(request: pytest.FixtureRequest) -> Found:
     from vdbench.certificate import tests_of
 
     if name == COMPLETE:
-        known = set(tests_of(asked.estimator))
+        known = {test.name for test in tests_of(asked.estimator)}
         left = tuple(f for f in certificate.findings if f.test not in known)
         return Found(name, left, certificate)
     return Found(name, tuple(f for f in certificate.findings if f.test == name), certificate)

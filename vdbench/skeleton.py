@@ -53,7 +53,7 @@ class ${cls}(vdbench.Pathwise):
         return layer.linear(x, q.mean + q.scale * noise(layer.name, q.mean.shape))
 ''')
 
-TEST = Template('''"""Tests of the estimator ${name}: everything that `vdbench check` tests, and what it alone promises."""
+TEST = Template('''"""Tests of ${name}: everything that `vdbench check` tests, and what it alone promises."""
 
 import pytest
 import torch

@@ -16,7 +16,7 @@ from vdbench import draws, foreign
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
 from vdbench.foreign import transforms
-from vdbench.foreign.findings import TESTS, findings
+from vdbench.foreign.findings import LOOKS, findings
 from vdbench.noise import Key, stream
 from vdbench.posteriors import MeanLogVariance, ThetaLogAlpha
 from vdbench.problem import Batch, Problem, noisy
@@ -179,24 +179,24 @@ def test_a_bias_goes_through_the_layer() -> None:
     for name, value in one(right, at).gradients.items():
         torch.testing.assert_close(value, plain.gradients[name], rtol=1e-9, atol=1e-12)
     wrong = layer(name="twice", dense=lambda i, o: Twice(o, i, bias=True), **changes)
-    assert set(failed(wrong)) == {("layer-mapping", "dense")}
+    assert set(failed(wrong)) == {("layer mapping", "dense")}
 
 
 def test_a_right_layer_has_no_finding_against_it() -> None:
     found = findings(layer().spec)
     assert [(f.test, f.where, f.passed) for f in found] == [
-        (test, where, True) for where in ("dense", "convolution") for test in TESTS
+        (test, where, True) for test in LOOKS for where in ("dense", "convolution")
     ], found
 
 
 @pytest.mark.parametrize(
     ("kind", "test", "suggests"),
     [
-        (InPlace, "layer-draws", "overwritten in place"),
-        (Whole, "layer-mapping", "whole sample"),
-        (MeanKL, "layer-kl", "averaged over the weights"),
-        (SignKL, "layer-kl", "wrong sign"),
-        (PriorKL, "layer-kl", "variance used as its standard deviation"),
+        (InPlace, "layer draws", "overwritten in place"),
+        (Whole, "layer mapping", "whole sample"),
+        (MeanKL, "layer KL", "averaged over the weights"),
+        (SignKL, "layer KL", "wrong sign"),
+        (PriorKL, "layer KL", "variance used as its standard deviation"),
     ],
 )
 def test_a_bad_layer_is_caught_and_the_defect_named(kind: Any, test: str, suggests: str) -> None:
@@ -206,14 +206,14 @@ def test_a_bad_layer_is_caught_and_the_defect_named(kind: Any, test: str, sugges
 
 
 def test_a_kl_without_a_gradient_is_caught_though_its_value_is_right() -> None:
-    found = failed(layer(DetachedKL))[("layer-kl", "dense")]
+    found = failed(layer(DetachedKL))[("layer KL", "dense")]
     assert "value 0, gradient in mean and scale 1" in found.note
     assert found.suggests == ""
 
 
 def test_a_wrong_transform_is_caught_by_the_kl_and_seen_in_the_spread() -> None:
     estimator = layer(scale=("rho", "exp"))
-    assert ("layer-kl", "dense") in failed(estimator)
+    assert ("layer KL", "dense") in failed(estimator)
     part = problem()[0].layers[0]
     mean = torch.zeros(part.weight_shape, dtype=torch.float64)
     q = foreign.adapter.Gaussian(mean, mean + 0.5, mean + 0.25)
@@ -228,10 +228,10 @@ def test_a_wrong_transform_is_caught_by_the_kl_and_seen_in_the_spread() -> None:
 def test_kinds_that_are_not_there_are_not_tested_and_say_so() -> None:
     found = findings(layer(convolution=None, kl=None).spec)
     assert [(f.test, f.passed) for f in found if f.where == "convolution"] == [
-        (t, None) for t in TESTS
+        (t, None) for t in LOOKS
     ]
     assert [f.passed for f in found if f.where == "dense"] == [True, True, None]
-    assert found[2].note == "registered without kl="
+    assert found[4].note == "registered without kl="
 
 
 @pytest.mark.parametrize("name", transforms.TRANSFORMS)

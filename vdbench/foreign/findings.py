@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from vdbench.certificate import Finding
+from vdbench.certificate.asking import Test
+from vdbench.certificate.result import Finding
+from vdbench.certificate.sampling import Subject
 from vdbench.errors import CellError
+from vdbench.estimator import Wrapper
 from vdbench.foreign import kl
-from vdbench.foreign.adapter import Spec
+from vdbench.foreign.adapter import ForeignLayer, Spec
 from vdbench.layers import Convolution, Layer
 from vdbench.posteriors import Gaussian
 
-TESTS = ("layer-mapping", "layer-draws", "layer-kl")
+MAPPING, DRAWS, KL = "layer mapping", "layer draws", "layer KL"
 """The names of these tests."""
 
 LAYERS: tuple[Layer, ...] = (Layer("dense", (4, 3)), Convolution("convolution", (4, 2, 3, 3)))
@@ -25,7 +31,7 @@ ROOM = 1e-6
 
 
 def findings(spec: Spec, seed: int = 0) -> tuple[Finding, ...]:
-    """One finding for each of `TESTS` and each kind of layer.
+    """All findings about a layer beyond those about every estimator, by test and kind of layer.
 
     Args:
         spec: The layer's.
@@ -34,15 +40,15 @@ def findings(spec: Spec, seed: int = 0) -> tuple[Finding, ...]:
     Raises:
         InputError: A factory fails, or the parameters are not those that were named.
     """
-    found = []
+    return tuple(f for look in LOOKS for f in _each(look, spec, seed))
+
+
+def _each(look: str, spec: Spec, seed: int) -> Iterator[Finding]:
     for layer in LAYERS:
-        for test, look in zip(TESTS, (_mapping, _draws, _kl), strict=True):
-            if _factory(spec, layer) is None:
-                note = f"registered without {layer.name}="
-                found.append(Finding(test, layer.name, None, note=note))
-            else:
-                found.append(look(spec, layer, seed))
-    return tuple(found)
+        if _factory(spec, layer) is None:
+            yield Finding(look, layer.name, None, note=f"registered without {layer.name}=")
+        else:
+            yield LOOKS[look](spec, layer, seed)
 
 
 def _factory(spec: Spec, layer: Layer) -> object:
@@ -77,15 +83,15 @@ def _mapping(spec: Spec, layer: Layer, seed: int) -> Finding:
         want = layer.add_bias(want, bias) if spec.bias else want
     if b.shape != want.shape:
         shapes = f"the output has shape {tuple(b.shape)}, expected {tuple(want.shape)}"
-        return Finding("layer-mapping", layer.name, False, note=shapes, suggests=_MAPPING)
+        return Finding(MAPPING, layer.name, False, note=shapes, suggests=_WRONG_MAP)
     gap = float((b - want).abs().max() / want.abs().max())
     return Finding(
-        "layer-mapping", layer.name, gap <= ROOM, gap, limit=ROOM, note=note,
-        suggests="" if gap <= ROOM else _MAPPING,
+        MAPPING, layer.name, gap <= ROOM, gap, limit=ROOM, note=note,
+        suggests="" if gap <= ROOM else _WRONG_MAP,
     )  # fmt: skip
 
 
-_MAPPING = (
+_WRONG_MAP = (
     "either mean=, transposed= or output= names the wrong thing, or the layer's noise does not vanish with its scale, "
     "as where the whole sample μ + σε is perturbed instead of σε."
 )
@@ -109,18 +115,18 @@ def _draws(spec: Spec, layer: Layer, seed: int) -> Finding:
         together = gradient(loss(0) + loss(1))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        return Finding("layer-draws", layer.name, False, note=f"{note}: {reason}", suggests=_DRAWS)
+        return Finding(DRAWS, layer.name, False, note=f"{note}: {reason}", suggests=_BUFFER)
     gap = max(
         float((one - a - b).abs().max() / (a + b).abs().max())
         for one, a, b in zip(together, *alone, strict=True)
     )
     return Finding(
-        "layer-draws", layer.name, gap <= ROOM, gap, limit=ROOM, note=note,
-        suggests="" if gap <= ROOM else _DRAWS,
+        DRAWS, layer.name, gap <= ROOM, gap, limit=ROOM, note=note,
+        suggests="" if gap <= ROOM else _BUFFER,
     )  # fmt: skip
 
 
-_DRAWS = (
+_BUFFER = (
     "a noise buffer of the layer is overwritten in place by its next forward pass, and autograd then multiplies the "
     "earlier draw's gradient by the later draw's noise: make a new tensor for every draw."
 )
@@ -129,12 +135,12 @@ _DRAWS = (
 def _kl(spec: Spec, layer: Layer, seed: int) -> Finding:
     """The layer's own KL and its gradient are the closed form's."""
     if spec.kl is None:
-        return Finding("layer-kl", layer.name, None, note="registered without kl=")
+        return Finding(KL, layer.name, None, note="registered without kl=")
     try:
         found = kl.compare(spec, layer, seed)
     except (CellError, RuntimeError, TypeError, AttributeError, IndexError, ValueError) as error:
         note = f"its KL fails with {type(error).__name__}: {str(error).splitlines()[0]}"
-        return Finding("layer-kl", layer.name, False, note=note)
+        return Finding(KL, layer.name, False, note=note)
     gap = max(found.value, found.gradient)
     good = gap <= kl.ROOM
     note = (
@@ -143,5 +149,28 @@ def _kl(spec: Spec, layer: Layer, seed: int) -> Finding:
     )
     suggests = f"this value is {found.like}." if found.like else ""
     return Finding(
-        "layer-kl", layer.name, good, gap, limit=kl.ROOM, note=note, suggests="" if good else suggests,
+        KL, layer.name, good, gap, limit=kl.ROOM, note=note, suggests="" if good else suggests,
     )  # fmt: skip
+
+
+LOOKS: dict[str, Callable[[Spec, Layer, int], Finding]] = {
+    MAPPING: _mapping,
+    DRAWS: _draws,
+    KL: _kl,
+}
+
+
+def _ask(look: str, subject: Subject) -> list[Finding]:
+    inner = subject.estimator
+    while isinstance(inner, Wrapper):
+        inner = inner.of
+    assert isinstance(inner, ForeignLayer)
+    return list(_each(look, inner.spec, subject.key.seed()))
+
+
+TESTS = (
+    Test(MAPPING, "without noise, the layer's map of the mean", partial(_ask, MAPPING)),
+    Test(DRAWS, "two forward passes in one backward pass", partial(_ask, DRAWS)),
+    Test(KL, "the layer's KL and its gradient", partial(_ask, KL)),
+)
+"""What a certificate of a third-party layer tests besides."""

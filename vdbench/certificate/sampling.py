@@ -1,0 +1,155 @@
+"""Many draws of an estimator on a stage, as rows: vectorised where it can be, else looped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vdbench import draws
+from vdbench.certificate.stages import Stage
+from vdbench.draws import Trace
+from vdbench.estimator import Estimator, Gradient
+from vdbench.noise import Key, Noise, Request, draw, stream
+from vdbench.problem import Batch
+
+Rows = NDArray[np.float64]
+
+TOGETHER = 4096
+"""Most draws in one vectorised call; their noise is one block of one stream."""
+
+
+def block(
+    requests: Sequence[Request], key: Key, count: int, like: Tensor
+) -> dict[Request, Tensor]:
+    """The noise of ``count`` independent draws, stacked, each request from one stream."""
+    return {
+        r: draw(key, r, torch.empty((count, *r.shape), device=like.device, dtype=like.dtype))
+        for r in requests
+    }
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How to draw an estimator on a stage.
+
+    Attributes:
+        estimator: The estimator.
+        stage: Where.
+        state: What it was fitted to there.
+        traced: The noise of one draw.
+        alone: Whether draws are taken one by one.
+    """
+
+    estimator: Estimator
+    stage: Stage
+    state: Any
+    traced: Trace
+    alone: bool
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether all draws are equal."""
+        return self.estimator.declaration.pure and not self.traced.requests
+
+    def one(self, key: Key) -> Gradient:
+        """One draw, by itself, as a training step takes it."""
+        at = self.stage
+        noise = stream(key, at.problem.device, at.problem.dtype)
+        return draws.call(
+            self.estimator, at.problem, at.parameters, at.batch, noise, key, self.state
+        )
+
+    def given(self, noise: Noise) -> Gradient:
+        """One draw of a pure estimator at given noise."""
+        at = self.stage
+        return self.estimator(at.problem, at.parameters, at.batch, noise, self.state)
+
+    def many(self, key: Key, count: int) -> dict[str, Rows]:
+        """``count`` independent draws, by parameter, each (count, coordinates)."""
+        if self.noiseless:
+            count = 2
+        parts = []
+        for number, start in enumerate(range(0, count, TOGETHER)):
+            size = min(TOGETHER, count - start)
+            parts.append(self._part(key / "part" / number, size))
+        return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
+
+    def _part(self, key: Key, size: int) -> dict[str, Rows]:
+        at = self.stage
+        batches = Batch(*(t.expand(size, *t.shape) for t in at.batch))
+        where = (self.estimator, at.problem, at.parameters, batches)
+        if self.alone:
+            keys = [key / k for k in range(size)]
+            found = draws.gradients(*where, keys, Trace(self.traced.requests, 0), self.state)
+        else:
+            noise = block(self.traced.requests, key, size, at.batch.inputs)
+            found = draws.vectorised(*where, noise, self.state)
+        return {
+            n: value.detach().flatten(1).double().cpu().numpy()
+            for n, value in found.gradients.items()
+        }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The estimator that is checked, and all that its tests share.
+
+    Attributes:
+        estimator: The estimator.
+        key: The address of all noise of this check.
+        device: Where it is checked.
+        count: Draws of a vectorised estimator in a first look.
+        few: Draws of a looped one.
+    """
+
+    estimator: Estimator
+    key: Key
+    device: str = "cpu"
+    count: int = 8192
+    few: int = 512
+    _made: dict[Any, Draws] = field(default_factory=dict)
+
+    def on(self, at: Stage) -> Draws:
+        """Draws on a stage: traced and fitted there, once.
+
+        Raises:
+            CellError: The estimator refuses the stage's problem.
+        """
+        place = (at.name, len(at.batch.inputs), at.problem.dtype, at.problem.device)
+        if place not in self._made:
+            self._made[place] = self._checked(self.fresh(at))
+        return self._made[place]
+
+    def state(self, at: Stage) -> Any:
+        """What the estimator is fitted to on a stage."""
+        return self.estimator.fit(at.problem, at.parameters, self.key / "fit" / at.name)
+
+    def fresh(self, at: Stage, state: Any = None) -> Draws:
+        """Draws on a stage that are not kept, at another state if one is given."""
+        state = self.state(at) if state is None else state
+        traced = draws.trace(self.estimator, at.problem, at.parameters, at.batch, state)
+        return Draws(self.estimator, at, state, traced, not self.estimator.declaration.pure)
+
+    def once(self, at: Stage, key: Key) -> Gradient:
+        """One draw on a stage."""
+        return Draws(self.estimator, at, self.state(at), Trace((), 0), True).one(key)
+
+    def looks(self, drawn: Draws) -> int:
+        """Draws in a first look."""
+        return self.few if drawn.alone else self.count
+
+    def _checked(self, made: Draws) -> Draws:
+        """The same, looped where it cannot be vectorised; the test of several draws says why."""
+        if made.alone:
+            return made
+        try:
+            made.many(self.key / "try", 2)
+        except (RuntimeError, KeyError):
+            return replace(made, alone=True)
+        return made

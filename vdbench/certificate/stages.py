@@ -1,0 +1,169 @@
+"""Where an estimator is tried: the stages of each kind of posterior, chosen by what the estimator declares."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vdbench.certificate import quadrature, toys
+from vdbench.certificate.toys import Toy
+from vdbench.errors import InputError, nearest
+from vdbench.estimator import Estimator, objective
+from vdbench.posteriors import (
+    BinaryDropout,
+    MeanLogVariance,
+    Parameterization,
+    ThetaLogAlpha,
+)
+from vdbench.problem import Batch, Parameters, Problem
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A problem at fixed parameters with one minibatch.
+
+    Attributes:
+        name: As findings call it.
+        toy: What it was made of.
+        problem: The problem, in float64.
+        parameters: All parameters.
+        batch: The minibatch.
+    """
+
+    name: str
+    toy: Toy
+    problem: Problem
+    parameters: Parameters
+    batch: Batch
+
+    def truth(self, objective: str) -> dict[str, Tensor] | None:
+        """The exact gradient of an objective; None where the stage has no exact sum of it."""
+        if self.toy.nodes is None or objective not in quadrature.OBJECTIVES:
+            return None
+        found = _truth(self.name, objective)
+        return {name: value.to(self.problem.device) for name, value in found.items()}
+
+    def to(self, device: str, dtype: torch.dtype) -> Stage:
+        """The same elsewhere, in another precision."""
+        parameters = {name: value.to(device, dtype) for name, value in self.parameters.items()}
+        return Stage(
+            self.name, self.toy, self.problem.to(device, dtype), parameters, self.cast(device, dtype)
+        )
+
+    def cast(self, device: str, dtype: torch.dtype) -> Batch:
+        """The minibatch elsewhere; class numbers stay whole."""
+        inputs, targets = (t.to(device) for t in self.batch)
+        whole = not targets.is_floating_point()
+        return Batch(inputs.to(dtype), targets if whole else targets.to(dtype))
+
+
+MEANS = MeanLogVariance(sigma=0.4)
+ALPHAS = ThetaLogAlpha(alpha=0.3)
+ROWS = ThetaLogAlpha(alpha=0.3, per="input", sharing="inputs")
+MASKS = BinaryDropout(rate=0.3)
+
+STAGES: dict[str, tuple[Toy, Parameterization]] = {
+    "linear": (toys.LINEAR, MEANS),
+    "dense": (toys.DENSE, ALPHAS),
+    "convolution": (toys.CONVOLUTION, MEANS),
+    "row-shared": (toys.DENSE, ROWS),
+    "binary": (toys.DENSE, MASKS),
+    "classifier": (toys.CLASSIFIER, MEANS),
+    "classifier-in-alpha": (toys.CLASSIFIER, ALPHAS),
+    "row-shared-classifier": (toys.CLASSIFIER, ROWS),
+}
+"""Every stage there is, by name: a toy and the coordinates of its posterior."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The stages of one kind of posterior.
+
+    Attributes:
+        exact: Where the mean gradient is known exactly.
+        network: A network with kinks and classes, for what holds on any problem.
+        points: Names of `POINTS` at which formulas break.
+        layer: A stage whose first layer is dense, for the law of pre-activations and of the minibatch.
+    """
+
+    exact: tuple[str, ...]
+    network: str
+    points: tuple[str, ...]
+    layer: str
+
+
+POINTS: dict[str, tuple[str, float]] = {
+    "σ = 1e-30": ("log_variance", 2 * math.log(1e-30)),
+    "σ = 1e-5": ("log_variance", 2 * math.log(1e-5)),
+    "σ = 2e4": ("log_variance", 20.0),
+    "α = 1e-8": ("log_alpha", math.log(1e-8)),
+    "α = 1e4": ("log_alpha", math.log(1e4)),
+}
+"""Awkward values, by name, of the coordinates whose names end so."""
+
+NORMAL = ("linear", "dense", "convolution")
+
+KINDS: dict[str, Kind] = {
+    "independent-normal": Kind(NORMAL, "classifier", tuple(POINTS), "dense"),
+    "any": Kind((*NORMAL, "row-shared", "binary"), "classifier", tuple(POINTS), "dense"),
+    "row-shared": Kind(
+        ("row-shared",), "row-shared-classifier", ("α = 1e-8", "α = 1e4"), "row-shared"
+    ),
+}
+"""By what an estimator may declare as ``posteriors``: where it is tried."""
+
+
+def kind(estimator: Estimator) -> Kind:
+    """The stages of an estimator.
+
+    Raises:
+        InputError: It declares a kind of posterior that has none.
+    """
+    declared = estimator.declaration
+    if declared.posteriors not in KINDS:
+        raise InputError(
+            f"estimator '{declared.name}' declares posteriors '{declared.posteriors}', for which there is no problem "
+            f"to check it on.{nearest(declared.posteriors, KINDS)}"
+        )
+    return KINDS[declared.posteriors]
+
+
+@functools.cache
+def stage(name: str) -> Stage:
+    """A stage by name, built once; nobody may write into it."""
+    toy, form = STAGES[name]
+    problem, parameters, batch = toy.build(form)
+    return Stage(name, toy, problem, parameters, batch)
+
+
+def at_point(at: Stage, point: str) -> Stage:
+    """A stage of a network at an awkward point of its posterior; any other name leaves it as it is.
+
+    A point of α is one of a network in (θ, log α): that of a stage in other coordinates is taken in its place.
+    """
+    if point not in POINTS:
+        return at
+    coordinate, value = POINTS[point]
+    if not any(name.endswith(coordinate) for name in at.parameters):
+        at = stage(f"{at.name}-in-alpha").to(str(at.problem.device), at.problem.dtype)
+    parameters = {
+        name: torch.full_like(tensor, value) if name.endswith(coordinate) else tensor
+        for name, tensor in at.parameters.items()
+    }
+    return replace(at, name=f"{at.name} at {point}", parameters=parameters)
+
+
+@functools.cache
+def _truth(name: str, objective: str) -> dict[str, Tensor]:
+    at = stage(name)
+    assert at.toy.nodes is not None
+    return quadrature.gradient(objective, at.problem, at.parameters, at.batch, at.toy.nodes)
+
+
+def served(estimator: Estimator, at: Stage) -> str:
+    """The objective class that an estimator serves on a stage."""
+    return objective(estimator, at.problem)

@@ -1,0 +1,132 @@
+"""Small problems on which every expectation is an exact sum.
+
+Their networks are polynomials: linear layers, b + b²/4 between them, half a square at the end. With independent
+normal, row-shared or binary noise the expected log-likelihood is then a sum over the few nodes of a quadrature rule
+(`vdbench.certificate.quadrature`), and so is its gradient: a reference without a standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vdbench.datasets import Dataset, Split
+from vdbench.draws import gather
+from vdbench.likelihoods import Categorical, GaussianNoise, Likelihood
+from vdbench.posteriors import Parameterization
+from vdbench.priors import GaussianPrior, NoPrior
+from vdbench.problem import Batch, Problem, noisy
+
+SEED = 2015
+"""Of the data and parameters of every toy: they are the same for every estimator and every check."""
+
+REPEATS = 2
+"""N/M: an estimator that forgets the scale is off by this factor."""
+
+
+class Bend(nn.Module):
+    """b + b²/4: a non-linearity that keeps a network polynomial."""
+
+    def forward(self, b: Tensor) -> Tensor:
+        """Bend each number by itself."""
+        return b + b.square() / 4
+
+
+class Mean(nn.Module):
+    """Mean over the places of every channel."""
+
+    def forward(self, b: Tensor) -> Tensor:
+        """(M, channels, …) to (M, channels)."""
+        return b.flatten(2).mean(2)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """What a small problem is made of.
+
+    Attributes:
+        name: As findings call it.
+        modules: Makes its layers; the weights do not matter.
+        inputs: Shape of one example's inputs.
+        outputs: Numbers that the network returns.
+        examples: M; the data set has each of them `REPEATS` times.
+        nodes: By noisy layer, the nodes of a Gauss–Hermite rule for each of its random numbers that make the
+            gradient's expectation exact: half the degree of the log-likelihood in that number, and one more. None where
+            the network is no polynomial.
+        spread: Largest deviation of a weight from 0.
+        classes: Number of classes, 0 for regression.
+    """
+
+    name: str
+    modules: Callable[[], list[nn.Module]]
+    inputs: tuple[int, ...]
+    outputs: int
+    examples: int = 4
+    nodes: Mapping[str, int] | None = field(default_factory=dict)
+    spread: float = 1.0
+    classes: int = 0
+
+    def build(self, form: Parameterization) -> tuple[Problem, dict[str, Tensor], Batch]:
+        """The problem under a parameterization, its parameters and one minibatch, in float64."""
+        generator = torch.Generator().manual_seed(SEED)
+
+        def rand(*shape: int) -> Tensor:
+            return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1
+
+        inputs, targets = rand(self.examples, *self.inputs) + 0.3, self._targets(rand)
+        split = Split(*(torch.cat([t] * REPEATS) for t in (inputs, targets)))
+        problem = noisy(
+            nn.Sequential(*self._modules()).double(),
+            Dataset(self.name, split, split, self.classes),
+            name=self.name,
+            likelihood=self._likelihood(),
+            parameterization=form,
+            prior=GaussianPrior(1.0) if form.sharing == "weights" else NoPrior(),
+        )
+        parameters = {}
+        for name, value in problem.start.items():
+            role = problem.groups[name].role
+            free = role in ("mean", "theta", "bias")
+            centre, width = (0.0, self.spread) if free else (value, 0.3)
+            parameters[name] = centre + width * rand(*value.shape)
+        for name in set(parameters) - set(problem.free(parameters)):
+            parameters[name] = problem.start[name]
+        return problem, parameters, gather(problem, np.arange(self.examples))
+
+    def _modules(self) -> list[nn.Module]:
+        with torch.random.fork_rng(devices=[]):  # torch initialises layers from its global generator
+            return self.modules()
+
+    def _targets(self, rand: Callable[..., Tensor]) -> Tensor:
+        if self.classes:
+            return torch.arange(self.examples) % self.classes
+        return rand(self.examples, self.outputs)
+
+    def _likelihood(self) -> Likelihood:
+        return Categorical() if self.classes else GaussianNoise()
+
+
+def _linear() -> list[nn.Module]:
+    return [nn.Linear(3, 1)]
+
+
+def _dense() -> list[nn.Module]:
+    return [nn.Linear(3, 2), Bend(), nn.Linear(2, 2)]
+
+
+def _convolution() -> list[nn.Module]:
+    return [nn.Conv2d(2, 2, (1, 2)), Bend(), Mean(), nn.Linear(2, 1)]
+
+
+def _classifier() -> list[nn.Module]:
+    return [nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)]
+
+
+LINEAR = Toy("linear", _linear, (3,), 1, nodes={"0": 2})
+DENSE = Toy("dense", _dense, (3,), 2, nodes={"0": 3, "2": 2})
+CONVOLUTION = Toy("convolution", _convolution, (2, 1, 3), 1, 3, nodes={"0": 3, "3": 2})
+CLASSIFIER = Toy("classifier", _classifier, (3,), 3, nodes=None, classes=3)
