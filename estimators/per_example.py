@@ -66,6 +66,11 @@ class PerExample(Estimator):
         if self.chunk < 1:
             raise InputError(f"per-example: chunk must be at least 1 example, not {self.chunk}.")
 
+    @property
+    def pathwise(self) -> bool:
+        """Every example's part is."""
+        return True
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:

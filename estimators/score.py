@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vdbench import Estimator, Gradient, InputError, register
-from vdbench.autodiff import differentiate
-from vdbench.estimator import need_posterior
-from vdbench.layers import Layer, Sampler
+from vdbench import register
+from vdbench.layers import Layer
+from vdbench.likelihood_ratio import LikelihoodRatio
 from vdbench.noise import Noise
 from vdbench.posteriors import Gaussian
 from vdbench.problem import Batch, Parameters, Problem
@@ -26,7 +25,7 @@ from vdbench.problem import Batch, Parameters, Problem
     version="1",
 )
 @dataclass(frozen=True)
-class Score(Estimator):
+class Score(LikelihoodRatio):
     r"""Score function (REINFORCE) over weight samples, with an optional baseline.
 
     Formula: $\frac1S\sum_s (L_s - b_s)\,\nabla\log q(W_s)$, $W_s \sim q$.
@@ -35,78 +34,58 @@ class Score(Estimator):
     constant changes the variance. Unbiased by $\nabla E_q[L] = E_q[L\,\nabla\log q]$ and
     $E_q[\nabla\log q] = 0$ for any baseline $b_s$ that does not depend on $W_s$. ``leave-one-out`` takes the
     mean of the *other* samples' $L$; a mean that contained $L_s$ itself would shrink the gradient by
-    $(S-1)/S$. Biases are deterministic and get their ordinary gradient, averaged over the samples.
+    $(S-1)/S$. ``moving-average`` takes a mean of earlier costs, ``optimal`` for every parameter
+    $E[L h^2]/E[h^2]$, $h$ its entry of $\nabla\log q$; both come from pilot draws (`vdbench.likelihood_ratio`),
+    and what is measured with them is conditional on those. Biases are deterministic and get their ordinary
+    gradient, averaged over the samples.
 
     Claim: unbiased for the ELBO of any layer kind, differentiable or not; heavy-tailed when σ ∝ |μ|.
     Cost: 1 product forward a sample, 1 backward a layer for the biases; S·K·L noise.
-    Source: Williams 1992; Ranganath et al. 2014; leave-one-out: Salimans & Knowles 2014, Kool et al. 2019.
+    Source: Williams 1992; Ranganath et al. 2014; leave-one-out: Salimans & Knowles 2014, Kool et al. 2019; moving
+    average: Mnih & Gregor 2014; optimal: Greensmith, Bartlett & Baxter 2004, Weaver & Tao 2001.
 
     Attributes:
         samples: S, the number of weight samples.
-        baseline: ``none`` or ``leave-one-out`` (needs two samples).
+        baseline: ``none``, ``moving-average``, ``leave-one-out`` (needs two samples) or ``optimal``.
+        decay: What a training step leaves of the moving average.
+        pilot: Pilot draws, each on a minibatch of its own of 64 examples.
 
     Example:
         >>> import vdbench
         >>> vdbench.get("score", samples=4, baseline="leave-one-out")
-        Score(samples=4, baseline='leave-one-out')
+        Score(samples=4, baseline='leave-one-out', decay=0.9, pilot=128)
     """
 
-    samples: int = 1
-    baseline: Literal["none", "leave-one-out"] = "none"
+    def sample(
+        self, problem: Problem, at: Parameters, batch: Batch, noise: Noise
+    ) -> tuple[Tensor, Any]:
+        """The whole cost under one weight sample, (1,), and the normal numbers it was made of."""
+        q = posteriors(problem, at)
+        eps = normals(q, noise)
+        weights = {name: (law.mean + law.scale * eps[name]).detach() for name, law in q.items()}
 
-    def __post_init__(self) -> None:
-        """Refuse too few samples."""
-        least = 2 if self.baseline == "leave-one-out" else 1
-        if self.samples < least:
-            raise InputError(
-                f"score: baseline '{self.baseline}' needs samples ≥ {least}, not {self.samples}."
-            )
+        def sampler(layer: Layer, x: Tensor) -> Tensor:
+            return layer.linear(x, weights[layer.name])
 
-    def __call__(
-        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
-    ) -> Gradient:
-        """Surrogate whose gradient is the estimate; the weights are constants in it."""
-        need_posterior(self, problem)
+        cost = problem.scale(batch) * problem.log_likelihood(sampler, batch, at).sum()
+        return cost[None], eps
 
-        def surrogate(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            at = {**parameters, **free}
-            q = {layer.name: problem.posterior(layer, at) for layer in problem.layers}
-            drawn = [_normals(q, noise.at("sample", s)) for s in range(self.samples)]
-            values = torch.stack(
-                [_log_likelihood(problem, at, batch, _weights(q, eps)) for eps in drawn]
-            )
-            scores = torch.stack([_log_density(q, eps) for eps in drawn])
-            cost = values.detach()
-            # the second term carries ∂L/∂bias; its gradient in (μ, σ) is zero since the weights are detached
-            return ((cost - self._baseline(cost)) * scores + values).mean(), cost.mean()
-
-        return Gradient(*differentiate(surrogate, problem.free(parameters)))
-
-    def _baseline(self, cost: Tensor) -> Tensor:
-        if self.baseline == "none":
-            return torch.zeros_like(cost)
-        return (cost.sum() - cost) / (self.samples - 1)
+    def log_density(self, problem: Problem, at: Parameters, drawn: Any) -> Tensor:
+        """Log q(W), (1,)."""
+        return log_density(posteriors(problem, at), drawn)[None]
 
 
-def _normals(q: dict[str, Gaussian], noise: Noise) -> dict[str, Tensor]:
+def posteriors(problem: Problem, at: Parameters) -> dict[str, Gaussian]:
+    """Q of every layer, by its name."""
+    return {layer.name: problem.posterior(layer, at) for layer in problem.layers}
+
+
+def normals(q: dict[str, Gaussian], noise: Noise) -> dict[str, Tensor]:
+    """The ε of one weight sample W = μ + σε, by layer."""
     return {name: noise(name, law.mean.shape) for name, law in q.items()}
 
 
-def _weights(q: dict[str, Gaussian], normals: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: (law.mean + law.scale * normals[name]).detach() for name, law in q.items()}
-
-
-def _log_likelihood(
-    problem: Problem, parameters: Parameters, batch: Batch, weights: dict[str, Tensor]
-) -> Tensor:
-    def sampler(layer: Layer, x: Tensor) -> Tensor:
-        return layer.linear(x, weights[layer.name])
-
-    sample: Sampler = sampler
-    return problem.scale(batch) * problem.log_likelihood(sample, batch, parameters).sum()
-
-
-def _log_density(q: dict[str, Gaussian], normals: dict[str, Tensor]) -> Tensor:
+def log_density(q: dict[str, Gaussian], eps: dict[str, Tensor]) -> Tensor:
     """Log q(w) up to its constant, −½ Σ [log σ² + (w − μ)²/σ²], at the weights w = μ₀ + σ₀ε held fixed.
 
     With μ₀ and σ₀ the detached μ and σ, w − μ is written (μ₀ − μ) + σ₀ε, of value σ₀ε to the last digit. The
@@ -114,7 +93,7 @@ def _log_density(q: dict[str, Gaussian], normals: dict[str, Tensor]) -> Tensor:
     """
     terms = []
     for name, law in q.items():
-        deviation = (law.mean.detach() - law.mean) + law.scale.detach() * normals[name]
+        deviation = (law.mean.detach() - law.mean) + law.scale.detach() * eps[name]
         square = (deviation / law.scale).square()
         terms.append((law.scale.abs().log() + 0.5 * square).sum())
     return -torch.stack(terms).sum()

@@ -91,7 +91,8 @@ def trace(
         use.inputs + use.outputs for use in problem.uses.values()
     )
     itemsize = torch.empty((), dtype=problem.dtype).element_size()
-    held = itemsize * (2 * numbers + 3 * weights + 3 * activations)
+    passes = estimator.passes_together
+    held = itemsize * (2 * numbers + 3 * passes * (weights + activations))
     together = BUDGET[problem.device.type] // held
     return Trace(requests, int(together) if together >= 2 else 0)
 

@@ -84,6 +84,16 @@ class Estimator(ABC):
         """Draws of noise that one gradient is the mean of: the option ``samples`` where there is one, else 1."""
         return int(getattr(self, "samples", 1))
 
+    @property
+    def pathwise(self) -> bool:
+        """Whether a draw is the cost's gradient along the path of its noise, differentiable in that noise."""
+        return False
+
+    @property
+    def passes_together(self) -> int:
+        """Forward passes whose activations one draw holds at once; draws are vectorised the fewer for it."""
+        return 1
+
     @abstractmethod
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
@@ -113,6 +123,11 @@ class Pathwise(Estimator):
     A subclass writes `preactivation`; reparameterization does the rest: for w = f(ε, φ) with ε free of φ,
     ∇_φ E_q[L(w)] = E_ε[∇_φ L(f(ε, φ))].
     """
+
+    @property
+    def pathwise(self) -> bool:
+        """It is."""
+        return True
 
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
@@ -205,6 +220,16 @@ class Wrapper(Estimator):
     def draws_per_gradient(self) -> int:
         """The inner estimator's; a wrapper that averages several of its gradients multiplies it."""
         return self.of.draws_per_gradient
+
+    @property
+    def pathwise(self) -> bool:
+        """Whether the inner estimator's is."""
+        return self.of.pathwise
+
+    @property
+    def passes_together(self) -> int:
+        """The inner estimator's."""
+        return self.of.passes_together
 
     def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
         """State of the inner estimator."""

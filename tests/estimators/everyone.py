@@ -14,8 +14,22 @@ from vdbench.registry import find, get, names
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "per-example": [{"chunk": 3}],
     "flipout": [{"perturbations": 2}],
-    "score": [{"samples": 3}, {"samples": 2, "baseline": "leave-one-out"}],
+    "score": [
+        {"samples": 3},
+        {"samples": 2, "baseline": "leave-one-out"},
+        {"baseline": "moving-average", "pilot": 4},
+        {"samples": 2, "baseline": "optimal", "pilot": 4},
+    ],
+    "score-local": [
+        {"samples": 2, "baseline": "leave-one-out"},
+        {"baseline": "optimal", "pilot": 16},
+    ],
     "samples": [{"samples": 3}],
+    "control-variate": [
+        {},
+        {"curvature": "sampled", "coefficient": "fitted", "pilot": 2},
+        {"kind": "delta"},
+    ],
 }
 
 WRAPPERS = [name for name in names() if issubclass(find(name), Wrapper)]

@@ -33,6 +33,9 @@ FALSE_ALARM = 1e-5
 """Nominal family-wise rate of false alarms of a Monte Carlo test. The true one is higher, because means of squares
 of a few thousand draws are not quite normal: below 1e-3, by simulating the family of test_linear_gaussian.py."""
 
+FIT = Key(("fit",))
+"""The address of every pilot draw in these tests."""
+
 Array = NDArray[np.float64]
 Moments = dict[str, tuple[Array, Array]]
 """Mean and variance of the gradient of the log-likelihood, by role: ``mean``, ``scale`` and perhaps ``bias``."""
@@ -203,29 +206,62 @@ def score_mu(of: Linear) -> Array:
 
 
 def score(of: Linear, samples: int = 1, leave_one_out: bool = False) -> Moments:
-    """S samples of the score function, its one-sample moments by quadrature over the textbook formula.
-
-    Leave-one-out is the U-statistic of ½(L₁−L₂)(h₁−h₂), h = ∇log q: its variance is
-    (4(S−2)ζ₁ + 2ζ₂)/(S(S−1)) (Hoeffding 1948), and (E h = 0) ζ₁ = ¼Var((L − EL)h),
-    ζ₂ = ½E[L²h²] + ½E[L²]E[h²] − EL·E[Lh²] + E[Lh]² − E[Lh]².
-    """
+    """S samples of the score function, its one-sample moments by quadrature over the textbook formula."""
     eps, weights = grid([5] * len(of.mu))
     error = (of.mu + eps * of.sigma) @ of.x.T + (of.beta or 0.0) - of.y
     cost = -of.c * 0.5 * (error**2).sum(1)[:, None]
     found = naive(of)
     for role, h in (("mean", eps / of.sigma), ("scale", (eps**2 - 1) / 2)):
-        e = lambda values: weights @ values  # noqa: E731
-        mean = e(cost * h)
-        if leave_one_out:
-            zeta1 = (e((cost - e(cost)) ** 2 * h**2) - mean**2) / 4
-            zeta2 = (e(cost**2 * h**2) + e(cost**2) * e(h**2)) / 2 - e(cost) * e(cost * h**2)
-            variance = (4 * (samples - 2) * zeta1 + 2 * zeta2) / (samples * (samples - 1))
-        else:
-            variance = (e(cost**2 * h**2) - mean**2) / samples
-        found[role] = (mean, variance)
+        found[role] = scored(cost, h, weights, samples, leave_one_out)
     if "bias" in found:
         found["bias"] = (found["bias"][0], found["bias"][1] / samples)
     return found
+
+
+def score_local(of: Linear, samples: int = 1, leave_one_out: bool = False) -> Moments:
+    """S samples of the score function over pre-activations b = r + √v·ζ + y: a sum over independent examples."""
+    t, k = Terms(of), len(of.mu)
+    zeta, weights = grid([5])
+    found = {role: (m, np.zeros_like(v)) for role, (m, v) in local(of).items()}
+    for x, r, v in zip(of.x, t.r, t.v, strict=True):
+        if v == 0:
+            continue
+        cost = -of.c * 0.5 * (r + math.sqrt(v) * zeta) ** 2
+        slopes = {"mean": zeta * x / math.sqrt(v), "scale": (zeta**2 - 1) * x**2 * of.sigma**2 / v / 2}
+        for role, h in slopes.items():
+            found[role][1][:] += scored(cost, h, weights, samples, leave_one_out)[1]
+    if "bias" in found:  # pathwise
+        found["bias"] = (found["bias"][0], local(of)["bias"][1] / samples)
+    return found
+
+
+def scored(
+    cost: Array, h: Array, weights: Array, samples: int, leave_one_out: bool
+) -> tuple[Array, Array]:
+    """Mean and variance of the mean over S samples of (L − b)h, given L (nodes, 1), h (nodes, K) and node weights.
+
+    Leave-one-out is the U-statistic of ½(L₁−L₂)(h₁−h₂), h = ∇log q: its variance is
+    (4(S−2)ζ₁ + 2ζ₂)/(S(S−1)) (Hoeffding 1948), and (E h = 0) ζ₁ = ¼Var((L − EL)h),
+    ζ₂ = ½E[L²h²] + ½E[L²]E[h²] − EL·E[Lh²] + E[Lh]² − E[Lh]².
+    """
+
+    def e(values: Array) -> Array:
+        return np.asarray(weights @ values)
+
+    mean = e(cost * h)
+    if not leave_one_out:
+        return mean, (e(cost**2 * h**2) - mean**2) / samples
+    zeta1 = (e((cost - e(cost)) ** 2 * h**2) - mean**2) / 4
+    zeta2 = (e(cost**2 * h**2) + e(cost**2) * e(h**2)) / 2 - e(cost) * e(cost * h**2)
+    return mean, (4 * (samples - 2) * zeta1 + 2 * zeta2) / (samples * (samples - 1))
+
+
+def score_local_mu(of: Linear) -> Array:
+    """Variance for μ of one sample of the local score function, over c²: Σ x_i²(r⁴ + 14r²v + 15v²)/(4v)."""
+    t = Terms(of)
+    live = t.v > 0
+    r, v = t.r[live], t.v[live]
+    return ((of.x[live] ** 2).T @ ((r**4 + 14 * r**2 * v + 15 * v**2) / (4 * v)))  # type: ignore[no-any-return]
 
 
 def grid(nodes: Sequence[int]) -> tuple[Array, Array]:
@@ -245,17 +281,23 @@ def grid(nodes: Sequence[int]) -> tuple[Array, Array]:
 ROLES = {"0.mean": "mean", "0.log_variance": "scale", "0.bias": "bias"}
 
 
-def exact(estimator: Estimator, of: Linear, nodes: int) -> Moments:
-    """Mean and variance of the estimator itself, evaluated at the nodes through injected noise."""
+def exact(estimator: Estimator, of: Linear, nodes: int, state: Any = None) -> Moments:
+    """Mean and variance of the estimator itself, evaluated at the nodes through injected noise.
+
+    Given its state: what `fit` finds, unless one is given.
+    """
     problem, parameters, batch = of.problem(), of.parameters(), of.batch()
-    requests = trace(estimator, problem, parameters, batch).requests
+    if state is None:
+        state = estimator.fit(problem, parameters, FIT)
+    requests = trace(estimator, problem, parameters, batch, state).requests
     sizes = [math.prod(request.shape) for request in requests]
     # two nodes are exact for a random sign, as many as asked for for a polynomial of a normal number
     count = [2 if r.law == "sign" else nodes for r in requests for _ in range(math.prod(r.shape))]
     points, weights = grid(count) if sizes else (np.zeros((1, 0)), np.ones(1))
     parts = torch.tensor(points).split(sizes, 1) if sizes else ()
     noise = {r: p.reshape(-1, *r.shape) for r, p in zip(requests, parts, strict=True)}
-    drawn = vectorised(estimator, problem, parameters, repeat(batch, len(weights)), noise)
+    batches = repeat(batch, len(weights))
+    drawn = vectorised(estimator, problem, parameters, batches, noise, state)
     found = {}
     for name, value in drawn.gradients.items():
         rows = value.flatten(1).numpy()
@@ -271,9 +313,11 @@ def repeat(batch: Batch, times: int) -> Batch:
 def sampled(estimator: Estimator, of: Linear, draws: int, key: Key) -> dict[str, Array]:
     """Gradients (draws, parameters) by role, drawn from the noise streams as any measurement draws them."""
     problem, parameters = of.problem(), of.parameters()
-    traced = trace(estimator, problem, parameters, of.batch())
+    state = estimator.fit(problem, parameters, FIT)
+    traced = trace(estimator, problem, parameters, of.batch(), state)
     keys = [key / "draw" / k for k in range(draws)]
-    drawn = gradients(estimator, problem, parameters, repeat(of.batch(), draws), keys, traced)
+    batches = repeat(of.batch(), draws)
+    drawn = gradients(estimator, problem, parameters, batches, keys, traced, state)
     return {ROLES[name]: value.flatten(1).numpy() for name, value in drawn.gradients.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import numpy as np
 import oracles
@@ -14,9 +15,11 @@ from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
 from estimators.antithetic import Antithetic
-from estimators.score import Score
+from estimators.control_variate import ControlVariate
+from estimators.measure_valued import MeasureValued
 from vdbench.draws import Trace, gather, gradients, inject, trace
 from vdbench.estimator import Estimator, Gradient, Wrapper
+from vdbench.likelihood_ratio import LikelihoodRatio
 from vdbench.noise import Injected, Key, Noise, stream
 from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
 from vdbench.problem import Batch, Problem
@@ -40,7 +43,21 @@ def place(
 
 
 def one(estimator: Estimator, at: tuple[Problem, dict[str, Tensor], Batch], key: Key) -> Gradient:
-    return estimator(*at, stream(key, dtype=at[0].dtype))
+    return estimator(*at, stream(key, dtype=at[0].dtype), state_of(estimator, *at[:2]))
+
+
+def state_of(estimator: Estimator, problem: Problem, parameters: dict[str, Tensor]) -> Any:
+    """What it is fitted to, the same at every call."""
+    return estimator.fit(problem, parameters, KEY / "fit")
+
+
+def narrowed(state: Any) -> Any:
+    """A state with its tensors in float32."""
+    if isinstance(state, Tensor):
+        return state.float()
+    if isinstance(state, dict):
+        return {name: narrowed(item) for name, item in state.items()}
+    return type(state)(map(narrowed, state)) if isinstance(state, (tuple, list)) else state
 
 
 def same(a: Gradient, b: Gradient) -> bool:
@@ -69,7 +86,7 @@ def test_names_shapes_and_laws(estimator: Estimator, coordinates: Parameterizati
     at = place(coordinates, torch.float32)
     free = at[0].free(at[1])
     traced = trace(
-        estimator, *at
+        estimator, *at, state_of(estimator, *at[:2])
     )  # refuses other laws than the declared, and an address asked twice
     gradient = one(estimator, at, KEY)
     assert {n: (v.shape, v.dtype) for n, v in gradient.gradients.items()} == {
@@ -118,13 +135,18 @@ def test_finite_at_awkward_points(
 def comparable(estimator: Estimator, point: str) -> bool:
     """As σ → 0 costs that are subtracted from one another agree to all digits of float32: none are left.
 
-    Leave-one-out subtracts them, and so does an antithetic pair of score functions, which are odd in ε.
+    Every baseline but a distant one subtracts them, as do differences of costs, the Taylor polynomial of a cost, and
+    an antithetic pair of score functions, which are odd in ε.
     """
     chain = [estimator]
     while isinstance(chain[-1], Wrapper):
         chain.append(chain[-1].of)
-    pair = isinstance(chain[-1], Score) and any(isinstance(e, Antithetic) for e in chain)
-    return point not in TINY or not (pair or getattr(chain[-1], "baseline", "") == "leave-one-out")
+    inner = chain[-1]
+    pair = isinstance(inner, LikelihoodRatio) and any(
+        isinstance(e, Antithetic | ControlVariate) for e in chain
+    )
+    close = pair or isinstance(inner, MeasureValued) or getattr(inner, "baseline", "none") != "none"
+    return point not in TINY or not close
 
 
 @pytest.mark.parametrize(
@@ -140,14 +162,16 @@ def test_float32_follows_float64(estimator: Estimator, point: str) -> None:
     """On the same noise; at the awkward points too, where digits cancel in a careless formula."""
     wide = awkward(point, torch.float64) if point in AWKWARD else place(COORDINATES[point])
     problem, parameters, batch = wide
-    requests = trace(estimator, *wide).requests
+    state = state_of(estimator, *wide[:2])
+    requests = trace(estimator, *wide, state).requests
     injected = {r: v[0] for r, v in noise(requests, 1).items()}
-    exact = estimator(*wide, Noise(Injected(injected)))
+    exact = estimator(*wide, Noise(Injected(injected)), state)
     narrow = estimator(
         problem.to("cpu", torch.float32),
         {n: v.float() for n, v in parameters.items()},
         Batch(batch.inputs.float(), batch.targets),
         Noise(Injected({r: v.float() for r, v in injected.items()})),
+        narrowed(state),
     )
     wrong = gaps(narrow, exact, 2e-4)
     assert not wrong, "\n".join(wrong)
@@ -213,11 +237,12 @@ def test_vectorised_draws_are_the_looped_ones(
     problem, parameters, batch = place(coordinates)
     rows = np.stack([(np.arange(BATCH) + k) % EXAMPLES for k in range(5)])
     batches, keys = gather(problem, rows), [KEY / k for k in range(5)]
-    requests = trace(estimator, problem, parameters, batch).requests
+    state = state_of(estimator, problem, parameters)
+    requests = trace(estimator, problem, parameters, batch, state).requests
 
     def draws(together: int) -> Gradient:
         traced = Trace(requests, together)
-        return gradients(estimator, problem, parameters, batches, keys, traced)
+        return gradients(estimator, problem, parameters, batches, keys, traced, state)
 
     looped = draws(0)
     parts = draws(3)  # the last part is smaller
@@ -285,10 +310,12 @@ def covariance(estimator: Estimator) -> list[Comparison]:
     draws = 1500
 
     def deviations(part: Batch, key: Key) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
-        traced = trace(estimator, problem, parameters, part)
+        state = state_of(estimator, problem, parameters)
+        traced = trace(estimator, problem, parameters, part, state)
         keys = [KEY / "covariance" / key.path[0] / k for k in range(draws)]
+        batches = oracles.repeat(part, draws)
         drawn = gradients(
-            estimator, problem, parameters, oracles.repeat(part, draws), keys, traced
+            estimator, problem, parameters, batches, keys, traced, state
         ).gradients
         found = {}
         for name, rows in drawn.items():

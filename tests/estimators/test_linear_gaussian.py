@@ -8,6 +8,7 @@ that are wrong, which they must catch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import oracles
@@ -50,6 +51,11 @@ def score(samples: int, leave_one_out: bool) -> tuple[str, Options, Oracle]:
     return "score", options, lambda of: oracles.score(of, samples, leave_one_out)
 
 
+def score_local(samples: int, leave_one_out: bool) -> tuple[str, Options, Oracle]:
+    _, options, _ = score(samples, leave_one_out)
+    return "score-local", options, lambda of: oracles.score_local(of, samples, leave_one_out)
+
+
 def grouped(groups: int) -> tuple[str, Options, Oracle]:
     return "grouped", {"groups": groups}, lambda of: oracles.grouped(of, groups)
 
@@ -74,6 +80,10 @@ EXACT = [
     (*score(4, False), 5, 4),
     (*score(2, True), 5, 6),
     (*score(3, True), 5, 6),
+    (*score_local(1, False), 5, 4),
+    (*score_local(2, False), 5, 6),
+    (*score_local(2, True), 5, 6),
+    (*score_local(3, True), 5, 6),
 ]
 
 
@@ -84,7 +94,9 @@ def dimensions(name: str, options: Options, of: Linear) -> int:
         return k * min(options["groups"], m)
     if name == "flipout":  # and a sign for every input and output
         return k * min(options["perturbations"], m) + m * (k + 1)
-    return sizes[name] if name in sizes else k * options["samples"]
+    if name in sizes:
+        return sizes[name]
+    return (m if name == "score-local" else k) * options["samples"]
 
 
 CASES = [
@@ -116,6 +128,8 @@ def test_score_agrees_with_its_closed_form(of: Linear) -> None:
     """The quadrature oracle of the score function against the formula for μ."""
     want = of.c**2 * oracles.score_mu(of)
     np.testing.assert_allclose(oracles.score(of)["mean"][1], want, rtol=1e-9)
+    local = of.c**2 * oracles.score_local_mu(of)
+    np.testing.assert_allclose(oracles.score_local(of)["mean"][1], local, rtol=1e-9)
 
 
 def moderate(seed: int, m: int, k: int, times: int) -> Linear:
@@ -134,6 +148,8 @@ SAMPLED = [
     flipout(2),
     score(16, False),  # one sample's tails are too heavy for 4,000 draws
     score(8, True),
+    score_local(16, False),
+    score_local(8, True),
 ]
 
 
@@ -157,8 +173,8 @@ def test_moments_through_the_noise_streams() -> None:
 class OwnCost(Score):
     """Its baseline is the mean of all costs, its own included: shrinks the gradient by (S−1)/S."""
 
-    def _baseline(self, cost: Tensor) -> Tensor:
-        return cost.mean().expand_as(cost)
+    def _baseline(self, cost: Tensor, state: Any) -> Tensor:
+        return cost.mean(0).expand_as(cost)
 
 
 @dataclass(frozen=True)

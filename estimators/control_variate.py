@@ -1,0 +1,278 @@
+"""Control variates: a Taylor polynomial of a draw is subtracted, and its mean added."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from estimators.measure_valued import refuse_more
+from estimators.naive import Naive
+from estimators.score import Score, log_density, normals, posteriors
+from vdbench import Estimator, Gradient, InputError, Wrapper, register, taylor
+from vdbench.autodiff import differentiate, vectorising
+from vdbench.draws import gather, minibatch
+from vdbench.errors import CellError
+from vdbench.estimator import Declaration
+from vdbench.noise import POSTERIOR, SYMMETRIC, Injected, Kept, Key, Noise, Request, stream
+from vdbench.problem import Batch, Parameters, Problem
+
+PILOT_EXAMPLES = 64
+"""Examples of a pilot minibatch."""
+
+
+@register("control-variate", version="1")
+@dataclass(frozen=True)
+class ControlVariate(Wrapper):
+    r"""Another estimator's draw less a control variate: a Taylor polynomial of the draw, whose mean is known.
+
+    Formula: $g - \beta\,(c - E[c])$, for every parameter.
+
+    ``hvp``, around a pathwise estimator: $c$ is the Taylor polynomial of the gradient in its normal noise,
+    $c(\varepsilon) = g(0) + \frac{d}{dt}g(t\varepsilon)|_0$, whose mean is $g(0)$. Around naive sampling this
+    is, for μ, $\nabla L(\mu) + H\sigma\varepsilon$, one Hessian-vector product, and for σ
+    $\varepsilon\,\nabla L(\mu)$. With ``curvature`` the second-order term $\frac12\frac{d^2}{dt^2}g(t\varepsilon)|_0$ is
+    there as well, of mean $\frac12\sum_j\partial_j^2 g(0)$ (for σ of naive sampling $\sigma_i H_{ii}$).
+    Of a quadratic loss the first order leaves no noise in μ, and the second none at all.
+
+    ``delta``, around the score function: $c = \tilde L(W)\,\nabla\log q(W)$ with $\tilde L$ the Taylor polynomial of the cost
+    about the mean weights, of first order, or of second with ``curvature``. Its mean is
+    $\nabla E_q[\tilde L]$: in μ $\nabla L(\mu)$, in σ $\sigma_i H_{ii}$. Around a score function with a baseline the
+    constant of $\tilde L$ is left to that.
+
+    The mean of the second order is ``exact``, one Hessian product (``hvp``: one third derivative) for every weight
+    (number drawn), or ``sampled``: the same quadratic form at random signs of their own, of the same mean. Either way the
+    estimate keeps its mean. ``fitted`` takes β as the regression of g on c over pairs of pilot draws on one minibatch;
+    what is measured is then conditional on them.
+
+    Claim: as the wrapped estimator.
+    Cost: the wrapped estimator's, and about 2 times that (``hvp``), or 2 and a Hessian product a sample
+    (``delta``); 4 to 6 times that of the second order, and the mean's products.
+    Source: Miller, Foti, D'Amour & Adams 2017 (``hvp``); Paisley, Blei & Jordan 2012 and Mohamed et al. 2020,
+    section 7.4 (``delta``). Taking the polynomial in the noise, so that it serves every pathwise estimator, is ours.
+
+    Attributes:
+        of: The estimator that is wrapped: a pathwise one with normal noise (``hvp``), or ``score`` (``delta``).
+        kind: ``hvp`` or ``delta``.
+        curvature: ``none``, ``exact`` or ``sampled``; by default none of ``hvp``, exact of ``delta``.
+        coefficient: β: ``one``, or ``fitted`` to pilot draws, for every parameter its own.
+        limit: Weights (numbers drawn) above which ``exact`` is refused.
+        pilot: Pairs of pilot draws, each on a minibatch of its own of 64 examples.
+
+    Example:
+        >>> import vdbench
+        >>> vdbench.get("control-variate", of="score", kind="delta").declaration.objective
+        'elbo'
+    """
+
+    of: Estimator = field(default_factory=Naive)
+    kind: Literal["hvp", "delta"] = "hvp"
+    curvature: Literal["none", "exact", "sampled"] | None = None
+    coefficient: Literal["one", "fitted"] = "one"
+    limit: int = 2000
+    pilot: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse what has no such polynomial."""
+        super().__post_init__()
+        why = self._unfit()
+        if why:
+            raise InputError(f"{self.named}: estimator '{self.of.declaration.name}' {why}.")
+        for option in ("limit", "pilot"):
+            if getattr(self, option) < 1:
+                raise InputError(
+                    f"{self.named}: {option} must be at least 1, not {getattr(self, option)}."
+                )
+
+    def _unfit(self) -> str:
+        """Why the estimator cannot have this control variate; empty if it can."""
+        laws = self.of.declaration.laws
+        odd = [law for law in laws if law not in (*SYMMETRIC, POSTERIOR)]
+        if self.kind == "delta":
+            if isinstance(self.of, Score):
+                return ""
+            return "has no cost times a score of weights to take a Taylor polynomial of; expected 'score' of kind delta"
+        if not self.of.declaration.pure:
+            return "draws its own noise, along which nobody else can differentiate"
+        if not self.of.pathwise:
+            return (
+                "is not pathwise, so that its gradient has no derivative along its noise; expected a pathwise one of "
+                "kind hvp, or 'score' of kind delta"
+            )
+        if odd:
+            return f"takes {odd[0]} noise, whose mean is not 0; expected normal noise"
+        if not {"normal", POSTERIOR} & set(laws):
+            return "draws no normal noise for a Taylor polynomial to be in"
+        return ""
+
+    @property
+    def order(self) -> str:
+        """What is done about the second order, the default put in its place."""
+        return self.curvature or {"hvp": "none", "delta": "exact"}[self.kind]
+
+    @property
+    def declaration(self) -> Declaration:
+        """The inner estimator's, and random signs where the second order's mean takes them."""
+        inner = super().declaration
+        if self.order != "sampled" or "sign" in inner.laws:
+            return inner
+        return replace(inner, laws=(*inner.laws, "sign"))
+
+    @property
+    def passes_together(self) -> int:
+        """The inner estimator's, with derivatives; and the directions of the second order's exact mean."""
+        return self.of.passes_together * (4 * taylor.TOGETHER if self.order == "exact" else 4)
+
+    def __call__(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
+    ) -> Gradient:
+        """Draw, and correct.
+
+        Raises:
+            CellError: The posterior's noise is not normal, the problem is larger than ``limit``, or ``fitted`` was
+                given no state.
+        """
+        if self.coefficient == "one":
+            return _less(*self._parts(problem, parameters, batch, noise, state), 1.0)
+        if not state:
+            raise CellError(
+                f"estimator '{self.named}': coefficient 'fitted' has a state and was given none; expected "
+                "state=estimator.fit(problem, parameters, key)."
+            )
+        gradient, control = self._parts(problem, parameters, batch, noise, state["of"])
+        return _less(gradient, control, state["coefficient"])
+
+    def _parts(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any
+    ) -> tuple[Gradient, dict[str, Tensor]]:
+        """The inner estimator's draw, and c − E[c]."""
+        form = problem.parameterization
+        if form.law != "normal":
+            raise CellError(
+                f"{self.named}: the posterior '{form.name}' of problem '{problem.name}' has {form.law} noise; expected "
+                "normal noise."
+            )
+        kept = Kept(noise.source)
+        gradient = self.of(problem, parameters, batch, Noise(kept, noise.path), state)
+        if self.kind == "delta":
+            given = Noise(Injected(kept.answers), noise.path)
+            return gradient, self._of_cost(problem, parameters, batch, noise, given)
+
+        def draw(numbers: taylor.Numbers) -> dict[str, Tensor]:
+            injected = Noise(Injected(numbers), noise.path)
+            return self.of(problem, parameters, batch, injected, state).gradients
+
+        with vectorising():
+            return gradient, self._of_gradient(problem, draw, kept.answers, noise)
+
+    def _of_gradient(
+        self, problem: Problem, draw: taylor.Draw, numbers: taylor.Numbers, noise: Noise
+    ) -> dict[str, Tensor]:
+        control = taylor.linear(draw, numbers)
+        if self.order == "none":
+            return control
+        normal = taylor.normal(numbers)
+        if self.order == "exact":
+            count = sum(value.numel() for value in normal.values())
+            if count > self.limit:
+                raise CellError(
+                    f"{self.named}: the exact mean of the second order takes a third derivative for every number drawn, and "
+                    f"one draw of '{self.of.declaration.name}' takes {count:,}; expected at most {self.limit:,}, a "
+                    "higher value of its option limit, or curvature: sampled."
+                )
+            mean = taylor.quadratic_mean(draw, numbers)
+        else:
+            signs = {r: noise.source(_probe(noise, r)) for r in normal}
+            mean = taylor.quadratic(draw, numbers, signs)
+        second = taylor.quadratic(draw, numbers, normal)
+        return {name: first + second[name] - mean[name] for name, first in control.items()}
+
+    def _of_cost(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, given: Noise
+    ) -> dict[str, Tensor]:
+        """The score function of the polynomial, on the draws of the inner one, less its mean."""
+        assert isinstance(self.of, Score)
+        q = posteriors(problem, parameters)
+        scale = {name: law.scale.detach() for name, law in q.items()}
+        cost = taylor.expansion(problem, parameters, batch)
+        drawn = [normals(q, given.at("sample", s)) for s in range(self.of.samples)]
+        constant = cost.value if self.of.baseline == "none" else 0.0
+        values = []
+        for eps in drawn:
+            step = {name: scale[name] * z for name, z in eps.items()}
+            value = constant + taylor.inner(cost.slope, step)
+            if self.order != "none":
+                value = value + taylor.inner(cost.curve(step), step) / 2
+            values.append(value.detach())
+        spread = self._spread(problem, cost, scale, noise)
+
+        def surrogate(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            now = posteriors(problem, {**parameters, **free})
+            scored = [v * log_density(now, eps) for v, eps in zip(values, drawn, strict=True)]
+            mean = taylor.inner(cost.slope, {name: law.mean for name, law in now.items()})
+            if spread:
+                mean = mean + taylor.inner(spread, {n: law.scale for n, law in now.items()})
+            return torch.stack(scored).mean() - mean, cost.value
+
+        return differentiate(surrogate, problem.free(parameters))[1]
+
+    def _spread(
+        self, problem: Problem, cost: taylor.Expansion, scale: dict[str, Tensor], noise: Noise
+    ) -> dict[str, Tensor]:
+        """The mean's derivative in σ, σ_i H_ii, exactly or without bias; nothing of the first order."""
+        if self.order == "none":
+            return {}
+        if self.order == "exact":
+            if sum(value.numel() for value in scale.values()) > self.limit:
+                refuse_more(self.named, problem, self.limit, "a Hessian product")
+            return taylor.diagonal(cost.curve, scale)
+        signs = {n: noise.at("probe")(n, value.shape, law="sign") for n, value in scale.items()}
+        curved = cost.curve({name: value * signs[name] for name, value in scale.items()})
+        return {name: signs[name] * value for name, value in curved.items()}
+
+    def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
+        """State of the inner estimator; with β by parameter, Σ ΔgΔc / ΣΔc² over pairs of draws, if it is fitted."""
+        inner = self.of.fit(problem, parameters, key)
+        if self.coefficient == "one":
+            return inner
+        size = min(PILOT_EXAMPLES, problem.examples)
+        products: dict[str, Tensor] = {}
+        squares: dict[str, Tensor] = {}
+        for k in range(self.pilot):
+            place = key / "pilot" / k
+            batch = gather(problem, minibatch(problem, size, place / "minibatch"))
+            noises = [stream(place / half, problem.device, problem.dtype) for half in range(2)]
+            (g, c), (h, d) = (self._parts(problem, parameters, batch, n, inner) for n in noises)
+            for name in c:
+                step = (c[name] - d[name]).double()
+                change = (g.gradients[name] - h.gradients[name]).double()
+                products[name] = products.get(name, 0.0) + step * change
+                squares[name] = squares.get(name, 0.0) + step.square()
+        beta = {
+            name: torch.where(s > 0, products[name] / s, 1.0).to(problem.dtype)
+            for name, s in squares.items()
+        }
+        return {"of": inner, "coefficient": beta}
+
+    def update(self, state: Any, gradient: Gradient) -> Any:
+        """The inner estimator's state moves on; β stays."""
+        if self.coefficient == "one":
+            return self.of.update(state, gradient)
+        return {**state, "of": self.of.update(state["of"], gradient)}
+
+
+def _probe(noise: Noise, request: Request) -> Request:
+    """The address of random signs beside the normal numbers of a request."""
+    return Request((*noise.path, "probe", *request.path), request.shape, "sign")
+
+
+def _less(
+    gradient: Gradient, control: dict[str, Tensor], coefficient: float | dict[str, Tensor]
+) -> Gradient:
+    def part(name: str) -> Tensor:
+        beta = coefficient if isinstance(coefficient, float) else coefficient[name]
+        return gradient.gradients[name] - beta * control[name]
+
+    return Gradient(gradient.value, {name: part(name) for name in gradient.gradients})
