@@ -42,3 +42,13 @@ class GaussianNoise:
         constant = math.log(2 * math.pi * self.variance)
         residual = (outputs - targets).square() / self.variance
         return (-0.5 * (residual + constant)).flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Binary classification: outputs are logits of class 1, (M, 1), targets class numbers 0 and 1, (M,)."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Log-probability of each example's class, shape (M,): log s(±logit), s the logistic function."""
+        sign = 2.0 * targets - 1
+        return F.logsigmoid(outputs.squeeze(1) * sign.to(outputs.dtype))
