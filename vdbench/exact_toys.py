@@ -100,9 +100,7 @@ def score(toy: Toy, samples: int = 1, baseline: str = "none") -> Pair:
     """−f(w)·∇log q, with S samples; leave-one-out by the variance of a U-statistic (Hoeffding 1948)."""
     eps, p = _normal()
     cost = toy.value(eps)
-    found = [
-        _score(cost, h, p, samples, baseline) for h in (eps / toy.sigma, (eps**2 - 1) / 2)
-    ]
+    found = [_score(cost, h, p, samples, baseline) for h in (eps / toy.sigma, (eps**2 - 1) / 2)]
     return found[0], found[1]
 
 

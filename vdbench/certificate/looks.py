@@ -155,7 +155,10 @@ def answers(questions: Sequence[Question]) -> list[list[Answer]]:
         for q, f in zip(questions, flagged, strict=True)
     ]
     seen = [
-        s for part, f in zip(again, flagged, strict=True) for s, yes in zip(part, f, strict=True) if yes
+        s
+        for part, f in zip(again, flagged, strict=True)
+        for s, yes in zip(part, f, strict=True)
+        if yes
     ]
     second = RATE / max(1, sum(len(s.p()) for s in seen))
     found = []

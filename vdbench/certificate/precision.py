@@ -77,9 +77,7 @@ def _finding(
     drawn = subject.fresh(exact)
     noise = _noise(subject, drawn)
     truth = drawn.given(Noise(Injected(noise)))
-    cast = {
-        r: v.to(other.problem.device, other.problem.dtype) for r, v in noise.items()
-    }
+    cast = {r: v.to(other.problem.device, other.problem.dtype) for r, v in noise.items()}
     state = drawn.state if exact.problem.dtype == other.problem.dtype else None
     found = subject.fresh(other, state).given(Noise(Injected(cast)))
     excess, place = _excess(subject.estimator, exact.problem, exact.parameters, found, truth)

@@ -174,5 +174,3 @@ def gradient(
 
     _, found = differentiate(target, problem.free(parameters))
     return found
-
-

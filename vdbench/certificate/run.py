@@ -33,12 +33,15 @@ TESTS: tuple[Test, ...] = (
     Test(minibatch.NAME, "noise variance as 1/M, or its floor", minibatch.ask),
     Test(finite.NAME, "no NaN or infinity at awkward points", finite.ask),
     Test(together.NAME, "in one backward pass and vectorised, as each alone", together.ask),
-    Test(repeatable.NAME, "a draw belongs to its key; global generators are left alone", repeatable.ask),
+    Test(
+        repeatable.NAME,
+        "a draw belongs to its key; global generators are left alone",
+        repeatable.ask,
+    ),
     Test(precision.NAME, "float32 follows float64 on the same noise", precision.ask),
     Test(precision.DEVICES, "a GPU follows the CPU on the same noise", precision.ask_devices),
 )
 """Every test of a certificate, in order; `check` makes all of them, and nothing chooses among them."""
-
 
 
 def tests_of(estimator: Estimator) -> tuple[Test, ...]:

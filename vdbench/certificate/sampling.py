@@ -24,9 +24,7 @@ TOGETHER = 4096
 """Most draws in one vectorised call; their noise is one block of one stream."""
 
 
-def block(
-    requests: Sequence[Request], key: Key, count: int, like: Tensor
-) -> dict[Request, Tensor]:
+def block(requests: Sequence[Request], key: Key, count: int, like: Tensor) -> dict[Request, Tensor]:
     """The noise of ``count`` independent draws, stacked, each request from one stream."""
     return {
         r: draw(key, r, torch.empty((count, *r.shape), device=like.device, dtype=like.dtype))

@@ -51,7 +51,11 @@ class Stage:
         """The same elsewhere, in another precision."""
         parameters = {name: value.to(device, dtype) for name, value in self.parameters.items()}
         return Stage(
-            self.name, self.toy, self.problem.to(device, dtype), parameters, self.cast(device, dtype)
+            self.name,
+            self.toy,
+            self.problem.to(device, dtype),
+            parameters,
+            self.cast(device, dtype),
         )
 
     def cast(self, device: str, dtype: torch.dtype) -> Batch:

@@ -38,23 +38,35 @@ def mistakes(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Row
     """Means that known mistakes would have, and how each is named."""
     t, batch = sample.truth, drawn.stage
     scale = batch.problem.scale(batch.batch)
-    yield 0 * t, (
-        "the mean is 0: nothing of the objective reaches these parameters; was the sampling path forgotten (noise or "
-        "weights detached from the scale)?"
+    yield (
+        0 * t,
+        (
+            "the mean is 0: nothing of the objective reaches these parameters; was the sampling path forgotten (noise or "
+            "weights detached from the scale)?"
+        ),
     )
     yield -t, "the mean has the opposite sign: it is the gradient of the loss, downhill."
     yield t / scale, f"the mean is 1/{scale:g} of the gradient: the scale N/M is missing."
-    yield t * scale, f"the mean is {scale:g} times the gradient: a factor too many, such as N/M twice."
+    yield (
+        t * scale,
+        f"the mean is {scale:g} times the gradient: a factor too many, such as N/M twice.",
+    )
     if scale != 2:
         yield 2 * t, "the mean is twice the gradient: σ² for σ, or a ½ forgotten."
         yield t / 2, "the mean is half the gradient: log σ for log σ², or a ½ too many."
     count = drawn.estimator.draws_per_gradient
     if count > 1:
-        yield t * (count - 1) / count, (
-            f"the mean is (S−1)/S of the gradient with S = {count}: a baseline contains the very cost that it is "
-            "subtracted from."
+        yield (
+            t * (count - 1) / count,
+            (
+                f"the mean is (S−1)/S of the gradient with S = {count}: a baseline contains the very cost that it is "
+                "subtracted from."
+            ),
         )
-        yield t * count, f"the mean is S = {count} times the gradient: samples are added and not averaged."
+        yield (
+            t * count,
+            f"the mean is S = {count} times the gradient: samples are added and not averaged.",
+        )
     yield from _shifts(sample)
     yield from _others(drawn, objective, sample)
 
@@ -62,7 +74,10 @@ def mistakes(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Row
 def _shifts(sample: Sample) -> Iterator[tuple[Rows, str]]:
     for by in (1, -1):
         if len(sample.truth) > 1:
-            yield np.roll(sample.truth, by), "the coordinates are shifted by one: an index is off by one."
+            yield (
+                np.roll(sample.truth, by),
+                "the coordinates are shifted by one: an index is off by one.",
+            )
     if len(sample.truth) > 1:
         yield sample.truth[::-1], "the coordinates are in reverse order: an axis is flipped."
 
@@ -75,9 +90,12 @@ def _others(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Rows
             continue
         names = dict.fromkeys(name.rpartition("[")[0] for name in sample.names)
         mean = np.concatenate([truth[name].flatten().cpu().numpy() for name in names])
-        yield mean, (
-            f"the mean is the gradient of another objective, '{other}': "
-            f"declare that, or mend what makes it another ({_why(other)})."
+        yield (
+            mean,
+            (
+                f"the mean is the gradient of another objective, '{other}': "
+                f"declare that, or mend what makes it another ({_why(other)})."
+            ),
         )
 
 

@@ -98,7 +98,9 @@ class Toy:
         return problem, parameters, gather(problem, np.arange(self.examples))
 
     def _modules(self) -> list[nn.Module]:
-        with torch.random.fork_rng(devices=[]):  # torch initialises layers from its global generator
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # torch initialises layers from its global generator
             return self.modules()
 
     def _targets(self, rand: Callable[..., Tensor]) -> Tensor:

@@ -93,5 +93,3 @@ def _worst(sample: Sample) -> str:
         f"furthest {sample.names[i]}: mean {sample.mean[i]:.4g} ± {sample.error[i]:.2g}, "
         f"exact {sample.truth[i]:.4g}"
     )
-
-
