@@ -8,13 +8,14 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench clean
+.PHONY: help quick test lint bench docs clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
 	@echo 'make test    set up, check style and types, run the tests'
 	@echo 'make lint    style and types alone'
 	@echo 'make bench   time vdbench itself against plain loops'
+	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make clean   remove caches and build folders (keeps $(VENV) and runs)'
 	@echo
 	@echo 'PYTHON=$(PYTHON) chooses the interpreter, VENV=$(VENV) the folder of the environment.'
@@ -32,6 +33,9 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m vdbench.pages
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -14,6 +14,8 @@ from hypothesis import settings
 # on a busy machine than it gains them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+pytest_plugins = ["pytester"]
+
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 # No deadline: a shared machine's pauses are no failures. Derandomized: a failure is everyone's.

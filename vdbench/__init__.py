@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vdbench.certificate import check
     from vdbench.errors import InputError
     from vdbench.estimator import Estimator, Gradient, Pathwise, Wrapper
+    from vdbench.foreign import register_layer
     from vdbench.problem import Problem, noisy
     from vdbench.registry import get, register
     from vdbench.runner import run
@@ -31,6 +32,7 @@ __all__ = [
     "get",
     "noisy",
     "register",
+    "register_layer",
     "run",
 ]
 
@@ -45,6 +47,7 @@ _HOME = {
     "get": "vdbench.registry",
     "noisy": "vdbench.problem",
     "register": "vdbench.registry",
+    "register_layer": "vdbench.foreign",
     "run": "vdbench.runner",
 }
 

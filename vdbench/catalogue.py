@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vdbench import datasets, registry, suite, suite_scales, suite_text
+from vdbench import datasets, formulas, registry, suite, suite_scales, suite_text
 from vdbench.errors import InputError, nearest
 from vdbench.estimator import Estimator, Wrapper
 from vdbench.problems import FACTORIES
@@ -136,10 +136,10 @@ def _summary(thing: object) -> str:
 
 
 def text(shown: Row) -> str:
-    """What `show` found, for a reader: YAML, and the docstring as it stands."""
+    """What `show` found, for a reader: YAML, and the docstring with its formulas in letters of a terminal."""
     import yaml
 
-    about = shown.get("about")
+    about = formulas.plain(str(shown.get("about") or ""))
     rest = {key: value for key, value in shown.items() if key != "about"}
     plain = yaml.safe_dump(_plain(rest), sort_keys=False, allow_unicode=True).rstrip()
     return f"{plain}\n\n{about}" if about else plain

@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets: list, fetch, path.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+new_app = typer.Typer(help="Write the files of something new: an estimator.", no_args_is_help=True)
+app.add_typer(new_app, name="new")
 
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
 Plugins = Annotated[
@@ -277,6 +279,28 @@ def _load(plugins: list[Path] | None) -> None:
 
     for plugin in plugins or []:
         registry.load_plugin(plugin)
+
+
+@new_app.command("estimator")
+def new_estimator(
+    name: Annotated[str, Argument(help="Its name, such as my-estimator.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Folder to write to.")] = Path(),
+    json: Json = False,
+) -> None:
+    """Write an estimator's file and its test; both run at once."""
+    from vdbench import skeleton
+
+    file, test = skeleton.write(name, out)
+    if json:
+        _print({"name": name, "file": str(file), "test": str(test)})
+        return
+    typer.echo(f"wrote {file} and {test}; next:")
+    for words in (
+        ["vdbench", "check", str(file)],
+        ["python", "-m", "pytest", str(test)],
+        ["vdbench", "run", "quick", "--plugin", str(file), "--set", f"estimators=[naive, {name}]"],
+    ):
+        typer.echo(f"  {shlex.join(words)}")
 
 
 @data_app.command("list")

@@ -76,8 +76,9 @@ def trace(
             address is asked for twice; or the estimator is not valid for the problem's posterior.
     """
     need_posterior(estimator, problem)
-    recorder = Recorder(Stream(Key(("trace",)), problem.device, problem.dtype))
-    gradient = estimator(problem, parameters, batch, Noise(recorder), state)
+    key = Key(("trace",))
+    recorder = Recorder(Stream(key, problem.device, problem.dtype))
+    gradient = call(estimator, problem, parameters, batch, Noise(recorder), key, state)
     name = estimator.declaration.name
     _check_gradient(name, gradient, problem.free(parameters))
     requests = tuple(recorder.requests)

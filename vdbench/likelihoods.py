@@ -60,3 +60,13 @@ class GaussianNoise:
     def expected(self, mean: Tensor, variance: Tensor, targets: Tensor) -> Tensor:
         """Exactly: each residual's square has its variance added to it."""
         return self(mean, targets) - 0.5 * (variance / self.variance).flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Binary classification: outputs are logits of class 1, (M, 1), targets class numbers 0 and 1, (M,)."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Log-probability of each example's class, shape (M,): log s(±logit), s the logistic function."""
+        sign = 2.0 * targets - 1
+        return F.logsigmoid(outputs.squeeze(1) * sign.to(outputs.dtype))

@@ -100,14 +100,16 @@ def places(suite: Suite) -> Iterator[Place]:
     """Every problem × checkpoint × batch size, in order."""
     for problem in suite.problems:
         for checkpoint in suite.checkpoints:
-            for batch_size in suite.batch_sizes:
+            for batch_size in problem.batch_sizes or suite.batch_sizes:
                 yield Place(problem, checkpoint, batch_size)
 
 
-def training_sizes(suite: Suite) -> list[int]:
-    """Batch sizes that convergence trains with."""
+def training_sizes(suite: Suite, problem: ProblemSpec | None = None) -> list[int]:
+    """Batch sizes that convergence trains with on a problem."""
     spec = suite.measures.convergence
-    return [spec.batch_size] if spec and spec.batch_size else list(suite.batch_sizes)
+    if spec and spec.batch_size:
+        return [spec.batch_size]
+    return list((problem and problem.batch_sizes) or suite.batch_sizes)
 
 
 def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
@@ -132,7 +134,7 @@ def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
         found += [
             Cell(problem.name, TRAINING, size, estimator, "convergence")
             for problem in suite.problems
-            for size in training_sizes(suite)
+            for size in training_sizes(suite, problem)
             for estimator in on(problem, chosen)
         ]
     if suite.measures.training:
@@ -150,7 +152,8 @@ def check_sizes(suite: Suite, problem: Problem) -> None:
     Raises:
         InputError: One does not.
     """
-    sizes = [*suite.batch_sizes, *training_sizes(suite)]
+    own = next((p for p in suite.problems if p.name == problem.name), None)
+    sizes = [*((own and own.batch_sizes) or suite.batch_sizes), *training_sizes(suite, own)]
     sizes += [checkpoint.batch_size for checkpoint in suite.checkpoints if checkpoint.epochs]
     if suite.measures.training:
         spec = spec_of(suite, next(p for p in suite.problems if p.name == problem.name))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vdbench import datasets, networks, posteriors, priors
+from vdbench import datasets, networks, posteriors, priors, toys
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError, nearest
 from vdbench.layers import Layer
@@ -81,7 +81,11 @@ def _named(model: str, body: nn.Module) -> str:
     return "-".join(str(size) for size in (dense[0].in_features, *(p.out_features for p in dense)))
 
 
-FACTORIES: dict[str, Callable[..., Problem]] = {"classification": classification}
+FACTORIES: dict[str, Callable[..., Problem]] = {
+    "classification": classification,
+    "logistic-regression": toys.logistic_regression,
+    "toy-cost": toys.toy_cost,
+}
 """Built-in problems by name."""
 
 

@@ -366,7 +366,8 @@ class Run:
 
     def _trainings(self, name: str, built: Built, cells: Sequence[Cell]) -> None:
         """Convergence: every estimator trains from the same initialisations."""
-        for size in plan.training_sizes(self.suite):
+        spec = next(p for p in self.suite.problems if p.name == name)
+        for size in plan.training_sizes(self.suite, spec):
             self.lab.outcomes.clear()
             key = Key(("vdbench", self.suite.seed, name, plan.TRAINING, size))
             address = self._address(built.fingerprint, key, size)

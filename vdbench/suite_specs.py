@@ -24,6 +24,7 @@ class ProblemSpec(_Model):
         factory: What builds it.
         options: Of the factory.
         estimators: Labels of the suite's estimators that run on it, for every measure; None for all.
+        batch_sizes: Minibatch sizes on it; None for the suite's.
         training: Keys of `TrainingSpec` that are others for this problem.
         group: What problems have in common that differ in one option alone; reports draw each group as a line.
         axis: What that option is called in reports.
@@ -36,6 +37,7 @@ class ProblemSpec(_Model):
     factory: str = "classification"
     options: dict[str, Any] = {}
     estimators: Annotated[list[str], Field(min_length=1)] | None = None
+    batch_sizes: Annotated[list[Count], Field(min_length=1)] | None = None
     training: dict[str, Any] = {}
     group: str = ""
     axis: str = ""

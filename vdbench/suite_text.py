@@ -142,6 +142,22 @@ def _below(place: Any, part: str, said: str) -> Any:
     raise InputError(f"{said}: there is no '{part}' below a plain value.")
 
 
+def _exact(where: str, full: dict[str, Any]) -> list[Any]:
+    """Published figures, those that are computed written out; estimators that are not valid are refused elsewhere."""
+    items: list[Any] = full["published"]
+    if not any(isinstance(item, dict) and "exact" in item for item in items):
+        return items
+    from vdbench import exact_toys
+    from vdbench.suite import expand
+    from vdbench.suite_specs import EstimatorSpec
+
+    try:
+        known = [e for spec in full["estimators"] for e in expand(EstimatorSpec(**spec))]
+    except (InputError, KeyError, TypeError, ValueError):
+        return [item for item in items if not (isinstance(item, dict) and "exact" in item)]
+    return exact_toys.published(where, items, full.get("problems") or [], known)
+
+
 def short_forms(where: str, content: dict[str, Any]) -> dict[str, Any]:
     """Write out what may be written short.
 
@@ -156,6 +172,8 @@ def short_forms(where: str, content: dict[str, Any]) -> dict[str, Any]:
             full[key] = [_long(where, key, item) for item in full[key]]
     if "reference" in full:
         full["reference"] = _long(where, "reference", full["reference"])
+    if isinstance(full.get("published"), list):
+        full["published"] = _exact(where, full)
     measures = full.get("measures")
     if isinstance(measures, dict):
         asked = {k: v for k, v in measures.items() if v is not False}

@@ -23,7 +23,7 @@ from vdbench.certificate.result import LEVELS, Certificate, Level
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.stages import kind
 from vdbench.errors import InputError, nearest
-from vdbench.estimator import Estimator
+from vdbench.estimator import Estimator, Wrapper
 from vdbench.noise import Key
 
 TESTS: tuple[Test, ...] = (
@@ -42,6 +42,17 @@ TESTS: tuple[Test, ...] = (
     Test(precision.DEVICES, "a GPU follows the CPU on the same noise", precision.ask_devices),
 )
 """Every test of a certificate, in order; `check` makes all of them, and nothing chooses among them."""
+
+
+def tests_of(estimator: Estimator) -> tuple[Test, ...]:
+    """The tests that `check` makes of an estimator: `TESTS`, and of a third-party layer those that layers have."""
+    from vdbench.foreign import ForeignLayer, findings
+
+    inner = estimator
+    while isinstance(inner, Wrapper):
+        inner = inner.of
+    return (*TESTS, *findings.TESTS) if isinstance(inner, ForeignLayer) else TESTS
+
 
 WORK: dict[Level, tuple[int, int]] = {"small": (65536, 512), "full": (1048576, 8192)}
 """Most draws of a first look, of an estimator that is vectorised and of one that is looped."""
@@ -74,7 +85,7 @@ def check(
     start = time.perf_counter()
     subject = Subject(estimator, Key(("check", seed)), device, *WORK[level])
     asked: list[Asked] = []
-    for test in TESTS:
+    for test in tests_of(estimator):
         asked += guarded(test.name, "all", lambda test=test: test.ask(subject))  # type: ignore[misc]
     findings = tuple(settle(asked))
     seconds = time.perf_counter() - start
