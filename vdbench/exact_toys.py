@@ -1,8 +1,8 @@
 """Exact variances of estimators on the toy costs, to be set beside measured ones: sums over a fine rule, no noise.
 
 All are those of the gradient of the log-likelihood −f in vdbench's coordinates (μ, log σ²), of one draw. With
-w = μ + σε they are moments of smooth functions of one or two numbers; Gauss–Legendre rules on bounded ranges, which all but
-1e-30 of the mass lies in, give them to twelve digits for k up to 20. For the quadratic cost they are the closed
+w = μ + σε they are moments of smooth functions of one or two numbers; Gauss–Legendre rules on bounded ranges, which all
+but 1e-30 of the mass lies in, give them to twelve digits for k up to 20. For the quadratic cost they are the closed
 forms 4σ², 4a² + 8σ² (pathwise, μ and σ), a⁴/σ² + 14a² + 15σ², 2a⁴/σ² + 60a² + 74σ² (score) and a²(16/π − 4), 4a² + 4σ²
 (measure-valued), a = μ − k; ∂/∂log σ² = ½σ·∂/∂σ.
 """
@@ -49,12 +49,9 @@ class Toy:
     def value(self, eps: Array) -> Array:
         """−f(μ + σε)."""
         w, k = self.mean + self.sigma * eps, self.k
-        found: Array = {
-            "quadratic": lambda: (w - k) ** 2,
-            "exp": lambda: np.exp(-k * w**2),
-            "cos": lambda: np.cos(k * w),
-        }[self.cost]()
-        return -found
+        if self.cost == "quadratic":
+            return -((w - k) ** 2)
+        return -np.exp(-k * w**2) if self.cost == "exp" else -np.cos(k * w)
 
     def slope(self, eps: Array) -> Array:
         """−f′(μ + σε)."""

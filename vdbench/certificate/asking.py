@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar
 
 from vdbench.certificate.looks import Answer, Question, answers
 from vdbench.certificate.result import Finding
@@ -29,7 +29,8 @@ class Pending:
 Asked = Finding | Pending
 
 
-class Test(NamedTuple):
+@dataclass(frozen=True)
+class Test:
     """One test of a certificate.
 
     Attributes:
@@ -38,7 +39,7 @@ class Test(NamedTuple):
         ask: Gives findings, and questions for two looks.
     """
 
-    __test__ = False  # it is none of pytest's
+    __test__: ClassVar[bool] = False  # it is none of pytest's
 
     name: str
     about: str
