@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,35 +95,41 @@ class StickingTheLanding(Wrapper):
 
         def difference(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             at = {**parameters, **free}
-            sampled = torch.zeros_like(gradient.value)
+            value = torch.zeros_like(gradient.value)
+            score = torch.zeros_like(gradient.value)
             for layer in problem.layers:
-                q = problem.posterior(layer, at)
-                fixed = q._replace(mean=q.mean.detach(), scale=q.scale.detach())
-                sampled = sampled + _log_ratio(
-                    q, fixed if self.drop_score else q, drawn[layer.name], prior
-                )
-            value = problem.kl(at) - sampled
-            return value, value
+                q, z = problem.posterior(layer, at), drawn[layer.name]
+                value = value + _exact_less_sampled(q, z, prior)
+                if self.drop_score:
+                    score = score + _log_density_of_held(q, z)
+            return value + score, value
 
         return add(gradient, Gradient(*differentiate(difference, problem.free(parameters))))
 
 
-def _log_ratio(q: Gaussian, density: Gaussian, z: Tensor, prior: GaussianPrior) -> Tensor:
-    """Log of density over prior at w = μ + σz, summed over the weights, mean over the samples.
+def _exact_less_sampled(q: Gaussian, z: Tensor, prior: GaussianPrior) -> Tensor:
+    """KL(q‖p) − log q(w)/p(w) at w = μ + σz, a mean over the samples: ½Σ[(σ²(1 − z²) − 2μσz)/s² + z² − 1].
 
-    The deviation (w − μ̄)/σ̄ is written ((μ − μ̄) + σz)/σ̄, which loses no digits where σ is small beside μ; and the
-    constants ½ log 2π of the two cancel.
+    The terms log σ of the two cancel: left to subtraction they would take all digits with them where σ is small.
 
     Args:
-        q: The path's μ and σ.
-        density: Of its values alone, or q itself.
+        q: Posterior.
         z: (samples, *weights).
-        prior: The prior.
+        prior: N(0, s²).
     """
-    deviation = ((q.mean - density.mean) + q.scale * z) / density.scale
-    log_density = -0.5 * deviation.square() - density.scale.abs().log()
-    log_prior = -0.5 * (q.weights(z).square() / prior.variance + math.log(prior.variance))
-    return (log_density - log_prior).sum() / len(z)
+    square = z.square()
+    spread = q.variance * (1 - square) - 2 * q.mean * q.scale * z
+    return 0.5 * (spread / prior.variance + square - 1).sum() / len(z)
+
+
+def _log_density_of_held(q: Gaussian, z: Tensor) -> Tensor:
+    """Log q(w) at w = μ + σz held fixed, up to a constant, whose gradient is the score.
+
+    The deviation w − μ is written (μ̄ − μ) + σ̄z, with μ̄ and σ̄ the values alone, which loses no digits where σ is small
+    beside μ.
+    """
+    deviation = ((q.mean.detach() - q.mean) + q.scale.detach() * z) / q.scale
+    return (-0.5 * deviation.square() - q.scale.abs().log()).sum() / len(z)
 
 
 def _need_gaussian(name: str, problem: Problem) -> GaussianPrior:

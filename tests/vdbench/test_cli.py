@@ -165,7 +165,12 @@ def test_what_an_estimator_is_for_is_shown(call: Call) -> None:
     shown = data(call("show", "score", "--json"))
     assert shown["kind"] == "estimator"
     assert shown["declares"]["unbiased"] is True
-    assert [option.split("=")[0] for option in shown["options"]] == ["samples", "baseline"]
+    assert [option.split("=")[0] for option in shown["options"]] == [
+        "samples",
+        "baseline",
+        "decay",
+        "pilot",
+    ]
     assert shown["about"] in call("show", "score").out
 
 

@@ -93,7 +93,8 @@ class Sample:
         if along is None or exact.all():
             return np.asarray(p)
         error_along = along.std(ddof=1) / np.sqrt(len(along))
-        return np.append(p, 2 * stdtr(len(along) - 1, -abs(along.mean()) / error_along))
+        common = 2 * stdtr(len(along) - 1, -abs(along.mean()) / error_along)
+        return np.append(p, common if np.isfinite(common) else 0.0)
 
     def relative(self, rate: float) -> tuple[float, float, float] | None:
         """Deviation along the truth with an interval that errs at this rate; None where the truth is 0."""

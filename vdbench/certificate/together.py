@@ -47,7 +47,8 @@ def _ask(subject: Subject, at: Stage) -> list[Asked]:
 def _backward(subject: Subject, drawn: Draws, where: str) -> Finding:
     """The gradient of the sum of draws that share one graph, and the sum of their own gradients."""
     estimator, at = drawn.estimator, drawn.stage
-    if not isinstance(estimator, Pathwise) or not estimator.declaration.pure:
+    own = type(estimator).__call__ is not Pathwise.__call__
+    if own or not isinstance(estimator, Pathwise) or not estimator.declaration.pure:
         note = "each call of the estimator differentiates for itself; only pathwise samplers can share a pass"
         return Finding(NAME, where, None, note=note)
     noises = [Noise(Injected(given)) for given in _noise(subject, drawn)]

@@ -22,9 +22,8 @@ def kl() -> None:
     print(
         f"KL: layer {own:.6f}, closed form {float(closed(0.25).detach()):.6f}; with the variance as standard deviation"
     )
-    print(
-        f"    {float(closed(0.0625).detach()):.6f}, and that over the 12 weights {float(closed(0.0625).detach()) / 12:.6f}"
-    )
+    wide = float(closed(0.0625).detach())
+    print(f"    {wide:.6f}, and that over the 12 weights {wide / 12:.6f}")
 
 
 def draws(kind: type) -> None:
