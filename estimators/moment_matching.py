@@ -36,9 +36,10 @@ RESHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 class MomentMatching(Estimator):
     r"""No sample at all: means and variances are propagated through the network, as if all were independent normal.
 
-    Formula: of a layer with inputs of mean $m$ and variance $v$, $\gamma = m\,E[W]$ and
-    $\delta = (m^2 + v)\,\mathrm{Var}[W] + v\,E[W]^2$; of ReLU, the exact moments of $\max(0, b)$, $b \sim
-    N(\gamma, \delta)$; of the output, $E[\log p(y \mid b)]$ under $b \sim N(\gamma, \delta)$.
+    Formula: $\gamma = m\,E[W]$, $\delta = (m^2 + v)\,\mathrm{Var}[W] + v\,E[W]^2$.
+
+    That is a layer, of inputs of mean $m$ and variance $v$. Of ReLU come the exact moments of $\max(0, b)$, and of the
+    output $E[\log p(y \mid b)]$, both under $b \sim N(\gamma, \delta)$.
 
     The moments of a layer are exact where its inputs are independent. Two things are not: hidden units share the noise
     below them, and are correlated (all outputs of a layer too, where they share noise); and a pre-activation that is a

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vdbench.errors import CellError
+from vdbench.errors import CellError, InputError
 from vdbench.layers import Layer
+from vdbench.networks import image
 from vdbench.problem import Parameters, Problem
 
 SMALLEST_SQUARE = 1e-16
@@ -38,11 +40,13 @@ def image_map(problem: Problem, parameters: Parameters) -> Tensor | None:
     Returns:
         (height, width); None where the first noisy layer does not see square images whole, or the noise has no α.
     """
-    layer, shape = problem.layers[0], problem.data.train.inputs.shape[1:]
-    square = len(shape) == 3 and shape[1] == shape[2]
-    if not square or tuple(layer.weight_shape[1:]) != (shape.numel(),):
+    layer = problem.layers[0]
+    try:
+        shape = image(problem.data, 1)
+    except InputError:
         return None
-    if problem.parameterization.law == "none":
+    whole = tuple(layer.weight_shape[1:]) == (math.prod(shape),)
+    if not whole or shape[1] != shape[2] or problem.parameterization.law == "none":
         return None
     logs = log_alpha(problem, layer, parameters).expand(layer.weight_shape)
     bounded = logs.clamp(float(LOG_ALPHA_EDGES[0]), float(LOG_ALPHA_EDGES[-1]))

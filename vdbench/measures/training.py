@@ -21,7 +21,7 @@ from vdbench.suite_specs import TrainingSpec
 from vdbench.tracking import PREFIX, Tracker, Tracking, hold_out
 from vdbench.training import Trainer, train
 
-VERSION = "2"
+VERSION = "3"
 """Changes whenever a row may change; part of every block's address."""
 
 
