@@ -81,6 +81,7 @@ STAGES: dict[str, tuple[Toy, Parameterization]] = {
     "dense": (toys.DENSE, ALPHAS),
     "convolution": (toys.CONVOLUTION, MEANS),
     "rectified": (toys.RECTIFIED, MEANS),
+    "classes": (toys.CLASSES, MEANS),
     "row-shared": (toys.DENSE, ROWS),
     "binary": (toys.DENSE, MASKS),
     "masks": (toys.DENSE, LEARNED),
@@ -120,7 +121,7 @@ POINTS: dict[str, tuple[str, float]] = {
 }
 """Awkward values, by name, of the coordinates whose names end so."""
 
-NORMAL = ("linear", "dense", "convolution", "rectified")
+NORMAL = ("linear", "dense", "convolution", "rectified", "classes")
 
 SPREADS = ("σ = 1e-30", "σ = 1e-5", "σ = 2e4", "α = 1e-8", "α = 1e4")
 

@@ -132,6 +132,10 @@ def _rectified() -> list[nn.Module]:
     return [nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)]
 
 
+def _classes() -> list[nn.Module]:
+    return [nn.Linear(1, 2)]
+
+
 def _classifier() -> list[nn.Module]:
     return [nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)]
 
@@ -140,4 +144,6 @@ LINEAR = Toy("linear", _linear, (3,), 1, nodes={"0": 2})
 DENSE = Toy("dense", _dense, (3,), 2, nodes={"0": 3, "2": 2})
 CONVOLUTION = Toy("convolution", _convolution, (2, 1, 3), 1, nodes={"0": 3, "3": 2})
 RECTIFIED = Toy("rectified", _rectified, (2,), 1, nodes=None, kinked=True)
+# no polynomial, but smooth: 32 nodes give nine digits, where a difference of 1 % is looked for
+CLASSES = Toy("classes", _classes, (1,), 2, nodes={"0": 32}, classes=2)
 CLASSIFIER = Toy("classifier", _classifier, (3,), 3, nodes=None, classes=3)
