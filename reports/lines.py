@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from reports.medium import FAINT, NOTE, canvas, scaled
+from reports.medium import FAINT, INK, NOTE, canvas, scaled
 from reports.numbers import Estimate, format_number
+from reports.published import published_of
 from reports.scales import bounds, log_ticks, time_unit
 from reports.style import colours, finish, legend_below, markers
 from reports.sweeps import MINIBATCH, OPTION, Sweep
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Points = dict[float, Estimate]
 """Figures by size."""
+EXACT = "exact"
+"""The source of figures that are known, and not measured by anybody."""
 SPREAD = 1.015
 """The ratio by which estimators stand apart at one size, so that whiskers do not hide each other."""
 WIDE = 20
@@ -39,6 +42,7 @@ class Frame:
         name: Name of the upright axis.
         factor: What its figures are multiplied by when written.
         guide: Whether to draw a line of slope −1.
+        exact: Exact values of each estimator by size, where a suite gives them.
     """
 
     title: str
@@ -46,6 +50,7 @@ class Frame:
     name: str
     factor: float = 1
     guide: bool = False
+    exact: dict[str, dict[float, float]] = field(default_factory=dict)
 
 
 def variance_frames(sweep: Sweep) -> list[list[Frame]]:
@@ -60,6 +65,7 @@ def variance_frames(sweep: Sweep) -> list[list[Frame]]:
                     lines(sweep, metric, role),
                     "variance (gradient²)",
                     guide=sweep.axis != OPTION,
+                    exact=exact_of(sweep, metric, role),
                 )
                 for role in roles
             ]
@@ -85,6 +91,22 @@ def lines(sweep: Sweep, metric: str, role: str) -> dict[str, Points]:
     kept = {label: {x: e for x, e in points.items() if e.value > 0}
             for label, points in found.items()}  # fmt: skip
     return {label: points for label, points in kept.items() if points}
+
+
+def exact_of(sweep: Sweep, metric: str, role: str) -> dict[str, dict[float, float]]:
+    """Return the exact figures over all layers that a suite gives of each estimator, by size."""
+    found: dict[str, dict[float, float]] = {}
+    for label, places in sweep.places.items():
+        for x, (group, name) in places.items():
+            for figure in published_of(group.run):
+                same = (figure.metric, figure.role, figure.layer, figure.estimator)
+                if (
+                    figure.source == EXACT
+                    and same == (metric, role, "all", name)
+                    and figure.of(group)
+                ):
+                    found.setdefault(label, {})[x] = figure.value
+    return found
 
 
 def line_figure(sweep: Sweep, rows: list[list[Frame]]) -> Figure:
@@ -129,6 +151,11 @@ def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
             above = [e.value for x, e in points.items() if x not in inside]
             name_above(axes, above, 0.95 - 0.075 * off, signs[label], palette[label])
             off += 1
+    for label, values in frame.exact.items():
+        shift = names.index(label) - (len(names) - 1) / 2
+        shown = {x: v for x, v in values.items() if v > 0}
+        axes.plot(shifted(axes, shown, shift), list(shown.values()), "x", color=INK, zorder=20 + len(names),
+                  markersize=scaled(4.2), markeredgewidth=scaled(0.9))  # fmt: skip
     axes.set_title(frame.title)
     log_ticks(axes.yaxis, frame.factor)
     finish(axes)
@@ -207,6 +234,9 @@ def explain(figure: Figure, sweep: Sweep, rows: list[list[Frame]]) -> None:
                label=x if sweep.ranked(x) else f"{x} (not ranked)")
         for x in sweep.places if x in drawn
     ]  # fmt: skip
+    if any(frame.exact for row in rows for frame in row):
+        handles.append(Line2D([], [], color=INK, linestyle="", marker="x", markersize=scaled(4.2),
+                              markeredgewidth=scaled(0.9), label="exact"))  # fmt: skip
     if any(frame.guide for row in rows for frame in row):
         handles.append(Line2D([], [], color=FAINT, linewidth=scaled(1), linestyle=(0, (1, 2)),
                               label="slope −1"))  # fmt: skip

@@ -186,7 +186,10 @@ def _of(problem: Mapping[str, Any], estimators: Sequence[Any]) -> Iterator[dict[
     from vdbench import registry
 
     toy = Toy(**problem.get("options", {}))
+    own = problem.get("estimators")
     for estimator in estimators:
+        if own is not None and registry.label(estimator) not in own:
+            continue
         pair = variances(estimator.declaration.name, registry.options(estimator), toy)
         for role, value in zip(("mean", "scale"), pair or (), strict=False):
             yield {

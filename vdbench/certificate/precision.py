@@ -21,6 +21,9 @@ NAME, DEVICES = "float32", "CPU and GPU"
 RELATIVE = 5e-4
 """Of the largest entry of a parameter's gradient: some thousand roundings of float32."""
 
+TRIES = 3
+"""Noises that are tried before an estimator is accused."""
+
 SMALLEST = 1e-6
 """A gradient smaller than this share of the cost is judged as if it were so large: σ² = 1e-60 is 0 in float32."""
 
@@ -77,13 +80,11 @@ def _finding(
     if not subject.estimator.declaration.pure:
         note = "the estimator draws noise of its own: there is none to be given to both"
         return Finding(test, where, None, note=note)
-    drawn = subject.fresh(exact)
-    noise = _noise(subject, drawn)
-    truth = drawn.given(Noise(Injected(noise)))
-    cast = {r: v.to(other.problem.device, other.problem.dtype) for r, v in noise.items()}
-    state = drawn.state if exact.problem.dtype == other.problem.dtype else None
-    found = subject.fresh(other, state).given(Noise(Injected(cast)))
-    excess, place = _excess(subject.estimator, exact.problem, exact.parameters, found, truth)
+    # a number may be rounded across a kink on one noise; a careless formula shows on every one
+    tries = (_compared(subject, exact, other, k) for k in range(TRIES))
+    excess, place = next((found for found in tries if found[0] <= RELATIVE), None) or _compared(
+        subject, exact, other, 0
+    )
     holds = excess <= RELATIVE
     return Finding(
         test, where, holds, excess, limit=RELATIVE,
@@ -91,9 +92,20 @@ def _finding(
     )  # fmt: skip
 
 
-def _noise(subject: Subject, drawn: Draws) -> dict[Request, torch.Tensor]:
+def _compared(subject: Subject, exact: Stage, other: Stage, k: int) -> tuple[float, str]:
+    """The largest relative difference on the k-th noise, and where."""
+    drawn = subject.fresh(exact)
+    noise = _noise(subject, drawn, k)
+    truth = drawn.given(Noise(Injected(noise)))
+    cast = {r: v.to(other.problem.device, other.problem.dtype) for r, v in noise.items()}
+    state = drawn.state if exact.problem.dtype == other.problem.dtype else None
+    found = subject.fresh(other, state).given(Noise(Injected(cast)))
+    return _excess(subject.estimator, exact.problem, exact.parameters, found, truth)
+
+
+def _noise(subject: Subject, drawn: Draws, k: int) -> dict[Request, torch.Tensor]:
     problem = drawn.stage.problem
-    keys = [subject.key / NAME]
+    keys = [subject.key / NAME / k]
     found = inject(drawn.traced.requests, keys, problem.device, problem.dtype)
     return {r: v[0].float().to(problem.dtype) for r, v in found.items()}
 
