@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Points = dict[float, Estimate]
 """Figures by size."""
+ROUNDING = 1e-10
+"""The share of the largest variance below which one is 0 but for rounding: a standard deviation's 1e-5."""
 EXACT = "exact"
 """The source of figures that are known, and not measured by anybody."""
 SPREAD = 1.015
@@ -86,11 +88,27 @@ def cost_frames(sweep: Sweep) -> list[list[Frame]]:
 
 
 def lines(sweep: Sweep, metric: str, role: str) -> dict[str, Points]:
-    """Return the positive figures of each estimator over all layers."""
+    """Return the figures of each estimator over all layers that are not 0, nor so to rounding."""
     found = {label: sweep.get(label, metric, "all", role) for label in sweep.places}
-    kept = {label: {x: e for x, e in points.items() if e.value > 0}
+    largest = max((e.value for points in found.values() for e in points.values()), default=0.0)
+    kept = {label: {x: e for x, e in points.items() if e.value > ROUNDING * largest}
             for label, points in found.items()}  # fmt: skip
     return {label: points for label, points in kept.items() if points}
+
+
+def zeros(sweep: Sweep, rows: list[list[Frame]]) -> list[str]:
+    """Name the estimators that have figures too small to be drawn."""
+    roles = [(m, r) for m in ("variance.noise", "variance.total") for r in sweep.roles()]
+    shown = iter(frame for row in rows for frame in row)
+    small: dict[str, None] = {}
+    for metric, role in roles:
+        if sweep.has(metric, role):
+            frame = next(shown)
+            for label in sweep.places:
+                every = sweep.get(label, metric, "all", role)
+                if len(every) > len(frame.lines.get(label, {})):
+                    small[label] = None
+    return list(small)
 
 
 def exact_of(sweep: Sweep, metric: str, role: str) -> dict[str, dict[float, float]]:

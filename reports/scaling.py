@@ -7,11 +7,12 @@ from pathlib import Path
 
 from reports.build_figures import drawn
 from reports.document import Block, Heading, Paragraph, Picture, Table
-from reports.lines import cost_frames, line_figure, variance_frames
+from reports.lines import cost_frames, line_figure, variance_frames, zeros
 from reports.numbers import MISSING, Estimate, percent, show, show_bytes, show_seconds, slug
 from reports.sweeps import FITS, MINIBATCH, OPTION, SAMPLES, SYMBOL, Sweep
 from reports.tables import EPOCH, drop_empty, notes
 from reports.terms import role_name
+from reports.wording import both
 
 LAW = {
     MINIBATCH: "Noise that is independent from example to example falls as 1/M: a slope of −1, and "
@@ -55,6 +56,11 @@ def variance_pictures(sweep: Sweep, figures: Path) -> list[Picture]:
         f"{percent(sweep.first.run.level)}. Estimators stand a little apart at each size. "
         f"{guide}An arrow names an estimator above the axis."
     )
+    small = zeros(sweep, rows)
+    said += (
+        f" Zero to rounding, in part or all, and then not drawn: {both(small)}." if small else ""
+    )
+    said += " Crosses are exact." if any(frame.exact for row in rows for frame in row) else ""
     name = slug(f"scaling {sweep.axis} {sweep.title}")
     return drawn(lambda: [line_figure(sweep, variance_frames(sweep))], figures, name, said,
                  f"{what}, {sweep.title}")  # fmt: skip

@@ -129,13 +129,17 @@ def sweeps_of(results: Results, groups: list[Group]) -> list[Sweep]:
 
 
 def over_option(groups: list[Group]) -> Iterator[Sweep]:
-    """Put groups together whose problems differ in one option, those of several families side by side."""
+    """Put groups together whose problems differ in one option.
+
+    Families of one estimator each are put side by side; where there are several, each family is by itself.
+    """
     families: dict[tuple[str, str], list[tuple[Group, Spot]]] = {}
     for group in groups:
         spot = spots_of(group.run).get(group.problem)
         if spot and group.checkpoint != TRAINING:
             families.setdefault((without_problem(group), spot.axis), []).append((group, spot))
-    for (rest, axis), family in families.items():
+    apart = [(place, part) for place, family in families.items() for part in _parts(family)]
+    for (rest, axis), family in apart:
         names = list(dict.fromkeys(spot.group for _, spot in family))
         places: dict[str, Places] = {}
         for group, spot in family:
@@ -146,12 +150,18 @@ def over_option(groups: list[Group]) -> Iterator[Sweep]:
             yield Sweep(OPTION, title, family[0][0], places, {}, axis)
 
 
+def _parts(family: list[tuple[Group, Spot]]) -> list[list[tuple[Group, Spot]]]:
+    if all(len(group.labels) == 1 for group, _ in family):
+        return [family]
+    parts: dict[str, list[tuple[Group, Spot]]] = {}
+    for group, spot in family:
+        parts.setdefault(spot.group, []).append((group, spot))
+    return list(parts.values())
+
+
 def _line(spot: Spot, label: str, family: list[tuple[Group, Spot]]) -> str:
     """Name an estimator on a family of problems by what tells it apart."""
-    if len({other.group for _, other in family}) == 1:
-        return label
-    alone = all(len(group.labels) == 1 for group, _ in family)
-    return spot.group if alone else f"{spot.group}, {label}"
+    return label if len({other.group for _, other in family}) == 1 else spot.group
 
 
 def without_problem(group: Group) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 import reports
 from reports.groups import groups_of
+from reports.lines import exact_of
 from reports.load import load
 from reports.published import unmatched
 from reports.sweeps import OPTION, sweeps_of
@@ -169,16 +170,57 @@ def test_variance_is_drawn_over_the_option(
     made = make_run(variance_rows(figure, groups), suite=suite() | {"published": []})
     results = load([made])
     sweeps = [s for s in sweeps_of(results, groups_of(results)) if s.axis == OPTION]
-    assert len(sweeps) == 1
-    (sweep,) = sweeps
-    assert (sweep.over, sweep.sizes) == ("units", [100, 250, 500])
-    alone = ["naive", "local"]
-    several = [f"{group}, {label}" for group in groups for label in alone]
-    assert sweep.labels == (alone if len(groups) == 1 else several)
-    found = sweep.get(sweep.labels[0], "variance.noise", "all", "theta")
-    assert {x: e.value for x, e in found.items()} == {100: 400, 250: 1000, 500: 2000}
+    # several families of several estimators each have a figure of their own
+    assert len(sweeps) == len(groups)
+    for sweep in sweeps:
+        assert (sweep.over, sweep.sizes) == ("units", [100, 250, 500])
+        assert sweep.labels == ["naive", "local"]
+        found = sweep.get("naive", "variance.noise", "all", "theta")
+        assert {x: e.value for x, e in found.items()} == {100: 400, 250: 1000, 500: 2000}
     reports.write([made])
     text = (made / "report" / "report.md").read_text(encoding="utf-8")
-    assert f"### {', '.join(groups)} · checkpoint initial · batch 32, over units" in text
-    (picture,) = (made / "report" / "figures").glob("scaling-option-*.png")
-    assert picture.stat().st_size > 10_000
+    for group in groups:
+        assert f"### {group} · checkpoint initial · batch 32, over units" in text
+    pictures = list((made / "report" / "figures").glob("scaling-option-*.png"))
+    assert len(pictures) == len(groups)
+    assert all(picture.stat().st_size > 10_000 for picture in pictures)
+
+
+def test_families_of_one_estimator_each_are_put_side_by_side(
+    figure: Callable[..., Row], make_run: Callable[..., Path]
+) -> None:
+    rows = [row for row in variance_rows(figure, ("none", "A")) if row["label"] == "local"]
+    results = load([make_run(rows, suite=suite() | {"published": []})])
+    (sweep,) = (s for s in sweeps_of(results, groups_of(results)) if s.axis == OPTION)
+    assert sweep.labels == ["none", "A"]
+
+
+def test_zeros_to_rounding_are_named_and_not_drawn(
+    figure: Callable[..., Row], make_run: Callable[..., Path]
+) -> None:
+    rows = variance_rows(figure, ("A",))
+    for row in rows:
+        if row["label"] == "local" and row["problem"] == "A-250":
+            row.update(value=1e-12, ci_low=9e-13, ci_high=2e-12)
+    made = make_run(rows, suite=suite() | {"published": []})
+    reports.write([made])
+    text = (made / "report" / "report.md").read_text(encoding="utf-8")
+    assert "Zero to rounding, in part or all, and then not drawn: local." in text
+
+
+def test_exact_figures_are_drawn_at_their_sizes(
+    figure: Callable[..., Row], make_run: Callable[..., Path]
+) -> None:
+    exact = [
+        {"source": "exact", "metric": "variance.noise", "estimator": "local", "problem": f"A-{width}",
+         "role": "theta", "value": 1.02 * width}
+        for width in (100, 500)
+    ]  # fmt: skip
+    made = make_run(variance_rows(figure, ("A",)), suite=suite() | {"published": exact})
+    results = load([made])
+    (sweep,) = (s for s in sweeps_of(results, groups_of(results)) if s.axis == OPTION)
+    found = exact_of(sweep, "variance.noise", "theta")
+    assert found == {"local": {100: pytest.approx(102), 500: pytest.approx(510)}}
+    assert exact_of(sweep, "variance.total", "theta") == {}
+    reports.write([made])
+    assert "Crosses are exact." in (made / "report" / "report.md").read_text(encoding="utf-8")
