@@ -139,12 +139,12 @@ def trained_summary(results: Results) -> list[tuple[str, str]]:
 
 
 def pruned_words(found: Trainings) -> list[str]:
-    """Say what is left of each network that was pruned, and how it errs."""
+    """Say by how much each network was pruned, and how it errs then; nothing of one that was left as it is."""
     errors = found.finals("sparsity.error")
     return [
         f"{found.name(key)} by a factor of {show(times)}, with a test error of {show(errors[key])} %."
         for key, times in found.finals("sparsity.compression").items()
-        if key in errors and times.measured
+        if key in errors and times.measured and times.value > 1
     ]
 
 
