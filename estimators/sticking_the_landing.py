@@ -33,11 +33,12 @@ class StickingTheLanding(Wrapper):
     weights behind $g$, $\bar\phi$ the parameters held fixed, $p$ the prior.
 
     Training subtracts the exact $\nabla\mathrm{KL}$ again, and is left with the gradient of the sampled lower bound
-    $\log p(y \mid x, w) + \log p(w) - \log q(w)$ along the path of $w$ alone. Left out is $-\nabla_\phi\log q_\phi(w)$
-    at fixed $w$, whose mean is 0, so that the mean stays that of $g$. Where q is the posterior itself the bound is the
-    log-evidence at every $w$: its gradient along the path is 0, and so is the variance of the whole minibatch's
-    gradient, which neither the exact KL nor the sampled one with its score reaches. Far from there it may as well add
-    variance. With several weight samples (``grouped``, ``per-example``) the KL is their mean.
+    $\log p(y \mid x, w) + \log p(w) - \log q(w)$ along the path of $w$ alone. Left out is $-\nabla_\phi\log
+    q_\phi(w)$ at fixed $w$, whose mean is 0, so that the mean stays that of $g$. Where q is the posterior itself the
+    bound is the log-evidence at every $w$: its gradient along the path is 0, and so is the variance of the whole
+    minibatch's gradient, which neither the exact KL nor the sampled one with its score reaches. Far from there it may
+    as well add variance. Where training weighs the KL by less than 1 the mean stays right, and this property is lost.
+    With several weight samples (``grouped``, ``per-example``) the KL is their mean.
 
     Claim: as the wrapped estimator: unbiased for the ELBO of any layer kind.
     Cost: that of the wrapped estimator, and a few operations a weight.

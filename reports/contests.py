@@ -26,7 +26,8 @@ class Contest:
         leader: The ranked estimator with the lowest figure; empty where none was measured.
         beaten: Those that it is established to be below.
         unclear: The others, each with what is known of the leader's ratio to it.
-        tied: Whether the leader and the unclear ones are all exactly zero.
+        tied: Whether the leader and the unclear ones are all zero.
+        rounded: Whether some of these zeros are so but for rounding.
     """
 
     role: str
@@ -34,6 +35,7 @@ class Contest:
     beaten: list[str]
     unclear: dict[str, str]
     tied: bool = False
+    rounded: bool = False
 
     @property
     def established(self) -> bool:
@@ -75,8 +77,10 @@ def contest(group: Group, metric: str, role: str) -> Contest:
                 beaten.append(other)
             else:
                 unclear[other] = known
-    tied = values[leader].zero and all(values[other].zero for other in unclear)
-    return Contest(role, leader, beaten, unclear, tied and bool(unclear))
+    level = [leader, *unclear]
+    zero = all(values[x].zero for x in level)
+    tied = bool(unclear) and (zero or all(group.dust(x, role) for x in level))
+    return Contest(role, leader, beaten, unclear, tied, not zero)
 
 
 def compare(group: Group, metric: str, role: str, label: str, other: str) -> tuple[bool, str]:
@@ -86,6 +90,8 @@ def compare(group: Group, metric: str, role: str, label: str, other: str) -> tup
     )
     if mine.zero and theirs.zero:
         return False, "both exactly 0"
+    if group.dust(label, role) and group.dust(other, role):
+        return False, "both 0 but for rounding"
     if mine.zero and theirs.low > 0:
         return True, ""
     pair = group.pair(f"pairwise.{metric}", role, label, other)

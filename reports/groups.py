@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TRAINING = "training"
 TRAINED = "trained"
 """Checkpoint of whole trainings, which have tables of their own."""
+DUST = 1e-11
+"""The share of the baseline's variance below which another is 0 but for rounding."""
 NOISY = ("mean", "theta", "scale", "alpha", "logit")
 """Roles of the noisy weights: the only ones that are ranked."""
 ROLES = (*NOISY, "bias", "weight", "all")
@@ -123,6 +125,16 @@ class Group:
     def reference(self) -> str:
         """Label of the estimator that bias is measured against; empty where there is none."""
         return str(self.run.info.get("reference") or "")
+
+    def dust(self, label: str, role: str) -> bool:
+        """Whether an estimator's variance over all layers is 0 but for rounding: 1e-11 of the baseline's, or less.
+
+        A gradient in float32 is rounded to about 1e-7 of the draws that it is the mean of.
+        """
+        metric = "variance.total"
+        mine, base = (self.get(x, metric, "all", role) for x in (label, self.baseline))
+        known = mine is not None and base is not None and mine.measured and base.measured
+        return bool(known and mine and base and mine.value <= DUST * base.value)
 
     def ranked(self, label: str) -> bool:
         """Whether an estimator competes: unbiased, and for the baseline's objective."""

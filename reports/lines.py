@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from reports.medium import FAINT, INK, NOTE, canvas, scaled
 from reports.numbers import Estimate, format_number
-from reports.published import published_of
+from reports.published import EXACT, published_of
 from reports.scales import bounds, log_ticks, time_unit
 from reports.style import colours, finish, legend_below, markers
 from reports.sweeps import MINIBATCH, OPTION, Sweep
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 Points = dict[float, Estimate]
 """Figures by size."""
-ROUNDING = 1e-10
-"""The share of the largest variance below which one is 0 but for rounding: a standard deviation's 1e-5."""
-EXACT = "exact"
-"""The source of figures that are known, and not measured by anybody."""
 SPREAD = 1.015
 """The ratio by which estimators stand apart at one size, so that whiskers do not hide each other."""
 WIDE = 20
@@ -90,10 +86,17 @@ def cost_frames(sweep: Sweep) -> list[list[Frame]]:
 def lines(sweep: Sweep, metric: str, role: str) -> dict[str, Points]:
     """Return the figures of each estimator over all layers that are not 0, nor so to rounding."""
     found = {label: sweep.get(label, metric, "all", role) for label in sweep.places}
-    largest = max((e.value for points in found.values() for e in points.values()), default=0.0)
-    kept = {label: {x: e for x, e in points.items() if e.value > ROUNDING * largest}
-            for label, points in found.items()}  # fmt: skip
+    kept = {
+        label: {x: e for x, e in points.items() if e.value > 0 and not dust(sweep, label, x, role)}
+        for label, points in found.items()
+    }
     return {label: points for label, points in kept.items() if points}
+
+
+def dust(sweep: Sweep, label: str, size: float, role: str) -> bool:
+    """Whether an estimator's variance at a size is 0 but for rounding."""
+    group, name = sweep.places[label][size]
+    return group.dust(name, role)
 
 
 def zeros(sweep: Sweep, rows: list[list[Frame]]) -> list[str]:

@@ -15,6 +15,8 @@ from reports.load import Run
 from reports.numbers import Estimate
 
 NOISE = "variance.noise"
+EXACT = "exact"
+"""The source of figures that are known, and not measured by anybody."""
 SAME_RATIO = {"time.seconds_per_epoch": "time.seconds_per_gradient"}
 """Metrics whose ratios are those of another: an epoch has as many gradients for every estimator."""
 
@@ -174,12 +176,13 @@ def unmatched(groups: list[Group], others: Iterable[Run] = (), shown: Iterable[P
     runs = {run.name: run for run in (*(group.run for group in groups), *others)}
     every = [figure for run in runs.values() for figure in published_of(run)]
     known = [*matched, *shown]
-    return [figure for i, figure in enumerate(every) if figure not in known + every[:i]]
+    theirs = [figure for figure in every if figure.source != EXACT]
+    return [figure for i, figure in enumerate(theirs) if figure not in known + theirs[:i]]
 
 
 def published(group: Group) -> Iterator[Published]:
-    """Read the published figures of a group's suite."""
-    return published_of(group.run)
+    """Read the published figures of a group's suite, those that are known exactly left out."""
+    return (figure for figure in published_of(group.run) if figure.source != EXACT)
 
 
 def published_of(run: Run) -> Iterator[Published]:

@@ -9,6 +9,7 @@ from reports.beside import beside_blocks
 from reports.bias_tables import bias_summary, bias_table
 from reports.build_figures import pictures
 from reports.document import Block, Document, Heading, Paragraph, Section
+from reports.exact import exact_blocks
 from reports.groups import Group
 from reports.instrument import instrument_answer, instrument_blocks
 from reports.load import Results
@@ -43,6 +44,7 @@ def document(results: Results, groups: list[Group], figures: Path) -> Document:
     sections = [
         *some("instrument", "The instrument itself", instrument_blocks(results, figures)),
         *some("beside", "Beside the paper", beside_blocks(groups, trainings_of(results))),
+        *some("exact", "Beside exact values", exact_blocks(groups)),
         Section("variance", "Variance by layer and role", variance(groups, figures)),
         Section("ratio", "Ratio to the baseline", ratios(groups, figures)),
         *some("scaling", "Variance over sizes", scaling_blocks(sweeps, figures)),

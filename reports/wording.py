@@ -18,7 +18,7 @@ def clause(group: Group, found: Contest, metric: str) -> str:
     if found.alone:
         return f"{where}, {found.leader} alone, nothing to compare it with"
     if found.tied:
-        return f"{where}, {both(found.lowest)} tie, all exactly 0"
+        return f"{where}, {both(found.lowest)} tie, all {nothing(found)}"
     how = size(group, found, metric)
     if found.established:
         return f"{where}, {found.leader} is lowest, {how}, established against {whom(found)}"
@@ -38,10 +38,15 @@ def brief(found: Contest) -> str:
     if not found.leader:
         return f"nothing was measured in {found.role}"
     if found.tied:
-        return f"{both(found.lowest)} are exactly 0 in {found.role}"
+        return f"{both(found.lowest)} are {nothing(found)} in {found.role}"
     if found.unclear:
         return f"{both(found.lowest)} cannot be told apart in {found.role}"
     return f"{found.leader} is {'alone' if found.alone else 'lowest'} in {found.role}"
+
+
+def nothing(found: Contest) -> str:
+    """Say how sure the zeros of a tie are."""
+    return "0 but for rounding" if found.rounded else "exactly 0"
 
 
 def both(labels: Iterable[str]) -> str:

@@ -110,7 +110,8 @@ def _clamp_pair(
         level = mean.square().clamp_min(SMALLEST_SQUARE).log()
         torch.maximum(value, level + low, out=value)
     if high is not None:
-        least = (0.5 * (value - high)).exp()
+        # a few roundings inside, where a prior's domain ends at the bound
+        least = (0.5 * (value - high)).exp() * (1 + 8 * torch.finfo(value.dtype).eps)
         outside = mean.abs() < least
         mean.copy_(torch.where(outside, torch.where(mean < 0, -least, least), mean))
 

@@ -26,6 +26,9 @@ Pair = tuple[float, float]
 REACH = 12.0
 """Standard deviations that the rules reach."""
 
+DUST = 1e-20
+"""Below this a sum over the nodes is 0 but for rounding; the costs and their slopes are of order 1."""
+
 SOURCE = "exact"
 """What reports call these figures' source."""
 
@@ -191,7 +194,8 @@ def _of(problem: Mapping[str, Any], estimators: Sequence[Any]) -> Iterator[dict[
         if own is not None and registry.label(estimator) not in own:
             continue
         pair = variances(estimator.declaration.name, registry.options(estimator), toy)
-        for role, value in zip(("mean", "scale"), pair or (), strict=False):
+        for role, found in zip(("mean", "scale"), pair or (), strict=False):
+            value = 0.0 if found < DUST else found
             yield {
                 "source": SOURCE, "metric": "variance.noise", "estimator": registry.label(estimator),
                 "problem": problem.get("name", ""), "role": role, "value": value, "unit": "gradient²",

@@ -57,7 +57,7 @@ class LikelihoodRatio(Estimator):
     samples: int = 1
     baseline: Baseline = "none"
     decay: float = 0.9
-    pilot: int = 128
+    pilot: int = 1024
     pilot_examples: ClassVar[int] = 64
 
     def __post_init__(self) -> None:

@@ -151,6 +151,11 @@ def _judge(found: Found) -> None:
         if found.findings:
             names = ", ".join(dict.fromkeys(f.test for f in found.findings))
             pytest.fail(f"{subject}: findings that no test stands for: {names}.", pytrace=False)
+        if not found.certificate.compared:
+            pytest.fail(
+                f"{subject}: its mean could be compared with an exact gradient nowhere; see 'unbiased'.",
+                pytrace=False,
+            )
         return
     if not found.findings:
         pytest.fail(f"{subject}: the certificate has no finding of {found.test}.", pytrace=False)

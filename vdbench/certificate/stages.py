@@ -71,6 +71,8 @@ KINKED = ("elbo", "elbo-gaussian-preactivations")
 """Objectives that are one in a dense network with independent normal weights, and have a sum where it has kinks."""
 
 MEANS = MeanLogVariance(sigma=0.6)
+# polynomials of a high degree have heavy tails, the heavier the more noise there is
+NARROW = MeanLogVariance(sigma=0.3)
 ALPHAS = ThetaLogAlpha(alpha=0.6)
 ROWS = ThetaLogAlpha(alpha=0.5, per="input", sharing="inputs")
 MASKS = BinaryDropout(rate=0.3)
@@ -82,9 +84,12 @@ STAGES: dict[str, tuple[Toy, Parameterization]] = {
     "convolution": (toys.CONVOLUTION, MEANS),
     "rectified": (toys.RECTIFIED, MEANS),
     "classes": (toys.CLASSES, MEANS),
+    "deep": (toys.DEEP, NARROW),
     "row-shared": (toys.DENSE, ROWS),
+    "row-shared-convolution": (toys.CONVOLUTION, ROWS),
     "binary": (toys.DENSE, MASKS),
     "masks": (toys.DENSE, LEARNED),
+    "masks-convolution": (toys.CONVOLUTION, LEARNED),
     "classifier": (toys.CLASSIFIER, MEANS),
     "classifier-in-alpha": (toys.CLASSIFIER, ALPHAS),
     "row-shared-classifier": (toys.CLASSIFIER, ROWS),
@@ -121,18 +126,26 @@ POINTS: dict[str, tuple[str, float]] = {
 }
 """Awkward values, by name, of the coordinates whose names end so."""
 
-NORMAL = ("linear", "dense", "convolution", "rectified", "classes")
+NORMAL = ("linear", "dense", "convolution", "rectified", "classes", "deep")
 
 SPREADS = ("σ = 1e-30", "σ = 1e-5", "σ = 2e4", "α = 1e-8", "α = 1e4")
 
 KINDS: dict[str, Kind] = {
     "independent-normal": Kind(NORMAL, "classifier", SPREADS, "dense"),
-    "any": Kind((*NORMAL, "row-shared", "binary"), "classifier", SPREADS, "dense"),
+    "any": Kind(
+        (*NORMAL, "row-shared", "row-shared-convolution", "binary"), "classifier", SPREADS, "dense"
+    ),
     "row-shared": Kind(
-        ("row-shared",), "row-shared-classifier", ("α = 1e-8", "α = 1e4"), "row-shared"
+        ("row-shared", "row-shared-convolution"),
+        "row-shared-classifier",
+        ("α = 1e-8", "α = 1e4"),
+        "row-shared",
     ),
     "learned-binary": Kind(
-        ("masks",), "masks-classifier", ("almost all kept", "almost none kept"), "masks"
+        ("masks", "masks-convolution"),
+        "masks-classifier",
+        ("almost all kept", "almost none kept"),
+        "masks",
     ),
 }
 """By what an estimator may declare as ``posteriors``: where it is tried."""

@@ -26,7 +26,7 @@ SEED = 2015
 """Of the data and parameters of every toy: they are the same for every estimator and every check."""
 
 REPEATS = 5
-"""N/M: an estimator that forgets the scale is off by this factor."""
+"""N/M of most toys: an estimator that forgets the scale is off by this factor."""
 
 
 class Bend(nn.Module):
@@ -54,12 +54,14 @@ class Toy:
         modules: Makes its layers; the weights do not matter.
         inputs: Shape of one example's inputs.
         outputs: Numbers that the network returns.
-        examples: M; the data set has each of them `REPEATS` times.
+        examples: M; the data set has each of them ``repeats`` times.
         nodes: By noisy layer, the nodes of a Gauss–Hermite rule for each of its random numbers that make the
             gradient's expectation exact: half the degree of the log-likelihood in that number, and one more. None where
             the network is no polynomial.
         spread: Largest deviation of a weight from 0.
         classes: Number of classes, 0 for regression.
+        repeats: N/M.
+        blank: Whether the inputs of the second example are all 0.
         kinked: Whether it is dense with one layer of ReLU, whose sum is `vdbench.certificate.quadrature.rectified`.
     """
 
@@ -71,6 +73,8 @@ class Toy:
     nodes: Mapping[str, int] | None = field(default_factory=dict)
     spread: float = 1.0
     classes: int = 0
+    repeats: int = REPEATS
+    blank: bool = False
     kinked: bool = False
 
     def build(self, form: Parameterization) -> tuple[Problem, dict[str, Tensor], Batch]:
@@ -81,7 +85,9 @@ class Toy:
             return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1
 
         inputs, targets = rand(self.examples, *self.inputs) + 0.3, self._targets(rand)
-        split = Split(*(torch.cat([t] * REPEATS) for t in (inputs, targets)))
+        if self.blank:
+            inputs[1] = 0
+        split = Split(*(torch.cat([t] * self.repeats) for t in (inputs, targets)))
         problem = noisy(
             nn.Sequential(*self._modules()).double(),
             Dataset(self.name, split, split, self.classes),
@@ -125,7 +131,12 @@ def _dense() -> list[nn.Module]:
 
 
 def _convolution() -> list[nn.Module]:
-    return [nn.Conv2d(2, 2, (1, 2)), Bend(), Mean(), nn.Linear(2, 1)]
+    convolution = nn.Conv2d(2, 2, (1, 2), stride=(1, 2), padding=(0, 1), groups=2)
+    return [convolution, Bend(), Mean(), nn.Linear(2, 1)]
+
+
+def _deep() -> list[nn.Module]:
+    return [nn.Linear(2, 1), Bend(), nn.Linear(1, 1), Bend(), nn.Linear(1, 1)]
 
 
 def _rectified() -> list[nn.Module]:
@@ -140,9 +151,10 @@ def _classifier() -> list[nn.Module]:
     return [nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)]
 
 
-LINEAR = Toy("linear", _linear, (3,), 1, nodes={"0": 2})
+LINEAR = Toy("linear", _linear, (3,), 1, examples=7, nodes={"0": 2}, repeats=40, blank=True)
 DENSE = Toy("dense", _dense, (3,), 2, nodes={"0": 3, "2": 2})
-CONVOLUTION = Toy("convolution", _convolution, (2, 1, 3), 1, nodes={"0": 3, "3": 2})
+CONVOLUTION = Toy("convolution", _convolution, (2, 1, 3), 1, examples=2, nodes={"0": 3, "3": 2})
+DEEP = Toy("deep", _deep, (2,), 1, nodes={"0": 5, "2": 3, "4": 2}, spread=0.7)
 RECTIFIED = Toy("rectified", _rectified, (2,), 1, nodes=None, kinked=True)
 # no polynomial, but smooth: 32 nodes give nine digits, where a difference of 1 % is looked for
 CLASSES = Toy("classes", _classes, (1,), 2, nodes={"0": 32}, classes=2)
