@@ -161,6 +161,19 @@ def noise_of_the_global_generator(layer: Layer, x: Tensor, q: Gaussian, noise: N
     return layer.linear(x, q.mean + q.scale * torch.randn(q.mean.shape, dtype=q.mean.dtype))
 
 
+@pathwise("unbiased", "convolution", independent_examples=False)
+def no_noise_in_grouped_convolutions(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    eps = noise(layer.name, q.mean.shape)
+    alone = getattr(layer, "groups", 1) == 1
+    return layer.linear(x, q.mean + q.scale * eps if alone else q.mean)
+
+
+@pathwise("unbiased", "deep", independent_examples=False)
+def no_noise_from_the_third_layer_on(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    eps = noise(layer.name, q.mean.shape)
+    return layer.linear(x, q.mean if layer.name == "4" else q.mean + q.scale * eps)
+
+
 @pathwise("unbiased", "dense", laws=())
 def noise_is_always_the_same(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
     generator = torch.Generator().manual_seed(0)
@@ -206,6 +219,18 @@ changed(
 changed(
     "gradients-are-off-by-one", "mean", "off by one",
     lambda g, *_: _each(g, lambda n, t: t.roll(1, -1) if n.endswith(("mean", "theta")) else t),
+)  # fmt: skip
+changed(
+    "wrong-on-larger-minibatches", "linear", "half the gradient",
+    lambda g, problem, batch: _each(g, lambda _, t: t / 2 if len(batch.inputs) > 4 else t),
+)  # fmt: skip
+changed(
+    "scale-n-over-m-is-cut-off", "linear", "",
+    lambda g, problem, batch: _each(g, lambda _, t: t * min(1.0, 5 / problem.scale(batch))),
+)  # fmt: skip
+changed(
+    "blank-examples-are-left-out-of-the-mean", "linear", "",
+    lambda g, problem, batch: _each(g, lambda _, t: t * (batch.inputs.flatten(1) != 0).any(1).double().mean()),
 )  # fmt: skip
 changed("gradient-of-the-loss", "linear", "opposite sign", lambda g, *_: _each(g, lambda _, t: -t))
 

@@ -223,4 +223,8 @@ def test_exact_figures_are_drawn_at_their_sizes(
     assert found == {"local": {100: pytest.approx(102), 500: pytest.approx(510)}}
     assert exact_of(sweep, "variance.total", "theta") == {}
     reports.write([made])
-    assert "Crosses are exact." in (made / "report" / "report.md").read_text(encoding="utf-8")
+    text = (made / "report" / "report.md").read_text(encoding="utf-8")
+    assert "Crosses are exact." in text
+    section = text.partition("\n## Beside exact values\n")[2].partition("\n## ")[0]
+    assert "Of 2 exact values, our intervals at 95 % hold 2." in section
+    assert "## Beside the paper" not in text

@@ -345,3 +345,20 @@ def test_many_places_with_one_estimator_are_named_together(
     short = text.partition("## In short")[2].partition("\n## ")[0]
     assert "One estimator each, so that there is nothing to compare by variance: " in short
     assert short.count("-3") == 1
+
+
+def test_zeros_but_for_rounding_tie(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    """1e-14 and 3e-14 of the baseline's variance are what rounding leaves of 0: neither is lower."""
+    base = next(r["value"] for r in rows if r["metric"] == "variance.total" and r["label"] == "naive"
+                and (r["layer"], r["role"]) == ("all", "mean"))  # fmt: skip
+    for label, share in (("local", 1e-14), ("per-example", 3e-14)):
+        where = {"metric": "variance.total", "label": label, "role": "mean", "layer": "all"}
+        value = share * base
+        rows = changed(rows, where, value=value, ci_low=0.9 * value, ci_high=1.1 * value)
+    folder = make_run(rows)
+    found = contest(groups_of(load([folder]))[0], "variance.total", "mean")
+    assert found.tied
+    assert found.rounded
+    assert "naive" in found.beaten
+    line = about(reports.headline([folder]), "Variance")
+    assert "tie, all 0 but for rounding" in line

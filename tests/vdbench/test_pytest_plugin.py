@@ -131,6 +131,16 @@ def test_a_finding_that_no_test_stands_for_and_a_test_without_finding_fail(
     result.stdout.fnmatch_lines(["local: findings that no test stands for: new."])
 
 
+def test_a_mean_that_was_compared_nowhere_fails(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `vdbench check` does not pass it: all else may hold of an objective that nobody knows."""
+    canned(monkeypatch, Finding("unbiased", "linear", None, note="no exact gradient of 'mine'"))
+    result = marked(pytester)
+    result.assert_outcomes(passed=len(NAMES) - 1, skipped=1, failed=1)
+    result.stdout.fnmatch_lines(["local: its mean could be compared with an exact gradient nowhere*"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "fixture", "said"),
     [
