@@ -138,7 +138,9 @@ def test_a_mean_that_was_compared_nowhere_fails(
     canned(monkeypatch, Finding("unbiased", "linear", None, note="no exact gradient of 'mine'"))
     result = marked(pytester)
     result.assert_outcomes(passed=len(NAMES) - 1, skipped=1, failed=1)
-    result.stdout.fnmatch_lines(["local: its mean could be compared with an exact gradient nowhere*"])
+    result.stdout.fnmatch_lines(
+        ["local: its mean could be compared with an exact gradient nowhere*"]
+    )
 
 
 @pytest.mark.parametrize(
