@@ -87,8 +87,8 @@ def prior(estimator: Estimator) -> Prior | None:
 
 
 def everyone() -> list[Estimator]:
-    """All of them, each once."""
-    inner = [*plain(), *around(get("local"))]
+    """All of them, each once; wrappers around each as it is by default, and around wrappers of one."""
+    inner = [*(e for e in plain() if e == type(e)()), *around(get("local"))]
     alone = [*(get(name) for name in WRAPPERS), *(get(name, **o) for name, o in ALONE)]
     found = [*plain(), *alone, *(w for e in inner for w in around(e))]
     return list(dict.fromkeys(found))
