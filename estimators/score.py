@@ -53,7 +53,7 @@ class Score(LikelihoodRatio):
     Example:
         >>> import vdbench
         >>> vdbench.get("score", samples=4, baseline="leave-one-out")
-        Score(samples=4, baseline='leave-one-out', decay=0.9, pilot=128)
+        Score(samples=4, baseline='leave-one-out', decay=0.9, pilot=1024)
     """
 
     def sample(

@@ -203,7 +203,7 @@ def get(name: str, **options: Any) -> Estimator:
 
     Example:
         >>> get("score", samples=2)
-        Score(samples=2, baseline='none', decay=0.9, pilot=128)
+        Score(samples=2, baseline='none', decay=0.9, pilot=1024)
         >>> get("samples", of="local", samples=4)
         Samples(of=Local(), samples=4)
     """

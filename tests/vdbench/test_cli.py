@@ -171,7 +171,12 @@ def test_what_an_estimator_is_for_is_shown(call: Call) -> None:
         "decay",
         "pilot",
     ]
-    assert shown["about"] in call("show", "score").out
+    said = call("show", "score").out
+    assert shown["about"].partition("\n")[0] in said
+    assert "Source: Williams 1992" in said
+    assert "\\frac" in shown["about"]
+    assert "$" not in said  # formulas are in letters there
+    assert "\\frac" not in said
 
 
 @pytest.mark.parametrize(

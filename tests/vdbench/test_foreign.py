@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import vdbench
 from vdbench import draws, foreign
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
@@ -201,8 +202,11 @@ def test_a_right_layer_has_no_finding_against_it() -> None:
 )
 def test_a_bad_layer_is_caught_and_the_defect_named(kind: Any, test: str, suggests: str) -> None:
     found = failed(layer(kind))
-    assert set(found) == {(test, "dense"), (test, "convolution")}
-    assert all(suggests in f.suggests for f in found.values()), found
+    # what perturbs with the whole sample has another spread too
+    more = {"layer spread"} if kind is Whole else set()
+    assert set(found) == {(t, w) for t in (test, *more) for w in ("dense", "convolution")}
+    named = [f for (t, _), f in found.items() if t == test]
+    assert all(suggests in f.suggests for f in named), found
 
 
 def test_a_kl_without_a_gradient_is_caught_though_its_value_is_right() -> None:
@@ -213,7 +217,13 @@ def test_a_kl_without_a_gradient_is_caught_though_its_value_is_right() -> None:
 
 def test_a_wrong_transform_is_caught_by_the_kl_and_seen_in_the_spread() -> None:
     estimator = layer(scale=("rho", "exp"))
-    assert ("layer KL", "dense") in failed(estimator)
+    found = failed(estimator)
+    assert ("layer KL", "dense") in found
+    assert ("layer mapping", "dense") not in found
+    for where in ("dense", "convolution"):
+        assert found["layer spread", where].suggests.endswith(
+            "its variance is nearest to that of the transform 'softplus'."
+        )
     part = problem()[0].layers[0]
     mean = torch.zeros(part.weight_shape, dtype=torch.float64)
     q = foreign.adapter.Gaussian(mean, mean + 0.5, mean + 0.25)
@@ -230,8 +240,20 @@ def test_kinds_that_are_not_there_are_not_tested_and_say_so() -> None:
     assert [(f.test, f.passed) for f in found if f.where == "convolution"] == [
         (t, None) for t in LOOKS
     ]
-    assert [f.passed for f in found if f.where == "dense"] == [True, True, None]
-    assert found[4].note == "registered without kl="
+    assert [f.passed for f in found if f.where == "dense"] == [True, True, True, None]
+    assert found[6].note == "registered without kl="
+
+
+def test_a_bad_registration_ends_a_check_in_one_sentence() -> None:
+    for changes, expected in (
+        ({"mean": "my"}, r"Plain has no parameter 'my'\. Expected one of: mu, rho\."),
+        ({"convolution": lambda *sizes, **more: 3}, r"its convolution factory returned int"),
+    ):
+        bad = layer(name=f"refused-{len(expected)}", **changes)
+        with pytest.raises(InputError, match=expected):
+            vdbench.check(bad)
+        with pytest.raises(InputError, match=expected):
+            vdbench.check(vdbench.get("samples", of=bad, samples=2))
 
 
 @pytest.mark.parametrize("name", transforms.TRANSFORMS)

@@ -104,3 +104,6 @@ def _refuse(estimator: Estimator, level: str, device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("check: device 'cuda' is not available: torch sees no GPU; expected cpu.")
     kind(estimator)
+    from vdbench.foreign.findings import refuse
+
+    refuse(estimator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -12,13 +13,14 @@ from vdbench.certificate.asking import Test
 from vdbench.certificate.result import Finding
 from vdbench.certificate.sampling import Subject
 from vdbench.errors import CellError
-from vdbench.estimator import Wrapper
+from vdbench.estimator import Estimator, Wrapper
 from vdbench.foreign import kl
 from vdbench.foreign.adapter import ForeignLayer, Spec
+from vdbench.foreign.transforms import TRANSFORMS
 from vdbench.layers import Convolution, Layer
 from vdbench.posteriors import Gaussian
 
-MAPPING, DRAWS, KL = "layer mapping", "layer draws", "layer KL"
+MAPPING, SPREAD, DRAWS, KL = "layer mapping", "layer spread", "layer draws", "layer KL"
 """The names of these tests."""
 
 LAYERS: tuple[Layer, ...] = (Layer("dense", (4, 3)), Convolution("convolution", (4, 2, 3, 3)))
@@ -26,8 +28,27 @@ LAYERS: tuple[Layer, ...] = (Layer("dense", (4, 3)), Convolution("convolution", 
 
 NONE = 1e-9
 """A scale at which the noise is below what `ROOM` sees."""
+REPEATS = 400
+"""Draws that a variance is estimated from: some 7 % are its standard error if all outputs share their noise."""
+WIDE = 0.35
+"""Relative difference of variances that is no accident: five of these standard errors."""
 ROOM = 1e-6
 """Relative difference, in float64, that is rounding."""
+
+
+def refuse(estimator: Estimator) -> None:
+    """Try the factories of a third-party layer, and the names of its parameters; nothing of another estimator.
+
+    Raises:
+        InputError: A factory fails, or the parameters are not those that were named.
+    """
+    inner = estimator
+    while isinstance(inner, Wrapper):
+        inner = inner.of
+    if isinstance(inner, ForeignLayer):
+        for layer in LAYERS:
+            if _factory(inner.spec, layer) is not None:
+                inner.spec.module(layer, torch.zeros((), dtype=torch.float64))
 
 
 def findings(spec: Spec, seed: int = 0) -> tuple[Finding, ...]:
@@ -97,6 +118,39 @@ _WRONG_MAP = (
 )
 
 
+def _spread(spec: Spec, layer: Layer, seed: int) -> Finding:
+    """The variance of the layer's output over its own draws is Σ x²σ², with σ of order 1."""
+    x, q, bias = _point(layer, seed, 1.0)
+    with torch.no_grad():
+        drawn = [_seeded(spec, layer, x, q, bias, seed + k) for k in range(REPEATS)]
+        found = torch.stack(drawn).var(0)
+        want = layer.squared(x, q.variance)
+    if found.shape != want.shape:
+        return Finding(SPREAD, layer.name, None, note="the output has another shape")
+    gap = float((found / want).mean()) - 1
+    note = (
+        "relative difference of the output's variance from Σ x²σ², mean over outputs and examples"
+    )
+    good = abs(gap) <= WIDE
+    return Finding(
+        SPREAD, layer.name, good, gap, limit=WIDE, note=note,
+        suggests="" if good else _other_transform(spec, layer, x, q, found),
+    )  # fmt: skip
+
+
+def _other_transform(spec: Spec, layer: Layer, x: Tensor, q: Gaussian, found: Tensor) -> str:
+    """Name the transform under which the output's variances are nearest to those found, if it is near."""
+    parameter = spec.transform.inverse(q.scale, q.mean)
+    far = {}
+    for name, transform in TRANSFORMS.items():
+        want = layer.squared(x, transform.forward(parameter, q.mean).square())
+        far[name] = float((found / want).log().abs().mean())
+    near = min((name for name in far if math.isfinite(far[name])), key=far.__getitem__)
+    said = "scale= names the wrong parameter or transform, or the layer's noise has another scale"
+    named = f"; its variance is nearest to that of the transform '{near}'"
+    return f"{said}{named if far[near] <= WIDE / 2 else ''}."
+
+
 def _draws(spec: Spec, layer: Layer, seed: int) -> Finding:
     """Two forward passes in one backward pass have the gradient that they have one by one."""
     x, q, bias = _point(layer, seed, 0.5)
@@ -155,6 +209,7 @@ def _kl(spec: Spec, layer: Layer, seed: int) -> Finding:
 
 LOOKS: dict[str, Callable[[Spec, Layer, int], Finding]] = {
     MAPPING: _mapping,
+    SPREAD: _spread,
     DRAWS: _draws,
     KL: _kl,
 }
@@ -170,6 +225,7 @@ def _ask(look: str, subject: Subject) -> list[Finding]:
 
 TESTS = (
     Test(MAPPING, "without noise, the layer's map of the mean", partial(_ask, MAPPING)),
+    Test(SPREAD, "the variance of its output over its own draws", partial(_ask, SPREAD)),
     Test(DRAWS, "two forward passes in one backward pass", partial(_ask, DRAWS)),
     Test(KL, "the layer's KL and its gradient", partial(_ask, KL)),
 )
