@@ -89,9 +89,13 @@ def test_log_alpha_stays_within_its_bounds(
         after = alpha.log_alpha(made, layer, values)
         assert torch.allclose(after, before.clamp(low, high), atol=1e-12)
         moved += int((before != after).sum())
-        for name in ("mean", "theta"):
-            if f"{layer.name}.{name}" in values:
-                assert torch.equal(values[f"{layer.name}.{name}"], start[f"{layer.name}.{name}"])
+        theta, mean = f"{layer.name}.theta", f"{layer.name}.mean"
+        if theta in values:
+            assert torch.equal(values[theta], start[theta])
+        else:  # beyond the upper bound the mean moves, and the noise stays
+            inside, scale = before <= high, f"{layer.name}.log_variance"
+            assert torch.equal(values[mean][inside], start[mean][inside])
+            assert torch.equal(values[scale][before >= low], start[scale][before >= low])
     assert moved
 
 
