@@ -16,9 +16,13 @@ from estimators.local import Local
 from estimators.naive import Naive
 from vdbench.certificate import TESTS, Certificate, check, quadrature
 from vdbench.certificate.looks import RATE, Question, Sample, answers
+from vdbench.certificate.result import Finding
+from vdbench.certificate.sampling import Subject
 from vdbench.certificate.stages import KINDS, STAGES, stage
+from vdbench.certificate.suggestions import suggest
 from vdbench.errors import InputError
 from vdbench.estimator import Estimator, Gradient
+from vdbench.noise import Key
 from vdbench.problem import Problem
 from vdbench.registry import POSTERIORS, get, names
 
@@ -265,3 +269,40 @@ def test_bad_input_is_refused(estimator: Any, options: dict[str, Any], message: 
     with pytest.raises(InputError) as caught:
         check(estimator, **options)
     assert message in str(caught.value)
+
+
+def test_the_text_says_whose_gradient_was_compared_with() -> None:
+    """Local noise has another objective on a convolution, naive sampling the same everywhere."""
+    line = "The mean was compared with the gradient of elbo on linear, dense,"
+    said = check(get("local")).text()
+    assert line in said
+    assert "; of elbo-local-noise on convolution." in said
+    assert "The mean was compared" not in check(get("naive")).text()
+
+
+def test_a_suggestion_is_told_once() -> None:
+    failed = [Finding("unbiased", f"here {k}", False, suggests="mend it.") for k in range(3)]
+    lines = Certificate("it", "small", tuple(failed), 0.01, 0.0).text().splitlines()
+    assert [x.strip() for x in lines if "suggests" in x] == [
+        "suggests: mend it.", "suggests: the same, see above.", "suggests: the same, see above.",
+    ]  # fmt: skip
+
+
+def test_a_noisy_mean_names_the_mistake_that_is_as_near() -> None:
+    """Half and a fifth of the gradient: with wide draws neither is excluded, with narrow ones one is named alone."""
+    defect = DEFECTS["scale-n-over-m-is-missing"]
+    at = stage("deep")
+    drawn = Subject(defect.estimator, Key(("noisy",))).on(at)
+    truth, names = np.array([-0.83, 1.2]), ["0.mean[0]", "0.mean[1]"]
+    rng = np.random.default_rng(3)
+
+    def said(spread: float) -> str:
+        rows = 0.3 * truth + spread * rng.standard_normal((64, 2))
+        rows += 0.3 * truth - rows.mean(0)  # the mean as it is, whatever was drawn
+        return suggest(drawn, "elbo", Sample("here", rows, truth, names))
+
+    wide = said(1.0)
+    assert "half the gradient" in wide
+    assert "1/5 of the gradient" in wide
+    assert "With these draws it may as well be" in wide
+    assert "no single known factor" in said(0.001)

@@ -31,6 +31,7 @@ class Finding:
             that is exact.
         note: What ``figure`` is, or why the test does not apply.
         suggests: On failure, what the figure points to.
+        against: The objective class whose exact gradient the mean was compared with; empty for other tests.
     """
 
     test: str
@@ -43,6 +44,7 @@ class Finding:
     power: float | None = None
     note: str = ""
     suggests: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,25 @@ class Certificate:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
+        said: set[str] = set()
         for finding in self.failed:
             lines += ["", f"{finding.test}, {finding.where}: {finding.note}"]
-            lines += [f"  suggests: {finding.suggests}"] if finding.suggests else []
-        return "\n".join([*lines, "", self.verdict()])
+            again = finding.suggests in said
+            words = "the same, see above." if again else finding.suggests
+            lines += [f"  suggests: {words}"] if finding.suggests else []
+            said.add(finding.suggests)
+        return "\n".join([*lines, "", *self._against(), self.verdict()])
+
+    def _against(self) -> list[str]:
+        """Whose gradient the mean was compared with, where that is not one and the same."""
+        stages: dict[str, dict[str, None]] = {}
+        for f in self.findings:
+            if f.against:
+                stages.setdefault(f.against, {})[f.where.partition(":")[0]] = None
+        if len(stages) < 2:
+            return []
+        parts = [f"{name} on {', '.join(found)}" for name, found in stages.items()]
+        return [f"The mean was compared with the gradient of {'; of '.join(parts)}."]
 
     def verdict(self) -> str:
         """One sentence: passed or not, at what level, error rate and power."""

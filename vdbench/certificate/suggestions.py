@@ -23,9 +23,12 @@ def suggest(drawn: Draws, objective: str, sample: Sample) -> str:
         for mean, text in mistakes(drawn, objective, sample)
         if _distance(sample, sample.truth) > 2 * _distance(sample, mean)
     ]
-    near = [(d, text) for d, text in explained if d <= CLOSE]
+    near = sorted((found for found in explained if found[0] <= CLOSE), key=lambda found: found[0])
     if near:
-        return min(near, key=lambda found: found[0])[1]
+        best, text = near[0]
+        # what has the very same mean is no rival: the first named is the likelier mistake
+        rivals = [other for far, other in near if far > best + 1e-9]
+        return f"{text} With these draws it may as well be: {rivals[0]}" if rivals else text
     relative = sample.relative(0.01)
     if relative is not None:
         factor = 1 + relative[0]

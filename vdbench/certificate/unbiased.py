@@ -99,11 +99,12 @@ def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
         seen = "measured" if answer.differs else "not seen at this number of draws"
         return Finding(
             NAME, sample.where, True, figure, low, high, None, answer.power,
-            f"declared biased, {seen}: {note}",
+            f"declared biased, {seen}: {note}", against=objective,
         )  # fmt: skip
     suggests = suggest(drawn, objective, sample) if answer.differs else ""
     return Finding(
-        NAME, sample.where, not answer.differs, figure, low, high, limit, answer.power, note, suggests
+        NAME, sample.where, not answer.differs, figure, low, high, limit, answer.power, note, suggests,
+        objective,
     )  # fmt: skip
 
 
