@@ -249,11 +249,27 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else type(value).__qualname__
 
 
+STABLE_NAMES = {
+    "Bernoulli": "vdbench.likelihoods.Bernoulli",
+    "BernoulliPrior": "vdbench.bernoulli.BernoulliPrior",
+    "Categorical": "vdbench.likelihoods.Categorical",
+    "Cost": "vdbench.toys.Cost",
+    "GaussianNoise": "vdbench.likelihoods.GaussianNoise",
+    "GaussianPrior": "vdbench.priors.GaussianPrior",
+    "LogUniformPrior": "vdbench.priors.LogUniformPrior",
+    "NoPrior": "vdbench.priors.NoPrior",
+    "NoisyModule": "vdbench.layers.NoisyModule",
+}
+"""What fingerprints call parts of vdbench, wherever their code is: as version 0.1.0 did, which had no other names."""
+
+
 def _source(code: Any) -> str:
     """Source of the user's code; a name for torch's and our own, whose versions are recorded."""
+    if code.__module__.startswith("torch."):
+        return f"{code.__module__}.{code.__qualname__}"
+    if code.__module__.startswith("vdbench."):
+        return STABLE_NAMES.get(code.__qualname__, f"vdbench.{code.__qualname__}")
     name = f"{code.__module__}.{code.__qualname__}"
-    if name.startswith(("torch.", "vdbench.")):
-        return name
     try:
         return inspect.getsource(code)
     except (OSError, TypeError):
