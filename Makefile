@@ -35,7 +35,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
 docs: $(VENV)/.installed
-	$(BIN)/python -m vdbench.pages
+	$(BIN)/python -m vdbench.cli.estimator_pages
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

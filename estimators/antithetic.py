@@ -7,11 +7,11 @@ from typing import Any
 
 from estimators.naive import Naive
 from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.coupling import Coupling
 from vdbench.errors import CellError
-from vdbench.estimator import average, chain
+from vdbench.estimation.base import average, chain
+from vdbench.estimation.coupling import Coupling
 from vdbench.noise import POSTERIOR, SYMMETRIC, Noise, antithetic
-from vdbench.problem import Batch, Parameters, Problem
+from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register("antithetic", version="1")

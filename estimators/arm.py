@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vdbench import register
-from vdbench.masks import Masked, MaskEstimator, flipped, kept
+from vdbench.estimation.binary_masks import Masked, MaskEstimator, flipped, kept
 from vdbench.noise import Noise
 
 

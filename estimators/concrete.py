@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vdbench import register
-from vdbench.masks import Masked, MaskEstimator, need_temperature, relaxed
+from vdbench.estimation.binary_masks import Masked, MaskEstimator, need_temperature, relaxed
 from vdbench.noise import Noise
 
 

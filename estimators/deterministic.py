@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vdbench import Pathwise, register
-from vdbench.layers import Layer
 from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer
 
 
 @register(

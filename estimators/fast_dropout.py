@@ -8,9 +8,9 @@ from torch import Tensor
 
 from estimators.local import safe_sqrt
 from vdbench import Pathwise, register
-from vdbench.layers import Layer
 from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer
 
 
 @register(

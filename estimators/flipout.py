@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from vdbench import InputError, Pathwise, register
-from vdbench.layers import Layer
 from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer
 
 
 @register(

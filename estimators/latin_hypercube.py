@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from estimators.naive import Naive
 from vdbench import Estimator, InputError, register
-from vdbench.coupled import LatinHypercube as Strata
-from vdbench.coupling import Coupling
+from vdbench.estimation.coupling import Coupling
+from vdbench.estimation.quasi_monte_carlo import LatinHypercube as Strata
 from vdbench.noise import Noise
 
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.func import vmap
 
 from vdbench import Estimator, Gradient, InputError, register
-from vdbench.autodiff import differentiate
 from vdbench.errors import CellError
-from vdbench.estimator import differentiate as pathwise
-from vdbench.estimator import need_posterior
-from vdbench.layers import Layer, Sampler
+from vdbench.estimation.autodiff import differentiate
+from vdbench.estimation.base import differentiate as pathwise
+from vdbench.estimation.base import need_posterior
 from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
-from vdbench.problem import Batch, Parameters, Problem
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer, Sampler
+from vdbench.problems.problem import Batch, Parameters, Problem
 
 TOGETHER = 64
 """Weights whose forward passes are taken in one vectorised call."""

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from vdbench import Estimator, Gradient, register
-from vdbench.autodiff import differentiate
 from vdbench.errors import CellError
-from vdbench.layers import Layer, NoisyModule
-from vdbench.likelihoods import Expected
-from vdbench.moments import Moments, relu
+from vdbench.estimation.autodiff import differentiate
+from vdbench.estimation.moments import Moments, relu
 from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
-from vdbench.problem import Batch, Parameters, Problem
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer, NoisyModule
+from vdbench.problems.likelihoods import Expected
+from vdbench.problems.problem import Batch, Parameters, Problem
 
 RESHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 """Modules that move numbers and change none."""

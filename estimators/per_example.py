@@ -12,10 +12,10 @@ from torch import Tensor
 
 from estimators.type_a import masked
 from vdbench import Estimator, Gradient, InputError, register
-from vdbench.estimator import add, differentiate, need_posterior
-from vdbench.layers import Layer, Sampler
+from vdbench.estimation.base import add, differentiate, need_posterior
 from vdbench.noise import Noise
-from vdbench.problem import Batch, Parameters, Problem
+from vdbench.problems.layers import Layer, Sampler
+from vdbench.problems.problem import Batch, Parameters, Problem
 
 LARGEST = 2**24
 """Weight samples held at once where one example has fewer."""

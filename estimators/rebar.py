@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from vdbench import InputError, register
-from vdbench.masks import Masked, MaskEstimator, kept, logistic, need_temperature, score
+from vdbench.estimation.binary_masks import (
+    Masked,
+    MaskEstimator,
+    kept,
+    logistic,
+    need_temperature,
+    score,
+)
 from vdbench.noise import Noise
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vdbench import InputError, register
-from vdbench.masks import Masked, MaskEstimator, kept, score
+from vdbench.estimation.binary_masks import Masked, MaskEstimator, kept, score
 from vdbench.noise import Noise
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from estimators.naive import Naive
 from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.estimator import average
+from vdbench.estimation.base import average
 from vdbench.noise import Noise
-from vdbench.problem import Batch, Parameters, Problem
+from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register("samples", version="1")

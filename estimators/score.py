@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from vdbench import register
-from vdbench.layers import Layer
-from vdbench.likelihood_ratio import LikelihoodRatio
+from vdbench.estimation.score_function import LikelihoodRatio
 from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
-from vdbench.problem import Batch, Parameters, Problem
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer
+from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register(
@@ -35,9 +35,9 @@ class Score(LikelihoodRatio):
     $E_q[\nabla\log q] = 0$ for any baseline $b_s$ that does not depend on $W_s$. ``leave-one-out`` takes the
     mean of the *other* samples' $L$; a mean that contained $L_s$ itself would shrink the gradient by
     $(S-1)/S$. ``moving-average`` takes a mean of earlier costs, ``optimal`` for every parameter
-    $E[L h^2]/E[h^2]$, $h$ its entry of $\nabla\log q$; both come from pilot draws (`vdbench.likelihood_ratio`),
-    and what is measured with them is conditional on those. Biases are deterministic and get their ordinary
-    gradient, averaged over the samples.
+    $E[L h^2]/E[h^2]$, $h$ its entry of $\nabla\log q$; both come from pilot draws
+    (`vdbench.estimation.score_function`), and what is measured with them is conditional on those. Biases are
+    deterministic and get their ordinary gradient, averaged over the samples.
 
     Claim: unbiased for the ELBO of any layer kind, differentiable or not; heavy-tailed when σ ∝ |μ|.
     Cost: 1 product forward a sample, 1 backward a layer for the biases; S·K·L noise.

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from estimators.local import safe_sqrt
 from vdbench import register
-from vdbench.layers import Layer
-from vdbench.likelihood_ratio import LikelihoodRatio
+from vdbench.estimation.score_function import LikelihoodRatio
 from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
-from vdbench.problem import Batch, Parameters, Problem
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer
+from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register(

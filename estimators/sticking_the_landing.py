@@ -12,13 +12,13 @@ from estimators.grouped import Grouped
 from estimators.naive import Naive
 from estimators.per_example import PerExample
 from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.autodiff import differentiate
 from vdbench.errors import CellError
-from vdbench.estimator import Declaration, add, need_posterior
+from vdbench.estimation.autodiff import differentiate
+from vdbench.estimation.base import Declaration, add, need_posterior
 from vdbench.noise import Kept, Noise
-from vdbench.posteriors import Gaussian
-from vdbench.priors import GaussianPrior
-from vdbench.problem import Batch, Parameters, Problem
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.priors import GaussianPrior
+from vdbench.problems.problem import Batch, Parameters, Problem
 
 SAMPLES_WEIGHTS = (Naive, Grouped, PerExample)
 """The estimators that differentiate along sampled weights, and ask for nothing but the noise of those."""

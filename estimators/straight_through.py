@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vdbench import register
-from vdbench.masks import Masked, MaskEstimator, kept
+from vdbench.estimation.binary_masks import Masked, MaskEstimator, kept
 from vdbench.noise import Noise
 
 

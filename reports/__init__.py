@@ -30,7 +30,7 @@ def write(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     Raises:
         InputError: If a folder is no run, or was written by another version of the schema.
     """
-    from reports.build import build
+    from reports.output.write import build
 
     return build([Path(folder) for folder in run_dirs], out)
 
@@ -48,12 +48,12 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
     Raises:
         InputError: As for :func:`write`.
     """
-    from reports.answer import MANY, left_out, single
-    from reports.groups import groups_of
-    from reports.instrument import places, summary
-    from reports.load import load
-    from reports.summary import sentences
-    from reports.trained import trained_summary
+    from reports.results.groups import groups_of
+    from reports.results.load import load
+    from reports.sections.instrument import places, summary
+    from reports.sections.summary import MANY, left_out, single
+    from reports.sections.summary_sentences import sentences
+    from reports.sections.training import trained_summary
 
     results = load([Path(folder) for folder in run_dirs])
     groups = groups_of(results)
@@ -86,8 +86,8 @@ def headline_table(run_dirs: Sequence[Path]) -> RichGroup:
     Raises:
         InputError: As for :func:`write`.
     """
-    from reports.groups import groups_of
-    from reports.load import load
-    from reports.terminal import terminal_tables
+    from reports.output.terminal import terminal_tables
+    from reports.results.groups import groups_of
+    from reports.results.load import load
 
     return terminal_tables(groups_of(load([Path(folder) for folder in run_dirs])))

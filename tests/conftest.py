@@ -16,6 +16,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["pytester"]
 
+for shared in ("helpers", "estimators"):  # oracles, twins and servers that tests share
+    sys.path.append(str(Path(__file__).parent / shared))
+
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 # No deadline: a shared machine's pauses are no failures. Derandomized: a failure is everyone's.
@@ -43,7 +46,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder to work in, a cache and a registry of the test's own, paths and modules as they were."""
-    from vdbench import registry
+    from vdbench.estimation import registry
 
     registry.discover()
     monkeypatch.setattr(registry, "_registry", dict(registry._registry))

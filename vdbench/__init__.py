@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vdbench.certificate import check
     from vdbench.errors import InputError
-    from vdbench.estimator import Estimator, Gradient, Pathwise, Wrapper
-    from vdbench.foreign import register_layer
-    from vdbench.problem import Problem, noisy
-    from vdbench.registry import get, register
+    from vdbench.estimation.base import Estimator, Gradient, Pathwise, Wrapper
+    from vdbench.estimation.registry import get, register
+    from vdbench.estimation.third_party_register import register_layer
+    from vdbench.problems.problem import Problem, noisy
     from vdbench.runner import run
 
 __version__ = "0.1.0"
@@ -37,17 +37,17 @@ __all__ = [
 ]
 
 _HOME = {
-    "Estimator": "vdbench.estimator",
-    "Gradient": "vdbench.estimator",
+    "Estimator": "vdbench.estimation.base",
+    "Gradient": "vdbench.estimation.base",
     "InputError": "vdbench.errors",
-    "Pathwise": "vdbench.estimator",
-    "Problem": "vdbench.problem",
-    "Wrapper": "vdbench.estimator",
+    "Pathwise": "vdbench.estimation.base",
+    "Problem": "vdbench.problems.problem",
+    "Wrapper": "vdbench.estimation.base",
     "check": "vdbench.certificate",
-    "get": "vdbench.registry",
-    "noisy": "vdbench.problem",
-    "register": "vdbench.registry",
-    "register_layer": "vdbench.foreign",
+    "get": "vdbench.estimation.registry",
+    "noisy": "vdbench.problems.problem",
+    "register": "vdbench.estimation.registry",
+    "register_layer": "vdbench.estimation.third_party_register",
     "run": "vdbench.runner",
 }
 

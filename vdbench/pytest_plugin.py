@@ -20,7 +20,7 @@ import pytest
 
 if TYPE_CHECKING:
     from vdbench.certificate import Certificate, Finding
-    from vdbench.estimator import Estimator
+    from vdbench.estimation.base import Estimator
 
 FIXTURE, MARKER = "vdbench_finding", "vdbench"
 COMPLETE = "nothing left out"
@@ -87,8 +87,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _asked(where: str, marker: pytest.Mark, test: Path) -> Asked:
     """Read a marker; what is wrong with it is a usage error, said in one sentence."""
-    from vdbench import registry
     from vdbench.errors import InputError, nearest
+    from vdbench.estimation import registry
 
     known = ("file", "level", "seed", "options")
     for key in marker.kwargs:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vdbench import specs
+from vdbench import kinds
 from vdbench.errors import InputError
 
 
@@ -85,7 +85,7 @@ def from_spec(spec: object) -> Schedule:
     Raises:
         InputError: The form, the name or an option is not one there is.
     """
-    return specs.build("schedule", SCHEDULES, spec)
+    return kinds.build("schedule", SCHEDULES, spec)
 
 
 @dataclass(frozen=True)

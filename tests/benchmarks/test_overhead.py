@@ -17,7 +17,7 @@ import torch
 
 import vdbench
 from vdbench import problems
-from vdbench.draws import gather, minibatch
+from vdbench.estimation.draws import gather, minibatch
 from vdbench.measures import variance
 from vdbench.measures.context import Context
 from vdbench.measures.throughput import gradient_call

@@ -17,13 +17,18 @@ from torch import Tensor
 from estimators.antithetic import Antithetic
 from estimators.control_variate import ControlVariate
 from estimators.measure_valued import MeasureValued
-from vdbench.draws import Trace, gather, gradients, inject, trace
-from vdbench.estimator import Estimator, Gradient, Wrapper
-from vdbench.likelihood_ratio import LikelihoodRatio
+from vdbench.estimation.base import Estimator, Gradient, Wrapper
+from vdbench.estimation.draws import Trace, gather, gradients, inject, trace
+from vdbench.estimation.registry import get, label, names
+from vdbench.estimation.score_function import LikelihoodRatio
 from vdbench.noise import Injected, Key, Noise, stream
-from vdbench.posteriors import LearnedBinary, MeanLogVariance, Parameterization, ThetaLogAlpha
-from vdbench.problem import Batch, Problem
-from vdbench.registry import get, label, names
+from vdbench.problems.gaussian import (
+    LearnedBinary,
+    MeanLogVariance,
+    Parameterization,
+    ThetaLogAlpha,
+)
+from vdbench.problems.problem import Batch, Problem
 
 ESTIMATORS = everyone()
 EXAMPLES, BATCH = 12, 5

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from estimators.flipout import Flipout
 from estimators.naive import Naive
 from vdbench.datasets import Dataset, Split
-from vdbench.estimator import Estimator, objective
-from vdbench.layers import Convolution, Layer
+from vdbench.estimation.base import Estimator, objective
+from vdbench.estimation.registry import get, names, register
 from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
-from vdbench.problem import Batch, Problem, noisy
-from vdbench.registry import get, names, register
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Convolution, Layer
+from vdbench.problems.problem import Batch, Problem, noisy
 
 TOLERANCE = 1e-9
 CHANNELS, KERNEL, PLACES = 2, 2, 3
@@ -261,7 +261,7 @@ def test_a_dense_layer_at_several_places_shares_its_weights() -> None:
 
 def test_a_wrapper_cannot_declare_it() -> None:
     from vdbench.errors import InputError
-    from vdbench.estimator import Wrapper
+    from vdbench.estimation.base import Wrapper
 
     with pytest.raises(InputError, match="declares objective_on_convolution, and a wrapper takes"):
         register("mine", objective_on_convolution=LOCAL)(type("Mine", (Wrapper,), {}))

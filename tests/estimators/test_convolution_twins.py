@@ -39,13 +39,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vdbench.datasets import Dataset, Split
-from vdbench.draws import Trace, gather, gradients, trace
-from vdbench.estimator import Estimator
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.draws import Trace, gather, gradients, trace
+from vdbench.estimation.registry import get, label, names
 from vdbench.noise import Key, Noise
-from vdbench.posteriors import Parameterization
-from vdbench.priors import NoPrior, Prior
-from vdbench.problem import Problem, noisy
-from vdbench.registry import get, label, names
+from vdbench.problems.gaussian import Parameterization
+from vdbench.problems.priors import NoPrior, Prior
+from vdbench.problems.problem import Problem, noisy
 
 Weights = Mapping[str, Tensor]
 LAYERS = ("0", "2", "5")

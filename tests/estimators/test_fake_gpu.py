@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from vdbench.registry import names
+from vdbench.estimation.registry import names
 
-SCRIPT = Path(__file__).parent / "fake_gpu_check.py"
+SCRIPT = Path(__file__).parents[1] / "helpers" / "fake_gpu_check.py"
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ from everyone import fitting
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
-from vdbench.draws import gather, inject, trace, vectorised
-from vdbench.estimator import Estimator
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.draws import gather, inject, trace, vectorised
+from vdbench.estimation.registry import get, label, names
 from vdbench.measures import variance
 from vdbench.measures.context import Context
 from vdbench.noise import Key
-from vdbench.posteriors import MeanLogVariance, Parameterization
-from vdbench.problem import Problem
-from vdbench.registry import get, label, names
+from vdbench.problems.gaussian import MeanLogVariance, Parameterization
+from vdbench.problems.problem import Problem
 from vdbench.store import Table
 
 pytestmark = [

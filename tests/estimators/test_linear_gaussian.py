@@ -21,11 +21,11 @@ from estimators.local import Local
 from estimators.naive import Naive
 from estimators.per_example import PerExample
 from estimators.score import Score
-from vdbench.estimator import Estimator, Gradient
-from vdbench.layers import Layer
+from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.registry import get
 from vdbench.noise import Key, Noise
-from vdbench.posteriors import Gaussian
-from vdbench.registry import get
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer
 
 TOLERANCE = 1e-9
 DRAWS = 4000

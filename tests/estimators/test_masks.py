@@ -19,14 +19,14 @@ from families import weighted
 from oracles import HalfSquare, network, repeat
 from torch import Tensor
 
-from vdbench.draws import gather, trace, vectorised
 from vdbench.errors import CellError, InputError
-from vdbench.estimator import Estimator
-from vdbench.layers import Layer
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.draws import gather, trace, vectorised
+from vdbench.estimation.registry import find, get, label, names
 from vdbench.noise import Key, Request, stream
-from vdbench.posteriors import LearnedBinary, MeanLogVariance
-from vdbench.problem import Batch, Problem
-from vdbench.registry import find, get, label, names
+from vdbench.problems.gaussian import LearnedBinary, MeanLogVariance
+from vdbench.problems.layers import Layer
+from vdbench.problems.problem import Batch, Problem
 
 At = tuple[Problem, dict[str, Tensor], Batch]
 

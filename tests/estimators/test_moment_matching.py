@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from estimators.moment_matching import affine, propagate, walk
 from vdbench.datasets import Dataset, Split
-from vdbench.draws import gradients, trace
 from vdbench.errors import CellError
-from vdbench.likelihoods import Categorical, GaussianNoise
-from vdbench.moments import Moments, relu
+from vdbench.estimation.draws import gradients, trace
+from vdbench.estimation.moments import Moments, relu
+from vdbench.estimation.registry import get
 from vdbench.noise import Key
-from vdbench.posteriors import MeanLogVariance
-from vdbench.problem import Batch, Problem, noisy
-from vdbench.registry import get
+from vdbench.problems.gaussian import MeanLogVariance
+from vdbench.problems.likelihoods import Categorical, GaussianNoise
+from vdbench.problems.problem import Batch, Problem, noisy
 
 KEY = Key(("moments",))
 

@@ -18,14 +18,14 @@ from oracles import Array, Linear, Moments, random_linear
 from test_twins import BATCH, EXAMPLES, LAYERS, log_likelihood, scores
 from torch import Tensor
 
-from vdbench import states
-from vdbench.draws import gather, gradients, minibatch, trace, vectorised
 from vdbench.errors import CellError, InputError
-from vdbench.estimator import Estimator, Gradient
+from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.draws import gather, gradients, minibatch, trace, vectorised
+from vdbench.estimation.registry import get, label
 from vdbench.noise import Key, stream
-from vdbench.posteriors import BinaryDropout, MeanLogVariance
-from vdbench.problem import Batch, Problem
-from vdbench.registry import get, label
+from vdbench.problems.gaussian import BinaryDropout, MeanLogVariance
+from vdbench.problems.problem import Batch, Problem
+from vdbench.training import estimator_state
 
 TOLERANCE = 1e-9
 DRAWS = 4000
@@ -293,15 +293,15 @@ def test_a_state_is_repeatable_and_can_be_saved(estimator: Estimator) -> None:
     problem, parameters, _ = place()
     state, again = (estimator.fit(problem, parameters, Key(("state",))) for _ in range(2))
     other = estimator.fit(problem, parameters, Key(("other",)))
-    packed = states.pack(state)
+    packed = estimator_state.pack(state)
 
     def same(a: Any, b: Any) -> bool:
-        found, wanted = states.pack(a), states.pack(b)
+        found, wanted = estimator_state.pack(a), estimator_state.pack(b)
         assert set(found) == set(wanted)
         return all((found[name] == wanted[name]).all() for name in found)
 
     assert same(state, again)
-    assert same(state, states.unpack(packed, torch.device("cpu")))
+    assert same(state, estimator_state.unpack(packed, torch.device("cpu")))
     assert not same(state, other)
 
 

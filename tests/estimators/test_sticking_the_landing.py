@@ -12,16 +12,16 @@ from oracles import HalfSquare, Linear, Moments, Oracle
 from test_linear_gaussian import PROBLEMS, TOLERANCE
 from torch import Tensor, nn
 
-from vdbench.autodiff import differentiate
 from vdbench.datasets import Dataset, Split
-from vdbench.draws import trace
 from vdbench.errors import CellError
-from vdbench.estimator import Estimator, Gradient
+from vdbench.estimation.autodiff import differentiate
+from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.draws import trace
+from vdbench.estimation.registry import get
 from vdbench.noise import Key, stream
-from vdbench.posteriors import MeanLogVariance, ThetaLogAlpha
-from vdbench.priors import GaussianPrior, LogUniformPrior, NoPrior, Prior
-from vdbench.problem import Batch, Problem, noisy
-from vdbench.registry import get
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
+from vdbench.problems.priors import GaussianPrior, LogUniformPrior, NoPrior, Prior
+from vdbench.problems.problem import Batch, Problem, noisy
 
 KEY = Key(("landing",))
 PRIOR = 0.7

@@ -20,12 +20,12 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 from torch import Tensor
 
-from vdbench.draws import gather
-from vdbench.estimator import Estimator
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.draws import gather
+from vdbench.estimation.registry import get, names
 from vdbench.noise import Key, Noise, stream
-from vdbench.posteriors import Parameterization
-from vdbench.problem import Batch, Problem
-from vdbench.registry import get, names
+from vdbench.problems.gaussian import Parameterization
+from vdbench.problems.problem import Batch, Problem
 
 LAYERS = ("0", "2", "4")
 EXAMPLES, BATCH = 12, 5

@@ -20,13 +20,13 @@ from torch import Tensor
 from estimators.antithetic import Antithetic
 from estimators.naive import Naive
 from estimators.samples import Samples
-from vdbench.draws import Trace, gather, gradients, trace
 from vdbench.errors import CellError, InputError
-from vdbench.estimator import Declaration, Estimator, Gradient, Wrapper, average
+from vdbench.estimation.base import Declaration, Estimator, Gradient, Wrapper, average
+from vdbench.estimation.draws import Trace, gather, gradients, trace
+from vdbench.estimation.registry import find, get, label
 from vdbench.noise import Key, Noise, Recorder, Request, antithetic, stream
-from vdbench.posteriors import MeanLogVariance
-from vdbench.problem import Batch, Problem
-from vdbench.registry import find, get, label
+from vdbench.problems.gaussian import MeanLogVariance
+from vdbench.problems.problem import Batch, Problem
 
 TOLERANCE = 1e-9
 DRAWS = 4000

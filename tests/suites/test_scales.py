@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from vdbench import catalogue, plan, problems, recipes, suite, suite_scales, suite_text
+from vdbench import problems, suite
+from vdbench.cli import catalogue
 from vdbench.errors import InputError
+from vdbench.runner import plan
+from vdbench.suite import scales, training_recipe, yaml_file
 
 WIDTHS = {"key": "options.widths", "axis": "units", "values": {8: [8, 8], 16: [16, 16]}}
 BASE: dict[str, Any] = {
@@ -29,7 +32,7 @@ BASE: dict[str, Any] = {
     },
 }
 
-SIZED = [name for name in suite_text.names() if suite_text.content(name)[1].get("scales")]
+SIZED = [name for name in yaml_file.names() if yaml_file.content(name)[1].get("scales")]
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -154,9 +157,11 @@ def test_a_baseline_group_is_met_at_the_same_value() -> None:
     wanted = content(
         problems=[*groups, extra], measures={"training": {}}, baseline_problem="a"
     )  # fmt: skip
-    assert recipes.bases(suite.load(wanted)) == {"b-8": "a-8", "b-16": "a-16"}
+    assert training_recipe.bases(suite.load(wanted)) == {"b-8": "a-8", "b-16": "a-16"}
     wanted["baseline_problem"] = "b-8"
-    assert recipes.bases(suite.load(wanted)) == dict.fromkeys(["a-8", "a-16", "b-16", "c-8"], "b-8")
+    assert training_recipe.bases(suite.load(wanted)) == dict.fromkeys(
+        ["a-8", "a-16", "b-16", "c-8"], "b-8"
+    )
     wanted["baseline_problem"] = "d"
     with pytest.raises(InputError, match=r"baseline_problem 'd' is none of the suite's problems"):
         suite.load(wanted)
@@ -165,7 +170,7 @@ def test_a_baseline_group_is_met_at_the_same_value() -> None:
 @pytest.mark.parametrize("name", SIZED)
 def test_a_bundled_suite_is_good_at_every_scale(name: str) -> None:
     work = {}
-    for scale in suite_scales.names(suite_text.content(name)[1]):
+    for scale in scales.names(yaml_file.content(name)[1]):
         made = suite.load(name, [f"scale={scale}"])
         for spec in made.problems:
             problem = problems.check(spec.name, spec.factory, spec.options)
@@ -174,7 +179,9 @@ def test_a_bundled_suite_is_good_at_every_scale(name: str) -> None:
         examples = dict.fromkeys([p.name for p in made.problems], 60000)
         work[scale] = sum(plan.work(made, cell, examples)[1] for cell in plan.cells(made))
         if made.measures.training and made.baseline_problem:
-            assert recipes.bases(made), f"{scale}: nothing is compared with {made.baseline_problem}"
+            assert training_recipe.bases(made), (
+                f"{scale}: nothing is compared with {made.baseline_problem}"
+            )
     assert work["small"] < work["full"] / 4, f"gradients at most: {work}"
 
 

@@ -14,10 +14,13 @@ import pytest
 import torch
 import yaml
 
-from vdbench import cli, plan, registry, suite, suite_specs, suite_text
+from vdbench import cli, suite
 from vdbench.errors import InputError
+from vdbench.estimation import registry
 from vdbench.problems import check
-from vdbench.suite import load
+from vdbench.runner import plan
+from vdbench.suite import load, yaml_file
+from vdbench.suite import schema as suite_specs
 
 Refused = Callable[..., str]
 
@@ -472,7 +475,7 @@ def test_the_resolved_suite_is_a_suite() -> None:
     )
 
 
-@pytest.mark.parametrize("name", suite_text.names())
+@pytest.mark.parametrize("name", yaml_file.names())
 def test_a_bundled_suite_is_good(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

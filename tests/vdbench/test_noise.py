@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vdbench.draws import inject
 from vdbench.errors import InputError
+from vdbench.estimation.draws import inject
 from vdbench.noise import LAWS, Injected, Key, Noise, Recorder, Request, Stream, draw, stream
 
 KEY = Key(("tests", "noise"))

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from vdbench import certificate, cli, registry, skeleton
+from vdbench import certificate, cli
 from vdbench.certificate import Certificate, Finding
+from vdbench.cli import scaffold
 from vdbench.errors import InputError
+from vdbench.estimation import registry
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -211,7 +213,7 @@ def test_a_new_estimator_and_its_test_both_run_at_once(
 )
 def test_a_bad_name_is_refused(name: str, said: str, elsewhere: Path) -> None:
     with pytest.raises(InputError, match=said):
-        skeleton.write(name, elsewhere)
+        scaffold.write(name, elsewhere)
     assert not list(elsewhere.glob("*.py"))
 
 
@@ -219,5 +221,5 @@ def test_a_bad_name_is_refused(name: str, said: str, elsewhere: Path) -> None:
 def test_nothing_is_written_over(there: str, elsewhere: Path) -> None:
     (elsewhere / there).write_text("mine")
     with pytest.raises(InputError, match=rf"'.*{there}' is there already; nothing was written"):
-        skeleton.write("my-own", elsewhere)
+        scaffold.write("my-own", elsewhere)
     assert [(p.name, p.read_text()) for p in elsewhere.glob("*.py")] == [(there, "mine")]

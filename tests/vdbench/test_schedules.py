@@ -11,16 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from vdbench import alpha, schedules, states
+from vdbench import schedules
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
-from vdbench.layers import Layer
 from vdbench.noise import Key, stream
-from vdbench.posteriors import MeanLogVariance, Parameterization, ThetaLogAlpha
-from vdbench.priors import LogUniformPrior
-from vdbench.problem import Problem, noisy
-from vdbench.pruning import prune
+from vdbench.problems import log_alpha
+from vdbench.problems.gaussian import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.problems.layers import Layer
+from vdbench.problems.priors import LogUniformPrior
+from vdbench.problems.problem import Problem, noisy
 from vdbench.schedules import Cosine, Linear, Recipe, Step
+from vdbench.training import estimator_state
+from vdbench.training.pruning import prune
 
 KEY = Key(("tests", "schedules"))
 
@@ -70,7 +72,7 @@ def problem(form: Parameterization) -> Problem:
 
 def bounded(made: Problem, low: float | None, high: float | None) -> dict[str, torch.Tensor]:
     values = made.initial(KEY)
-    alpha.clamp(made, values, made.free(values), (low, high))
+    log_alpha.clamp(made, values, made.free(values), (low, high))
     return values
 
 
@@ -85,8 +87,8 @@ def test_log_alpha_stays_within_its_bounds(
     high = math.inf if bounds[1] is None else bounds[1]
     moved = 0
     for layer in made.layers:
-        before = alpha.log_alpha(made, layer, start)
-        after = alpha.log_alpha(made, layer, values)
+        before = log_alpha.log_alpha(made, layer, start)
+        after = log_alpha.log_alpha(made, layer, values)
         assert torch.allclose(after, before.clamp(low, high), atol=1e-12)
         moved += int((before != after).sum())
         theta, mean = f"{layer.name}.theta", f"{layer.name}.mean"
@@ -108,7 +110,7 @@ def test_bounds_stay_finite_at_a_mean_of_zero() -> None:
     made = problem(MeanLogVariance(0.7))
     values = made.initial(KEY)
     values["0.mean"].zero_()
-    alpha.clamp(made, values, made.free(values), (-8.0, 8.0))
+    log_alpha.clamp(made, values, made.free(values), (-8.0, 8.0))
     assert values["0.log_variance"].isfinite().all()
     assert float(made.kl(values)) < math.inf
 
@@ -117,13 +119,13 @@ def test_bounds_need_a_coordinate_to_act_on() -> None:
     made = problem(MeanLogVariance())
     other = {n.replace("log_variance", "rho"): v for n, v in made.initial(KEY).items()}
     with pytest.raises(CellError, match="need the coordinate log_alpha or log_variance; layer '0'"):
-        alpha.clamp(made, other, other, (None, 0.0))
+        log_alpha.clamp(made, other, other, (None, 0.0))
 
 
 def test_counts_by_hand() -> None:
     edges = np.array([-1.0, 0.0, 1.0])
     values = torch.tensor([-5.0, -1.0, -0.5, 0.0, 1.0, math.inf, -math.inf])
-    assert alpha.counts(values, edges).tolist() == [2, 2, 1, 2]
+    assert log_alpha.counts(values, edges).tolist() == [2, 2, 1, 2]
 
 
 def test_pruning_by_hand() -> None:
@@ -155,9 +157,9 @@ def test_a_state_survives_being_saved(tmp_path: Path) -> None:
     state = (
         torch.arange(3.0), {"mean": 0.1, "deep": [torch.tensor(2), None, (True, 3, "word")]}, (),
     )  # fmt: skip
-    np.savez(tmp_path / "state.npz", **states.pack(state))
+    np.savez(tmp_path / "state.npz", **estimator_state.pack(state))
     with np.load(tmp_path / "state.npz", allow_pickle=False) as saved:
-        found = states.unpack(saved, torch.device("cpu"))
+        found = estimator_state.unpack(saved, torch.device("cpu"))
     assert torch.equal(found[0], state[0])
     assert found[1]["mean"] == 0.1
     deep = found[1]["deep"]
@@ -165,6 +167,6 @@ def test_a_state_survives_being_saved(tmp_path: Path) -> None:
     assert torch.equal(deep[0], torch.tensor(2))
     assert deep[1:] == [None, (True, 3, "word")]
     assert found[2] == ()
-    assert states.can_save(())
-    assert not states.can_save((Layer("a", (1, 1)),))
-    assert not states.can_save({1: 2.0})
+    assert estimator_state.can_save(())
+    assert not estimator_state.can_save((Layer("a", (1, 1)),))
+    assert not estimator_state.can_save({1: 2.0})

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from vdbench.certificate.result import LEVELS, Certificate, Finding, Level
+from vdbench.certificate.certificate import LEVELS, Certificate, Finding, Level
 from vdbench.certificate.run import TESTS, check, tests_of
 
 __all__ = ["LEVELS", "TESTS", "Certificate", "Finding", "Level", "check", "tests_of"]

@@ -6,33 +6,35 @@ import time
 
 import torch
 
-from vdbench import registry
-from vdbench.certificate import (
+from vdbench.certificate.certificate import LEVELS, Certificate, Level
+from vdbench.certificate.checks import (
     contract,
     finite,
-    minibatch,
+    minibatch_law,
     preactivations,
     precision,
     repeatable,
-    together,
+    several_draws,
     unbiased,
 )
-from vdbench.certificate.asking import Asked, Test, guarded, settle
-from vdbench.certificate.looks import FALSE_ALARM
-from vdbench.certificate.result import LEVELS, Certificate, Level
+from vdbench.certificate.protocol import Asked, Test, guarded, settle
+from vdbench.certificate.reference_problems import kind
 from vdbench.certificate.sampling import Subject
-from vdbench.certificate.stages import kind
+from vdbench.certificate.two_looks import FALSE_ALARM
 from vdbench.errors import InputError, nearest
-from vdbench.estimator import Estimator, Wrapper
+from vdbench.estimation import registry
+from vdbench.estimation.base import Estimator, Wrapper
 from vdbench.noise import Key
 
 TESTS: tuple[Test, ...] = (
     Test(contract.NAME, "names, shapes, types, laws; arguments are kept", contract.ask),
     Test(unbiased.NAME, "the mean of the gradient in every layer and role", unbiased.ask),
     Test(preactivations.NAME, "mean, variance and covariances of a layer", preactivations.ask),
-    Test(minibatch.NAME, "noise variance as 1/M, or its floor", minibatch.ask),
+    Test(minibatch_law.NAME, "noise variance as 1/M, or its floor", minibatch_law.ask),
     Test(finite.NAME, "no NaN or infinity at awkward points", finite.ask),
-    Test(together.NAME, "in one backward pass and vectorised, as each alone", together.ask),
+    Test(
+        several_draws.NAME, "in one backward pass and vectorised, as each alone", several_draws.ask
+    ),
     Test(
         repeatable.NAME,
         "a draw belongs to its key; global generators are left alone",
@@ -46,12 +48,13 @@ TESTS: tuple[Test, ...] = (
 
 def tests_of(estimator: Estimator) -> tuple[Test, ...]:
     """The tests that `check` makes of an estimator: `TESTS`, and of a third-party layer those that layers have."""
-    from vdbench.foreign import ForeignLayer, findings
+    from vdbench.certificate.checks import third_party
+    from vdbench.estimation.third_party_register import ForeignLayer
 
     inner = estimator
     while isinstance(inner, Wrapper):
         inner = inner.of
-    return (*TESTS, *findings.TESTS) if isinstance(inner, ForeignLayer) else TESTS
+    return (*TESTS, *third_party.TESTS) if isinstance(inner, ForeignLayer) else TESTS
 
 
 WORK: dict[Level, tuple[int, int]] = {"small": (65536, 512), "full": (1048576, 8192)}
@@ -104,6 +107,6 @@ def _refuse(estimator: Estimator, level: str, device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("check: device 'cuda' is not available: torch sees no GPU; expected cpu.")
     kind(estimator)
-    from vdbench.foreign.findings import refuse
+    from vdbench.certificate.checks.third_party import refuse
 
     refuse(estimator)

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdbench import draws
-from vdbench.certificate.stages import Stage
-from vdbench.draws import Trace
-from vdbench.estimator import Estimator, Gradient
+from vdbench.certificate.reference_problems import Stage
+from vdbench.estimation import draws
+from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.draws import Trace
 from vdbench.noise import Key, Noise, Request, draw, stream
-from vdbench.problem import Batch
+from vdbench.problems.problem import Batch
 
 Rows = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from vdbench.measures.context import Context, column
 from vdbench.measures.variance import concatenate, gradient_at, units_together
 from vdbench.noise import Key
-from vdbench.problem import Batch
+from vdbench.problems.problem import Batch
 from vdbench.store import Table
 
 VERSION = "1"

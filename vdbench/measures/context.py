@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from vdbench.draws import Trace, gather, minibatch, trace
-from vdbench.estimator import Estimator
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.draws import Trace, gather, minibatch, trace
 from vdbench.noise import Key
-from vdbench.problem import Batch, Group, Problem
+from vdbench.problems.problem import Batch, Group, Problem
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from vdbench.errors import InputError
 from vdbench.measures.context import Context
 from vdbench.noise import Key
 from vdbench.store import Table
-from vdbench.training import Trainer, evaluate
+from vdbench.training.trainer import Trainer, evaluate
 
 Curve = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from vdbench import problems, registry
-from vdbench.draws import call, gather, minibatch
+from vdbench import problems
+from vdbench.estimation import registry
+from vdbench.estimation.draws import call, gather, minibatch
 from vdbench.noise import Key, stream
-from vdbench.training import load_parameters
+from vdbench.training.trainer import load_parameters
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vdbench.draws import call
+from vdbench.estimation.draws import call
 from vdbench.measures.context import Context
 from vdbench.noise import stream
 from vdbench.store import Table

@@ -17,9 +17,9 @@ import numpy as np
 from vdbench.measures.context import Context
 from vdbench.schedules import Recipe
 from vdbench.store import Table, atomic
-from vdbench.suite_specs import TrainingSpec
-from vdbench.tracking import PREFIX, Tracker, Tracking, hold_out
-from vdbench.training import Trainer, train
+from vdbench.suite.schema import TrainingSpec
+from vdbench.training.history import PREFIX, Tracker, Tracking, hold_out
+from vdbench.training.trainer import Trainer, train
 
 VERSION = "3"
 """Changes whenever a row may change; part of every block's address."""
@@ -63,7 +63,7 @@ def rows(context: Context, plan: Plan, seed: int, file: Path, say: Callable[[str
         say: Told when a training must begin again.
 
     Returns:
-        The table of `vdbench.tracking`.
+        The table of `vdbench.training.history`.
 
     Raises:
         CellError: Training diverged.

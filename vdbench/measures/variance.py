@@ -18,11 +18,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from vdbench.draws import gradients
 from vdbench.errors import CellError
+from vdbench.estimation.draws import gradients
 from vdbench.measures.context import Context, column
 from vdbench.noise import Key
-from vdbench.problem import Batch
+from vdbench.problems.problem import Batch
 from vdbench.store import Table
 
 VERSION = "1"

@@ -1,6 +1,5 @@
 """Estimates with intervals that hold although a run looks often and stops when it has enough."""
 
-from vdbench.statistics.boundary import critical_values, looks
 from vdbench.statistics.intervals import (
     Estimate,
     log_mean,
@@ -12,6 +11,7 @@ from vdbench.statistics.intervals import (
     ratio_root,
     seed_mean,
 )
+from vdbench.statistics.sequential import critical_values, looks
 
 __all__ = [
     "Estimate",

@@ -1,7 +1,7 @@
 """Estimates and intervals from rows of independent units: pure functions, one a kind of figure.
 
 Where a function takes ``z``, it is the critical value of the look at hand
-(:func:`vdbench.statistics.boundary.critical_values`); it is turned into the Student quantile of the
+(:func:`vdbench.statistics.sequential.critical_values`); it is turned into the Student quantile of the
 same tail, because standard errors are estimated. Where it takes ``level``, there is one look only.
 
 What is not known is said with infinities: fewer than two rows give (-inf, inf), or (0, inf) for
@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
-from vdbench.statistics.boundary import student, two_sided
+from vdbench.statistics.sequential import student, two_sided
 
 Rows = NDArray[np.float64]
 

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import vdbench
-from vdbench import environment, registry
+from vdbench.estimation import registry
+from vdbench.runner import environment
 
 HERE = Path(__file__).resolve().parent
 

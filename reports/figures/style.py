@@ -1,0 +1,89 @@
+"""How figures look: one colour and marker an estimator, everywhere; and how they are saved."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import matplotlib.font_manager
+import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from reports.figures.medium import INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ORDER = (0, 1, 2, 4, 3, 9, 5, 7, 6, 8)
+"""The colour-blind-safe palette's colours, those most easily told apart first."""
+MARKERS = "osD^vPX<>p"
+ROOMY = 2
+"""Lines of a legend that the height of figures allows for."""
+DPI = 192
+"""Resolution of the PNG files: two pixels for each one of a page."""
+
+
+def colours(labels: list[str]) -> dict[str, Any]:
+    """Give each estimator a colour of the colour-blind-safe palette."""
+    palette = sns.color_palette("colorblind")
+    return {label: palette[ORDER[i % len(ORDER)]] for i, label in enumerate(labels)}
+
+
+def markers(labels: list[str]) -> dict[str, str]:
+    """Give each estimator a marker, so that colour is never the only sign."""
+    return {label: MARKERS[i % len(MARKERS)] for i, label in enumerate(labels)}
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write ``name.svg`` and ``name.png``, and return the SVG's text."""
+    lay_out(figure, folder)
+    vector = io.StringIO()
+    # the canvases themselves: savefig draws everything once more, for a layout that is done
+    svg: Any = FigureCanvasSVG(figure)
+    svg.print_svg(vector, metadata={"Date": None, "Creator": None})
+    (folder / f"{name}.svg").write_text(vector.getvalue(), encoding="utf-8", newline="\n")
+    figure.set_dpi(DPI)
+    png: Any = FigureCanvasAgg(figure)
+    png.print_png(folder / f"{name}.png", metadata={"Software": None})
+    return vector.getvalue()
+
+
+def save_paper(figure: Figure, folder: Path, name: str) -> None:
+    """Write ``name.pdf``, of the size that the figure has, with its fonts inside."""
+    lay_out(figure, folder)
+    unstamped = {"CreationDate": None, "Creator": None, "Producer": None}
+    pdf: Any = FigureCanvasPdf(figure)
+    pdf.print_pdf(folder / f"{name}.pdf", metadata=unstamped)
+
+
+def lay_out(figure: Figure, folder: Path) -> None:
+    """Place what is in a figure once, not again for each format; and make its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def legend_below(figure: Figure, handles: list[Any]) -> None:
+    """Explain what is drawn under the figure, which grows where that takes many lines."""
+    size = mpl.font_manager.FontProperties(
+        size=mpl.rcParams["legend.fontsize"]
+    ).get_size_in_points()
+    longest = max((len(handle.get_label()) for handle in handles), default=0)
+    width = (0.58 * longest + 4.5) * size / 72  # a letter's width, and the handle with its spaces
+    columns = max(1, min(len(handles), 4, int(figure.get_figwidth() / width)))
+    lines = math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + max(0, lines - ROOMY) * 1.6 * size / 72)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, labelcolor=INK)
+
+
+def finish(axes: Axes) -> None:
+    """Take the frame's upper and right side away."""
+    axes.spines[["top", "right"]].set_visible(False)

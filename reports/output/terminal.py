@@ -1,0 +1,54 @@
+"""The headline table for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group as RichGroup
+from rich.table import Table
+from rich.text import Text
+
+from reports.results.groups import Group
+from reports.results.ranking import EFFICIENCY, VARIANCE, order
+from reports.sections.summary_table import ratio_text
+from reports.words.numbers import show_seconds
+
+
+def terminal_tables(groups: list[Group]) -> RichGroup:
+    """Build one table for each group."""
+    return RichGroup(*(terminal_table(group) for group in groups))
+
+
+def terminal_table(group: Group) -> Table:
+    """Build the table of one group: a row an estimator, intervals on a second line."""
+    roles = group.headline_roles()
+    table = Table(title=Text(group.title), title_justify="left")
+    table.add_column("estimator", overflow="fold")
+    for role in roles:
+        table.add_column(Text(f"variance {role}\n× {group.baseline}"))
+    table.add_column("time per\ngradient")
+    for role in roles:
+        table.add_column(Text(f"var × s {role}\n× {group.baseline}"))
+    for label in order(group):
+        cells = [ratio_cell(group, VARIANCE, label, role) for role in roles]
+        cells.append(time_cell(group, label))
+        cells += [ratio_cell(group, EFFICIENCY, label, role) for role in roles]
+        why = "biased, not ranked" if group.biases(label) else "not ranked"
+        name = label if group.ranked(label) else f"{label} ({why})"
+        table.add_row(*(Text(cell, overflow="fold") for cell in (name, *cells)))
+    return table
+
+
+def ratio_cell(group: Group, metric: str, label: str, role: str) -> str:
+    """Write a ratio to the baseline in two lines; 1 for the baseline itself."""
+    return two_lines(ratio_text(group, metric, label, role))
+
+
+def time_cell(group: Group, label: str) -> str:
+    """Write the time of a gradient in two lines, the unit on both."""
+    text = show_seconds(group.get(label, "time.seconds_per_gradient"))
+    value, bracket, interval = text.partition(" [")
+    return f"{value} {text.rpartition(' ')[2]}\n[{interval}" if bracket else text
+
+
+def two_lines(text: str) -> str:
+    """Put an interval under its figure."""
+    return text.replace(" [", "\n[", 1)

@@ -1,0 +1,1 @@
+"""What the results of a run say: tables read, grouped, ranked and compared with published values."""

@@ -1,0 +1,81 @@
+"""Tables of the signal-to-noise ratio and of bias against the reference."""
+
+from __future__ import annotations
+
+from reports.document import Table
+from reports.results.groups import Group
+from reports.sections.tables import drop_empty, notes
+from reports.words.glossary import in_role, role_name
+from reports.words.numbers import MISSING, Estimate, format_number, percent, show, span
+
+WEAK = 0.5
+"""The relative bias from which on not having excluded it says little."""
+
+
+def bias_summary(group: Group) -> Table:
+    """Build the short table: an estimator a row, a role a column, over all layers together.
+
+    Args:
+        group: The group.
+
+    Returns:
+        What bias was found, and which estimators are of another objective and so expected to
+        show one; without rows where bias was not measured.
+    """
+    roles = group.roles("relative_bias")
+    reference = str(group.run.info.get("reference") or "")
+    rows, counts = [], []
+    for label in group.labels:
+        found = [group.get(label, "relative_bias", "all", role) for role in roles]
+        if any(found):
+            counts += [e.n for e in found if e and e.n]
+            rows.append([label, *(bias_text(e) for e in found), note(group, label, reference)])
+    caption = (
+        f"Bias over all layers, as a fraction of the length of the mean gradient of the reference, "
+        f"{reference or 'not recorded'}; intervals at {percent(group.run.level)}; {span(counts)}. "
+        "'At most': the upper end of the interval."
+    )
+    return drop_empty(Table(["estimator", *map(in_role, roles), "remark"], rows, caption))
+
+
+def note(group: Group, label: str, reference: str) -> str:
+    """Say what to know of an estimator's bias before reading it."""
+    if group.unlike(label, reference if group.serves(reference) else group.baseline):
+        return "another objective: bias is expected"
+    if group.biases(label):
+        return "declared unbiased"
+    return "the reference, drawn anew" if label == reference else MISSING
+
+
+def bias_table(group: Group) -> Table:
+    """Build the table of signal-to-noise ratio and relative bias by role and layer."""
+    caption = (
+        f"Intervals at {percent(group.run.level)}. SNR: length of the mean gradient over noise."
+    )
+    first = "snr" if group.has("snr") else "relative_bias"
+    metrics = ["snr", "relative_bias"]
+    rows = []
+    for role in group.roles(first):
+        for layer in group.layers(first):
+            for label in group.labels:
+                snr, bias = (group.get(label, metric, layer, role) for metric in metrics)
+                if snr or bias:
+                    names = [role_name(role), layer, group.name(label)]
+                    rows.append([*names, show(snr), bias_text(bias)])
+    columns = ["role", "layer", "estimator", "SNR", "relative bias"]
+    marks = notes([group], rows)
+    return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12, notes=marks))
+
+
+def bias_text(estimate: Estimate | None) -> str:
+    """Say that no bias was found, and how large it may be at most; or how large it is."""
+    if estimate is None or not estimate.measured:
+        return show(estimate)
+    if estimate.low <= 0 <= estimate.high:
+        if estimate.zero:
+            return "0 (exact)"
+        most = max(abs(estimate.low), estimate.high)
+        if most > WEAK:
+            return f"none found, but a weak test: up to {format_number(most, 2)}"
+        return f"none found; at most {format_number(most, 2)}"
+    return f"bias {show(estimate, 0)}"

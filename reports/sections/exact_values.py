@@ -1,0 +1,62 @@
+"""Exact figures beside ours: how many of our intervals hold the value that is known."""
+
+from __future__ import annotations
+
+from reports.document import Block, Bullets, Heading, Paragraph, Table
+from reports.results.groups import Group
+from reports.results.published import EXACT, Published, published_of
+from reports.words.glossary import role_name
+from reports.words.numbers import Estimate, format_number, percent, show, slug
+
+Pair = tuple[Published, Estimate]
+
+
+def exact_blocks(groups: list[Group]) -> list[Block]:
+    """Set exact figures beside ours; nothing where no suite has any.
+
+    Args:
+        groups: The groups of the report.
+    """
+    found = [(group, pairs) for group in groups if (pairs := pairs_of(group))]
+    if not found:
+        return []
+    every = [(group, pair) for group, pairs in found for pair in pairs]
+    held = sum(holds(group, *pair) for group, pair in every)
+    level = percent(found[0][0].run.level)
+    notes = dict.fromkeys(f"{figure.note}." for _, (figure, _) in every if figure.note)
+    said = (
+        f"Of {len(every)} exact values, our intervals at {level} hold {held}. A variance that is 0, and measured as "
+        "0 but for rounding, counts as held."
+    )
+    blocks: list[Block] = [Paragraph(said), Bullets([("Exact:", note) for note in notes])]
+    for group, pairs in found:
+        blocks += [Heading(group.title, slug(f"exact {group.title}")), exact_table(group, pairs)]
+    return blocks
+
+
+def pairs_of(group: Group) -> list[Pair]:
+    """Return the exact figures of a group's place that it has figures of, with ours."""
+    found = []
+    for figure in published_of(group.run):
+        if figure.source == EXACT and figure.of(group):
+            ours = group.get(figure.estimator, figure.metric, figure.layer, figure.role)
+            found += [(figure, ours)] if ours is not None and ours.measured else []
+    return found
+
+
+def holds(group: Group, figure: Published, ours: Estimate) -> bool:
+    """Whether our interval holds the exact value."""
+    nothing = figure.value == 0 and group.dust(figure.estimator, figure.role)
+    return nothing or ours.low <= figure.value <= ours.high
+
+
+def exact_table(group: Group, pairs: list[Pair]) -> Table:
+    """Build the table of exact figures and ours, role by role."""
+    rows = [
+        [role_name(figure.role), figure.estimator, format_number(figure.value), show(ours),
+         "yes" if holds(group, figure, ours) else "no"]
+        for figure, ours in sorted(pairs, key=lambda pair: pair[0].role)
+    ]  # fmt: skip
+    said = f"Variance (gradient²); our intervals at {percent(group.run.level)}."
+    columns = ["role", "estimator", "exact", "ours", "held"]
+    return Table(columns, rows, said, folded=len(rows) > 12)

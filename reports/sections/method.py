@@ -1,0 +1,74 @@
+"""How it was measured: terms, estimators and problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports.document import Block, Bullets, Table
+from reports.results.groups import Group
+from reports.results.load import Results, Run
+from reports.words.glossary import definitions
+from reports.words.numbers import MISSING, percent
+
+
+def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
+    """Say in plain words what the figures mean and how they were got."""
+    runs = list(results.runs.values())
+    levels = " and ".join(dict.fromkeys(percent(run.level) for run in runs))
+    bases = ", ".join(dict.fromkeys(run.baseline for run in runs if run.baseline)) or "none"
+    blocks: list[Block] = [Bullets(definitions(results.frame, levels, bases))]
+    rows = [
+        declaration(label, said, elsewhere(groups, label)) for label, said in declared(runs).items()
+    ]
+    if rows:
+        columns = [
+            "estimator",
+            "objective",
+            "unbiased",
+            "examples independent",
+            "version",
+            "what it is",
+        ]
+        blocks.append(Table(columns, rows, "The estimators, as each declares itself."))
+    blocks += problem_table(runs)
+    return blocks
+
+
+def elsewhere(groups: list[Group], label: str) -> str:
+    """Name the objectives that an estimator serves on problems where it is not the usual one."""
+    found = {group.problem: group.local_noise().get(label) for group in groups}
+    return "".join(
+        f"; on {problem} {objective}" for problem, objective in found.items() if objective
+    )
+
+
+def declaration(label: str, said: dict[str, Any], elsewhere: str = "") -> list[str]:
+    """Write what one estimator declares of itself."""
+    yes = {True: "yes", False: "no"}
+    return [
+        label,
+        f"{said.get('objective') or MISSING}{elsewhere}",
+        yes[bool(said.get("unbiased"))],
+        yes[bool(said.get("independent_examples"))],
+        str(said.get("version") or MISSING),
+        str(said.get("summary") or MISSING),
+    ]
+
+
+def declared(runs: list[Run]) -> dict[str, dict[str, Any]]:
+    """Collect the declarations of all runs' estimators; those of the first run that has one."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        for label, declaration in run.estimators.items():
+            found.setdefault(label, declaration)
+    return found
+
+
+def problem_table(runs: list[Run]) -> list[Block]:
+    """Describe the problems."""
+    keys = ("description", "dataset", "examples", "parameters", "parameterization", "prior")
+    rows: dict[str, list[str]] = {}
+    for run in runs:
+        for name, problem in (run.info.get("problems") or {}).items():
+            rows.setdefault(name, [name, *(str(problem.get(key) or MISSING) for key in keys)])
+    return [Table(["problem", *keys], list(rows.values()), "The problems.")] if rows else []

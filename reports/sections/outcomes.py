@@ -1,0 +1,97 @@
+"""What became of each cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from reports.document import Block, Heading, Paragraph, Table
+from reports.results.load import Results, Run, one_line
+from reports.words.numbers import MISSING, format_number
+
+CELL = ("problem", "checkpoint", "batch", "estimator", "measure")
+GOOD = ("ok", "converged")
+
+
+def outcome_blocks(results: Results) -> list[Block]:
+    """Say what failed, was bounded or stopped early, and why; and why the others stopped."""
+    blocks: list[Block] = []
+    for run in results.runs.values():
+        if results.several:
+            blocks.append(Heading(run.name))
+        rows = outcome_rows(results, run)
+        if rows:
+            columns = [*CELL, "status", "why", "n", "seconds"]
+            note = (
+                "'bounded': reached its bound of draws before the requested precision; no failure."
+            )
+            blocks.append(Table(columns, rows, f"Cells that did not simply converge; {note}"))
+        else:
+            blocks.append(Paragraph("Nothing failed, was bounded or stopped early."))
+        if run.cells:
+            blocks.append(Paragraph(tally(run), lead="All cells: "))
+    return blocks
+
+
+def outcome_rows(results: Results, run: Run) -> list[list[str]]:
+    """List the cells with an outcome other than converged, and why."""
+    causes = failed_rows(results, run)
+    rows = []
+    for cell in run.cells:
+        key = tuple(str(cell.get(k, "")) for k in ("problem", "checkpoint", "batch_size"))
+        key = (*key, str(cell.get("estimator", "")), str(cell.get("measure", "")))
+        cause = causes.pop(key, "")
+        if str(cell.get("status")) not in GOOD or cause or stopped_early(cell):
+            why = " – ".join(dict.fromkeys(x for x in (str(cell.get("reason") or ""), cause) if x))
+            status = str(cell.get("status") or "failed")
+            rows.append(
+                [*key, status, one_line(why) or MISSING, number(cell, "n"), number(cell, "seconds")]
+            )
+    rows += [
+        [*key, "failed", one_line(cause) or MISSING, MISSING, MISSING]
+        for key, cause in causes.items()
+    ]
+    return sorted(rows, key=lambda row: ("failed", "bounded").index(row[5]) if row[5] in
+                  ("failed", "bounded") else 2)  # fmt: skip
+
+
+def failed_rows(results: Results, run: Run) -> dict[tuple[str, ...], str]:
+    """Return the causes that the results give for failed cells, by cell."""
+    frame = results.frame
+    rows = frame[(frame["run"] == run.name) & (frame["status"] == "failed")]
+    found: dict[tuple[str, ...], str] = {}
+    for row in rows.itertuples(index=False):
+        got: Any = row
+        key = (got.problem, got.checkpoint, str(int(got.batch_size)), got.label, got.metric)
+        found.setdefault(key, got.message)
+    return found
+
+
+def stopped_early(cell: dict[str, Any]) -> bool:
+    """Whether a cell that is done says that it stopped before its schedule was through."""
+    reason = str(cell.get("reason") or "").lower()
+    return any(word in reason for word in ("early", "zero", "interrupt", "diverge"))
+
+
+def number(cell: dict[str, Any], key: str) -> str:
+    """Write a number of a cell, or that there is none."""
+    value = cell.get(key)
+    return format_number(value) if isinstance(value, (int, float)) else MISSING
+
+
+def tally(run: Run) -> str:
+    """Count the cells by status and reason."""
+    counts = Counter((str(c.get("status")), one_line(c.get("reason") or "")) for c in run.cells)
+    said = [
+        f"{count} {status}{f' ({reason})' if reason and status in GOOD else ''}"
+        for (status, reason), count in merge(counts).items()
+    ]
+    return f"{'; '.join(said)}."
+
+
+def merge(counts: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """Put the cells without a figure together whatever their reason, which the table gives."""
+    merged: Counter[tuple[str, str]] = Counter()
+    for (status, reason), count in counts.items():
+        merged[status, reason if status in GOOD else ""] += count
+    return merged

@@ -1,0 +1,137 @@
+"""The section that sets published figures beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.document import Block, Bullets, Heading, Paragraph
+from reports.results.groups import Group
+from reports.results.published import Match, Published, Verdict, comparisons, matches_of, unmatched
+from reports.results.trainings import Trainings
+from reports.sections.published_tables import RECALLED, figure_table, order_tables, place
+from reports.sections.published_trainings import beside, published_table
+from reports.words.numbers import percent, show, slug
+from reports.words.verdicts import both
+
+INTRO = (
+    "Published figures stand beside ours; nothing is computed from them but the ratios shown. "
+    "Absolute figures hang on training details that publications leave out, such as rates and "
+    "noise levels: compare the order of the estimators and their ratios."
+)
+FLOOR = (
+    "'Above its floor' takes the published figure without weight noise off both sides of a "
+    "published ratio, because the publication has no noise part. That floor is the data variance "
+    "of another network, so that this column is a rough guide, and none of our figures is got so: "
+    "our noise part is measured, and nothing is subtracted from it."
+)
+UNREAD = f"'{RECALLED[0].upper()}{RECALLED[1:]}': quoted from memory, not read in the source."
+MOST = 8
+"""Published figures without ours that are named one by one."""
+NAMES = {"variance.total": "total", "variance.noise": "noise part"}
+
+
+def beside_blocks(groups: list[Group], trained: Sequence[Trainings] = ()) -> list[Block]:
+    """Set published figures beside ours; nothing where no suite has any that match.
+
+    Args:
+        groups: The groups of the report.
+        trained: Its whole trainings.
+    """
+    blocks: list[Block] = []
+    every = {group.title: matches_of(group) for group in groups}
+    for group in groups:
+        matches = every[group.title]
+        if matches:
+            blocks.append(Heading(group.title, slug(f"beside {group.title}")))
+            blocks.append(Paragraph(summary(matches)))
+            blocks.append(Bullets([place_words(match, comparisons(matches)) for match in matches]))
+            blocks += [figure_table(matches), *order_tables(matches).values()]
+    found = [match for matches in every.values() for match in matches]
+    for one in trained:
+        if beside(one):
+            title = f"{one.title}, whole trainings"
+            blocks += [Heading(title, slug(f"beside {title}")), published_table(one)]
+    shown = [theirs for one in trained for theirs, _ in beside(one)]
+    if left := unmatched(groups, [one.run for one in trained], shown):
+        blocks.append(Paragraph(unmatched_words(left)))
+    return [*(introduction(found) if found else []), *blocks]
+
+
+def introduction(found: list[Match]) -> list[Block]:
+    """Say what the figures are good for, where they are from, and what marks them."""
+    figures = [figure for match in found for figure in match.theirs.values()]
+    sources: dict[str, list[str]] = {}
+    for figure in figures:
+        notes = sources.setdefault(figure.source, [])
+        notes += [figure.note] * bool(figure.note and figure.note not in notes)
+    said = [INTRO]
+    said += [FLOOR] if any(match.floor for match in found) else []
+    said += [UNREAD] if not all(figure.verified for figure in figures) else []
+    listed = [(f"{source}.", " ".join(f"{x.rstrip('.')}." for x in told))
+              for source, told in sources.items()]  # fmt: skip
+    return [*(Paragraph(text) for text in said), Bullets(listed)]
+
+
+def unmatched_words(left: list[Published]) -> str:
+    """Say which published figures stand beside none of ours."""
+    places = [" ".join(x for x in (f.problem, f.metric, f.estimator, f.layer, f.role, f.checkpoint) if x)
+              for f in left]  # fmt: skip
+    if len(places) > MOST:
+        places = [*places[:MOST], f"and {len(places) - MOST} more"]
+    return (
+        f"Of the suite's published figures, {len(left)} {'stands' if len(left) == 1 else 'stand'} beside none of "
+        f"this report's, because nothing of that name was measured: {'; '.join(places)}."
+    )
+
+
+def summary(matches: list[Match]) -> str:
+    """Say in how many places the order agrees, and how many comparisons are established."""
+    several = [match for match in matches if len(match.order) > 1]
+    if not several:
+        return "Too few estimators were published for an order."
+    agree = sum(match.order == match.published_order for match in several)
+    count = comparisons(matches)
+    found = [v for m in matches for x in m.metrics for v in m.verdicts(x, count) if v is not None]
+    sure = sum(verdict.word == "established" for verdict in found)
+    unclear = sum(verdict.word == "UNCLEAR" for verdict in found)
+    return (
+        f"Our order is the published one in {agree} of {len(several)} "
+        f"place{'s' * (len(several) > 1)}. Of the {len(found)} comparisons of neighbours, {sure} "
+        f"{'is' if sure == 1 else 'are'} established and {unclear} UNCLEAR, at "
+        f"{percent(matches[0].group.run.level)} over all of them."
+    )
+
+
+def place_words(match: Match, count: int) -> tuple[str, str]:
+    """Say the order at one place, whether it is the published one, and what is established."""
+    order = match.order
+    said = [f"ours is {' < '.join(order)}" if len(order) > 1 else "one estimator alone"]
+    if len(order) > 1:
+        same = order == match.published_order
+        other = f"the published order is {' < '.join(match.published_order)}"
+        said.append("the published order is the same" if same else other)
+    text = "; ".join(said)
+    for metric in match.metrics:
+        if words := verdict_words(match, metric, count):
+            text += f". {NAMES.get(metric, 'verdict').capitalize()}: {words}"
+    return f"{place(match)}:", f"{text}."
+
+
+def verdict_words(match: Match, metric: str, count: int) -> str:
+    """Say which neighbours are established in our order, and which are not, and why."""
+    found = match.verdicts(metric, count)
+    pairs = list(zip(match.order, match.order[1:], found, strict=False))
+    sure = [f"{a} < {b}" for a, b, v in pairs if v and v.word == "established"]
+    others = [f"{v.word if v else 'not compared'}: {a} / {b}{size(v)}"
+              for a, b, v in pairs if not v or v.word != "established"]  # fmt: skip
+    every = len(sure) > 1 and not others
+    parts = [f"established {'at every step' if every else both(sure)}"] if sure else []
+    return "; ".join([*parts, *others])
+
+
+def size(verdict: Verdict | None) -> str:
+    """Write the ratio that a verdict rests on, and on how many units."""
+    if verdict is None:
+        return ""
+    units = f", n = {verdict.ratio.n:,}" if verdict.ratio.n else ""
+    return f" = {show(verdict.ratio, 1)}{units}"

@@ -1,0 +1,1 @@
+"""Numbers, names and verdicts as a reader sees them."""

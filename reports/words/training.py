@@ -1,0 +1,80 @@
+"""What training says: who has the highest ELBO at equal steps, and who reaches the target first."""
+
+from __future__ import annotations
+
+import re
+
+from reports.results.groups import Group
+from reports.words.numbers import Estimate, format_number, percent, show, show_seconds
+from reports.words.verdicts import both
+
+ELBO = "convergence.final_elbo"
+TARGET = "convergence.seconds_to_target"
+
+
+def training_words(group: Group) -> tuple[str, list[set[str]]]:
+    """Say in one sentence which of the ranked estimators trains best.
+
+    Args:
+        group: The group.
+
+    Returns:
+        The sentence, empty where training was not measured; and the best estimators by ELBO and
+        by time, several where their intervals overlap.
+    """
+    said: list[str] = []
+    best: list[set[str]] = []
+    finals, times = ranked(group, ELBO), ranked(group, TARGET)
+    if finals:
+        names = leaders(finals, max(finals, key=lambda x: finals[x].value))
+        best.append(set(names))
+        said.append(elbo_words(finals, names))
+    if times:
+        names = leaders(times, min(times, key=lambda x: times[x].value))
+        again = best == [set(names)]
+        best.append(set(names))
+        said.append(target_words(times, names, again))
+    level = percent(group.run.level)
+    words = f"of the ranked estimators, {'; '.join(said)} (intervals at {level}, not adjusted)."
+    return (words if said else ""), best
+
+
+def elbo_words(found: dict[str, Estimate], names: list[str]) -> str:
+    """Say who has the highest ELBO after equal steps, or who share it."""
+    sizes = both(show(found[x]) for x in names)
+    if len(names) == 1:
+        return f"{names[0]} has the highest ELBO after equal steps ({sizes} nats)"
+    return f"{both(names)} have about the same ELBO after equal steps ({sizes} nats; UNCLEAR)"
+
+
+def target_words(found: dict[str, Estimate], names: list[str], again: bool) -> str:
+    """Say who reaches the target first, or who do about equally fast."""
+    target, sizes = target_of(found[names[0]]), both(show_seconds(found[x]) for x in names)
+    if len(names) == 1:
+        who = "it also" if again else names[0]
+        return f"{who} reaches {target} first ({sizes})"
+    return f"{both(names)} reach {target} about equally fast ({sizes}; UNCLEAR)"
+
+
+def ranked(group: Group, metric: str) -> dict[str, Estimate]:
+    """Return the measured figures of the ranked estimators, where there are at least two."""
+    found = {label: group.get(label, metric) for label in group.labels if group.ranked(label)}
+    known = {label: e for label, e in found.items() if e is not None and e.measured}
+    return known if len(found) > 1 else {}
+
+
+def leaders(found: dict[str, Estimate], best: str) -> list[str]:
+    """Name the best and those whose interval is not apart from its; without one none is."""
+    mine = found[best]
+    rivals = [
+        label
+        for label, e in found.items()
+        if label != best and not (e.high < mine.low or e.low > mine.high)
+    ]
+    return [best, *rivals]
+
+
+def target_of(estimate: Estimate) -> str:
+    """Name the target ELBO, as far as the results give it."""
+    hit = re.match(r"target (-?[\d.e+]+) nats", estimate.message)
+    return f"the target of {format_number(float(hit[1]))} nats" if hit else "the target"

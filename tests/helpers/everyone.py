@@ -1,0 +1,104 @@
+"""Every estimator that must conform: taken from the registry, with the option sets that matter.
+
+A wrapper is there around every other estimator that it does not refuse, and around the other wrappers. An estimator
+made for learned binary masks is run on a network with those wherever the others are run on one with normal weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from vdbench.errors import InputError
+from vdbench.estimation.base import LEARNED_BINARY, Estimator, Wrapper
+from vdbench.estimation.registry import find, get, names
+from vdbench.problems.gaussian import (
+    LearnedBinary,
+    MeanLogVariance,
+    Parameterization,
+    ThetaLogAlpha,
+)
+from vdbench.problems.priors import NoPrior, Prior
+
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "per-example": [{"chunk": 3}],
+    "flipout": [{"perturbations": 2}],
+    "score": [
+        {"samples": 3},
+        {"samples": 2, "baseline": "leave-one-out"},
+        {"baseline": "moving-average", "pilot": 4},
+        {"samples": 2, "baseline": "optimal", "pilot": 4},
+    ],
+    "score-local": [
+        {"samples": 2, "baseline": "leave-one-out"},
+        {"baseline": "optimal", "pilot": 16},
+    ],
+    "samples": [{"samples": 3}],
+    "latin-hypercube": [{"samples": 3}],
+    "sobol": [{"samples": 4, "block": 10}],
+    "sticking-the-landing": [{"drop_score": False}],
+    "control-variate": [{}, {"kind": "delta"}],
+    "rloo": [{"samples": 3}],
+    "rebar": [{"temperature": 0.2, "eta": 0.7}],
+    "concrete": [{"temperature": 0.2}],
+}
+
+ALONE: list[tuple[str, dict[str, Any]]] = [
+    ("control-variate", {"curvature": "sampled", "coefficient": "fitted", "pilot": 1}),
+    ("control-variate", {"of": "score", "kind": "delta", "curvature": "sampled"}),
+]
+"""Wrappers with options that are too dear to be tried around everything."""
+
+WRAPPERS = [name for name in names() if issubclass(find(name), Wrapper)]
+
+
+def plain() -> list[Estimator]:
+    """All that wrap nothing, each with its default options and its option sets."""
+    return [
+        get(name, **options)
+        for name in names()
+        if name not in WRAPPERS
+        for options in [{}, *OPTIONS.get(name, [])]
+    ]
+
+
+def around(inner: Estimator) -> list[Estimator]:
+    """Every wrapper that does not refuse it, around it."""
+    found = []
+    for name in WRAPPERS:
+        for options in OPTIONS.get(name, [{}]):
+            try:
+                found.append(get(name, of=inner, **options))
+            except InputError:
+                continue
+    return found
+
+
+def fitting(estimator: Estimator, form: Parameterization) -> Parameterization:
+    """These coordinates, or those of the posterior that an estimator needs which are nearest to them."""
+    if masked(estimator):
+        return LearnedBinary(0.6, per="layer" if isinstance(form, ThetaLogAlpha) else "input")
+    if estimator.declaration.posteriors != "row-shared":
+        return form
+    if isinstance(form, MeanLogVariance):
+        return ThetaLogAlpha(form.sigma**2, per="input", sharing="inputs")
+    assert isinstance(form, ThetaLogAlpha)
+    return replace(form, per="layer", sharing="inputs")
+
+
+def prior(estimator: Estimator) -> Prior | None:
+    """The default, unless the posterior that an estimator needs has no divergence from it."""
+    return NoPrior() if estimator.declaration.posteriors in ("row-shared", LEARNED_BINARY) else None
+
+
+def everyone() -> list[Estimator]:
+    """All of them, each once; wrappers around each as it is by default, and around wrappers of one."""
+    inner = [*(e for e in plain() if e == type(e)()), *around(get("local"))]
+    alone = [*(get(name) for name in WRAPPERS), *(get(name, **o) for name, o in ALONE)]
+    found = [*plain(), *alone, *(w for e in inner for w in around(e))]
+    return list(dict.fromkeys(found))
+
+
+def masked(estimator: Estimator) -> bool:
+    """Whether it is made for learned binary masks."""
+    return estimator.declaration.posteriors == LEARNED_BINARY

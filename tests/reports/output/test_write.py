@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import reports
+from reports.document import Code
+from reports.figures.axes import time_unit
+from reports.figures.elbo_curves import curve_figure
+from reports.figures.variance_time import pareto, points
+from reports.output.html import split
+from reports.output.markdown import block, escape, place
+from reports.results.groups import groups_of
+from reports.results.load import load
+from reports.sections.bias import bias_text
+from reports.sections.tables import FILES
+from reports.words.numbers import Estimate
+
+HEADINGS = [
+    "In short",
+    "Variance by layer and role",
+    "Ratio to the baseline",
+    "Cost of a gradient",
+    "Variance against time",
+    "Training",
+    "Signal-to-noise ratio and bias",
+    "What failed, was bounded or stopped early",
+    "How it was measured",
+    "Environment, and how to run it again",
+]
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, and checks that its elements are nested well."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [v or "" for k, v in attrs if k == "id"]
+        self.links += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def written(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the whole run."""
+    return reports.write([run_folder], tmp_path_factory.mktemp("out") / "report").parent
+
+
+@pytest.fixture(autouse=True)
+def no_paper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures for paper out, which take as long as all others, where none is looked at.
+
+    The report of the whole run, made before this, has them.
+    """
+    if "equal_bytes" not in request.node.name:
+        monkeypatch.setattr("reports.figures.draw.draw_for_paper", lambda *_: None)
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return load([folder]).frame.drop(columns="run").to_dict("records")
+
+
+def test_everything_is_written(written: Path) -> None:
+    assert {p.name for p in written.iterdir()} == {"index.html", "report.md", "figures", "tables"}
+    names = {p.stem for p in (written / "tables").glob("*.csv")}
+    assert names == set(FILES) - {"slopes", "instrument", "training"}
+    figures = sorted(p.name for p in (written / "figures").iterdir())
+    assert {Path(name).suffix for name in figures} == {".svg", ".png", ".pdf"}
+    assert len(figures) == 3 * (2 * 5 + 1)  # five kinds a group, training once, in three formats
+    assert all(re.fullmatch(r"[a-z0-9.-]+", name) for name in figures)
+
+
+def test_sections_come_in_order(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
+    page = (written / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"<h2>(.*)</h2>", page) == HEADINGS
+
+
+def test_the_page_needs_nothing_beside_itself(written: Path) -> None:
+    text = (written / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in page.links)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_markdown_shows_figures_that_exist(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"!\[[^\]]*\]\((.*?)\)", text)
+    assert len(links) == 11
+    assert all((written / link).is_file() for link in links)
+
+
+def test_failed_and_bounded_cells_are_listed_with_their_cause(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    section = text.split("## What failed")[1].split("## ")[0]
+    assert "| failed | out of memory – out of memory: 3.1 GiB asked |" in section
+    assert "| bounded | 4096 units drawn, ±5 % not reached | 4,096 |" in section
+    assert "4 converged (precision reached); 1 bounded; 1 failed." in section
+    assert "Failed, so not compared:" in text
+    assert "†" in text
+
+
+def test_tables_hold_every_digit(run_folder: Path, written: Path) -> None:
+    with (written / "tables" / "variance.csv").open(encoding="utf-8", newline="") as file:
+        got = [float(row["ci_low"]) for row in csv.DictReader(file)]
+    frame = load([run_folder]).frame
+    assert got == frame[frame["metric"].str.startswith("variance.")]["ci_low"].tolist()
+
+
+def test_zero_is_shown_not_dropped(written: Path) -> None:
+    assert "0 (exact)" in (written / "report.md").read_text(encoding="utf-8")
+
+
+def test_equal_runs_give_equal_bytes(run_folder: Path, written: Path, tmp_path: Path) -> None:
+    again = reports.write([run_folder], tmp_path / "again").parent
+    for path in sorted(written.rglob("*")):
+        if path.suffix in (".md", ".html", ".svg", ".csv", ".tex", ".pdf"):
+            assert (again / path.relative_to(written)).read_bytes() == path.read_bytes(), path
+
+
+def test_only_variance(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [
+        row
+        for row in rows_of(run_folder)
+        if row["metric"].startswith("variance.") and row["problem"] == "digits-mlp"
+    ]
+    out = reports.write([make_run(rows)]).parent
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert text.count("This suite does not measure") == 5
+    assert "no paired comparison" in text
+    assert len(list((out / "figures").glob("*.svg"))) == 1  # no ratio, so no summary
+
+
+def test_only_training(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [row for row in rows_of(run_folder) if row["checkpoint"] == "training"]
+    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    assert "Not ranked: this run has no variance of the noisy weights" in text.replace("*", "")
+    assert "not reached" in text
+
+
+def test_nothing_but_failures(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [row for row in rows_of(run_folder) if row["status"] == "failed"]
+    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    assert "out of memory" in text
+
+
+def test_no_rows_at_all(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    folder = make_run(rows_of(run_folder)[:1])
+    load([folder]).frame.drop(columns="run").iloc[:0].to_parquet(folder / "results.parquet")
+    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    assert "The run has no rows to report on." in text
+    assert reports.headline([folder]) == []
+
+
+@pytest.mark.parametrize("ends", [(math.nan, math.nan), (0.0, math.inf), (-1.0, 1e9)])
+def test_odd_intervals(
+    run_folder: Path, make_run: Callable[..., Path], ends: tuple[float, float]
+) -> None:
+    rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
+    rows = [row | {"ci_low": ends[0], "ci_high": ends[1]} for row in rows]
+    rows[0]["value"] = math.nan
+    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    assert "established against" not in text  # no interval, no winner
+
+
+def test_many_layers_go_to_several_figures(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [row for row in rows_of(run_folder) if row["metric"].startswith("variance.")]
+    rows = [row for row in rows if row["problem"] == "digits-mlp" and row["label"] == "local"]
+    rows += [
+        row | {"layer": f"fc{i}"} for row in rows if row["layer"] == "fc1" for i in range(4, 8)
+    ]
+    out = reports.write([make_run(rows, baseline="local")]).parent
+    assert len(list((out / "figures").glob("variance-*.svg"))) == 2
+
+
+def test_several_runs_are_put_side_by_side(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    folders = [make_run(rows_of(run_folder), name=name) for name in ("cpu", "gpu")]
+    out = reports.write(folders).parent
+    assert out == folders[0].parent / "report"
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert text.count("| run | estimator |") == 2
+    assert "**cpu: Use local: it has" in text
+    assert "**gpu: Use local: it has" in text
+    with (out / "tables" / "cost.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["run"] for row in csv.DictReader(file)} == {"cpu", "gpu"}
+    said = reports.headline(folders)
+    assert [line.split(" · ")[0] for line in said if " · " in line] == ["cpu", "cpu", "gpu", "gpu"]
+
+
+def test_what_users_name_is_escaped(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    evil = "<script>alert(1)</script>"
+    rows = [
+        row | {key: evil for key in ("label", "against") if row[key] == "local"}
+        for row in rows_of(run_folder)
+    ]
+    rows = [row | {"message": f"{evil} $x_1$ | `a` ](b)"} for row in rows]
+    rows = [row | {"problem": f"../{evil}"} for row in rows]
+    path = reports.write([make_run(rows, reference=evil, command=f"vdbench {evil}")])
+    text = path.read_text(encoding="utf-8")
+    assert "script" not in Page(text).tags
+    assert "&lt;script&gt;" in text
+    said = path.with_name("report.md").read_text(encoding="utf-8")
+    assert "<script" not in re.sub(r"```sh\n.*\n```", "", said)  # but in the code
+    assert all(p.parent == path.parent / "figures" for p in path.parent.rglob("*.svg"))
+
+
+def test_markdown_escapes() -> None:
+    assert escape("a|b *c* `d`\ne <f> [g](h) snake_case _i_") == (
+        r"a\|b \*c\* \`d\` e &lt;f&gt; [g\](h) snake_case \_i\_"
+    )
+
+
+def test_bias_says_what_would_have_been_seen() -> None:
+    assert bias_text(Estimate(0.01, 0.0, 0.25)) == "none found; at most 0.25"
+    weak = "none found, but a weak test: up to 0.8"
+    assert bias_text(Estimate(0.01, -0.2, 0.8)) == weak
+    assert bias_text(Estimate(0.288, 0.18, 0.361)) == "bias 0.29 [0.18, 0.36]"
+    assert bias_text(Estimate(math.nan, status="undefined", message="why")) == "– (why)"
+
+
+def test_bias_names_its_reference_and_who_has_another_objective(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    section = text.split("## Signal-to-noise")[1].split("## What failed")[0]
+    assert "| deterministic | none found; at most 0.03 |" in section
+    assert "| another objective: bias is expected |" in section
+    assert "of the reference, local; intervals at 95 %; n = 400." in section
+
+
+def test_the_headline_table_leaves_noise_out_and_is_short(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    header = next(line for line in text.splitlines() if line.startswith("| estimator |"))
+    assert "noise" not in header
+    assert header.endswith("| final ELBO (nats) | test error (%) | verdict on variance |")
+    assert "| not ranked |" in text
+
+
+def test_several_groups_are_listed_first_with_links_that_lead_somewhere(written: Path) -> None:
+    page = Page((written / "index.html").read_text(encoding="utf-8"))
+    inside = [link.removeprefix("#") for link in page.links if link.startswith("#")]
+    assert len(inside) > 20
+    assert set(inside) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    text = (written / "report.md").read_text(encoding="utf-8")
+    first = "- [digits-mlp · checkpoint initial · batch 128](#digits-mlp--checkpoint-initial--batch"
+    assert f"{first}-128): Use local: it has" in text
+    assert place("A · b (c), d_e") == "a--b-c-d_e"
+
+
+def test_what_is_undefined_is_no_failure(run_folder: Path, make_run: Callable[..., Path]) -> None:
+    rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
+    nothing = {"value": math.nan, "ci_low": math.nan, "ci_high": math.nan, "status": "undefined",
+               "message": "no value: division by zero"}  # fmt: skip
+    rows = [row | nothing if row["metric"] == "snr" else row for row in rows]
+    rows = [row | nothing if row["metric"].startswith("ratio.var") else row for row in rows]
+    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    assert "| – (division by zero) |" in text
+    assert "Failed, so not compared" not in text
+
+
+def test_the_environment_gives_what_a_reader_looks_for(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    assert "```sh\nvdbench run quick --out runs/quick\n```" in text
+    for line in ("source (git) | 0123abc, with uncommitted changes", "torch | 2.13.0",
+                 "processor | a processor", "threads | 2", "wall time (s) | 56.2"):  # fmt: skip
+        assert f"| {line} |" in text
+    page = (written / "index.html").read_text(encoding="utf-8")
+    assert "<pre><code>vdbench run quick --out runs/quick</code></pre>" in page
+
+
+@pytest.mark.parametrize(("load", "warned"), [(1.6, True), (1.0, False)])
+def test_a_busy_machine_is_said_beside_the_cost(
+    run_folder: Path, make_run: Callable[..., Path], load: float, warned: bool
+) -> None:
+    machine = {"cpu": {"model": "a processor", "logical_cores": 2},
+               "load_average": [load, 0.5, 0.25], "packages": {"torch": "2.13.0"}}  # fmt: skip
+    rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
+    folder = make_run(rows, environment=machine)
+    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    said = f"The machine was busy when the run began (load {load} on 2 cores): absolute times"
+    assert (said in text.split("## Cost of a gradient")[1].split("## ")[0]) == warned
+    assert f"| load average at the start (1, 5, 15 min) | {load}, 0.5, 0.25 |" in text
+    assert "packages torch" not in text
+
+
+def test_the_bias_of_a_layer_is_named_so_but_in_the_csv(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    assert "| layer bias | fc1 |" in text
+    assert "| bias |" not in text
+    assert ",bias," in (written / "tables" / "variance.csv").read_text(encoding="utf-8")
+
+
+def test_a_page_shows_the_unit_of_a_time_beside_the_figure() -> None:
+    assert split("609 [601, 619] µs") == ("609 µs", "[601, 619] µs")
+    assert split("7.2 [6, 8] †") == ("7.2", "[6, 8] †")
+    assert split("1 (baseline)") == ("1 (baseline)", "")
+    assert split("failed [x] s") == ("failed [x] s", "")
+
+
+def test_times_on_axes_have_the_unit_of_the_tables() -> None:
+    assert time_unit([Estimate(2.5e-3), Estimate(2e-4)]) == (1e3, "ms")
+    assert time_unit([Estimate(2e-4)]) == (1e6, "µs")
+    assert time_unit([Estimate(2.0), Estimate(math.nan)]) == (1, "s")
+
+
+def test_code_with_backticks_stays_code() -> None:
+    assert block(Code("a ```b```")) == "````sh\na ```b```\n````"
+
+
+@pytest.mark.parametrize("first", [0.0, 1e-4])
+def test_no_time_at_step_0_does_not_stretch_the_axis(
+    run_folder: Path, make_run: Callable[..., Path], first: float
+) -> None:
+    rows = [row for row in rows_of(run_folder) if row["checkpoint"] == "training"]
+    rows = [row | {"seconds": first} if row["step"] == 0 else row for row in rows]
+    group = groups_of(load([make_run(rows)]))[0]
+    figure = curve_figure(group)
+    assert figure is not None
+    by_step, by_second = figure.axes
+    starts = [line.get_xdata()[0] for line in by_second.get_lines()]
+    assert by_second.get_xlim()[0] == min(starts) == pytest.approx(20 * 4.1e-4)
+    assert {line.get_xdata()[0] for line in by_step.get_lines()} == {0}
+
+
+def test_the_front_is_of_ranked_estimators(run_folder: Path) -> None:
+    group = groups_of(load([run_folder]))[0]
+    assert pareto(group, points(group, "mean")) == ["naive", "local"]

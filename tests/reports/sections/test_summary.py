@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import reports
+from reports.output.terminal import time_cell
+from reports.results.groups import groups_of
+from reports.results.load import load
+from reports.results.ranking import contest, order, verdict
+from reports.sections.summary_table import headline_note, ratio_text
+
+
+def changed(rows: list[dict], where: dict, **new: object) -> list[dict]:
+    """Give the rows that have all of some values others."""
+    hit = [all(item[k] == v for k, v in where.items()) for item in rows]
+    return [item | new if here else item for item, here in zip(rows, hit, strict=True)]
+
+
+def ratio_to(label: str, other: str, value: float, low: float, high: float) -> tuple[dict, dict]:
+    where = {"metric": "pairwise.variance.total", "label": label, "against": other}
+    return where, {"value": value, "ci_low": low, "ci_high": high}
+
+
+@pytest.fixture
+def rows(run_folder: Path) -> list[dict]:
+    """Rows of the first group: variance and cost."""
+    frame = load([run_folder]).frame.drop(columns="run")
+    kept = (frame["problem"] == "digits-mlp") & (frame["checkpoint"] == "initial")
+    return frame[kept].to_dict("records")
+
+
+def about(lines: list[str], lead: str) -> str:
+    """Return the one line on a subject."""
+    found = [line for line in lines if line.startswith(f"{lead}: ")]
+    assert len(found) == 1, lines
+    return found[0]
+
+
+def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: Path) -> None:
+    lines = reports.headline([run_folder])
+    assert lines[0].startswith(
+        "digits-mlp · checkpoint initial · batch 128. Use local: it has the lowest variance × "
+        "seconds in both roles of the noisy weights (mean 0.154 [0.144, 0.163], scale 0.196 "
+    )
+    assert "× naive), established against all 3 others (by 95 %" in lines[0]
+    assert lines[1] == (
+        "Variance: of the gradient in the means μ (mean), local is lowest, "
+        "0.115 [0.111, 0.118] × naive, established against all 3 others. In the scales log σ² "
+        "(scale), local is lowest, 0.146 [0.142, 0.151] × naive, established against all 3 others. "
+        "score(samples=4, baseline=leave-one-out) reached its bound of draws before the requested "
+        "precision. Intervals at 95 %; verdicts at 95 % over all pairs of a role; "
+        "n = 400 units (4 gradients each)."
+    )
+    assert lines[3] == "Cost of a gradient: local 830 [805, 855] µs (1.34 [1.29, 1.39] × naive)."
+
+
+def test_training_that_favours_another_says_so(run_folder: Path) -> None:
+    line = reports.headline([run_folder])[2]
+    assert line == (
+        "Training differs: of the ranked estimators, naive has the highest ELBO after equal steps "
+        "(−960 [−978, −942] nats); it also reaches the target first (200 [190, 210] ms) "
+        "(intervals at 95 %, not adjusted)."
+    )
+
+
+def test_training_without_clear_intervals_is_unclear(
+    run_folder: Path, make_run: Callable[..., Path]
+) -> None:
+    rows = load([run_folder]).frame.drop(columns="run").to_dict("records")
+    rows = [row for row in rows if row["problem"] == "digits-mlp"]
+    wide = {"ci_low": -2000.0, "ci_high": -300.0}
+    rows = changed(rows, {"metric": "convergence.final_elbo", "label": "local"}, **wide)
+    said = {"message": "target -905.5 nats, reached by 5 of 5 seeds"}
+    rows = changed(rows, {"metric": "convergence.seconds_to_target"}, **said)
+    line = about(reports.headline([make_run(rows)]), "Training differs")
+    assert "naive and local have about the same ELBO after equal steps (−960 [−978, −942] " in line
+    assert " nats; UNCLEAR); naive reaches the target of −905.5 nats first (200 [" in line
+
+
+def test_equal_times_to_the_target_are_not_said_to_be_first(
+    run_folder: Path, make_run: Callable[..., Path]
+) -> None:
+    rows = load([run_folder]).frame.drop(columns="run").to_dict("records")
+    rows = [row for row in rows if row["problem"] == "digits-mlp"]
+    where = {"metric": "convergence.seconds_to_target", "label": "per-example"}
+    rows = changed(rows, where, ci_low=0.2)
+    line = about(reports.headline([make_run(rows)]), "Training differs")
+    assert "; naive and per-example reach the target about equally fast (200 [190, 210] ms" in line
+    assert "; UNCLEAR) (intervals" in line
+    assert "first" not in line
+
+
+def test_an_interval_that_contains_1_is_unclear(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    where, new = ratio_to("local", "per-example", 0.97, 0.93, 1.012)
+    folder = make_run(changed(rows, where | {"role": "mean"}, **new))
+    line = about(reports.headline([folder]), "Variance")
+    assert (
+        "in the means μ (mean), local and per-example are lowest and cannot be told apart "
+        "(UNCLEAR: local / per-example = 0.97 [0.93, 1.01]); local is 0.115 [0.111, 0.118] × naive, "
+        "established against the other 2. In the scales"
+    ) in line
+    group = groups_of(load([folder]))[0]
+    assert verdict(group, "local") == "mean: tied with per-example; scale: lowest"
+    assert verdict(group, "per-example") == "mean: tied with local; scale: higher"
+    assert verdict(group, "naive") == "higher"
+
+
+def test_several_that_cannot_be_told_apart_are_not_said_to_be_equal(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    for other in ("per-example", "naive"):
+        where, new = ratio_to("local", other, 0.97, 0.93, 1.012)
+        rows = changed(rows, where, **new)
+    line = about(reports.headline([make_run(rows)]), "Variance")
+    assert "local is lowest but cannot be told apart from naive and per-example (UNCLEAR: " in line
+
+
+def test_an_end_at_1_is_not_below_1(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    where, new = ratio_to("local", "naive", 0.9, 0.8, 1.0)
+    lines = reports.headline([make_run(changed(rows, where, **new))])
+    assert "UNCLEAR" in about(lines, "Variance")
+
+
+@pytest.mark.parametrize("new", [{"value": math.nan}, {"metric": "other"}])
+def test_no_comparison_is_unclear(
+    rows: list[dict], make_run: Callable[..., Path], new: dict
+) -> None:
+    where, _ = ratio_to("local", "naive", 0, 0, 0)
+    folder = make_run(changed(rows, where, **new))
+    line = about(reports.headline([folder]), "Variance")
+    assert "(UNCLEAR: no paired comparison with naive)" in line
+    assert verdict(groups_of(load([folder]))[0], "local") == "unclear against naive"
+
+
+def test_zeros_tie(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    zero = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
+    for label in ("local", "naive"):
+        where = {"metric": "variance.total", "label": label, "role": "mean"}
+        rows = changed(rows, where, **zero)
+    folder = make_run(rows)
+    line = about(reports.headline([folder]), "Variance")
+    assert "in the means μ (mean), naive and local tie, all exactly 0." in line
+    found = contest(groups_of(load([folder]))[0], "variance.total", "mean")
+    assert found.tied
+    assert set(found.beaten) == {"per-example", rows[-1]["label"]}
+
+
+def test_the_baseline_may_win(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    two = [item for item in rows if item["label"] in ("naive", "per-example")]
+    two = changed(two, {"metric": "variance.total", "label": "naive"}, value=1.0)
+    where, new = ratio_to("naive", "per-example", 0.5, 0.4, 0.6)
+    line = about(reports.headline([make_run(changed(two, where, **new))]), "Variance")
+    assert "naive is lowest, the baseline, with per-example next at 0.230" in line
+    assert "established against per-example" in line
+
+
+def test_another_objective_is_never_ranked(run_folder: Path) -> None:
+    group = groups_of(load([run_folder]))[0]
+    assert verdict(group, "deterministic") == "not ranked"
+    assert order(group)[-1] == "deterministic"
+    assert contest(group, "variance.total", "mean").leader == "local"
+
+
+def test_a_biased_estimator_is_never_ranked(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    folder = make_run(rows)
+    group = groups_of(load([folder]))[0]
+    group.run.info["estimators"]["local"]["unbiased"] = False
+    assert verdict(group, "local") == "not ranked"
+    assert contest(group, "variance.total", "mean").leader == "per-example"
+
+
+def test_one_estimator_has_nothing_to_be_compared_with(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    alone = [item for item in rows if item["label"] == "local" and not item["against"]]
+    lines = reports.headline([make_run(alone, baseline="local")])
+    assert lines[0].endswith("Nothing to compare: local alone is ranked.")
+    assert "in the means μ (mean), local alone, nothing to compare it with" in lines[1]
+
+
+def test_efficiency_is_won_only_where_intervals_are_apart(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    where = {"metric": "ratio.efficiency.variance_seconds", "label": "local", "role": "mean"}
+    lines = reports.headline([make_run(changed(rows, where, ci_high=1.05))])
+    assert lines[0].endswith(
+        "No clear winner: by variance × seconds, naive and local cannot be told apart in mean, "
+        "and local is lowest in scale."
+    ) or lines[0].endswith(
+        "No clear winner: by variance × seconds, local and naive cannot be told apart in mean, "
+        "and local is lowest in scale."
+    )
+    line = about(lines, "Variance × seconds")
+    assert "(UNCLEAR: local 0.2 [0.1, 1.1] overlaps naive 1)" in line
+
+
+def test_paired_efficiency_is_preferred(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    extra = [
+        item | {"metric": "pairwise.efficiency.variance_seconds"}
+        for item in rows
+        if item["metric"] == "pairwise.variance.total"
+    ]
+    line = reports.headline([make_run(rows + extra)])[0]
+    assert line.endswith("established against all 3 others.")
+
+
+def test_without_time_variance_decides_and_says_so(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    rows = [item for item in rows if "variance." in item["metric"]]
+    rows = [item for item in rows if "efficiency" not in item["metric"]]
+    line = reports.headline([make_run(rows)])[0]
+    assert (
+        "By variance alone, use local: it has the lowest variance in both roles of the noisy weights ("
+        in line
+    )
+    assert line.endswith("; seconds were not measured.")
+
+
+def test_without_variance_nothing_is_ranked(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    timed = [item for item in rows if item["metric"].startswith(("time.", "throughput."))]
+    lines = reports.headline([make_run(timed)])
+    assert "Not ranked: this run has no variance" in lines[0]
+    assert "naive 620 [601, 639] µs (the baseline)" in lines[1]
+
+
+def test_the_terminal_table_shows_every_estimator(run_folder: Path) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(reports.headline_table([run_folder]))
+    text = console.export_text()
+    for word in ("local", "per-example", "naive", "score(", "(not ranked)", "0.115", "failed"):
+        assert word in text
+
+
+def biased(like: dict, label: str, low: float, role: str = "scale") -> dict:
+    """Make a row of the check for bias from any other row of the run."""
+    where = {"metric": "adjusted.relative_bias", "label": label, "layer": "all", "role": role}
+    return like | where | {"value": 0.94, "ci_low": low, "ci_high": 0.96, "unit": "1"}
+
+
+def test_a_biased_winner_is_accused_and_not_ranked(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    folder = make_run([*rows, biased(rows[0], "local", 0.89)], reference="naive")
+    lines = reports.headline([folder])
+    assert ". Use local" not in lines[0]
+    assert lines[1] == (
+        "Bias: local declares itself unbiased, but its relative bias against naive is 0.94 "
+        "[0.89, 0.96] in the scales log σ² (scale): it is not ranked (95 % over all estimators "
+        "and roles together)."
+    )
+    group = groups_of(load([folder]))[0]
+    assert verdict(group, "local") == "biased"
+    assert order(group)[-2:] == ["deterministic", "local"]
+    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    assert "- **Bias:** local declares itself unbiased" in text
+    assert "| local | none found; at most 0.03 |" in text
+    assert "| declared unbiased |" in text
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(reports.headline_table([folder]))
+    assert "local (biased, not ranked)" in console.export_text()
+
+
+def test_bias_in_any_role_counts(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    folder = make_run([*rows, biased(rows[0], "local", 0.89, "bias")], reference="naive")
+    assert "in the biases of the layers (layer bias)" in about(reports.headline([folder]), "Bias")
+
+
+@pytest.mark.parametrize(
+    ("label", "low", "reference"),
+    [("local", 0.0, "naive"), ("local", 0.9, "local"), ("deterministic", 0.9, "naive")],
+)
+def test_none_is_accused_without_evidence_or_as_the_reference(
+    rows: list[dict], make_run: Callable[..., Path], label: str, low: float, reference: str
+) -> None:
+    lines = reports.headline([make_run([*rows, biased(rows[0], label, low)], reference=reference)])
+    assert ". Use local" in lines[0]
+    assert not [line for line in lines if line.startswith("Bias")]
+
+
+def test_the_table_says_whose_bias_was_not_checked(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    def said(more: list[dict], name: str) -> str:
+        return headline_note(groups_of(load([make_run(rows + more, name=name)])))
+
+    labels = list(dict.fromkeys(item["label"] for item in rows))
+    checks = {label: biased(rows[0], label, -0.1) for label in labels}
+    assert said([], "none").endswith(" Bias not checked.")
+    assert said([checks["naive"], checks[labels[-1]]], "some").endswith(
+        "Bias not checked: per-example."
+    )
+    assert "not checked" not in said(list(checks.values()), "all")
+
+
+def test_only_the_roles_of_noisy_weights_are_ranked(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    one = [item for item in rows if item["role"] != "scale"]
+    line = reports.headline([make_run(one, name="one")])[0]
+    assert "lowest variance × seconds in the means μ (0.154 [0.144, 0.163] × naive)" in line
+    none = [item for item in rows if item["role"] not in ("scale", "mean")]
+    line = reports.headline([make_run(none, name="none")])[0]
+    assert "Not ranked: this run has no variance of the noisy weights" in line
+
+
+def test_without_time_the_baseline_has_no_product(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    rows = [item for item in rows if item["metric"].startswith(("variance.", "ratio.variance."))]
+    group = groups_of(load([make_run(rows)]))[0]
+    assert ratio_text(group, "efficiency.variance_seconds", "naive", "mean") == "–"
+    assert ratio_text(group, "variance.total", "naive", "mean") == "1 (baseline)"
+    assert time_cell(group, "naive") == "–"
+
+
+def test_the_unit_of_a_time_is_on_both_lines(run_folder: Path) -> None:
+    group = groups_of(load([run_folder]))[0]
+    assert time_cell(group, "naive") == "620 µs\n[601, 639] µs"
+
+
+def test_many_places_with_one_estimator_are_named_together(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    one = [row for row in rows if row["label"] == "local"]
+    places = [dict(row, problem=f"{row['problem']}-{k}") for k in range(4) for row in one]
+    folder = make_run(places)
+    lines = reports.headline([folder])
+    assert sum("One estimator each" in line for line in lines) == 1
+    assert not any("Nothing to compare" in line for line in lines)
+    reports.write([folder])
+    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    short = text.partition("## In short")[2].partition("\n## ")[0]
+    assert "One estimator each, so that there is nothing to compare by variance: " in short
+    assert short.count("-3") == 1
+
+
+def test_zeros_but_for_rounding_tie(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    """1e-14 and 3e-14 of the baseline's variance are what rounding leaves of 0: neither is lower."""
+    base = next(r["value"] for r in rows if r["metric"] == "variance.total" and r["label"] == "naive"
+                and (r["layer"], r["role"]) == ("all", "mean"))  # fmt: skip
+    for label, share in (("local", 1e-14), ("per-example", 3e-14)):
+        where = {"metric": "variance.total", "label": label, "role": "mean", "layer": "all"}
+        value = share * base
+        rows = changed(rows, where, value=value, ci_low=0.9 * value, ci_high=1.1 * value)
+    folder = make_run(rows)
+    found = contest(groups_of(load([folder]))[0], "variance.total", "mean")
+    assert found.tied
+    assert found.rounded
+    assert "naive" in found.beaten
+    line = about(reports.headline([folder]), "Variance")
+    assert "tie, all 0 but for rounding" in line

@@ -1,0 +1,308 @@
+"""The certificate: correct estimators pass it, and every known defect fails the test that is meant to see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import calibrate_certificate
+import numpy as np
+import oracles
+import pytest
+from known_bad import DEFECTS, Changed, _each, declared
+
+import vdbench
+from estimators.local import Local
+from estimators.naive import Naive
+from vdbench.certificate import TESTS, Certificate, check, exact_gradients
+from vdbench.certificate.certificate import Finding
+from vdbench.certificate.diagnoses import suggest
+from vdbench.certificate.reference_problems import KINDS, STAGES, stage
+from vdbench.certificate.sampling import Subject
+from vdbench.certificate.two_looks import RATE, Question, Sample, answers
+from vdbench.errors import InputError
+from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.registry import POSTERIORS, get, names
+from vdbench.noise import Key
+from vdbench.problems.problem import Problem
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# What it says of estimators
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_registered_estimator_passes(name: str) -> None:
+    found = check(get(name))
+    assert found.passed, found.text()
+    assert {f.test for f in found.findings} == {test.name for test in TESTS}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_known_defects_are_caught(name: str) -> None:
+    """At the small level, by the test that is meant to see it, with what it points to."""
+    defect = DEFECTS[name]
+    found = check(defect.estimator)
+    assert not found.passed
+    fitting = [f for f in found.failed if f.test == defect.test and defect.where in f.where]
+    assert fitting, found.text()
+    assert all(f.suggests for f in fitting), found.text()
+    assert any(defect.suggests in f.suggests for f in fitting), found.text()
+
+
+def test_at_least_twelve_defects_are_known() -> None:
+    assert len(DEFECTS) >= 12
+    assert {d.test for d in DEFECTS.values()} >= {
+        "unbiased",
+        "pre-activations",
+        "finite",
+        "several draws",
+        "repeatable",
+        "float32",
+    }
+
+
+def test_a_few_checks_of_correct_estimators_accuse_none() -> None:
+    """Eight at fixed seeds, of the thousand that `calibrate_certificate` makes."""
+    accused = [c.text() for c in calibrate_certificate.runs(8, first=100) if not c.passed]
+    assert not accused, "\n\n".join(accused)
+
+
+def test_a_declared_bias_is_measured_and_passes() -> None:
+    def shrunk(gradient: Gradient, problem: Problem, batch: Any) -> Gradient:
+        return _each(gradient, lambda _, t: 0.5 * t)
+
+    own = declared("shrunk", unbiased=False, objective_on_convolution="elbo-local-noise")
+    cls = dataclass(frozen=True)(type("Shrunk", (Changed,), {"declared": own}))
+    found = check(cls(shrunk))
+    biases = [f for f in found.findings if f.test == "unbiased"]
+    assert found.passed, found.text()
+    assert biases
+    for f in biases:
+        assert f.note.startswith("declared biased, measured"), f
+        assert f.low is not None
+        assert f.high is not None
+        assert f.low < -0.5 < f.high < 0, f
+
+
+@dataclass(frozen=True)
+class Elsewhere(Naive):
+    """Serves an objective that nobody knows."""
+
+    declared = replace(Naive.declared, name="elsewhere", objective="my-own")
+
+
+@dataclass(frozen=True)
+class Breaks(Local):
+    """Raises in the middle of a call."""
+
+    declared = replace(Local.declared, name="breaks")
+
+    def __call__(self, *args: Any, **more: Any) -> Gradient:
+        raise ZeroDivisionError("no idea")
+
+
+@dataclass(frozen=True)
+class Misshapen(Local):
+    """Returns a gradient of another shape."""
+
+    declared = replace(Local.declared, name="misshapen")
+
+    def __call__(self, *args: Any, **more: Any) -> Gradient:
+        return _each(super().__call__(*args, **more), lambda _, t: t[None])
+
+
+def failed(estimator: Estimator) -> tuple[Certificate, dict[str, str]]:
+    found = check(estimator)
+    assert not found.passed
+    return found, {f.test: f.note for f in found.failed}
+
+
+def test_what_cannot_be_compared_does_not_pass() -> None:
+    found, wrong = failed(Elsewhere())
+    assert not wrong
+    assert "could be compared nowhere" in found.verdict()
+    notes = [f.note for f in found.findings if f.test == "unbiased"]
+    assert all("no exact gradient of the objective 'my-own'" in note for note in notes)
+
+
+def test_an_error_of_the_estimator_is_a_finding() -> None:
+    _, wrong = failed(Breaks())
+    assert wrong["unbiased"] == "it raises ZeroDivisionError: no idea"
+
+
+def test_a_broken_contract_is_a_finding() -> None:
+    _, wrong = failed(Misshapen())
+    assert "returns a gradient of shape" in wrong["contract"]
+
+
+# The references
+
+
+def test_the_reference_on_the_linear_problem_is_the_closed_form() -> None:
+    at = stage("linear")
+    x, y = (t.numpy() for t in at.batch)
+    values = at.parameters
+    of = oracles.Linear(
+        x,
+        y[:, 0],
+        values["0.mean"][0].numpy(),
+        np.exp(values["0.log_variance"][0].numpy() / 2),
+        at.problem.examples,
+        float(values["0.bias"]),
+    )
+    truth = at.truth("elbo")
+    assert truth is not None
+    for name, role in oracles.ROLES.items():
+        exact = 2 * np.pi * oracles.naive(of)[role][0]  # of a likelihood of variance 1/2π
+        assert np.allclose(truth[name].flatten().numpy(), exact, rtol=1e-10), name
+
+
+@pytest.mark.parametrize("name", [n for n, (toy, _) in STAGES.items() if toy.nodes])
+@pytest.mark.parametrize("objective", ["elbo", "elbo-gaussian-preactivations"])
+def test_a_reference_needs_no_more_nodes(name: str, objective: str) -> None:
+    at = stage(name)
+    assert at.toy.nodes is not None
+    more = {n: k + 1 for n, k in at.toy.nodes.items()}
+    if name == "dense" and objective == "elbo":  # 4^6 · 3^4 nodes: one layer after the other
+        more = {**at.toy.nodes, "2": 3}
+    if name == "convolution" and objective == "elbo":
+        more = {**at.toy.nodes, "3": 3}
+    finer = exact_gradients.gradient(objective, at.problem, at.parameters, at.batch, more)
+    truth = at.truth(objective)
+    assert truth is not None
+    assert all(bool((truth[n] - g).abs().max() < 1e-9) for n, g in finer.items())
+
+
+def test_objectives_agree_where_they_are_one_and_differ_where_not() -> None:
+    def apart(name: str) -> float:
+        elbo, local = (stage(name).truth(o) for o in ("elbo", "elbo-local-noise"))
+        assert elbo is not None
+        assert local is not None
+        return max(float((elbo[n] - local[n]).abs().max()) for n in elbo)
+
+    assert apart("dense") < 1e-9
+    assert apart("convolution") > 0.1
+
+
+def test_every_kind_of_posterior_has_stages() -> None:
+    assert set(KINDS) >= set(POSTERIORS)
+    for kind in KINDS.values():
+        assert {*kind.exact, kind.network, kind.layer} <= set(STAGES)
+
+
+# The two looks
+
+
+def family(rng: np.random.Generator, shift: float = 0.0, samples: int = 6) -> list[Question]:
+    """A certificate of normal figures whose true means are 1, off by a common factor."""
+
+    def draw(look: str, times: int) -> list[Sample]:
+        return [
+            Sample("", 1 + shift + rng.normal(size=(200 * times, 4)), np.ones(4))
+            for _ in range(samples)
+        ]
+
+    return [Question("", draw, draw("first", 1))]
+
+
+def test_false_alarms_multiply() -> None:
+    """Of 4,000 families, about 200 are flagged by the first look and about 10 by both; more than 22 has p < 0.001."""
+    rng = np.random.default_rng(5)
+    alarms = sum(any(a.differs for a in answers(family(rng))[0]) for _ in range(4000))
+    assert RATE == 0.05
+    assert alarms <= 22
+
+
+def test_the_power_is_what_it_says() -> None:
+    """A common factor of the size that is stated is found with probability 0.95 at least, in one sample of many."""
+    rng = np.random.default_rng(6)
+    power = answers(family(rng))[0][0].power
+    assert power is not None
+    found = sum(answers(family(rng, power))[0][0].differs for _ in range(300))
+    assert found >= 300 * 0.95 - 3 * (300 * 0.95 * 0.05) ** 0.5
+
+
+def test_a_figure_without_spread_is_compared_to_rounding() -> None:
+    rows = np.ones((5, 2))
+    assert Sample("", rows, np.ones(2)).p().tolist() == [1, 1]
+    assert Sample("", rows, np.array([1, 1 + 1e-6])).p().tolist() == [1, 0]
+    assert Sample("", rows * np.nan, np.ones(2)).p().min() == 0
+
+
+# Its form
+
+
+def test_it_is_reached_as_vdbench_check_and_written_as_plain_data() -> None:
+    import json
+
+    found = vdbench.check(get("deterministic"), seed=3)
+    plain = json.loads(json.dumps(found.json()))
+    assert plain["subject"] == "deterministic"
+    assert plain["passed"] is True
+    assert len(plain["findings"]) == len(found.findings)
+    assert set(plain["findings"][0]) == {
+        "test", "where", "passed", "figure", "low", "high", "limit", "power", "note", "suggests",
+    }  # fmt: skip
+    assert found.verdict() in found.text()
+
+
+def test_a_seed_repeats_a_certificate() -> None:
+    first, again = (check(get("local"), seed=4).findings for _ in range(2))
+    assert first == again
+
+
+WRONG: list[tuple[Any, dict[str, Any], str]] = [
+    (
+        "local",
+        {},
+        "check: expected a registered estimator, such as vdbench.get('local'), not 'local'.",
+    ),
+    (get("local"), {"level": "smal"}, "level 'smal' is unknown. Did you mean 'small'?"),
+    (get("local"), {"device": "tpu"}, "device 'tpu' is unknown; expected cpu or cuda."),
+]
+
+
+@pytest.mark.parametrize(("estimator", "options", "message"), WRONG)
+def test_bad_input_is_refused(estimator: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check(estimator, **options)
+    assert message in str(caught.value)
+
+
+def test_the_text_says_whose_gradient_was_compared_with() -> None:
+    """Local noise has another objective on a convolution, naive sampling the same everywhere."""
+    line = "The mean was compared with the gradient of elbo on linear, dense,"
+    said = check(get("local")).text()
+    assert line in said
+    assert "; of elbo-local-noise on convolution." in said
+    assert "The mean was compared" not in check(get("naive")).text()
+
+
+def test_a_suggestion_is_told_once() -> None:
+    failed = [Finding("unbiased", f"here {k}", False, suggests="mend it.") for k in range(3)]
+    lines = Certificate("it", "small", tuple(failed), 0.01, 0.0).text().splitlines()
+    assert [x.strip() for x in lines if "suggests" in x] == [
+        "suggests: mend it.", "suggests: the same, see above.", "suggests: the same, see above.",
+    ]  # fmt: skip
+
+
+def test_a_noisy_mean_names_the_mistake_that_is_as_near() -> None:
+    """Half and a fifth of the gradient: with wide draws neither is excluded, with narrow ones one is named alone."""
+    defect = DEFECTS["scale-n-over-m-is-missing"]
+    at = stage("deep")
+    drawn = Subject(defect.estimator, Key(("noisy",))).on(at)
+    truth, names = np.array([-0.83, 1.2]), ["0.mean[0]", "0.mean[1]"]
+    rng = np.random.default_rng(3)
+
+    def said(spread: float) -> str:
+        rows = 0.3 * truth + spread * rng.standard_normal((64, 2))
+        rows += 0.3 * truth - rows.mean(0)  # the mean as it is, whatever was drawn
+        return suggest(drawn, "elbo", Sample("here", rows, truth, names))
+
+    wide = said(1.0)
+    assert "half the gradient" in wide
+    assert "1/5 of the gradient" in wide
+    assert "With these draws it may as well be" in wide
+    assert "no single known factor" in said(0.001)

@@ -1,0 +1,1 @@
+"""The checks of a certificate, a file for each."""

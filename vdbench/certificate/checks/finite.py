@@ -1,0 +1,61 @@
+"""Is every gradient finite where formulas break: scales near 0 and large, inputs that are all zero?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+
+from vdbench.certificate.certificate import Finding
+from vdbench.certificate.protocol import Asked, each_stage
+from vdbench.certificate.reference_problems import Kind, Stage, at_point, kind
+from vdbench.certificate.sampling import Subject
+from vdbench.problems.problem import Batch
+
+NAME = "finite"
+
+PRECISIONS = (torch.float32, torch.float64)
+
+
+def ask(subject: Subject) -> Iterable[Asked]:
+    """One finding for each awkward point."""
+    of = kind(subject.estimator)
+    return each_stage(NAME, [of.network], subject, lambda at: _findings(subject, of, at))
+
+
+def _findings(subject: Subject, of: Kind, at: Stage) -> list[Finding]:
+    found = []
+    for point in ("as it is", *of.points):
+        broken = [
+            f"{', '.join(names)} with {what} in {str(dtype).removeprefix('torch.')}"
+            for what, batch in _batches(at.batch).items()
+            for dtype in PRECISIONS
+            if (names := _broken(subject, replace(at_point(at, point), batch=batch), dtype))
+        ]
+        note = "not finite: " + "; ".join(broken) if broken else "all inputs, float32 and float64"
+        found.append(Finding(NAME, point, not broken, note=note, suggests=_suggests(broken)))
+    return found
+
+
+def _batches(batch: Batch) -> dict[str, Batch]:
+    row = batch.inputs.clone()
+    row[0] = 0
+    return {
+        "its inputs": batch,
+        "an all-zero input row": Batch(row, batch.targets),
+        "all inputs zero": Batch(torch.zeros_like(batch.inputs), batch.targets),
+    }
+
+
+def _broken(subject: Subject, at: Stage, dtype: torch.dtype) -> list[str]:
+    gradient = subject.once(at.to(subject.device, dtype), subject.key / NAME)
+    return [n for n, g in gradient.gradients.items() if not bool(g.isfinite().all())]
+
+
+def _suggests(broken: list[str]) -> str:
+    if not broken:
+        return ""
+    if all("zero" in text for text in broken):
+        return "the variance is 0 there, and √'s derivative infinite: use a root whose derivative at 0 is 0."
+    return "a number leaves the range of its type: form σ² without a root, and log-densities from noise, not weights."

@@ -1,0 +1,124 @@
+"""Is the mean of the gradient the gradient of the objective? Beside exact sums, in every layer and role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from vdbench.certificate.certificate import Finding
+from vdbench.certificate.diagnoses import suggest
+from vdbench.certificate.exact_gradients import OBJECTIVES
+from vdbench.certificate.protocol import Asked, Pending, each_stage
+from vdbench.certificate.reference_problems import Stage, kind, served
+from vdbench.certificate.sampling import Draws, Subject
+from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
+
+NAME = "unbiased"
+
+PILOT = 512
+"""Draws that decide how many are needed, and which coordinates tell most; used for nothing else."""
+
+SEEN = 0.1
+"""The relative bias that is to be seen, as far as the level's bound of draws allows."""
+
+STEPS = 6.5
+"""Standard errors from 0 at which a bias is seen almost surely: the limit of a look and two more."""
+
+
+def ask(subject: Subject) -> Iterable[Asked]:
+    """A question for each exact stage of the estimator's kind of posterior."""
+    names = kind(subject.estimator).exact
+    return each_stage(NAME, names, subject, lambda at: _ask(subject, at))
+
+
+def _ask(subject: Subject, at: Stage) -> list[Asked]:
+    drawn = subject.on(at)
+    objective = served(subject.estimator, at)
+    truth = at.truth(objective)
+    if truth is None:
+        why = f"no exact gradient of the objective '{objective}'; known: {', '.join(OBJECTIVES)}"
+        return [Finding(NAME, at.name, None, note=why)]
+    exact = {name: value.flatten().cpu().numpy() for name, value in truth.items()}
+    key = subject.key / NAME / at.name
+    pilot = samples(at, drawn.many(key / "pilot", PILOT), exact)
+    weights = [_weights(sample) for sample in pilot]
+    count = subject.looks(drawn, _needed(pilot, weights))
+
+    def draw(look: str, times: int) -> list[Sample]:
+        found = samples(at, drawn.many(key / look, times * count), exact)
+        return [replace(s, weights=w) for s, w in zip(found, weights, strict=True)]
+
+    question = Question(NAME, draw, draw("first", 1))
+    return [Pending(question, lambda found: [_finding(drawn, objective, a) for a in found])]
+
+
+def samples(at: Stage, rows: dict[str, Rows], truth: dict[str, Rows]) -> list[Sample]:
+    """Gradients of each layer and role beside the true ones."""
+    size = max(float(np.abs(t).max()) for t in truth.values())
+    found = []
+    for group in dict.fromkeys(at.problem.groups[name] for name in truth):
+        names = [n for n in truth if at.problem.groups[n] == group]
+        found.append(
+            Sample(
+                f"{at.name}: layer {group.layer}, {group.role}",
+                np.concatenate([rows[n] for n in names], 1),
+                np.concatenate([truth[n] for n in names]),
+                [f"{n}[{i}]" for n in names for i in range(len(truth[n]))],
+                size,
+            )
+        )
+    return found
+
+
+def _weights(pilot: Sample) -> Rows:
+    """Each coordinate by its truth over its variance: the direction in which a common factor shows first."""
+    variance = pilot.rows.var(0)
+    found: Rows = pilot.truth / np.maximum(variance, 1e-6 * variance.max() + pilot.scale**2 * 1e-18)
+    return found
+
+
+def _needed(pilot: list[Sample], weights: list[Rows]) -> float:
+    """Draws with which every layer and role would show a relative bias of `SEEN`."""
+    spreads = [replace(s, weights=w).along for s, w in zip(pilot, weights, strict=True)]
+    largest = max((float(a.std()) for a in spreads if a is not None), default=0.0)
+    return (STEPS * largest / SEEN) ** 2
+
+
+def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
+    sample, declared = answer.sample, drawn.estimator.declaration
+    biased = not declared.unbiased
+    relative = sample.relative(answer.rate)
+    figure, low, high = relative or (_largest(sample), None, None)
+    limit = None if relative is None else (relative[2] - relative[1]) / 2
+    note = f"relative bias along the gradient of '{objective}'; " + _worst(sample)
+    if relative is None:
+        note = f"largest mean where the gradient of '{objective}' is 0; " + _worst(sample)
+    if biased:
+        seen = "measured" if answer.differs else "not seen at this number of draws"
+        return Finding(
+            NAME, sample.where, True, figure, low, high, None, answer.power,
+            f"declared biased, {seen}: {note}", against=objective,
+        )  # fmt: skip
+    suggests = suggest(drawn, objective, sample) if answer.differs else ""
+    return Finding(
+        NAME, sample.where, not answer.differs, figure, low, high, limit, answer.power, note, suggests,
+        objective,
+    )  # fmt: skip
+
+
+def _largest(sample: Sample) -> float:
+    return float(np.abs(sample.mean).max())
+
+
+def _worst(sample: Sample) -> str:
+    """The coordinate that is furthest from its truth, in standard errors."""
+    gap = np.abs(sample.mean - sample.truth)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(gap > 1e-9 * sample.scale, gap / sample.error, 0.0)
+    i = int(np.argmax(np.where(np.isnan(z), np.inf, z)))
+    return (
+        f"furthest {sample.names[i]}: mean {sample.mean[i]:.4g} ± {sample.error[i]:.2g}, "
+        f"exact {sample.truth[i]:.4g}"
+    )

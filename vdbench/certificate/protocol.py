@@ -1,0 +1,95 @@
+"""What a test is, and how it asks: exact findings at once, statistical ones after two looks at all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vdbench.certificate.certificate import Finding
+from vdbench.certificate.reference_problems import Stage, stage
+from vdbench.certificate.sampling import Subject
+from vdbench.certificate.two_looks import Answer, Question, answers
+from vdbench.errors import CellError, InputError
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A question whose answers become findings.
+
+    Attributes:
+        question: With the samples of its first look.
+        conclude: Makes the findings of the answers, one answer for each sample.
+    """
+
+    question: Question
+    conclude: Callable[[list[Answer]], list[Finding]]
+
+
+Asked = Finding | Pending
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of a certificate.
+
+    Attributes:
+        name: In findings.
+        about: What it tests, in one line.
+        ask: Gives findings, and questions for two looks.
+    """
+
+    __test__: ClassVar[bool] = False  # it is none of pytest's
+
+    name: str
+    about: str
+    ask: Callable[[Subject], Iterable[Asked]]
+
+
+def settle(asked: Sequence[Asked]) -> list[Finding]:
+    """All findings in order, after two looks at the questions."""
+    pending = [a for a in asked if isinstance(a, Pending)]
+    found = iter(answers([p.question for p in pending]))
+    settled: list[Finding] = []
+    for item in asked:
+        settled += item.conclude(next(found)) if isinstance(item, Pending) else [item]
+    return settled
+
+
+def each_stage(
+    test: str, names: Iterable[str], subject: Subject, ask: Callable[[Stage], Iterable[Asked]]
+) -> list[Asked]:
+    """Ask on each stage; where the estimator refuses it, or breaks, a finding says so."""
+    found: list[Asked] = []
+    for name in names:
+        found += guarded(test, name, lambda name=name: ask(placed(name, subject)))  # type: ignore[misc]
+    return found
+
+
+def placed(name: str, subject: Subject) -> Stage:
+    """A stage on the subject's device, in float64."""
+    at = stage(name)
+    return at if subject.device == "cpu" else at.to(subject.device, at.problem.dtype)
+
+
+def guarded(test: str, where: str, ask: Callable[[], Iterable[Asked]]) -> list[Asked]:
+    """What is asked; a refusal is a finding that does not apply, any other error one that failed."""
+    try:
+        return list(ask())
+    except (CellError, InputError) as refusal:
+        return [Finding(test, where, None, note=one_line(refusal))]
+    except Exception as error:  # an estimator that is checked may do anything
+        return [
+            Finding(
+                test,
+                where,
+                False,
+                note=f"it raises {type(error).__name__}: {one_line(error)}",
+                suggests="the error is the estimator's own: call it on this problem in a debugger.",
+            )
+        ]
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), "")

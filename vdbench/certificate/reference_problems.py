@@ -1,0 +1,204 @@
+"""Where an estimator is tried: the stages of each kind of posterior, chosen by what the estimator declares."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vdbench.certificate import exact_gradients, toy_networks
+from vdbench.certificate.toy_networks import Toy
+from vdbench.errors import InputError, nearest
+from vdbench.estimation.base import Estimator, objective
+from vdbench.problems.gaussian import (
+    BinaryDropout,
+    LearnedBinary,
+    MeanLogVariance,
+    Parameterization,
+    ThetaLogAlpha,
+)
+from vdbench.problems.problem import Batch, Parameters, Problem
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A problem at fixed parameters with one minibatch.
+
+    Attributes:
+        name: As findings call it.
+        toy: What it was made of.
+        problem: The problem, in float64.
+        parameters: All parameters.
+        batch: The minibatch.
+    """
+
+    name: str
+    toy: Toy
+    problem: Problem
+    parameters: Parameters
+    batch: Batch
+
+    def truth(self, objective: str) -> dict[str, Tensor] | None:
+        """The exact gradient of an objective; None where the stage has no exact sum of it."""
+        known = exact_gradients.OBJECTIVES if self.toy.nodes else KINKED if self.toy.kinked else ()
+        if objective not in known:
+            return None
+        found = _truth(self.name, objective)
+        return {name: value.to(self.problem.device) for name, value in found.items()}
+
+    def to(self, device: str, dtype: torch.dtype) -> Stage:
+        """The same elsewhere, in another precision."""
+        parameters = {name: value.to(device, dtype) for name, value in self.parameters.items()}
+        return Stage(
+            self.name,
+            self.toy,
+            self.problem.to(device, dtype),
+            parameters,
+            self.cast(device, dtype),
+        )
+
+    def cast(self, device: str, dtype: torch.dtype) -> Batch:
+        """The minibatch elsewhere; class numbers stay whole."""
+        inputs, targets = (t.to(device) for t in self.batch)
+        whole = not targets.is_floating_point()
+        return Batch(inputs.to(dtype), targets if whole else targets.to(dtype))
+
+
+KINKED = ("elbo", "elbo-gaussian-preactivations")
+"""Objectives that are one in a dense network with independent normal weights, and have a sum where it has kinks."""
+
+MEANS = MeanLogVariance(sigma=0.6)
+# polynomials of a high degree have heavy tails, the heavier the more noise there is
+NARROW = MeanLogVariance(sigma=0.3)
+ALPHAS = ThetaLogAlpha(alpha=0.6)
+ROWS = ThetaLogAlpha(alpha=0.5, per="input", sharing="inputs")
+MASKS = BinaryDropout(rate=0.3)
+LEARNED = LearnedBinary(keep=0.6)
+
+STAGES: dict[str, tuple[Toy, Parameterization]] = {
+    "linear": (toy_networks.LINEAR, MEANS),
+    "dense": (toy_networks.DENSE, ALPHAS),
+    "convolution": (toy_networks.CONVOLUTION, MEANS),
+    "rectified": (toy_networks.RECTIFIED, MEANS),
+    "classes": (toy_networks.CLASSES, MEANS),
+    "deep": (toy_networks.DEEP, NARROW),
+    "row-shared": (toy_networks.DENSE, ROWS),
+    "row-shared-convolution": (toy_networks.CONVOLUTION, ROWS),
+    "binary": (toy_networks.DENSE, MASKS),
+    "masks": (toy_networks.DENSE, LEARNED),
+    "masks-convolution": (toy_networks.CONVOLUTION, LEARNED),
+    "classifier": (toy_networks.CLASSIFIER, MEANS),
+    "classifier-in-alpha": (toy_networks.CLASSIFIER, ALPHAS),
+    "row-shared-classifier": (toy_networks.CLASSIFIER, ROWS),
+    "masks-classifier": (toy_networks.CLASSIFIER, LEARNED),
+}
+"""Every stage there is, by name: a toy and the coordinates of its posterior."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The stages of one kind of posterior.
+
+    Attributes:
+        exact: Where the mean gradient is known exactly.
+        network: A network with kinks and classes, for what holds on any problem.
+        points: Names of `POINTS` at which formulas break.
+        layer: A stage whose first layer is dense, for the law of pre-activations and of the minibatch.
+    """
+
+    exact: tuple[str, ...]
+    network: str
+    points: tuple[str, ...]
+    layer: str
+
+
+POINTS: dict[str, tuple[str, float]] = {
+    "σ = 1e-30": ("log_variance", 2 * math.log(1e-30)),
+    "σ = 1e-5": ("log_variance", 2 * math.log(1e-5)),
+    "σ = 2e4": ("log_variance", 20.0),
+    "α = 1e-8": ("log_alpha", math.log(1e-8)),
+    "α = 1e4": ("log_alpha", math.log(1e4)),
+    "almost all kept": ("logit", 15.0),
+    "almost none kept": ("logit", -15.0),
+}
+"""Awkward values, by name, of the coordinates whose names end so."""
+
+NORMAL = ("linear", "dense", "convolution", "rectified", "classes", "deep")
+
+SPREADS = ("σ = 1e-30", "σ = 1e-5", "σ = 2e4", "α = 1e-8", "α = 1e4")
+
+KINDS: dict[str, Kind] = {
+    "independent-normal": Kind(NORMAL, "classifier", SPREADS, "dense"),
+    "any": Kind(
+        (*NORMAL, "row-shared", "row-shared-convolution", "binary"), "classifier", SPREADS, "dense"
+    ),
+    "row-shared": Kind(
+        ("row-shared", "row-shared-convolution"),
+        "row-shared-classifier",
+        ("α = 1e-8", "α = 1e4"),
+        "row-shared",
+    ),
+    "learned-binary": Kind(
+        ("masks", "masks-convolution"),
+        "masks-classifier",
+        ("almost all kept", "almost none kept"),
+        "masks",
+    ),
+}
+"""By what an estimator may declare as ``posteriors``: where it is tried."""
+
+
+def kind(estimator: Estimator) -> Kind:
+    """The stages of an estimator.
+
+    Raises:
+        InputError: It declares a kind of posterior that has none.
+    """
+    declared = estimator.declaration
+    if declared.posteriors not in KINDS:
+        raise InputError(
+            f"estimator '{declared.name}' declares posteriors '{declared.posteriors}', for which there is no problem "
+            f"to check it on.{nearest(declared.posteriors, KINDS)}"
+        )
+    return KINDS[declared.posteriors]
+
+
+@functools.cache
+def stage(name: str) -> Stage:
+    """A stage by name, built once; nobody may write into it."""
+    toy, form = STAGES[name]
+    problem, parameters, batch = toy.build(form)
+    return Stage(name, toy, problem, parameters, batch)
+
+
+def at_point(at: Stage, point: str) -> Stage:
+    """A stage of a network at an awkward point of its posterior; any other name leaves it as it is.
+
+    A point of α is one of a network in (θ, log α): that of a stage in other coordinates is taken in its place.
+    """
+    if point not in POINTS:
+        return at
+    coordinate, value = POINTS[point]
+    if not any(name.endswith(coordinate) for name in at.parameters):
+        at = stage(f"{at.name}-in-alpha").to(str(at.problem.device), at.problem.dtype)
+    parameters = {
+        name: torch.full_like(tensor, value) if name.endswith(coordinate) else tensor
+        for name, tensor in at.parameters.items()
+    }
+    return replace(at, name=f"{at.name} at {point}", parameters=parameters)
+
+
+@functools.cache
+def _truth(name: str, objective: str) -> dict[str, Tensor]:
+    at = stage(name)
+    if at.toy.nodes is None:
+        return exact_gradients.rectified(at.problem, at.parameters, at.batch)
+    return exact_gradients.gradient(objective, at.problem, at.parameters, at.batch, at.toy.nodes)
+
+
+def served(estimator: Estimator, at: Stage) -> str:
+    """The objective class that an estimator serves on a stage."""
+    return objective(estimator, at.problem)

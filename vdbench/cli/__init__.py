@@ -1,0 +1,406 @@
+"""The command line: ``vdbench VERB``. Each verb says its options with ``--help``.
+
+Exit codes: 0 done; 1 ran, and a cell (or a check) failed; 2 bad input, said in one sentence on stderr; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json as json_
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from vdbench.errors import InputError, nearest
+
+app = typer.Typer(
+    name="vdbench",
+    help="Benchmark gradient estimators for networks with noisy weights: variance, throughput, convergence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Data sets: list, fetch, path.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+new_app = typer.Typer(help="Write the files of something new: an estimator.", no_args_is_help=True)
+app.add_typer(new_app, name="new")
+
+Json = Annotated[bool, Option("--json", help="Print JSON.")]
+Plugins = Annotated[
+    list[Path] | None,
+    Option("--plugin", metavar="FILE.py", help="Load estimators from a file; repeatable."),
+]
+
+
+@app.command("run")
+def run_verb(
+    suite: Annotated[str, Argument(help="A bundled suite's name, or a path to a YAML file.")],
+    out: Annotated[
+        Path | None,
+        Option(help="Run folder; run again on the same one, it resumes. Default runs/SUITE-TIME."),
+    ] = None,
+    device: Annotated[str, Option(help="cpu, cuda or auto.")] = "cpu",
+    setting: Annotated[
+        list[str] | None,
+        Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change the suite, as in measures.variance.max_units=256.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        Option(metavar="ESTIMATOR", help="Run this estimator and the baseline; repeatable."),
+    ] = None,
+    plugin: Plugins = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print the cells and the work, and measure nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run a benchmark suite, write its report, and print the headline."""
+    settings, chosen, plugins = setting or [], only or [], plugin or []
+    if dry_run:
+        _dry_run(suite, settings, chosen, plugins, json)
+        return
+    from vdbench import runner
+    from vdbench import suite as suites
+    from vdbench.measures.progress import automatic
+
+    if out is None:
+        out = runner.default_folder(
+            suites.load(suite, settings).name if not plugins else Path(suite).stem
+        )
+    try:
+        finished = runner.run(
+            suite,
+            out,
+            device=device,
+            settings=settings,
+            only=chosen,
+            plugins=plugins,
+            progress=automatic(),
+            command=_command(suite, device, settings, chosen, plugins),
+        )
+    except KeyboardInterrupt:
+        typer.echo(
+            f"interrupted; what was measured is kept: run the same command with --out {out}\n"
+            f"  {_command(suite, device, settings, chosen, plugins, out)}",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    page = _report([finished.folder], None)
+    if json:
+        _print({"folder": str(finished.folder), "report": str(page), "failed": finished.failed})
+    else:
+        _headline([finished.folder])
+        typer.echo(f"report: {page}")
+    if finished.failed:
+        cells = "1 cell" if finished.failed == 1 else f"{finished.failed} cells"
+        typer.echo(f"{cells} failed; the report says why.", err=True)
+        raise typer.Exit(1)
+
+
+def _command(
+    suite: str,
+    device: str,
+    settings: list[str],
+    only: list[str],
+    plugins: list[Path],
+    out: Path | None = None,
+) -> str:
+    """The command of a run; with ``out``, as it is typed here, else without paths of this machine."""
+    words = ["vdbench", "run", suite, *(["--out", str(out)] if out else [])]
+    words += ["--device", device] if device != "cpu" else []
+    for flag, values in (("--set", settings), ("--only", only), ("--plugin", plugins)):
+        for value in values:
+            words += [flag, value.name if isinstance(value, Path) and not out else str(value)]
+    return shlex.join(words)
+
+
+def _dry_run(
+    name: str, settings: list[str], only: list[str], plugins: list[Path], json: bool
+) -> None:
+    from vdbench import datasets, problems
+    from vdbench.estimation import registry
+    from vdbench.runner import plan
+    from vdbench.suite import load
+
+    for plugin in plugins:
+        registry.load_plugin(plugin)
+    suite = load(name, settings)
+    examples = {}
+    for spec in suite.problems:
+        problem = problems.check(spec.name, spec.factory, spec.options)
+        if problem is not None:
+            plan.check_sizes(suite, problem)
+            examples[spec.name] = problem.examples
+        else:  # not on this machine: no more than all its examples
+            examples[spec.name] = datasets.info(str(spec.options.get("dataset"))).examples
+    cells: list[dict[str, Any]] = [
+        {
+            "measure": cell.measure,
+            "problem": cell.problem,
+            "checkpoint": cell.checkpoint,
+            "batch_size": cell.batch_size,
+            "estimator": cell.label,
+            "gradients_least": plan.work(suite, cell, examples)[0],
+            "gradients_most": plan.work(suite, cell, examples)[1],
+        }
+        for cell in plan.cells(suite, tuple(only))
+    ]
+    least, most = (sum(int(c[f"gradients_{end}"]) for c in cells) for end in ("least", "most"))
+    if json:
+        _print(
+            {"suite": suite.name, "cells": cells, "gradients_least": least, "gradients_most": most}
+        )
+        return
+    _table(cells)
+    typer.echo(f"{len(cells)} cells, {least:,} to {most:,} gradients; nothing was measured.")
+
+
+@app.command("report")
+def report_verb(
+    folders: Annotated[list[Path], Argument(help="Run folders; several give one report over all.")],
+    out: Annotated[
+        Path | None,
+        Option(
+            help="Where to write; default report/ in the folder, or beside the first of several."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Rewrite the report of one run, or write one over several."""
+    page = _report(folders, out)
+    if json:
+        _print({"report": str(page)})
+        return
+    _headline(folders)
+    typer.echo(f"report: {page}")
+
+
+def _report(folders: list[Path], out: Path | None) -> Path:
+    from vdbench.siblings import import_own
+
+    page: Path = import_own("reports").write(folders, out)
+    return page
+
+
+def _headline(folders: list[Path]) -> None:
+    from rich.console import Console
+
+    from vdbench.siblings import import_own
+
+    reports = import_own("reports")
+    # not a terminal: wide enough that no cell of the table is cut
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(reports.headline_table(folders))
+    for line in reports.headline(folders):
+        console.print(line, markup=False, highlight=False)
+
+
+@app.command("list")
+def list_verb(
+    what: Annotated[str, Argument(help="estimators, suites, problems or datasets.")],
+    plugin: Plugins = None,
+    json: Json = False,
+) -> None:
+    """List what there is."""
+    from vdbench.cli import catalogue
+
+    if what not in catalogue.LISTS:
+        raise InputError(f"list {what}: there is no such list.{nearest(what, catalogue.LISTS)}")
+    _load(plugin)
+    rows = catalogue.LISTS[what]()
+    if json:
+        _print(rows)
+    else:
+        _table(rows)
+
+
+@app.command("show")
+def show_verb(
+    name: Annotated[str, Argument(help="An estimator, suite, problem or data set.")],
+    plugin: Plugins = None,
+    json: Json = False,
+) -> None:
+    """Show one thing: an estimator's formula, claim, cost, options and reference; a suite's content."""
+    from vdbench.cli import catalogue
+
+    _load(plugin)
+    shown = catalogue.show(name)
+    if json:
+        _print(shown)
+    else:
+        typer.echo(catalogue.text(shown))
+
+
+@app.command("check")
+def check_verb(
+    name: Annotated[
+        str, Argument(metavar="NAME|FILE.py", help="An estimator, or a file that registers some.")
+    ],
+    option: Annotated[
+        list[str] | None,
+        Option(metavar="KEY=VALUE", help="An option of the estimator; repeatable."),
+    ] = None,
+    of: Annotated[
+        list[str] | None,
+        Option(metavar="NAME", help="What a wrapper wraps; repeatable, from the outside in."),
+    ] = None,
+    level: Annotated[str, Option(help="small (seconds) or full.")] = "small",
+    seed: Annotated[int, Option(help="Of all noise of the check.")] = 0,
+    device: Annotated[str, Option(help="cpu or cuda.")] = "cpu",
+    plugin: Plugins = None,
+    json: Json = False,
+) -> None:
+    """Test whether an estimator does what it declares; exit code 1 where it does not."""
+    _load(plugin)
+    from vdbench.certificate import check
+    from vdbench.cli.check_arguments import subjects
+
+    found = []
+    for estimator in subjects(name, option or [], of or []):
+        found.append(check(estimator, level=level, seed=seed, device=device))  # type: ignore[arg-type]
+        if not json:
+            typer.echo(found[-1].text())
+    passed = all(certificate.passed for certificate in found)
+    if json:
+        _print({"passed": passed, "certificates": [c.json() for c in found]})
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _load(plugins: list[Path] | None) -> None:
+    from vdbench.estimation import registry
+
+    for plugin in plugins or []:
+        registry.load_plugin(plugin)
+
+
+@new_app.command("estimator")
+def new_estimator(
+    name: Annotated[str, Argument(help="Its name, such as my-estimator.")],
+    out: Annotated[Path, Option(metavar="DIR", help="Folder to write to.")] = Path(),
+    json: Json = False,
+) -> None:
+    """Write an estimator's file and its test; both run at once."""
+    from vdbench.cli import scaffold
+
+    file, test = scaffold.write(name, out)
+    if json:
+        _print({"name": name, "file": str(file), "test": str(test)})
+        return
+    typer.echo(f"wrote {file} and {test}; next:")
+    for words in (
+        ["vdbench", "check", str(file)],
+        ["python", "-m", "pytest", str(test)],
+        ["vdbench", "run", "quick", "--plugin", str(file), "--set", f"estimators=[naive, {name}]"],
+    ):
+        typer.echo(f"  {shlex.join(words)}")
+
+
+@data_app.command("list")
+def data_list(json: Json = False) -> None:
+    """List the data sets, and whether they are on this machine."""
+    list_verb("datasets", None, json)
+
+
+@data_app.command("fetch")
+def data_fetch(name: Annotated[str, Argument(help="A data set.")]) -> None:
+    """Fetch a data set, checked against its checksum, into the cache."""
+    from vdbench import datasets
+
+    datasets.fetch(name)
+    typer.echo(f"{name}: {datasets.info(name).path or 'comes with vdbench'}")
+
+
+@data_app.command("path")
+def data_path(name: Annotated[str, Argument(help="A data set.")], json: Json = False) -> None:
+    """Print where a data set is on this machine."""
+    from vdbench import datasets
+
+    found = datasets.info(name)
+    if not found.local:
+        raise InputError(
+            f"data set '{name}' is not on this machine; 'vdbench data fetch {name}' gets it."
+        )
+    if json:
+        _print({"name": name, "path": found.path})
+        return
+    typer.echo(found.path or "comes with an installed package; there is no folder of it")
+
+
+@app.command("env")
+def env_verb(
+    device: Annotated[str, Option(help="cpu, cuda or auto.")] = "auto", json: Json = False
+) -> None:
+    """Print the environment as recorded with every run."""
+    from vdbench import runner
+    from vdbench.runner import environment
+
+    described = environment.describe(runner.resolve_device(device).type)
+    if json:
+        _print(described)
+    else:
+        typer.echo(_indented(described))
+
+
+def _indented(value: Any, depth: int = 0) -> str:
+    pad = "  " * depth
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            lines += [f"{pad}{key}", _indented(item, depth + 1)]
+        else:
+            lines.append(f"{pad}{key}: {'none' if item is None or item == {} else item}")
+    return "\n".join(lines)
+
+
+def _print(value: Any) -> None:
+    typer.echo(json_.dumps(value, indent=1, default=str))
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    """Print rows of the same keys as aligned columns."""
+    if not rows:
+        return
+    text = [{key: str(value) for key, value in row.items()} for row in rows]
+    widths = {key: max(len(key), *(len(row[key]) for row in text)) for key in text[0]}
+    *_, last = widths
+    widths[last] = 0
+    for row in [{key: key for key in widths}, *text]:
+        typer.echo("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+
+
+@app.callback(invoke_without_command=True)
+def version_option(
+    version: Annotated[bool, Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Benchmark gradient estimators for networks with noisy weights: variance, throughput, convergence."""
+    if version:
+        from vdbench import __version__
+
+        typer.echo(f"vdbench {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"vdbench: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

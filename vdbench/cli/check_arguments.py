@@ -1,0 +1,66 @@
+"""Which estimators a check on the command line is of: one by name, made of others or not, or all of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from vdbench.errors import InputError
+from vdbench.estimation import registry
+from vdbench.estimation.base import Estimator
+
+
+def subjects(name: str, options: Sequence[str] = (), of: Sequence[str] = ()) -> list[Estimator]:
+    """The estimators meant.
+
+    Args:
+        name: A registered name, or a path ending in ``.py`` to a file that registers some: all of them.
+        options: ``key=value``, the value as YAML writes it; for one estimator.
+        of: What a wrapper wraps, from the outside in: ``["samples", "local"]``.
+
+    Raises:
+        InputError: There is no such name, file or option, the options are for several estimators, or ``of`` is for none
+            that wraps.
+    """
+    names = registry.load_plugin(name) if name.endswith(".py") else [name]
+    values = _values(options)
+    if len(names) > 1 and (values or of):
+        raise InputError(
+            f"check {name}: --option and --of are for one estimator, and the file registers {len(names)}: "
+            f"{', '.join(names)}; load it with --plugin and name one."
+        )
+    return [_made(one, values, of) for one in names]
+
+
+def _made(name: str, values: dict[str, Any], of: Sequence[str]) -> Estimator:
+    if not of:
+        return registry.get(name, **values)
+    if "of" in values:
+        raise InputError(
+            f"check {name}: the estimator inside is given twice, by --of and --option of."
+        )
+    known = [f.name for f in dataclasses.fields(registry.find(name))]  # type: ignore[arg-type]
+    if "of" not in known:
+        raise InputError(
+            f"check {name}: estimator '{name}' wraps no other; --of is for one that does, such as samples."
+        )
+    first, *rest = of
+    return registry.get(name, **values, of=_made(first, {}, rest))
+
+
+def _values(options: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in options:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--option {text}: expected key=value, such as samples=4.")
+        if key.strip() in found:
+            raise InputError(f"--option {text}: option '{key.strip()}' is given twice.")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--option {text}: the value is no YAML.") from error
+    return found

@@ -1,0 +1,1 @@
+"""What an estimator is, how it is registered, and what families of estimators share."""

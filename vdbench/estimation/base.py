@@ -1,0 +1,389 @@
+"""What a gradient estimator is: a frozen dataclass that is called; and the bases that most of them share.
+
+`Pathwise` is the base of those that sample pre-activations and differentiate, `Wrapper` of those that are made of
+another estimator.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from vdbench.errors import CellError, InputError
+from vdbench.estimation import autodiff
+from vdbench.noise import POSTERIOR, Key, Noise
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Layer, Sampler
+from vdbench.problems.problem import Batch, Parameters, Problem
+
+LEARNED_BINARY = "learned-binary"
+"""Declared of its posteriors by an estimator made for learned binary masks; the name of that posterior, too."""
+
+
+class Gradient(NamedTuple):
+    """One draw of an estimator.
+
+    Attributes:
+        value: Estimate of the objective, a scalar in nats: N/M · Σ_m log p(y_m | x_m, w).
+        gradients: Estimate of its gradient, by parameter name, each of the parameter's shape. It points uphill.
+    """
+
+    value: Tensor
+    gradients: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What an estimator says of itself, as data.
+
+    Attributes:
+        name: Name in the registry.
+        objective: The objective class it estimates the gradient of; estimators are ranked only within one.
+            ``elbo`` is E_q of the log-likelihood under the weight-space posterior.
+        unbiased: Whether its mean is that gradient exactly.
+        laws: Noise laws it asks for; empty for an estimator without noise. ``posterior`` stands for what the
+            posterior's own noise (``q.draw``) asks for.
+        independent_examples: Whether, given the parameters, the noise of different examples is independent.
+        version: Changes whenever its figures may change; part of the address of every stored block.
+        pure: Whether a call is a function of its arguments alone; only then is it vectorised.
+        posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
+            ``row-shared`` where it needs one random number an input feature, shared by all outputs, ``any`` where it
+            is valid for every posterior whose noise has a fixed law, and for learned binary masks too unless it draws
+            them; ``learned-binary`` where it is made for those.
+        objective_on_convolution: The objective class where weights serve several places of one example, as in a
+            convolution; empty where it is ``objective`` there too.
+    """
+
+    name: str
+    objective: str
+    unbiased: bool
+    laws: tuple[str, ...]
+    independent_examples: bool
+    version: str
+    pure: bool = True
+    posteriors: str = "independent-normal"
+    objective_on_convolution: str = ""
+
+
+class Estimator(ABC):
+    """An estimator of the gradient of the N/M-scaled log-likelihood in the parameters of q.
+
+    A concrete estimator is a frozen dataclass whose fields are its options, registered under a name. A call is
+    a pure function of its arguments: noise comes from ``noise`` alone.
+    """
+
+    declared: ClassVar[Declaration]
+    """What its class was registered with."""
+
+    @property
+    def declaration(self) -> Declaration:
+        """What this estimator declares: what its class was registered with, unless its options change it."""
+        return self.declared
+
+    @property
+    def draws_per_gradient(self) -> int:
+        """Draws of noise that one gradient is the mean of: the option ``samples`` where there is one, else 1."""
+        return int(getattr(self, "samples", 1))
+
+    @property
+    def pathwise(self) -> bool:
+        """Whether a draw is the cost's gradient along the path of its noise, differentiable in that noise."""
+        return False
+
+    @property
+    def passes_together(self) -> int:
+        """Forward passes whose activations one draw holds at once; draws are vectorised the fewer for it."""
+        return 1
+
+    @abstractmethod
+    def __call__(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
+    ) -> Gradient:
+        """One draw of the gradient on one minibatch.
+
+        Args:
+            problem: Model, likelihood and data.
+            parameters: All parameters; gradients are returned for ``problem.free(parameters)``.
+            batch: A minibatch of M examples.
+            noise: The noise of this draw.
+            state: What `fit` returned.
+        """
+
+    def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
+        """State that the estimator needs at these parameters, from pilot draws of its own; none by default."""
+        return ()
+
+    def update(self, state: Any, gradient: Gradient) -> Any:
+        """State after a training step that used ``gradient``; unchanged by default."""
+        return state
+
+
+class Pathwise(Estimator):
+    """An estimator that samples pre-activations and differentiates through them.
+
+    A subclass writes `preactivation`; reparameterization does the rest: for w = f(ε, φ) with ε free of φ,
+    ∇_φ E_q[L(w)] = E_ε[∇_φ L(f(ε, φ))].
+    """
+
+    @property
+    def pathwise(self) -> bool:
+        """It is."""
+        return True
+
+    def __call__(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
+    ) -> Gradient:
+        """One draw; see `Estimator`.
+
+        Raises:
+            CellError: The estimator is not valid for the problem's posterior.
+        """
+        need_posterior(self, problem)
+
+        def sampler(at: Parameters) -> Sampler:
+            return lambda layer, x: self.preactivation(
+                layer, x, problem.posterior(layer, at), noise
+            )
+
+        return differentiate(problem, parameters, batch, sampler, problem.scale(batch))
+
+    @abstractmethod
+    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+        """A noisy layer's pre-activation without bias.
+
+        Args:
+            layer: The layer; ``layer.linear(x, weight)`` and ``layer.squared(x, variance)`` are its maps.
+            x: Inputs of the layer, (M, inputs); of a convolution, (M, channels, height, width).
+            q: Posterior of its weights: ``q.mean``, ``q.scale``, ``q.variance``, each of the weights' shape;
+                ``q.weights(q.draw(noise, layer.name))`` is a sample of them, whatever their law.
+            noise: ``noise(layer.name, shape)`` gives standard normal numbers.
+
+        Returns:
+            (M, outputs); of a convolution, (M, channels, height, width).
+        """
+
+
+@dataclass(frozen=True)
+class Wrapper(Estimator):
+    """An estimator made of another: it declares what that one declares, and passes its state on.
+
+    A wrapper is registered with a name and a version alone; all else it declares is the inner estimator's. A subclass
+    gives ``of`` a default, as every option has one, and refuses in ``__post_init__`` what it is not valid for. The
+    state is the inner estimator's: `fit` and `update` are its own, and `update` is given the wrapper's gradient.
+
+    Attributes:
+        of: The estimator that is wrapped.
+    """
+
+    of: Estimator
+
+    def __post_init__(self) -> None:
+        """Refuse what is no registered estimator.
+
+        Raises:
+            InputError: It is none.
+        """
+        if not isinstance(self.of, Estimator):
+            raise InputError(
+                f"{self.named}: option of must be an estimator, such as vdbench.get('local'), not {self.of!r}."
+            )
+        if not hasattr(self.of, "declaration"):
+            raise InputError(
+                f"{self.named}: the estimator {self.of!r} is not registered: decorate its class with "
+                "@vdbench.register(...)."
+            )
+
+    def need_noise(self) -> None:
+        """For a wrapper that averages draws: refuse an estimator whose draws are all the same.
+
+        Raises:
+            InputError: It draws no noise, of vdbench or its own.
+        """
+        inner = self.of.declaration
+        if inner.pure and not inner.laws:
+            raise InputError(
+                f"{self.named}: estimator '{inner.name}' draws no noise: all its draws on a minibatch are equal, "
+                "and so is any mean of them."
+            )
+
+    @property
+    def named(self) -> str:
+        """The wrapper's own name, for messages."""
+        return self.declared.name if hasattr(self, "declared") else type(self).__name__
+
+    @property
+    def declaration(self) -> Declaration:
+        """The inner estimator's, under the wrapper's own name and version."""
+        own = self.declared
+        return replace(self.of.declaration, name=own.name, version=own.version)
+
+    @property
+    def draws_per_gradient(self) -> int:
+        """The inner estimator's; a wrapper that averages several of its gradients multiplies it."""
+        return self.of.draws_per_gradient
+
+    @property
+    def pathwise(self) -> bool:
+        """Whether the inner estimator's is."""
+        return self.of.pathwise
+
+    @property
+    def passes_together(self) -> int:
+        """The inner estimator's."""
+        return self.of.passes_together
+
+    def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
+        """State of the inner estimator."""
+        return self.of.fit(problem, parameters, key)
+
+    def update(self, state: Any, gradient: Gradient) -> Any:
+        """State of the inner estimator after a training step that used this wrapper's ``gradient``."""
+        return self.of.update(state, gradient)
+
+
+def need_posterior(estimator: Estimator, problem: Problem) -> None:
+    """Refuse a problem whose posterior an estimator is not derived for.
+
+    Raises:
+        CellError: It is derived for independent normal weights, and those of the posterior are not; or it needs noise
+            that the outputs share, and the posterior has another; or it passes gradients through draws of masks whose
+            law is learned; or it is made for such masks, and there are none.
+    """
+    declared = estimator.declaration if hasattr(estimator, "declaration") else None
+    form = problem.parameterization
+    if form.learned_law or (declared is not None and declared.posteriors == LEARNED_BINARY):
+        _need_masks(estimator, problem, declared)
+        return
+    if declared is not None and declared.posteriors == "any":
+        return
+    if declared is not None and declared.posteriors == "row-shared":
+        _need_shared(declared.name, problem)
+        return
+    if form.law == "none":
+        why = "has no noise at all"
+    elif form.law != "normal":
+        why = f"has {form.law} noise"
+    elif form.sharing != "weights":
+        why = "has one random number an input feature, which makes the weights of its outputs correlated"
+    else:
+        return
+    name = declared.name if declared else type(estimator).__name__
+    raise CellError(
+        f"estimator '{name}' is derived for independent normal weights, and the posterior '{form.name}' of problem "
+        f"'{problem.name}' {why}; expected an estimator that is valid for every posterior: {', '.join(_general())}."
+    )
+
+
+def _need_shared(name: str, problem: Problem) -> None:
+    form = problem.parameterization
+    if form.sharing == "inputs" and form.law != "none":
+        return
+    own = form.law == "normal"
+    valid = _general("any", "independent-normal") if own else _general()
+    has = "no noise at all" if form.law == "none" else "a random number of its own for every weight"
+    raise CellError(
+        f"estimator '{name}' masks the inputs of a layer, which samples its weights only where all outputs share the "
+        f"noise of an input feature, and the posterior '{form.name}' of problem '{problem.name}' has {has}; expected "
+        f"sharing 'inputs' of the posterior, or an estimator that is valid for this one: {', '.join(valid)}."
+    )
+
+
+def _need_masks(estimator: Estimator, problem: Problem, declared: Declaration | None) -> None:
+    """The same where the posterior has learned masks, or the estimator is made for them."""
+    form = problem.parameterization
+    kind = declared.posteriors if declared else "independent-normal"
+    if form.learned_law and kind == LEARNED_BINARY:
+        return
+    if form.learned_law and declared and kind == "any" and POSTERIOR not in declared.laws:
+        return  # it takes the moments of q, which are smooth in the logits
+    name = declared.name if declared else type(estimator).__name__
+    where = f"the posterior '{form.name}' of problem '{problem.name}'"
+    if not form.learned_law:
+        raise CellError(
+            f"estimator '{name}' is made for learned binary masks, and {where} has none; expected the posterior "
+            f"'{LEARNED_BINARY}', or an estimator that is valid for every posterior: {', '.join(_general())}."
+        )
+    why = (
+        "passes gradients through draws of the noise, whose law is learned here: in the logits they would be wrong"
+        if kind == "any"
+        else "is derived for independent normal weights"
+    )
+    raise CellError(
+        f"estimator '{name}' {why}, and {where} has learned binary masks; expected an estimator made for them: "
+        f"{', '.join(_general(LEARNED_BINARY))}."
+    )
+
+
+def _general(*posteriors: str) -> list[str]:
+    """The registered unbiased estimators of the ELBO that are valid for every posterior, or declare one of these."""
+    from vdbench.estimation import registry  # it imports this module
+
+    every = [registry.find(name) for name in registry.names()]
+    own = [cls.declared for cls in every if not issubclass(cls, Wrapper)]
+    serving = [d for d in own if d.objective == "elbo" and d.unbiased]
+    return [d.name for d in serving if d.posteriors in (posteriors or ("any",))]
+
+
+def chain(estimator: Estimator) -> Iterator[Estimator]:
+    """An estimator and, if it is a wrapper, what it wraps, from the outermost to the innermost."""
+    yield estimator
+    if isinstance(estimator, Wrapper):
+        yield from chain(estimator.of)
+
+
+def objective(estimator: Estimator, problem: Problem) -> str:
+    """The objective class that an estimator serves on a problem.
+
+    An estimator that samples pre-activations gives every place of an example noise of its own. Where one weight
+    serves several places, as in a convolution or a dense layer along a sequence, noise of that weight would be common
+    to them: it is another objective, and its expectation another gradient.
+    """
+    declared = estimator.declaration
+    if problem.shared and declared.objective_on_convolution:
+        return declared.objective_on_convolution
+    return declared.objective
+
+
+def average(draws: Iterable[Gradient]) -> Gradient:
+    """Mean of one or more draws, added up as they come: two are held at a time, not all."""
+    total, count = None, 0
+    for draw in draws:
+        total = draw if total is None else add(total, draw)
+        count += 1
+    assert total is not None
+    return Gradient(total.value / count, {n: g / count for n, g in total.gradients.items()})
+
+
+def add(a: Gradient, b: Gradient) -> Gradient:
+    """Sum of two gradients in the same parameters, and of their values."""
+    gradients = {name: value + b.gradients[name] for name, value in a.gradients.items()}
+    return Gradient(a.value + b.value, gradients)
+
+
+def differentiate(
+    problem: Problem,
+    parameters: Parameters,
+    batch: Batch,
+    sampler: Callable[[Parameters], Sampler],
+    scale: float,
+) -> Gradient:
+    """Value and gradient of scale · Σ_m log p(y_m | x_m, ·) through the network and the sampler.
+
+    Args:
+        problem: Model and likelihood.
+        parameters: Where.
+        batch: The examples.
+        sampler: Makes the sampler at given parameters, so that its own dependence on them is differentiated.
+        scale: N/M of the whole minibatch.
+    """
+
+    def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        at = {**parameters, **free}
+        value = scale * problem.log_likelihood(sampler(at), batch, at).sum()
+        return value, value
+
+    return Gradient(*autodiff.differentiate(target, problem.free(parameters)))

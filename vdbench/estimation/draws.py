@@ -1,0 +1,245 @@
+"""Many draws of one estimator: traced once for its noise, then vectorised, or looped where that is dearer.
+
+One small network's gradient costs more in calls than in arithmetic; `torch.func.vmap` over draws with injected
+noise shares the calls. The number of draws taken together follows from shapes alone, never from a timing, so
+that it is the same on every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from vdbench.errors import CellError
+from vdbench.estimation.autodiff import vectorising
+from vdbench.estimation.base import Estimator, Gradient, need_posterior
+from vdbench.noise import (
+    POSTERIOR,
+    Injected,
+    Key,
+    Noise,
+    Recorder,
+    Request,
+    Stream,
+    draw,
+    stream,
+)
+from vdbench.problems.problem import Batch, Parameters, Problem
+
+BUDGET = {"cpu": 32 * 2**20, "cuda": 4 * 2**30}
+"""Bytes that one vectorised call may hold; on a CPU about what its caches hold."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one draw asks for and costs.
+
+    Attributes:
+        requests: Noise that one draw asks for.
+        together: Draws taken in one vectorised call; 0 where draws are looped.
+    """
+
+    requests: tuple[Request, ...]
+    together: int
+
+
+def minibatch(problem: Problem, size: int, key: Key) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Indices of a minibatch, drawn without replacement, the same on every device; shape (size,)."""
+    generator = np.random.Generator(np.random.PCG64(key.seed()))
+    return generator.choice(problem.examples, size, replace=False).astype(np.int64)
+
+
+def gather(problem: Problem, indices: np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
+    """The examples at these indices; an index array (K, M) gives inputs (K, M, …)."""
+    where = torch.from_numpy(indices).to(problem.device)
+    train = problem.data.train
+    return Batch(train.inputs[where], train.targets[where])
+
+
+def trace(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: Parameters,
+    batch: Batch,
+    state: Any = (),
+) -> Trace:
+    """Take one draw, check what comes back, and learn what noise it takes.
+
+    Raises:
+        CellError: Names or shapes of the gradient are wrong, its noise is not of the declared laws, or one
+            address is asked for twice; or the estimator is not valid for the problem's posterior.
+    """
+    need_posterior(estimator, problem)
+    key = Key(("trace",))
+    recorder = Recorder(Stream(key, problem.device, problem.dtype))
+    gradient = call(estimator, problem, parameters, batch, Noise(recorder), key, state)
+    name = estimator.declaration.name
+    _check_gradient(name, gradient, problem.free(parameters))
+    requests = tuple(recorder.requests)
+    _check_requests(name, requests, _laws(estimator, problem))
+    if not estimator.declaration.pure:
+        return Trace(requests, 0)
+    numbers = sum(int(np.prod(r.shape)) for r in requests)
+    weights = sum(value.numel() for value in parameters.values())
+    activations = batch.inputs.numel() + batch.inputs.shape[0] * sum(
+        use.inputs + use.outputs for use in problem.uses.values()
+    )
+    itemsize = torch.empty((), dtype=problem.dtype).element_size()
+    passes = estimator.passes_together
+    held = itemsize * (2 * numbers + 3 * passes * (weights + activations))
+    together = BUDGET[problem.device.type] // held
+    return Trace(requests, int(together) if together >= 2 else 0)
+
+
+def _check_gradient(name: str, gradient: Gradient, free: dict[str, Tensor]) -> None:
+    if set(gradient.gradients) != set(free):
+        odd = sorted(set(gradient.gradients) ^ set(free))
+        raise CellError(
+            f"estimator '{name}' must return one gradient for each free parameter; "
+            f"missing or superfluous: {', '.join(odd)}."
+        )
+    for key, value in free.items():
+        if gradient.gradients[key].shape != value.shape:
+            raise CellError(
+                f"estimator '{name}' returns a gradient of shape {tuple(gradient.gradients[key].shape)} "
+                f"for '{key}', which has shape {tuple(value.shape)}."
+            )
+    if gradient.value.numel() != 1:
+        raise CellError(f"estimator '{name}' must return a scalar value.")
+
+
+def _laws(estimator: Estimator, problem: Problem) -> set[str]:
+    """The declared laws, the posterior's own put in its place."""
+    own = problem.parameterization.noise_laws
+    return {x for law in estimator.declaration.laws for x in (own if law == POSTERIOR else (law,))}
+
+
+def _check_requests(name: str, requests: tuple[Request, ...], laws: set[str]) -> None:
+    used = {request.law for request in requests}
+    if used != laws:
+        raise CellError(
+            f"estimator '{name}' declares the noise laws {sorted(laws)} and asks for {sorted(used)}."
+        )
+    if len(set(requests)) < len(requests):
+        twice = next(r for r in requests if requests.count(r) > 1)
+        raise CellError(
+            f"estimator '{name}' asks twice for the noise {'/'.join(map(str, twice.path))} of shape "
+            f"{twice.shape} and would get the same numbers; use noise.at(...) for further samples."
+        )
+
+
+def gradients(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: Parameters,
+    batches: Batch,
+    keys: Sequence[Key],
+    traced: Trace,
+    state: Any = (),
+) -> Gradient:
+    """K draws of the gradient.
+
+    Args:
+        estimator: What to draw from.
+        problem: Where.
+        parameters: At which parameters.
+        batches: K minibatches, inputs (K, M, …).
+        keys: The K addresses of their noise.
+        traced: From `trace` with a minibatch of the same size.
+        state: What the estimator was fitted to.
+
+    Returns:
+        Values (K,) and gradients (K, …) by parameter.
+    """
+    if not traced.together:
+        return _looped(estimator, problem, parameters, batches, keys, state)
+    parts = []
+    for start in range(0, len(keys), traced.together):
+        part = slice(start, start + traced.together)
+        here = Batch(*(t[part] for t in batches))
+        noise = inject(traced.requests, keys[part], problem.device, problem.dtype)
+        parts.append(vectorised(estimator, problem, parameters, here, noise, state))
+    if len(parts) == 1:
+        return parts[0]
+    names = parts[0].gradients
+    return Gradient(
+        torch.cat([p.value for p in parts]),
+        {name: torch.cat([p.gradients[name] for p in parts]) for name in names},
+    )
+
+
+def inject(
+    requests: Sequence[Request], keys: Sequence[Key], device: torch.device, dtype: torch.dtype
+) -> dict[Request, Tensor]:
+    """The noise of K draws, each from its own stream, stacked along a first dimension of K."""
+    noise = {}
+    for request in requests:
+        stack = torch.empty((len(keys), *request.shape), device=device, dtype=dtype)
+        for row, key in zip(stack, keys, strict=True):
+            draw(key, request, row)
+        noise[request] = stack
+    return noise
+
+
+def vectorised(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: Parameters,
+    batches: Batch,
+    noise: dict[Request, Tensor],
+    state: Any = (),
+) -> Gradient:
+    """K draws in one call, their noise given with a first dimension of K."""
+    requests = list(noise)
+
+    def one(inputs: Tensor, targets: Tensor, *values: Tensor) -> Gradient:
+        given = dict(zip(requests, values, strict=True))
+        return estimator(problem, parameters, Batch(inputs, targets), Noise(Injected(given)), state)
+
+    with vectorising():
+        result = vmap(one)(*batches, *noise.values())
+    return Gradient(result[0], result[1])
+
+
+def _looped(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: Parameters,
+    batches: Batch,
+    keys: Sequence[Key],
+    state: Any,
+) -> Gradient:
+    drawn = []
+    for k, key in enumerate(keys):
+        here = Batch(*(t[k] for t in batches))
+        noise = stream(key, problem.device, problem.dtype)
+        drawn.append(call(estimator, problem, parameters, here, noise, key, state))
+    names = drawn[0].gradients
+    return Gradient(
+        torch.stack([g.value for g in drawn]),
+        {name: torch.stack([g.gradients[name] for g in drawn]) for name in names},
+    )
+
+
+def call(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: Parameters,
+    batch: Batch,
+    noise: Noise,
+    key: Key,
+    state: Any = (),
+) -> Gradient:
+    """One draw; an estimator that is not pure gets a forked and seeded global generator."""
+    if estimator.declaration.pure:
+        return estimator(problem, parameters, batch, noise, state)
+    devices = [problem.device] if problem.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed((key / "global").seed())
+        return estimator(problem, parameters, batch, noise, state)

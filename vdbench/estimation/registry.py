@@ -1,0 +1,428 @@
+"""The registry of estimators: how they get in, how they are found, and how one is made from options.
+
+Three ways in: the `register` decorator, installed packages with an entry point in the group
+``vdbench.estimators``, and a file given with ``--plugin``. The built-in estimators come through the same
+decorator, from the package ``estimators``, which is imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import pkgutil
+import sys
+import traceback
+import typing
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from vdbench.errors import InputError, nearest
+from vdbench.estimation.base import Declaration, Estimator, Wrapper
+from vdbench.siblings import import_own
+
+ENTRY_POINTS = "vdbench.estimators"
+POSTERIORS = ("independent-normal", "row-shared", "any", "learned-binary")
+"""What an estimator may declare of the posteriors it is valid for."""
+
+_registry: dict[str, type[Estimator]] = {}
+_discovered = False
+_plugins: dict[Path, list[str]] = {}
+_sources: dict[str, str] = {}
+
+E = TypeVar("E", bound=type[Estimator])
+
+
+def register(
+    name: str,
+    *,
+    objective: str | None = None,
+    unbiased: bool | None = None,
+    laws: Sequence[str] | None = None,
+    independent_examples: bool | None = None,
+    version: str = "1",
+    pure: bool = True,
+    posteriors: str | None = None,
+    objective_on_convolution: str = "",
+) -> Callable[[E], E]:
+    """Class decorator that puts an estimator into the registry with what it declares of itself.
+
+    A `Wrapper` declares what the estimator does that it wraps: it is given a name and a version alone.
+
+    Args:
+        name: Name in suites and reports; lower case, words joined by ``-``.
+        objective: Objective class, ``elbo`` for the expected log-likelihood under the weight-space posterior.
+        unbiased: Whether the estimator's mean is that objective's gradient.
+        laws: Noise laws it asks for, such as ``("normal",)``; empty if it uses no noise; ``("posterior",)`` if it
+            draws the posterior's own noise, whatever that is.
+        independent_examples: Whether noise of different examples is independent given the parameters.
+        version: To be changed whenever the estimator's figures may change.
+        pure: Whether a call is a function of its arguments alone.
+        posteriors: ``independent-normal`` (the default), ``row-shared``, ``any`` or ``learned-binary``: those it is
+            valid for.
+        objective_on_convolution: Objective class where weights serve several places of one example, if another.
+
+    Raises:
+        InputError: The name is taken or malformed, a declaration is missing or superfluous, or the class is not a
+            frozen dataclass derived from `vdbench.Estimator`.
+    """
+    declared = {
+        "objective": objective,
+        "unbiased": unbiased,
+        "laws": None if laws is None else tuple(laws),
+        "independent_examples": independent_examples,
+    }
+
+    def decorate(cls: E) -> E:
+        where = f"estimator '{name}' ({cls.__module__}.{cls.__qualname__})"
+        wraps = isinstance(cls, type) and issubclass(cls, Wrapper)
+        more = {
+            "pure": None if pure else pure,
+            "posteriors": posteriors,
+            "objective_on_convolution": objective_on_convolution or None,
+        }
+        _check_declared(where, wraps, declared, more)
+        _check_class(cls, where)
+        _check_name(name, cls)
+        if wraps:
+            own = _default_inner(cls, where).declaration
+            cls.declared = dataclasses.replace(own, name=name, version=str(version))
+        else:
+            kept = posteriors or POSTERIORS[0]
+            cls.declared = Declaration(
+                name=name,
+                version=str(version),
+                pure=pure,
+                posteriors=kept,
+                objective_on_convolution=objective_on_convolution,
+                **declared,  # type: ignore[arg-type]
+            )
+        _registry[name] = cls
+        return cls
+
+    return decorate
+
+
+def _check_declared(
+    where: str, wraps: bool, declared: Mapping[str, Any], more: Mapping[str, Any]
+) -> None:
+    """See that an estimator declares everything, and a wrapper nothing that the inner estimator declares."""
+    given = [key for key, value in declared.items() if value is not None]
+    missing = [key for key in declared if key not in given]
+    superfluous = [*given, *(key for key, value in more.items() if value is not None)]
+    if wraps and superfluous:
+        raise InputError(
+            f"{where} declares {', '.join(superfluous)}, and a wrapper takes that from the estimator it wraps: "
+            "leave it out."
+        )
+    if missing and not wraps:
+        raise InputError(
+            f"{where} does not declare {', '.join(missing)}: pass it to vdbench.register(...)."
+        )
+    posteriors = more["posteriors"]
+    if posteriors is not None and posteriors not in POSTERIORS:
+        raise InputError(
+            f"{where} declares posteriors {posteriors!r}.{nearest(str(posteriors), POSTERIORS)}"
+        )
+
+
+def _default_inner(cls: type, where: str) -> Estimator:
+    inner = next(default(f) for f in dataclasses.fields(cls) if f.name == "of")
+    if not isinstance(inner, Estimator):
+        raise InputError(
+            f"{where}: the default of option 'of' must be an estimator, not {inner!r}."
+        )
+    return inner
+
+
+def _check_class(cls: type, where: str) -> None:
+    if not (isinstance(cls, type) and issubclass(cls, Estimator)):
+        raise InputError(f"{where} must derive from vdbench.Estimator or vdbench.Pathwise.")
+    params = getattr(cls, "__dataclass_params__", None)
+    if "__dataclass_fields__" not in vars(cls) or params is None or not params.frozen:
+        raise InputError(
+            f"{where} must be a frozen dataclass: put @dataclass(frozen=True) below @vdbench.register(...)."
+        )
+    absent = sorted(getattr(cls, "__abstractmethods__", ()))
+    if absent:
+        raise InputError(f"{where} does not define {', '.join(absent)}.")
+    required = [
+        f.name
+        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if required:
+        raise InputError(f"{where}: option {required[0]} needs a default value.")
+
+
+def _check_name(name: str, cls: type) -> None:
+    if not name or name != name.lower() or not all(c.isalnum() or c == "-" for c in name):
+        raise InputError(
+            f"estimator name '{name}' must be lower-case letters, digits and '-', such as 'my-estimator'."
+        )
+    taken = _registry.get(name)
+    if taken is not None:
+        raise InputError(
+            f"estimator name '{name}' is taken by {taken.__module__}.{taken.__qualname__}; "
+            f"{cls.__module__}.{cls.__qualname__} needs another."
+        )
+
+
+def names() -> list[str]:
+    """Names of all registered estimators, sorted."""
+    discover()
+    return sorted(_registry)
+
+
+def find(name: str) -> type[Estimator]:
+    """The class registered under a name.
+
+    Raises:
+        InputError: There is none; names the nearest.
+    """
+    discover()
+    if name not in _registry:
+        raise InputError(f"estimator '{name}' is unknown.{nearest(name, _registry)}")
+    return _registry[name]
+
+
+def get(name: str, **options: Any) -> Estimator:
+    """An estimator by name, with its options set.
+
+    An option that is an estimator, such as a wrapper's ``of``, is given as one, as a name, or as a suite writes it:
+    a mapping with the keys ``name`` and ``options``.
+
+    Raises:
+        InputError: The name or an option is unknown, or a value has the wrong type or is out of range.
+
+    Example:
+        >>> get("score", samples=2)
+        Score(samples=2, baseline='none', decay=0.9, pilot=1024)
+        >>> get("samples", of="local", samples=4)
+        Samples(of=Local(), samples=4)
+    """
+    cls = find(name)
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for option in options:
+        if option not in known:
+            hint = nearest(option, known) if known else " It has none."
+            raise InputError(f"estimator '{name}' has no option '{option}'.{hint}")
+    hints = typing.get_type_hints(cls)
+    checked = {
+        option: _checked(f"estimator '{name}', option {option}", hints[option], value)
+        for option, value in options.items()
+    }
+    try:
+        return cls(**checked)
+    except (TypeError, ValueError) as error:  # a check in the class's own __post_init__
+        raise InputError(f"estimator '{name}': {_message(error)}.") from error
+
+
+def _checked(where: str, hint: Any, value: Any) -> Any:
+    """An option's value, an estimator made of its name if it is to be one."""
+    if isinstance(hint, type) and issubclass(hint, Estimator):
+        return _inner(where, value)
+    try:
+        pydantic.TypeAdapter(hint).validate_python(value, strict=True)
+    except pydantic.ValidationError as error:
+        message = _lower(error.errors()[0]["msg"])
+        raise InputError(f"{where}: {message}, not {value!r}.") from error
+    return value
+
+
+def _inner(where: str, value: Any) -> Estimator:
+    """The estimator meant by an estimator, a name, or a mapping with the keys ``name`` and ``options``."""
+    if isinstance(value, Estimator):
+        return value
+    spec = {"name": value} if isinstance(value, str) else value
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise InputError(
+            f"{where}: expected an estimator's name, or a mapping with the keys name and options, not {value!r}."
+        )
+    for key in spec:
+        if key not in ("name", "options"):
+            raise InputError(
+                f"{where}: unknown key '{key}'.{nearest(str(key), ('name', 'options'))}"
+            )
+    given = spec.get("options", {})
+    if not isinstance(given, Mapping):
+        raise InputError(f"{where}: expected a mapping under options, not {given!r}.")
+    try:
+        return get(spec["name"], **{str(key): item for key, item in given.items()})
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def options(estimator: Estimator) -> dict[str, Any]:
+    """The options that differ from their defaults, and every wrapped estimator, as a suite writes it in full.
+
+    Example:
+        >>> options(get("samples", of="local", samples=4))
+        {'of': {'name': 'local', 'options': {}}, 'samples': 4}
+    """
+    return {name: _spec(value) for name, value in _chosen(estimator).items()}
+
+
+def _spec(value: Any) -> Any:
+    if isinstance(value, Estimator):
+        return {"name": value.declaration.name, "options": options(value)}
+    return value
+
+
+def _chosen(estimator: Estimator) -> dict[str, Any]:
+    """The options that tell an estimator apart: those not at their default, and what it wraps, default or not."""
+    fields = dataclasses.fields(estimator)  # type: ignore[arg-type]
+    values = {f.name: getattr(estimator, f.name) for f in fields}
+    return {
+        f.name: values[f.name]
+        for f in fields
+        if values[f.name] != default(f) or isinstance(values[f.name], Estimator)
+    }
+
+
+def default(item: dataclasses.Field[Any]) -> Any:
+    """The default of an estimator's option."""
+    made = item.default_factory
+    return item.default if made is dataclasses.MISSING else made()
+
+
+def canonical(values: Any) -> str:
+    """JSON with sorted keys and no spare blanks: the same text for the same options."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def label(estimator: Estimator) -> str:
+    """How reports call it: ``name``, or ``name(option=value, …)`` with its non-default options.
+
+    What it wraps comes first, by its own label.
+
+    Example:
+        >>> label(get("samples", of=get("antithetic", of="local"), samples=2))
+        'samples(antithetic(local), samples=2)'
+    """
+    chosen = _chosen(estimator)
+    parts = [label(chosen.pop("of"))] if isinstance(chosen.get("of"), Estimator) else []
+    for key, value in sorted(chosen.items()):
+        parts.append(f"{key}={label(value) if isinstance(value, Estimator) else value}")
+    name = estimator.declaration.name
+    return f"{name}({', '.join(parts)})" if parts else name
+
+
+def discover() -> None:
+    """Import the built-in estimators, then those of installed packages; once."""
+    global _discovered
+    if _discovered:
+        return
+    door = import_own("estimators")
+    _discovered = True
+    for module in pkgutil.iter_modules(door.__path__):
+        importlib.import_module(f"estimators.{module.name}")
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        before = dict(_registry)
+        try:
+            entry.load()
+        except (Exception, SystemExit) as error:
+            _registry.clear()
+            _registry.update(before)
+            warnings.warn(
+                f"the installed plug-in '{entry.name}' ({entry.value}) could not be loaded and is left out: "
+                f"{type(error).__name__}: {error}",
+                stacklevel=2,
+            )
+
+
+def load_plugin(path: Path | str) -> list[str]:
+    """Run a Python file that registers estimators; run again, it replaces what it registered before.
+
+    Returns:
+        The names that it registered.
+
+    Raises:
+        InputError: There is no such file, it fails, or it registers nothing.
+    """
+    discover()
+    file = Path(path).absolute()
+    if file.suffix != ".py" or not file.is_file():
+        raise InputError(f"plug-in '{path}': expected an existing Python file (FILE.py).")
+    name = _module_name(file)
+    before = dict(_registry)
+    for old in _plugins.get(file, ()):
+        _registry.pop(old, None)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        _forget(name, before)
+        raise InputError(f"plug-in '{path}': {error}") from error
+    except (Exception, SystemExit) as error:
+        _forget(name, before)
+        line = _line(error, file)
+        raise InputError(
+            f"plug-in '{path}' could not be loaded:{line} {type(error).__name__}: {_message(error)}"
+        ) from error
+    added = sorted(n for n, cls in _registry.items() if before.get(n) is not cls)
+    if not added:
+        _forget(name, before)
+        raise InputError(
+            f"plug-in '{path}' registers no estimator: decorate a class with @vdbench.register(...)."
+        )
+    _plugins[file] = added
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    _sources.update(dict.fromkeys(added, content))
+    return added
+
+
+def identity(estimator: Estimator) -> list[Any]:
+    """What names an estimator in the address of a block: name, options, version, and a plug-in file's SHA-256.
+
+    A plug-in is being written: its figures are measured anew whenever the file has changed. Of a wrapped estimator
+    all of this counts too.
+    """
+    declared = estimator.declaration
+    source = _sources.get(declared.name)
+    chosen = {
+        name: identity(value) if isinstance(value, Estimator) else value
+        for name, value in _chosen(estimator).items()
+    }
+    return [declared.name, chosen, declared.version, *([source] if source else [])]
+
+
+def _module_name(file: Path) -> str:
+    """A name of the file's own in sys.modules, where its classes look their annotations up."""
+    name = f"vdbench_plugin_{file.stem}"
+    if name in sys.modules:
+        name += f"_{sum(other.startswith(name) for other in sys.modules)}"
+    return name
+
+
+def _forget(name: str, before: dict[str, type[Estimator]]) -> None:
+    sys.modules.pop(name, None)
+    _registry.clear()
+    _registry.update(before)
+
+
+def _line(error: BaseException, file: Path) -> str:
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f" line {error.lineno}:"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
+    return f" line {frames[-1].lineno}:" if frames else ""
+
+
+def _message(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,242 @@
+"""A third-party layer as an estimator: vdbench's parameters go in through the layer's own, gradients come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vdbench.errors import CellError, InputError, nearest
+from vdbench.estimation.base import Gradient, Pathwise, differentiate, need_posterior
+from vdbench.estimation.third_party_transforms import Transform
+from vdbench.noise import Noise
+from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.layers import Convolution, Layer, Sampler
+from vdbench.problems.problem import Batch, Parameters, Problem
+
+Factory = Callable[..., nn.Module]
+Output = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is known of a third-party layer.
+
+    Attributes:
+        name: What it is registered under.
+        dense: ``(inputs, outputs) -> module``; None if there is no dense layer.
+        convolution: ``(in_channels, out_channels, kernel_size, *, stride, padding, dilation, groups) -> module``.
+        mean: Name of the parameter that is the weights' mean; several where dense layers and convolutions differ.
+        scale: Name of the parameter that gives their standard deviation, or several.
+        transform: How it does.
+        transposed: Whether the layer's dense weights are (inputs, outputs).
+        bias: Name of the parameter that is the bias's mean; empty where the layer has none.
+        bias_scale: Name of the one that gives the bias a standard deviation, and how; it is then set to next to none.
+        output: Index of the pre-activation in the tuple that the layer returns; None where it returns a tensor.
+        kl: ``(module, returned) -> KL``, or None.
+        prior_variance: Variance of the layer's own prior N(0, variance), for the KL.
+    """
+
+    name: str
+    dense: Factory | None
+    convolution: Factory | None
+    mean: tuple[str, ...]
+    scale: tuple[str, ...]
+    transform: Transform
+    transposed: bool = False
+    bias: str = ""
+    bias_scale: tuple[str, Transform] | None = None
+    output: int | None = None
+    kl: Callable[[nn.Module, Any], Tensor] | None = None
+    prior_variance: float = 1.0
+    modules: dict[Any, nn.Module] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"layer '{self.name}'"
+
+    def module(self, layer: Layer, like: Tensor) -> nn.Module:
+        """The user's module for a layer, made once: a user's module is called again and again too.
+
+        Raises:
+            CellError: There is no factory for a layer of this kind.
+            InputError: The factory fails, or its parameters are not those that were named.
+        """
+        key = (layer, like.dtype, str(like.device))
+        if key not in self.modules:
+            with torch.random.fork_rng(devices=[]):  # its initial weights are never used
+                torch.default_generator.manual_seed(0)
+                made = self._make(layer)
+            made = made.to(like.device, like.dtype).train()
+            self._check_names(made, layer)
+            self.modules[key] = made
+        return self.modules[key]
+
+    def _make(self, layer: Layer) -> nn.Module:
+        factory = self.convolution if isinstance(layer, Convolution) else self.dense
+        kind = "convolution" if isinstance(layer, Convolution) else "dense"
+        if factory is None:
+            raise CellError(
+                f"{self.where} cannot stand for '{layer.name}': it was registered without {kind}=, a factory of "
+                f"{kind} layers."
+            )
+        try:
+            made = factory(*_sizes(layer), **_geometry(layer))
+        except Exception as error:
+            raise InputError(
+                f"{self.where}: its {kind} factory failed with {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(made, nn.Module):
+            raise InputError(
+                f"{self.where}: its {kind} factory returned {type(made).__name__}, expected a torch.nn.Module."
+            )
+        return made
+
+    def _check_names(self, module: nn.Module, layer: Layer) -> None:
+        shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
+        wanted = self._in_layout(torch.empty(layer.weight_shape, device="meta")).shape
+        named = {_one(names, shapes): tuple(wanted) for names in (self.mean, self.scale)}
+        if self.bias:
+            named[self.bias] = (layer.weight_shape[0],)
+        if self.bias_scale:
+            named[self.bias_scale[0]] = (layer.weight_shape[0],)
+        for name, shape in named.items():
+            if name not in shapes:
+                raise InputError(
+                    f"{self.where}: {type(module).__name__} has no parameter '{name}'.{nearest(name, shapes)}"
+                )
+            if shapes[name] != shape:
+                turned = shapes[name] == shape[::-1]
+                hint = f"; say transposed={not self.transposed}" if turned else ""
+                raise InputError(
+                    f"{self.where}: parameter '{name}' of {type(module).__name__} has shape {shapes[name]}, expected "
+                    f"{shape}{hint}."
+                )
+        for name in shapes:
+            if "bias" in name.split(".")[-1] and name not in named:
+                raise InputError(
+                    f"{self.where}: {type(module).__name__} has a parameter '{name}' that nothing is said of: switch "
+                    "the bias off in the factory (bias=False), or name it with bias= and bias_scale=."
+                )
+
+    def _in_layout(self, weight: Tensor) -> Tensor:
+        return weight.mT if self.transposed and weight.dim() == 2 else weight
+
+    def parameters(
+        self, module: nn.Module, q: Gaussian, bias: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The layer's own parameters at which its weights follow q, as differentiable functions of q's."""
+        known = dict(module.named_parameters())
+        tiny = torch.finfo(q.mean.dtype).tiny
+        # σ = √α·θ has the sign of θ; the law is the same, and no layer's own parameter has a sign
+        scale = q.scale.abs().clamp(min=tiny).expand_as(q.mean)
+        found = {
+            _one(self.mean, known): self._in_layout(q.mean),
+            _one(self.scale, known): self._in_layout(self.transform.inverse(scale, q.mean)),
+        }
+        ones = q.mean.new_ones(q.mean.shape[0])
+        if self.bias:
+            found[self.bias] = 0 * ones if bias is None else bias
+        if self.bias_scale:
+            name, transform = self.bias_scale
+            found[name] = transform.inverse(NO_SCALE * ones, ones)
+        return found
+
+    def call(
+        self, layer: Layer, x: Tensor, q: Gaussian, bias: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """The layer's pre-activation with its bias, and all that it returned."""
+        module = self.module(layer, x)
+        returned = functional_call(module, self.parameters(module, q, bias), (x,))
+        return self._chosen(returned), returned
+
+    def _chosen(self, returned: Any) -> Tensor:
+        part = returned
+        if self.output is not None and isinstance(returned, tuple | list):
+            part = returned[self.output] if self.output < len(returned) else None
+        elif self.output is not None:
+            part = None
+        if isinstance(part, Tensor):
+            return part
+        kinds = (
+            f"({', '.join(type(part).__name__ for part in returned)})"
+            if isinstance(returned, tuple | list)
+            else type(returned).__name__
+        )
+        expected = "a tensor" if self.output is None else f"a tuple with a tensor at {self.output}"
+        raise InputError(
+            f"{self.where}: its forward returns {kinds}, expected {expected}: say which part is the output with "
+            "output=, such as output=0."
+        )
+
+
+NO_SCALE = 1e-30
+"""A standard deviation that adds nothing to a bias, and has a logarithm."""
+
+
+class ForeignLayer(Pathwise):
+    """An estimator whose pre-activations a third-party layer makes, noise and all.
+
+    Subclasses are made by `vdbench.register_layer`; each holds its `Spec`.
+    """
+
+    spec: ClassVar[Spec]
+
+    def __call__(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
+    ) -> Gradient:
+        """One draw; see `Pathwise`. The bias goes through the layer, where it has one.
+
+        Raises:
+            CellError: The layer is not valid for the problem's posterior, or has no factory for one of its layers.
+        """
+        need_posterior(self, problem)
+
+        def sampler(at: Parameters) -> Sampler:
+            return lambda layer, x: self._without_bias(
+                layer, x, problem.posterior(layer, at), at.get(f"{layer.name}.bias")
+            )
+
+        return differentiate(problem, parameters, batch, sampler, problem.scale(batch))
+
+    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+        """The layer's output without bias; its noise comes from torch's global generator."""
+        return self._without_bias(layer, x, q, None)
+
+    def _without_bias(self, layer: Layer, x: Tensor, q: Gaussian, bias: Tensor | None) -> Tensor:
+        """Take off the bias that the problem adds after this: of value and gradient the layer's own is left."""
+        b, _ = self.spec.call(layer, x, q, bias)
+        if not self.spec.bias or bias is None:
+            return b
+        return layer.add_bias(b, -bias)
+
+
+def _one(names: tuple[str, ...], known: Collection[str]) -> str:
+    """The first of these that a module has; the first of all where it has none, to be refused by that name."""
+    return next((name for name in names if name in known), names[0])
+
+
+def _sizes(layer: Layer) -> tuple[Any, ...]:
+    outputs, inputs, *kernel = layer.weight_shape
+    if not isinstance(layer, Convolution):
+        return inputs, outputs
+    return inputs * layer.groups, outputs, tuple(kernel)
+
+
+def _geometry(layer: Layer) -> dict[str, Any]:
+    """What differs from a plain convolution; a factory that cannot take it is not asked for it otherwise."""
+    if not isinstance(layer, Convolution):
+        return {}
+    given = {
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.groups,
+    }
+    plain: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    return {name: value for name, value in given.items() if value != plain[name]}

@@ -1,0 +1,159 @@
+"""Coverage as rows of results, with what would flatter it: where runs stopped, and how wide their intervals are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vdbench import statistics
+from vdbench.measures.instrument.coverage import COARSE, FAMILY_WISE, Evidence, Judged
+from vdbench.measures.instrument.repeated_variance import STOP
+from vdbench.measures.instrument.series import Address, Series, width
+from vdbench.measures.metrics import Figure
+from vdbench.statistics import Estimate
+from vdbench.statistics.proportions import share
+from vdbench.statistics.sequential import WIDEST
+
+PROMISED_FROM = 0.95
+"""Level from which on looking again and again widens intervals by no more than `WIDEST`."""
+
+
+def figures(evidence: Evidence, label: str) -> list[Figure]:
+    """One estimator's coverage, its smallest, where its runs stopped, and the widths of their intervals."""
+    judged = {a: j for a, j in evidence.judged.items() if a.label == label}
+    found = [_coverage(evidence, address, item) for address, item in judged.items()]
+    found += _smallest(evidence, judged)
+    found += _stops(evidence, label)
+    found += _widths(evidence, list(judged))
+    return found
+
+
+def _coverage(evidence: Evidence, address: Address, judged: Judged) -> Figure:
+    return Figure(
+        f"coverage.{address.metric}",
+        judged.share,
+        evidence.level,
+        "1",
+        address.layer,
+        address.role,
+        status=judged.status,
+        message=said(evidence, address, judged),
+        against=address.against,
+    )
+
+
+def said(evidence: Evidence, address: Address, judged: Judged) -> str:
+    """What was tested, what came out, and how well the truth is known."""
+    truth = evidence.truths[address]
+    test = "rejected" if judged.p <= FAMILY_WISE else "not rejected"
+    parts = [
+        f"at least {100 * judged.level:.4g} % {test}, p = {judged.p:.2g} "
+        f"(Holm over {len(evidence.judged)} figures)"
+    ]
+    value = float(np.mean(truth.value))
+    error = f", its standard error {100 * judged.coarseness:.2g} % of a half-width"
+    parts.append(f"truth {value:.6g}{error if truth.error else ''}")
+    if judged.status == "coarse":
+        parts.append(f"too coarse, more than {100 * COARSE:g} %: raise truth_units")
+    if judged.undefined:
+        parts.append(f"{judged.undefined} repetitions gave no value and are not counted")
+    if judged.endless:
+        parts.append(f"{100 * judged.endless:.2g} % of intervals have no end")
+    return "; ".join(parts)
+
+
+def _smallest(evidence: Evidence, judged: Mapping[Address, Judged]) -> list[Figure]:
+    """The smallest coverage among the figures at the suite's level, and among those at an adjusted one."""
+    found = []
+    for metric, adjusted in (("coverage.smallest", False), ("coverage.smallest.adjusted", True)):
+        mine = {a: j for a, j in judged.items() if (j.level > evidence.level + 1e-12) == adjusted}
+        if mine:
+            address = min(mine, key=lambda a: mine[a].share.value - mine[a].level)
+            least = mine[address]
+            against = f" to {address.against}" if address.against else ""
+            place = f"{address.metric} of {address.layer} {address.role}{against}"
+            message = f"of {len(mine)} figures: {place}; {said(evidence, address, least)}"
+            found.append(
+                Figure(
+                    metric, least.share, evidence.level, "1", status=least.status, message=message
+                )
+            )
+    return found
+
+
+def _stops(evidence: Evidence, label: str) -> list[Figure]:
+    """Shares of runs that stopped at each look (in ``step``), and of those that reached their precision."""
+    series = evidence.series.get(Address(label, STOP, "all", "all", ""))
+    if series is None:
+        return []
+    count = len(series.n)
+    found = [
+        Figure(
+            "coverage.stopped_at",
+            share(int((series.n == n).sum()), count, evidence.level),
+            evidence.level,
+            "1",
+            step=float(n),
+        )
+        for n in np.unique(series.n)
+    ]
+    reached = share(int((series.value <= evidence.precision).sum()), count, evidence.level)
+    message = f"reached ±{evidence.precision:.3g}; the others ended at their bound"
+    return [*found, Figure("coverage.converged", reached, evidence.level, "1", message=message)]
+
+
+def _widths(evidence: Evidence, addresses: list[Address]) -> list[Figure]:
+    """How wide intervals are over those of a run that looks once at the same n: averages over repetitions.
+
+    Of ratios, the repetitions count in which the two cells stopped at one n.
+    """
+    found: dict[Address, Estimate] = {}
+    for address in addresses:
+        series = _on_equal_n(evidence, address)
+        widths = width(address.metric, series.low, series.high)
+        ratios = widths / np.where(series.once > 0, series.once, np.nan)
+        ratios = ratios[np.isfinite(ratios)]
+        if len(ratios):
+            found[address] = statistics.seed_mean(ratios, evidence.level)
+    whole = [
+        _width(f"width.{a.metric}", e, evidence.level, a)
+        for a, e in found.items()
+        if a.layer == "all"
+    ]
+    if not found:
+        return []
+    widest = max(found, key=lambda a: found[a].value)
+    message = f"of {len(found)} figures: {widest.metric} of {widest.layer} {widest.role}"
+    largest = _width("width.largest", found[widest], evidence.level, None, message)
+    return [*whole, largest]
+
+
+def _on_equal_n(evidence: Evidence, address: Address) -> Series:
+    series = evidence.series[address]
+    stops = [
+        evidence.series.get(Address(label, STOP, "all", "all", ""))
+        for label in (address.label, address.against)
+    ]
+    if not address.against or None in stops:
+        return series
+    one, other = (dict(zip(s.repetition, s.n, strict=True)) for s in stops if s is not None)
+    return series.only(np.array([one[r] == other[r] for r in series.repetition], dtype=bool))
+
+
+def _width(
+    metric: str, estimate: Estimate, level: float, address: Address | None, message: str = ""
+) -> Figure:
+    promised = level >= PROMISED_FROM
+    bound = f"at most {WIDEST:g} is promised" if promised else "nothing is promised below 95 %"
+    return Figure(
+        metric,
+        estimate,
+        level,
+        "1",
+        layer=address.layer if address else "all",
+        role=address.role if address else "all",
+        status="rejected" if promised and estimate.value > WIDEST else "ok",
+        message=f"{message}; {bound}" if message else bound,
+        against=address.against if address else "",
+    )

@@ -1,0 +1,139 @@
+"""Whole runs of the variance measure, again and again: each with fresh minibatches and noise, stopped as a run stops.
+
+A repetition measures every estimator as a run does, in units addressed below a key of its own that all estimators
+of the repetition share, and computes the figures that the run would report: variances, signal-to-noise ratios, paired
+ratios to the baseline, pairwise ratios at their adjusted level. Of each interval the ends are kept, and the width
+it would have had if the run had planned to look once, at the n at which it stopped.
+
+Repetitions 2i and 2i+1 make a pair of runs under two seeds. Two comparisons of equal things are made of it, by
+the paired ratio at the suite's level: ``again``, the first run against the second; and ``shared``, the first
+against the mean of the two, row by row, which have half of their units' randomness in common.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from vdbench import statistics
+from vdbench.measures import variance
+from vdbench.measures.context import Context
+from vdbench.measures.instrument.series import Writer, width
+from vdbench.measures.metrics import Figure, Rows, Schedule, variance_ratios
+from vdbench.measures.registry import variance_figures
+from vdbench.measures.session import Outcome
+from vdbench.measures.stopping import Stopped, until_precise
+from vdbench.runner.plan import Cell
+from vdbench.statistics import Estimate
+from vdbench.store import Table
+from vdbench.suite.schema import Suite
+
+VERSION = "3"
+"""Changes whenever the meaning of a row changes; part of every block's address."""
+
+STOP = "stop"
+"""Metric of the row that says where a run stopped: its widest relative half-width, and n."""
+
+
+@dataclass(frozen=True)
+class Once(Schedule):
+    """The intervals of a run that had planned to look once, at whatever n it has."""
+
+    apart = 1
+
+    def z(self, n: int, comparisons: int = 1) -> float:
+        """Critical value of a single look."""
+        level = 1 - (1 - self.level) / comparisons
+        return statistics.critical_values((n,), level)[0]
+
+
+def rows(
+    suite: Suite, contexts: Sequence[Context], schedule: Schedule, start: int, stop: int
+) -> Table:
+    """Measure repetitions ``start`` to ``stop``; both are even, so that pairs are whole.
+
+    Returns:
+        The columns of `vdbench.measures.instrument.series.Writer`: the figures of each run, where it stopped, and the
+        comparisons of each pair, under the number of its first repetition.
+    """
+    writer = Writer()
+    earlier: dict[str, Stopped] = {}
+    for repetition in range(start, stop):
+        runs = {c.label: run(c, schedule, repetition) for c in contexts}
+        _figures(suite, contexts, runs, schedule, repetition, writer)
+        if repetition % 2:
+            _pair(earlier, runs, schedule, repetition - 1, writer)
+        earlier = runs
+    return writer.table()
+
+
+def run(context: Context, schedule: Schedule, repetition: int) -> Stopped:
+    """One run of one estimator: units until it is precise enough, or the bound is reached."""
+    own = context.at("repetition", repetition)
+    return until_precise(schedule, partial(variance.rows, own), own.sizes)
+
+
+def figures_at(
+    suite: Suite, contexts: Sequence[Context], runs: Mapping[str, Rows], schedule: Schedule
+) -> dict[str, list[Figure]]:
+    """What a run of the suite reports of each estimator's variance, given its rows."""
+    outcomes = {}
+    for context in contexts:
+        cell = Cell("", "", context.batch_size, context.estimator, "variance")
+        units = runs[context.label]
+        outcomes[context.label] = Outcome(cell, "ok", "", units.n, units)
+    return {
+        label: variance_figures(suite, outcome, outcomes, schedule)
+        for label, outcome in outcomes.items()
+    }
+
+
+def _figures(
+    suite: Suite,
+    contexts: Sequence[Context],
+    runs: Mapping[str, Stopped],
+    schedule: Schedule,
+    repetition: int,
+    writer: Writer,
+) -> None:
+    units = {label: stopped.rows for label, stopped in runs.items()}
+    at_once = Once(schedule.looks, schedule.level, schedule.precision)
+    order = list(units)
+    found = figures_at(suite, contexts, units, schedule)
+    single = figures_at(suite, contexts, units, at_once)
+    for label, stopped in runs.items():
+        reached = stopped.width
+        where = Estimate(reached, reached, reached, stopped.rows.n)
+        writer.add(repetition, label, Figure(STOP, where, schedule.level, "1"))
+        for figure, other in zip(found[label], single[label], strict=True):
+            if _says_something(figure, label, order):
+                e = other.estimate
+                once = float(width(figure.metric, e.low, e.high))
+                writer.add(repetition, label, figure, once)
+
+
+def _says_something(figure: Figure, label: str, order: Sequence[str]) -> bool:
+    """Neither the baseline's ratio to itself, nor the second of a pair's two ratios: each is one over the other."""
+    if figure.metric.startswith("pairwise."):
+        return order.index(label) < order.index(figure.against)
+    return figure.against != label
+
+
+def _pair(
+    first: Mapping[str, Stopped],
+    second: Mapping[str, Stopped],
+    schedule: Schedule,
+    repetition: int,
+    writer: Writer,
+) -> None:
+    for label in first:
+        a, b = first[label].rows, second[label].rows
+        n = min(a.n, b.n)
+        both = {name: (values[:n] + b.table[name][:n]) / 2 for name, values in a.table.items()}
+        for kind, other in (("again", b), ("shared", Rows(both, a.sizes))):
+            for figure in variance_ratios(a, other, schedule, label, comparisons=1):
+                if figure.layer == "all":
+                    metric = figure.metric.replace("pairwise", kind)
+                    writer.add(repetition, label, dataclasses.replace(figure, metric=metric))

@@ -1,0 +1,125 @@
+"""One figure, measured again and again: tables of repetitions, and what is read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vdbench.measures.metrics import Figure
+from vdbench.store import Table
+
+Numbers = NDArray[np.float64]
+
+
+class Address(NamedTuple):
+    """Which figure: of which estimator, and where in the network."""
+
+    label: str
+    metric: str
+    layer: str
+    role: str
+    against: str
+
+
+ROOTS = ("snr",)
+"""Metrics that are the root of what was estimated, cut off at zero: they are judged by their squares."""
+
+ARRAYS = ("repetition", "value", "low", "high", "once", "n")
+"""What a series has of every repetition, and a table in columns of the same names."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One figure of all repetitions, each array of shape (R,).
+
+    Attributes:
+        repetition: Number of the repetition.
+        value: The estimate.
+        low: Lower end of its interval.
+        high: Upper end.
+        once: Width (as `width` has it) of the interval of a run that had planned to look once, at the same n.
+        level: Level of the interval.
+        n: Units.
+    """
+
+    repetition: NDArray[np.int64]
+    value: Numbers
+    low: Numbers
+    high: Numbers
+    once: Numbers
+    level: float
+    n: NDArray[np.int64]
+
+    def holds(self, truth: float | Numbers) -> NDArray[np.bool_]:
+        """Whether each interval holds the truth; one without ends holds everything."""
+        return (self.low <= truth) & (truth <= self.high)
+
+    def first(self, count: int) -> Series:
+        """The first so many repetitions."""
+        return self.only(self.repetition < count)
+
+    @property
+    def stated(self) -> Series:
+        """The repetitions that gave a value."""
+        return self.only(~np.isnan(self.value))
+
+    def only(self, kept: NDArray[np.bool_]) -> Series:
+        """Some of the repetitions, by a mask of shape (R,)."""
+        return Series(**{name: getattr(self, name)[kept] for name in ARRAYS}, level=self.level)
+
+    @property
+    def exact(self) -> bool:
+        """Whether no repetition has any uncertainty: the value is known from one unit."""
+        return bool(((self.low == self.value) & (self.value == self.high)).all())
+
+
+def width(metric: str, low: ArrayLike, high: ArrayLike) -> Numbers:
+    """Width of intervals; of a root that of its square, for near zero the root of a small change is not small."""
+    a, b = (np.asarray(end, dtype=np.float64) for end in (low, high))
+    power = 2 if metric in ROOTS else 1
+    return np.asarray(b**power - a**power)
+
+
+class Writer:
+    """Collects figures of repetitions into a table, one row a figure and repetition."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._rows: list[tuple[Any, ...]] = []
+
+    def add(self, repetition: int, label: str, figure: Figure, once: float = np.nan) -> None:
+        """Add a figure; ``once`` is the width it would have had with one planned look."""
+        e = figure.estimate
+        place = (repetition, label, figure.metric, figure.layer, figure.role, figure.against)
+        self._rows.append((*place, e.value, e.low, e.high, once, figure.level, e.n))
+
+    def table(self) -> Table:
+        """Columns of the address, of `ARRAYS`, and of the level."""
+        names = ("repetition", *Address._fields, "value", "low", "high", "once", "level", "n")
+        whole = dict.fromkeys(("repetition", "n"), np.int64)
+        kinds: dict[str, Any] = {**dict.fromkeys(Address._fields, object), **whole}
+        columns = zip(names, zip(*self._rows, strict=True), strict=True)
+        return {name: np.array(values, dtype=kinds.get(name, float)) for name, values in columns}
+
+
+def read(tables: Iterable[Table]) -> dict[Address, Series]:
+    """The series of every address, in the order in which addresses first come."""
+    import pandas as pd
+
+    found: dict[Address, list[Series]] = {}
+    for table in tables:
+        for key, rows in pd.DataFrame(table).groupby(list(Address._fields), sort=False):
+            columns = {name: rows[name].to_numpy() for name in ARRAYS}
+            part = Series(**columns, level=float(rows["level"].iloc[0]))
+            found.setdefault(Address(*map(str, key)), []).append(part)
+    return {address: joined(parts) for address, parts in found.items()}
+
+
+def joined(parts: Sequence[Series]) -> Series:
+    """One series of several, in order."""
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+    return Series(**columns, level=parts[0].level)

@@ -1,0 +1,68 @@
+"""When a cell has enough: look at the intervals at the scheduled numbers of units, stop when they are narrow.
+
+The one place where this is decided: a run calls it with blocks from its store, and the suite `instrument` calls
+it again and again with fresh units, so that what is found about coverage is found about what runs do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vdbench.measures.metrics import Rows, Schedule, widest
+from vdbench.measures.variance import concatenate
+from vdbench.problems.problem import Group
+from vdbench.store import Table
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Where a cell stopped.
+
+    Attributes:
+        rows: Its units.
+        width: Largest relative half-width among noise and total variances.
+        converged: Whether that is the precision asked for, or better; else the bound was reached.
+        reason: In words.
+    """
+
+    rows: Rows
+    width: float
+    converged: bool
+    reason: str
+
+    @property
+    def status(self) -> str:
+        """``converged`` or ``bounded``."""
+        return "converged" if self.converged else "bounded"
+
+
+def until_precise(
+    schedule: Schedule,
+    units: Callable[[int, int], Table],
+    sizes: Mapping[Group, int],
+    message: str = "",
+    signed: bool = False,
+) -> Stopped:
+    """Take units until noise and total are precise enough, or the bound is reached.
+
+    Args:
+        schedule: When to look, and how precise is precise enough.
+        units: Measures (or reads) the units from ``start`` to ``stop``, in blocks as large as the first look.
+        sizes: Number of parameters of each layer and role.
+        message: How rows were obtained, as in `Rows`.
+        signed: Whether single rows may be negative, as in `Rows`.
+    """
+    parts: list[Table] = []
+    block = schedule.looks[0]
+    for n in schedule.looks:
+        while len(parts) * block < n:
+            start = len(parts) * block
+            parts.append(units(start, start + block))
+        rows = Rows(concatenate(parts), sizes, message, signed)
+        width, where = widest(rows, schedule)
+        if width <= schedule.precision:
+            reason = f"±{schedule.precision:.3g} reached at {n} units"
+            return Stopped(rows, width, True, reason)
+    reason = f"bound of {n} units reached; widest is ±{width:.2g}, {where}"
+    return Stopped(rows, width, False, reason)

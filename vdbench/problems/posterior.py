@@ -1,0 +1,140 @@
+"""The law of a noisy layer's weights, W = mean + scale ∘ z, and how its noise z is drawn.
+
+z is standardised (mean 0, variance 1). Two things tell one family of noise from another: its *law*, normal or
+binary (a standardised Bernoulli variable: dropout), and its *sharing*: a z of its own for every weight, or one for
+every input feature, shared by all outputs. The second makes the weights of a row correlated and is the same as
+noise on the layer's inputs: x(mean ∘ ξ) = (x ∘ ξ)mean with ξ = 1 + √α z.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vdbench.noise import Noise
+
+Sharing = Literal["weights", "inputs"]
+"""Whose noise a number is: a weight's, or an input feature's (an input channel's of a convolution)."""
+
+Law = Literal["normal", "binary", "none"]
+"""The law of z; ``none`` is no noise at all, W = mean."""
+
+NOISE_LAWS: dict[Law, tuple[str, ...]] = {"normal": ("normal",), "binary": ("uniform",), "none": ()}
+"""What each law asks of `vdbench.noise.Noise`; a binary number is made from a uniform one."""
+
+
+class Gaussian(NamedTuple):
+    """The law of one layer's weights, by their moments: a Gaussian unless ``law`` says otherwise.
+
+    ``log_alpha`` is log σ²/μ² where it is a coordinate, of a shape that broadcasts to the weights, else None.
+    ``scale`` multiplies the standardised noise and may be negative (σ = √α·θ has the sign of θ; the law is the
+    same); ``variance`` is its square, computed without a root so that it is smooth at zero. With ``sharing``
+    ``inputs`` it is still the variance of each weight, and says nothing of their covariance.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    variance: Tensor
+    log_alpha: Tensor | None = None
+    sharing: Sharing = "weights"
+    law: Law = "normal"
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of z: the weights', or (1, inputs, 1, …), which broadcasts to it.
+
+        The inputs of a grouped convolution's weights are the channels of one group; the groups share their noise.
+        """
+        shape = self.mean.shape
+        if self.sharing == "weights":
+            return tuple(shape)
+        return (1, shape[1], *(1 for _ in shape[2:]))
+
+    def draw(self, noise: Noise, name: str, examples: int | None = None) -> Tensor:
+        """Standardised noise z of the law of q.
+
+        Args:
+            noise: Where it comes from.
+            name: The layer's name.
+            examples: How many independent ones to draw at once; one, without that dimension, if None.
+
+        Returns:
+            `noise_shape`, or that with ``examples`` before it.
+        """
+        shape = self.noise_shape if examples is None else (examples, *self.noise_shape)
+        if self.law == "normal":
+            return noise(name, shape)
+        if self.law == "none":
+            return self.mean.new_zeros(shape)
+        kept = noise(name, shape, law="uniform") >= torch.sigmoid(self._log_alpha)  # p = α/(1 + α)
+        root = torch.exp(0.5 * self._log_alpha)
+        return torch.where(kept, root, -1 / root)
+
+    def weights(self, z: Tensor) -> Tensor:
+        """W at the noise z; with leading dimensions, if z has more than q."""
+        if self.law == "binary":
+            return self.mean * self.factors(z)
+        return self.mean + self.scale * z
+
+    def factors(self, z: Tensor) -> Tensor:
+        """ξ = 1 + √α z with W = mean ∘ ξ, for a q that has α; a dropped one is 0 to the last digit.
+
+        Example:
+            >>> from vdbench.noise import Key, stream
+            >>> import vdbench.problems.gaussian
+            >>> form = vdbench.problems.gaussian.from_spec({"kind": "binary-dropout", "rate": 0.5})
+            >>> q = form.gaussian(form.initial(torch.ones(2, 6)))
+            >>> q.factors(q.draw(stream(Key() / "example"), "layer"))
+            tensor([[0., 0., 2., 2., 0., 0.]])
+        """
+        factors = 1 + torch.exp(0.5 * self._log_alpha) * z
+        return torch.where(z < 0, 0.0, factors) if self.law == "binary" else factors
+
+    def masked(self, x: Tensor, z: Tensor) -> Tensor:
+        """Inputs x ∘ ξ, an own ξ for each of M examples: W of example m maps x_m as the mean maps the masked x_m.
+
+        Without noise they stay as they are.
+
+        Args:
+            x: Inputs of the layer, (M, …, inputs), or (M, channels, …) of a convolution.
+            z: From `draw` with ``examples`` M, for noise shared by the outputs.
+        """
+        if self.law == "none":
+            return x
+        return on_inputs(x, self.factors(z))
+
+    def log_ratio(self) -> Tensor:
+        """Log α = log σ²/μ² of every weight, in the weights' shape; ±∞ where μ or σ is 0."""
+        if self.law == "none":
+            return torch.full_like(self.mean, -math.inf)
+        if self.log_alpha is not None:
+            return self.log_alpha.expand_as(self.mean)
+        return self.variance.log() - self.mean.square().log()
+
+    def significant_digits(self) -> Tensor:
+        """−log₁₀ √α of every weight: how many decimal digits of it the noise leaves; below 0 for α > 1."""
+        return -self.log_ratio() / (2 * math.log(10))
+
+    @property
+    def _log_alpha(self) -> Tensor:
+        assert self.log_alpha is not None, "this q has no α among its coordinates"
+        return self.log_alpha
+
+
+def on_inputs(x: Tensor, factors: Tensor) -> Tensor:
+    """Inputs times one factor an example and input feature, or input channel.
+
+    Args:
+        x: Inputs of the layer, (M, …, inputs), or (M, channels, …) of a convolution.
+        factors: (M, 1, inputs, 1, …), with as many 1 at the end as a convolution's kernel has dimensions; the groups of
+            a grouped convolution share them.
+    """
+    inner = factors.dim() - 3  # dimensions of a convolution's kernel, behind the channels
+    spread = factors.reshape(len(x), *(1 for _ in x.shape[1 : -1 - inner]), *factors.shape[2:])
+    groups = x.shape[-1 - inner] // factors.shape[2]
+    if groups > 1:
+        spread = torch.cat([spread] * groups, dim=-1 - inner)
+    return x * spread

@@ -1,0 +1,188 @@
+"""The record of a run: ``run.json``, with all that is needed to know what was run, where, and how it went."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from vdbench.errors import InputError
+from vdbench.estimation.base import Estimator, objective
+from vdbench.estimation.registry import label, options
+from vdbench.problems.problem import Problem
+from vdbench.runner import environment
+from vdbench.store import atomic
+from vdbench.suite.schema import Suite
+
+SCHEMA = 1
+"""Version of ``run.json`` and ``results.parquet``."""
+
+
+@dataclass
+class Record:
+    """``run.json`` in memory.
+
+    Attributes:
+        folder: The run folder.
+        content: What is in the file.
+    """
+
+    folder: Path
+    content: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """``RUN/run.json``."""
+        return self.folder / "run.json"
+
+    def open(self, asked: Mapping[str, Any], rest: Mapping[str, Any]) -> None:
+        """Begin a record, or take up the one in the folder.
+
+        Args:
+            asked: What makes the run this run: the suite, the device, the estimators chosen.
+            rest: What else is recorded of a new run.
+
+        Raises:
+            InputError: The folder holds something else, or another run.
+        """
+        if self.path.exists():
+            self._resume(asked)
+        elif self._occupied():
+            raise InputError(
+                f"--out {self.folder}: expected a new or empty folder, or one with a run of vdbench."
+            )
+        else:
+            self.content = {"schema": SCHEMA, **asked, "started": now(), "chunks": {}, **rest}
+        self.content["cells"] = []
+        try:
+            self.save()
+        except OSError as error:
+            raise InputError(
+                f"--out {self.folder}: it cannot be written to, {error.strerror}."
+            ) from error
+
+    def _occupied(self) -> bool:
+        """Whether there is something else; what a run leaves that is killed as it begins is nothing."""
+        if not self.folder.is_dir():
+            return self.folder.exists()
+        return any(not p.name.startswith(f".{self.path.name}.") for p in self.folder.iterdir())
+
+    def _resume(self, asked: Mapping[str, Any]) -> None:
+        try:
+            self.content = dict(json.loads(self.path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
+            raise InputError(f"--out {self.folder}: its run.json cannot be read.") from error
+        self.content["suite"] = _completed(self.content.get("suite"))
+        for key, value in asked.items():
+            if self.content.get(key) != value:
+                raise InputError(
+                    f"--out {self.folder} holds another run, {_difference(key, self.content.get(key), value)}; "
+                    "expected the same suite and options, or a new folder."
+                )
+        self.content.setdefault("resumed", []).append(now())
+
+    def save(self) -> None:
+        """Write the file, atomically."""
+        with atomic(self.path) as temporary:
+            temporary.write_text(json.dumps(self.content, indent=1), encoding="utf-8")
+
+    def chunk(self, name: str) -> int | None:
+        """Draws taken together, as fixed when this cell was first measured; None if it was not."""
+        found = self.content["chunks"].get(name)
+        return None if found is None else int(found)
+
+    def fix_chunk(self, name: str, together: int) -> None:
+        """Fix it, once and for all."""
+        if self.content["chunks"].get(name) != together:
+            self.content["chunks"][name] = together
+            self.save()
+
+    def close(self, seconds: float) -> None:
+        """Note the end and the time spent, over all the times the run was taken up."""
+        self.content["wall_seconds"] = self.content.get("wall_seconds", 0.0) + seconds
+        self.content["finished"] = now()
+        self.save()
+
+
+def _completed(suite: Any) -> Any:
+    """A recorded suite with the keys that have come since, at their defaults, which change nothing."""
+    try:
+        return Suite.model_validate(suite).model_dump(mode="json")
+    except ValidationError:
+        return suite  # another version's, or damaged: the difference is told
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    """The first place in which two values differ: ``suite.seed was 0 and is now 1``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for part in sorted(set(old) | set(new)):
+            if old.get(part) != new.get(part):
+                return _difference(f"{key}.{part}", old.get(part), new.get(part))
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for place, (before, after) in enumerate(zip(old, new, strict=True)):
+            if before != after:
+                return _difference(f"{key}.{place}", before, after)
+    return f"{key} was {_short(old)} and is now {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def setting(device: torch.device) -> dict[str, Any]:
+    """Machine, versions and threads."""
+    described = environment.describe(device.type)
+    return {
+        "environment": described,
+        "git": described.get("git"),
+        "versions": described.get("packages"),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def describe_estimator(estimator: Estimator) -> dict[str, Any]:
+    """What an estimator declares, and its docstring's first line."""
+    declared = estimator.declaration
+    return {
+        "name": declared.name,
+        "options": options(estimator),
+        "objective": declared.objective,
+        "unbiased": declared.unbiased,
+        "independent_examples": declared.independent_examples,
+        "laws": list(declared.laws),
+        "version": declared.version,
+        "summary": (inspect.getdoc(type(estimator)) or label(estimator)).splitlines()[0],
+    }
+
+
+def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> dict[str, Any]:
+    """What a problem is, for a reader of the report, and which objective each estimator serves on it."""
+    shapes = [f"{layer.name} {'×'.join(map(str, layer.weight_shape))}" for layer in problem.layers]
+    kernels = any(len(layer.weight_shape) > 2 for layer in problem.layers)
+    order = "outputs × inputs × height × width" if kernels else "outputs × inputs"
+    return {
+        "description": f"{problem.data.name}, noisy layers {', '.join(shapes)} ({order})",
+        "dataset": problem.data.name,
+        "examples": problem.examples,
+        "parameters": sum(v.numel() for v in problem.free(problem.start).values()),
+        "layers": [layer.name for layer in problem.layers],
+        "shared": list(problem.shared),
+        "objectives": {label(estimator): objective(estimator, problem) for estimator in estimators},
+        "parameterization": problem.parameterization.name,
+        "posterior": repr(problem.parameterization),
+        "prior": repr(problem.prior),
+        "likelihood": type(problem.likelihood).__name__,
+    }

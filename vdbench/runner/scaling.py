@@ -1,0 +1,188 @@
+"""How variance falls with the minibatch size M and with the samples S: slopes and floors, fitted to figures.
+
+The noise part of a minibatch's gradient obeys Kingma, Salimans & Welling 2015, equation 5,
+
+    noise(M) = N² (C + (V − C)/M) = B + A/M,
+
+V the variance of an example's noise and C the covariance of two examples', both averaged over minibatches. Noise
+that is independent from example to example has C = 0: a slope of −1 in log-log coordinates and a floor B = N²C of 0.
+A weight sample that a minibatch shares has C > 0, a flatter slope, and a floor that no minibatch size removes.
+
+Fits are weighted by the figures' intervals. The half-width of a fitted number Σ c_i y_i is √Σ(c_i h_i)² where the
+figures are independent (other minibatch sizes have other minibatches and noise), and Σ|c_i| h_i, which holds whatever
+their dependence, where they share noise (other S at the same place).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vdbench.estimation.registry import canonical
+from vdbench.runner.results import Row
+from vdbench.statistics import Estimate
+
+LEAST = 3
+"""Sizes below which no slope is fitted: two points fit any line."""
+
+METRICS = ("variance.noise", "variance.total")
+
+
+def rows(found: Sequence[Row]) -> list[Row]:
+    """Slopes and floors as rows of their own, from the rows of a run.
+
+    Rows over M have ``batch_size`` 0 and say ``batch_size`` in ``against``; rows over S have ``samples`` 0, the
+    label and options without ``samples``, and say ``samples`` there.
+    """
+    variances = [row for row in found if row["metric"] in METRICS and row["value"] > 0]
+    made = []
+    for family in _families(variances, "batch_size", _same_estimator):
+        made += list(_over_minibatch(family))
+    for family in _families(variances, "samples", _same_but_samples):
+        made += list(_over_samples(family))
+    return made
+
+
+def slope(x: Sequence[float], y: Sequence[Estimate], independent: bool) -> tuple[Estimate, float]:
+    """Fit log y = a + b log x.
+
+    Args:
+        x: Positive sizes, at least two of them different.
+        y: Positive figures, each with an interval.
+        independent: Whether the figures are independent of each other.
+
+    Returns:
+        b with its interval, and the largest distance of a point from the line, in half-widths of its interval.
+    """
+    logs, values = np.log(x), np.log([e.value for e in y])
+    half = np.array([_log_half(e) for e in y])
+    weights = 1 / half**2
+    centred = logs - weights @ logs / weights.sum()
+    coefficients = weights * centred / (weights @ centred**2)
+    b = float(coefficients @ values)
+    residuals = values - weights @ values / weights.sum() - b * centred
+    return _combination(b, coefficients * half, y, independent), float(
+        np.max(abs(residuals) / half)
+    )
+
+
+def floor(x: Sequence[float], y: Sequence[Estimate]) -> tuple[Estimate, float]:
+    """Fit y = B + A/x to independent figures.
+
+    Returns:
+        B with its interval, and the largest distance of a figure from the fit, in half-widths of its interval.
+    """
+    inverse, values = 1 / np.asarray(x, dtype=float), np.array([e.value for e in y])
+    half = values * np.array([_log_half(e) for e in y])
+    weights = 1 / half**2
+    middle = weights @ inverse / weights.sum()
+    steepness = weights * (inverse - middle) / (weights @ (inverse - middle) ** 2)
+    coefficients = weights / weights.sum() - middle * steepness
+    b = float(coefficients @ values)
+    residuals = values - b - float(steepness @ values) * inverse
+    return _combination(b, coefficients * half, y, True), float(np.max(abs(residuals) / half))
+
+
+def _log_half(figure: Estimate) -> float:
+    return (math.log(figure.high / figure.value) + math.log(figure.value / figure.low)) / 2
+
+
+def _combination(
+    value: float, parts: np.ndarray[Any, Any], y: Sequence[Estimate], independent: bool
+) -> Estimate:
+    half = float(np.sqrt((parts**2).sum()) if independent else abs(parts).sum())
+    return Estimate(value, value - half, value + half, min(e.n for e in y))
+
+
+def _over_minibatch(family: Sequence[Row]) -> Iterator[Row]:
+    sizes = [row["batch_size"] for row in family]
+    figures = [_estimate(row) for row in family]
+    messages = "; ".join(dict.fromkeys(row["message"] for row in family if row["message"]))
+    common = {**family[0], "batch_size": 0, "against": "batch_size", "message": messages}
+    fitted, misfit = slope(sizes, figures, independent=True)
+    over = f"over M = {', '.join(map(str, sizes))}"
+    yield _row(common, f"slope.{common['metric']}", fitted, "1", f"{over}; {_away(misfit)}")
+    if common["metric"] == "variance.noise":
+        lowest, misfit = floor(sizes, figures)
+        told = f"{over}; {_away(misfit)}"
+        yield _row(common, "floor.variance.noise", lowest, common["unit"], told)
+
+
+def _over_samples(family: Sequence[Row]) -> Iterator[Row]:
+    sizes = [row["samples"] for row in family]
+    fitted, misfit = slope(sizes, [_estimate(row) for row in family], independent=False)
+    options, label = _without_samples(family[-1])
+    common = {**family[0], "samples": 0, "against": "samples", "options": options, "label": label}
+    message = f"over S = {', '.join(map(str, sizes))}; {_away(misfit)}"
+    yield _row(common, f"slope.{common['metric']}", fitted, "1", message)
+
+
+def _away(misfit: float) -> str:
+    return f"the figures lie up to {misfit:.2g} half-widths from the line"
+
+
+def _row(common: Row, metric: str, fitted: Estimate, unit: str, message: str) -> Row:
+    told = f"{message}; {common['message']}" if common["message"] else message
+    return {
+        **common,
+        "metric": metric,
+        "value": fitted.value,
+        "ci_low": fitted.low,
+        "ci_high": fitted.high,
+        "n": fitted.n,
+        "unit": unit,
+        "status": "ok",
+        "message": told,
+    }
+
+
+def _estimate(row: Row) -> Estimate:
+    return Estimate(row["value"], row["ci_low"], row["ci_high"], row["n"])
+
+
+def _families(found: Iterable[Row], size: str, key: Any) -> Iterator[list[Row]]:
+    """Rows that differ in a size alone, in its order; figures without a finite interval above zero are left out."""
+    families: dict[tuple[Any, ...], dict[int, Row]] = defaultdict(dict)
+    for row in found:
+        if 0 < row["ci_low"] < row["ci_high"] < math.inf:
+            families[key(row)][row[size]] = row
+    for family in families.values():
+        if len(family) >= LEAST:
+            yield [family[s] for s in sorted(family)]
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[c] for c in ("problem", "checkpoint", "metric", "layer", "role"))
+
+
+def _same_estimator(row: Row) -> tuple[Any, ...]:
+    return (*_place(row), row["label"])
+
+
+def _same_but_samples(row: Row) -> tuple[Any, ...]:
+    return (*_place(row), row["batch_size"], row["estimator"], _without_samples(row)[0])
+
+
+def _without_samples(row: Row) -> tuple[str, str]:
+    """Options and label of a row as they would be without ``samples``."""
+    options = {k: v for k, v in json.loads(row["options"]).items() if k != "samples"}
+    name, bracket, inside = row["label"].partition("(")
+    kept = [part for part in _parts(inside[:-1]) if not part.startswith("samples=")]
+    return canonical(options), f"{name}({', '.join(kept)})" if bracket and kept else name
+
+
+def _parts(inside: str) -> Iterator[str]:
+    """What stands between the commas of a label's brackets, not those of brackets within."""
+    depth = start = 0
+    for place, character in enumerate(inside):
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            yield inside[start:place].strip()
+            start = place + 1
+    if inside:
+        yield inside[start:].strip()

@@ -1,0 +1,141 @@
+"""The recipe of each problem's trainings: what the suite says, with what the problem changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pydantic
+
+from vdbench import schedules
+from vdbench.errors import InputError, nearest
+from vdbench.schedules import Recipe
+from vdbench.suite.schema import ProblemSpec, Suite, TrainingSpec
+
+SHARED = ("seeds",)
+"""Keys that no problem changes: its trainings are compared with the others', seed by seed."""
+
+
+def spec_of(suite: Suite, problem: ProblemSpec) -> TrainingSpec:
+    """What a problem's trainings are asked for.
+
+    Raises:
+        InputError: What the problem changes is not valid.
+    """
+    spec = suite.measures.training
+    assert spec is not None
+    for key in problem.training:
+        if key in SHARED:
+            raise InputError(
+                f"training of problem '{problem.name}': {key} is one for all problems, which are compared in pairs; "
+                "set it in measures.training."
+            )
+    try:
+        return TrainingSpec.model_validate({**spec.model_dump(), **problem.training})
+    except pydantic.ValidationError as error:
+        raise InputError(f"training of problem '{problem.name}': {_explain(error)}") from error
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        known = [name for name in TrainingSpec.model_fields if name not in SHARED]
+        return f"unknown key '{key}'.{nearest(key, known)}"
+    return f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}."
+
+
+def recipe_of(spec: TrainingSpec) -> Recipe:
+    """Schedule, KL weight and bounds, as a training takes them.
+
+    Raises:
+        InputError: One of them is not valid.
+    """
+    return Recipe(
+        epochs=spec.epochs,
+        schedule=schedules.from_spec(spec.schedule),
+        kl_weight=spec.kl_weight,
+        warm_up=spec.warm_up,
+        log_alpha=spec.log_alpha_bounds or (None, None),
+        noise_rate=spec.noise_rate,
+    )
+
+
+def bases(suite: Suite) -> dict[str, str]:
+    """By problem, what its trainings are compared with: the baseline, or that of the baseline group at its x."""
+    base = suite.baseline_problem
+    if base in [problem.name for problem in suite.problems]:
+        return {p.name: str(base) for p in suite.problems if p.name != base}
+    group = {(p.axis, p.x): p.name for p in suite.problems if base and p.group == base}
+    others = [p for p in suite.problems if p.group != base and (p.axis, p.x) in group]
+    return {p.name: group[p.axis, p.x] for p in others}
+
+
+def left(examples: int, validation: float | None) -> int:
+    """Training examples that a validation split leaves."""
+    if validation is None:
+        return examples
+    return examples - min(max(1, round(validation * examples)), max(0, examples - 1))
+
+
+def check(where: str, suite: Suite, labels: Sequence[str]) -> None:
+    """See that problems name estimators there are, and that every training can be run.
+
+    Args:
+        where: The suite, for messages.
+        suite: What is checked.
+        labels: Of its estimators.
+
+    Raises:
+        InputError: It is not so.
+    """
+    names = [problem.name for problem in suite.problems]
+    for problem in suite.problems:
+        _check_estimators(where, suite, problem, labels)
+        if problem.training and suite.measures.training is None:
+            raise InputError(
+                f"{where}: problem '{problem.name}' changes training, which the suite does not measure; "
+                "expected measures.training."
+            )
+    base = suite.baseline_problem
+    known = list(dict.fromkeys([*names, *(p.group for p in suite.problems if p.group)]))
+    if base is not None and base not in known:
+        raise InputError(
+            f"{where}: baseline_problem '{base}' is none of the suite's problems.{nearest(base, known)}"
+        )
+    if base is not None and suite.measures.training is None:
+        raise InputError(
+            f"{where}: baseline_problem is what trainings are compared with; expected measures.training."
+        )
+    for problem in suite.problems if suite.measures.training else []:
+        try:
+            spec = spec_of(suite, problem)
+            recipe_of(spec)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        if spec.patience and spec.validation is None:
+            raise InputError(
+                f"{where}: training of problem '{problem.name}' has patience without validation; "
+                "expected a share of the training set, such as validation: 0.1."
+            )
+
+
+def _check_estimators(
+    where: str, suite: Suite, problem: ProblemSpec, labels: Sequence[str]
+) -> None:
+    if problem.estimators is None:
+        return
+    for name in problem.estimators:
+        if name not in labels:
+            raise InputError(
+                f"{where}: problem '{problem.name}': '{name}' is none of the suite's estimators."
+                f"{nearest(name, labels)}"
+            )
+    needed = {"baseline": suite.baseline} if suite.measures.kills else {}
+    spec = suite.measures.variance
+    if spec and spec.data_from and set(spec.few_examples) & set(problem.estimators):
+        needed["data_from"] = spec.data_from
+    for role, name in needed.items():
+        if name not in problem.estimators:
+            raise InputError(
+                f"{where}: problem '{problem.name}' leaves out '{name}', which is {role} of what it runs."
+            )

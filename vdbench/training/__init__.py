@@ -1,0 +1,1 @@
+"""Training with an estimator, and judging what was trained."""

@@ -1,0 +1,306 @@
+"""Training with any estimator: the one loop, what it saves, and how it goes on from that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vdbench.estimation.autodiff import differentiate
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.draws import call, gather
+from vdbench.noise import Key, stream
+from vdbench.problems.log_alpha import clamp
+from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.schedules import Recipe
+from vdbench.store import atomic
+from vdbench.training import estimator_state
+from vdbench.training.evaluation import Evaluation, evaluate
+from vdbench.training.non_finite import Averages, Noted, Watch
+
+__all__ = [
+    "VERSION",
+    "Evaluation",
+    "Observer",
+    "Trainer",
+    "evaluate",
+    "load_parameters",
+    "saved_step",
+    "train",
+]
+
+VERSION = "1"
+"""Changes whenever trained parameters may change."""
+
+NOISE_ROLES = ("scale", "alpha", "logit")
+"""Roles of the coordinates that say how much noise there is."""
+
+
+@dataclass
+class Trainer:
+    """Ascends the ELBO with Adam, one minibatch at a time.
+
+    Every step's minibatch and noise come from the address of the step, so training that is killed and taken up
+    again from a saved state ends where it would have ended.
+
+    Attributes:
+        problem: What is trained.
+        estimator: Estimates the gradient of the likelihood part; the KL's is exact.
+        parameters: Where training starts; copied.
+        batch_size: M; an epoch is N // M steps over a permutation of the examples.
+        learning_rate: Adam's.
+        key: Address of this training.
+        step: Steps taken.
+        recipe: How learning rate and KL weight change over epochs, and the bounds of log α.
+    """
+
+    problem: Problem
+    estimator: Estimator
+    parameters: Parameters
+    batch_size: int
+    learning_rate: float
+    key: Key
+    step: int = 0
+    recipe: Recipe = field(default_factory=Recipe)
+    _leaves: dict[str, Tensor] = field(init=False)
+    _state: Any = field(init=False)
+    _order: tuple[int, np.ndarray[Any, Any]] = field(init=False, default=(-1, np.empty(0)))
+
+    def __post_init__(self) -> None:
+        """Copy the parameters, within their bounds, and set the optimizer up."""
+        self.parameters = {name: value.clone() for name, value in self.parameters.items()}
+        self._leaves = self.problem.free(self.parameters)
+        self._bound()
+        self._optimizer = torch.optim.Adam(self._groups(), lr=self.learning_rate)
+        self._state = self.estimator.fit(self.problem, self.parameters, self.key / "fit")
+        name = self.estimator.declaration.name
+        self._watch = Watch(name, self.learning_rate, self._leaves)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """N // M."""
+        return max(1, self.problem.examples // self.batch_size)
+
+    @property
+    def epochs(self) -> float:
+        """Epochs done, one under way in part."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def stateless(self) -> bool:
+        """Whether the estimator keeps nothing from step to step."""
+        return isinstance(self._state, tuple) and not self._state
+
+    @property
+    def resumable(self) -> bool:
+        """Whether all that the estimator keeps from step to step can be saved."""
+        return estimator_state.can_save(self._state)
+
+    def advance(self, steps: int) -> None:
+        """Take so many steps.
+
+        Raises:
+            CellError: A value, the KL, a gradient or a parameter is not finite.
+        """
+        for _ in range(steps):
+            self._advance()
+        self._watch.look()
+        self._watch.parameters(self.step)
+
+    def _advance(self) -> None:
+        key = self.key / "step" / self.step
+        batch = self._minibatch()
+        noise = stream(key, self.problem.device, self.problem.dtype)
+        gradient = call(
+            self.estimator, self.problem, self.parameters, batch, noise, key, self._state
+        )
+        weight = self.recipe.weight(self.epochs)
+        kl, slopes = differentiate(self._divergence, self._leaves) if weight else (None, None)
+        self._watch.note(Noted(self.step, gradient.value, kl, gradient.gradients, slopes or {}))
+        for name, leaf in self._leaves.items():
+            slope = 0 if slopes is None else slopes[name] if weight == 1 else weight * slopes[name]
+            leaf.grad = (slope - gradient.gradients[name]) / self.problem.examples
+        factor = self.recipe.rate(self.epochs)
+        for group in self._optimizer.param_groups:
+            group["lr"] = factor * self.learning_rate * group["factor"]
+        self._optimizer.step()
+        self._bound()
+        self._state = self.estimator.update(self._state, gradient)
+        self.step += 1
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The trained parameters, those of the noise apart, with the factor of their learning rate."""
+        roles = self.problem.groups
+        noise = [n for n in self._leaves if n in roles and roles[n].role in NOISE_ROLES]
+        rest = [n for n in self._leaves if n not in noise]
+        factors = [(rest, 1.0), (noise, self.recipe.noise_rate)]
+        return [
+            {"params": [self._leaves[n] for n in names], "factor": factor}
+            for names, factor in factors
+            if names
+        ]
+
+    def _divergence(self, free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        value = self.problem.kl({**self.parameters, **free})
+        return value, value
+
+    def _bound(self) -> None:
+        if self.recipe.bounded:
+            clamp(self.problem, self.parameters, self._leaves, self.recipe.log_alpha)
+
+    def averages(self) -> Averages:
+        """Means over the steps since this was last asked for; the KL's over those in which it had a weight."""
+        self._watch.look()
+        return self._watch.averages()
+
+    def _minibatch(self) -> Batch:
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            generator = np.random.Generator(np.random.PCG64((self.key / "epoch" / epoch).seed()))
+            self._order = (epoch, generator.permutation(self.problem.examples))
+        size = min(self.batch_size, self.problem.examples)
+        return gather(self.problem, self._order[1][place * size : (place + 1) * size])
+
+    def save(self, path: Path, more: Mapping[str, np.ndarray[Any, Any]] | None = None) -> None:
+        """Write parameters, optimizer state, the estimator's state and the step, atomically, without pickle.
+
+        An estimator's state that cannot be written is left out.
+
+        Args:
+            path: The file.
+            more: Further arrays to be kept with them.
+        """
+        arrays = {f"parameter/{n}": v.detach().cpu().numpy() for n, v in self.parameters.items()}
+        for name, leaf in self._leaves.items():
+            for slot, value in self._optimizer.state[leaf].items():
+                arrays[f"adam/{slot}/{name}"] = value.detach().cpu().numpy()
+        kept = estimator_state.pack(self._state) if self.resumable else {}
+        with atomic(path) as temporary, open(temporary, "wb") as file:
+            step = np.array(self.step)
+            np.savez(file, allow_pickle=False, step=step, **arrays, **kept, **(more or {}))
+
+    def restore(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        self._optimizer.state.clear()
+        self._watch.averages()
+        with np.load(path, allow_pickle=False) as saved:
+            self.step = int(saved["step"])
+            if f"{estimator_state.PREFIX}form" in saved.files:
+                self._state = estimator_state.unpack(saved, self.problem.device)
+            for name, value in self.parameters.items():
+                value.copy_(torch.from_numpy(saved[f"parameter/{name}"]))
+            for name, leaf in self._leaves.items():
+                prefix = "adam/"
+                slots = [k for k in saved.files if k.startswith(prefix) and k.endswith(f"/{name}")]
+                for key in slots:
+                    slot = key.removeprefix(prefix).removesuffix(f"/{name}")
+                    value = torch.from_numpy(saved[key].copy())
+                    if slot != "step":
+                        value = value.to(leaf.device, leaf.dtype)
+                    self._optimizer.state[leaf][slot] = value
+
+
+class Observer(Protocol):
+    """Looks at a training after each epoch, and may end it; what it knows is saved with the training."""
+
+    @property
+    def done(self) -> bool:
+        """Whether training is to end."""
+        ...
+
+    def before(self, trainer: Trainer) -> None:
+        """Look at the training before its first step; not called for one that goes on."""
+        ...
+
+    def epoch(self, trainer: Trainer, seconds: float) -> None:
+        """Look at the training after an epoch that took so many seconds."""
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All it knows."""
+        ...
+
+    def load(self, saved: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Know again what `arrays` gave."""
+        ...
+
+
+def train(
+    trainer: Trainer,
+    epochs: int,
+    path: Path,
+    observer: Observer | None = None,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Tensor]:
+    """Train to a checkpoint, saving after every epoch; goes on from what a killed training left at ``path``.
+
+    An estimator whose state cannot be saved (`vdbench.training.estimator_state`) is the exception: a training with
+    it that was killed begins again, and says so.
+
+    Args:
+        trainer: At its start.
+        epochs: How many epochs in all.
+        path: File that belongs to this very training (name it by `address`).
+        observer: Told of each epoch; may end the training earlier.
+        say: Told when a training begins again.
+
+    Returns:
+        All parameters after the last epoch.
+
+    Raises:
+        CellError: Training diverged.
+    """
+    last = epochs * trainer.steps_per_epoch
+    if path.exists() and _usable(trainer, path, last):
+        trainer.restore(path)
+        if observer:
+            with np.load(path, allow_pickle=False) as saved:
+                observer.load(saved)
+    elif path.exists() and say:
+        say(
+            f"the state of {trainer.estimator.declaration.name} cannot be saved: "
+            "its training, which was interrupted, begins again"
+        )
+    if observer and not trainer.step:
+        observer.before(trainer)
+    while trainer.step < last and not (observer and observer.done):
+        began = _clock(trainer.problem.device)
+        trainer.advance(trainer.steps_per_epoch)
+        if observer:
+            observer.epoch(trainer, _clock(trainer.problem.device) - began)
+        trainer.averages()
+        trainer.save(path, observer.arrays() if observer else None)
+    return dict(trainer.parameters)
+
+
+def _usable(trainer: Trainer, path: Path, last: int) -> bool:
+    """Whether a training can go on from a file: it is at its end, or holds the estimator's state."""
+    with np.load(path, allow_pickle=False) as saved:
+        whole = int(saved["step"]) == last or f"{estimator_state.PREFIX}form" in saved.files
+    # files of earlier versions hold no state, and need none where there is none
+    return whole or trainer.stateless
+
+
+def _clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def saved_step(path: Path) -> int:
+    """The step at which `Trainer.save` wrote a file."""
+    with np.load(path, allow_pickle=False) as saved:
+        return int(saved["step"])
+
+
+def load_parameters(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The parameters in a file that `Trainer.save` wrote."""
+    with np.load(path, allow_pickle=False) as saved:
+        prefix = "parameter/"
+        return {k.removeprefix(prefix): saved[k] for k in saved.files if k.startswith(prefix)}
