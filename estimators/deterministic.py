@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vdbench import Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 
 
@@ -42,6 +42,6 @@ class Deterministic(Pathwise):
         'mean-weights'
     """
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = xμ."""
         return layer.linear(x, q.mean)

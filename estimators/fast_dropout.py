@@ -9,7 +9,7 @@ from torch import Tensor
 from estimators.local import safe_sqrt
 from vdbench import Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 
 
@@ -45,7 +45,7 @@ class FastDropout(Pathwise):
         'elbo-gaussian-preactivations'
     """
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = γ + √δ·ζ."""
         mean = layer.linear(x, q.mean)
         variance = layer.squared(x, q.variance)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vdbench import InputError, Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 
 
@@ -58,7 +58,7 @@ class Flipout(Pathwise):
                 f"flipout: perturbations must be at least 1, not {self.perturbations}."
             )
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = xμ + ((x∘s)ΔW)∘t: the mean's part has no sign, and the perturbation no mean."""
         mean = layer.linear(x, q.mean)
         flipped = x * noise.at("input")(layer.name, layer.sign_shape(x), law="sign")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vdbench import InputError, Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 
 
@@ -53,7 +53,7 @@ class Grouped(Pathwise):
         if self.groups < 1:
             raise InputError(f"grouped: groups must be at least 1, not {self.groups}.")
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B_g = x_g(μ + σε_g), group by group."""
         parts = torch.tensor_split(x, min(self.groups, x.shape[0]))
         return torch.cat(

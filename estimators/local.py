@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vdbench import Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 
 
@@ -49,7 +49,7 @@ class Local(Pathwise):
         True
     """
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = γ + √δ·ζ with γ = xμ, δ = x²σ²."""
         mean = layer.linear(x, q.mean)
         variance = layer.squared(x, q.variance)

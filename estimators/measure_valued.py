@@ -16,7 +16,7 @@ from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.base import differentiate as pathwise
 from vdbench.estimation.base import need_posterior
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer, Sampler
 from vdbench.problems.problem import Batch, Parameters, Problem
 
@@ -136,7 +136,7 @@ def _slopes(
     batch: Batch,
     weights: dict[str, Tensor],
     name: str,
-    q: Gaussian,
+    q: Posterior,
     n: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The derivatives in μ and in σ of one layer's weights, each of their shape."""

@@ -14,7 +14,7 @@ from vdbench.errors import CellError
 from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.moments import Moments, relu
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer, NoisyModule
 from vdbench.problems.likelihoods import Expected
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -139,7 +139,7 @@ def propagate(
     return now
 
 
-def affine(layer: Layer, x: Moments, q: Gaussian) -> Moments:
+def affine(layer: Layer, x: Moments, q: Posterior) -> Moments:
     """Moments of pre-activations: γ = m E[W], δ = (m² + v) Var[W] + v E[W]², both maps linear in the weights."""
     second = x.mean.square() + x.variance
     variance = layer.linear(second, q.variance) + layer.linear(x.variance, q.mean.square())

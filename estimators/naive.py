@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vdbench import Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 
 
@@ -43,6 +43,6 @@ class Naive(Pathwise):
         Naive()
     """
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = x(μ + σε), one ε for all examples."""
         return layer.linear(x, q.weights(q.draw(noise, layer.name)))

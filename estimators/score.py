@@ -11,7 +11,7 @@ from torch import Tensor
 from vdbench import register
 from vdbench.estimation.score_function import LikelihoodRatio
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch, Parameters, Problem
 
@@ -75,17 +75,17 @@ class Score(LikelihoodRatio):
         return log_density(posteriors(problem, at), drawn)[None]
 
 
-def posteriors(problem: Problem, at: Parameters) -> dict[str, Gaussian]:
+def posteriors(problem: Problem, at: Parameters) -> dict[str, Posterior]:
     """Q of every layer, by its name."""
     return {layer.name: problem.posterior(layer, at) for layer in problem.layers}
 
 
-def normals(q: dict[str, Gaussian], noise: Noise) -> dict[str, Tensor]:
+def normals(q: dict[str, Posterior], noise: Noise) -> dict[str, Tensor]:
     """The ε of one weight sample W = μ + σε, by layer."""
     return {name: noise(name, law.mean.shape) for name, law in q.items()}
 
 
-def log_density(q: dict[str, Gaussian], eps: dict[str, Tensor]) -> Tensor:
+def log_density(q: dict[str, Posterior], eps: dict[str, Tensor]) -> Tensor:
     """Log q(w) up to its constant, −½ Σ [log σ² + (w − μ)²/σ²], at the weights w = μ₀ + σ₀ε held fixed.
 
     With μ₀ and σ₀ the detached μ and σ, w − μ is written (μ₀ − μ) + σ₀ε, of value σ₀ε to the last digit. The

@@ -12,7 +12,7 @@ from estimators.local import safe_sqrt
 from vdbench import register
 from vdbench.estimation.score_function import LikelihoodRatio
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch, Parameters, Problem
 
@@ -90,7 +90,7 @@ class ScoreLocal(LikelihoodRatio):
         return torch.stack(terms).sum(0)
 
 
-def _log_density(layer: Layer, q: Gaussian, x: Tensor, zeta: Tensor) -> Tensor:
+def _log_density(layer: Layer, q: Posterior, x: Tensor, zeta: Tensor) -> Tensor:
     """−½ Σ [log δ + (b − γ)²/δ] of each example, at b = γ₀ + √δ₀ζ held fixed.
 
     b − γ is written (γ₀ − γ) + √δ₀ζ, which loses no digits, and everything is measured in units of the largest σ: σ²

@@ -16,7 +16,7 @@ from vdbench.errors import CellError
 from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.base import Declaration, add, need_posterior
 from vdbench.noise import Kept, Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.priors import GaussianPrior
 from vdbench.problems.problem import Batch, Parameters, Problem
 
@@ -108,7 +108,7 @@ class StickingTheLanding(Wrapper):
         return add(gradient, Gradient(*differentiate(difference, problem.free(parameters))))
 
 
-def _exact_less_sampled(q: Gaussian, z: Tensor, prior: GaussianPrior) -> Tensor:
+def _exact_less_sampled(q: Posterior, z: Tensor, prior: GaussianPrior) -> Tensor:
     """KL(q‖p) − log q(w)/p(w) at w = μ + σz, a mean over the samples: ½Σ[(σ²(1 − z²) − 2μσz)/s² + z² − 1].
 
     The terms log σ of the two cancel: left to subtraction they would take all digits with them where σ is small.
@@ -123,7 +123,7 @@ def _exact_less_sampled(q: Gaussian, z: Tensor, prior: GaussianPrior) -> Tensor:
     return 0.5 * (spread / prior.variance + square - 1).sum() / len(z)
 
 
-def _log_density_of_held(q: Gaussian, z: Tensor) -> Tensor:
+def _log_density_of_held(q: Posterior, z: Tensor) -> Tensor:
     """Log q(w) at w = μ + σz held fixed, up to a constant, whose gradient is the score.
 
     The deviation w − μ is written (μ̄ − μ) + σ̄z, with μ̄ and σ̄ the values alone, which loses no digits where σ is small

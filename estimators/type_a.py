@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vdbench import Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 
 
@@ -46,12 +46,12 @@ class TypeA(Pathwise):
         'row-shared'
     """
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = (x ∘ ξ)θ."""
         return masked(layer, x, q, noise)
 
 
-def masked(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def masked(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """Pre-activations of inputs masked by a ξ of its own for every example.
 
     Args:

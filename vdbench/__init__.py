@@ -11,25 +11,38 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vdbench.certificate import check
-    from vdbench.errors import InputError
-    from vdbench.estimation.base import Estimator, Gradient, Pathwise, Wrapper
+    from vdbench.errors import CellError, InputError
+    from vdbench.estimation.autodiff import differentiate
+    from vdbench.estimation.base import Estimator, Gradient, Pathwise, Wrapper, need_posterior
     from vdbench.estimation.registry import get, register
     from vdbench.estimation.third_party_register import register_layer
-    from vdbench.problems.problem import Problem, noisy
+    from vdbench.noise import Key, Noise
+    from vdbench.problems.layers import Layer
+    from vdbench.problems.posterior import Posterior
+    from vdbench.problems.problem import Batch, Parameters, Problem, noisy
     from vdbench.runner import run
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Batch",
+    "CellError",
     "Estimator",
     "Gradient",
     "InputError",
+    "Key",
+    "Layer",
+    "Noise",
+    "Parameters",
     "Pathwise",
+    "Posterior",
     "Problem",
     "Wrapper",
     "__version__",
     "check",
+    "differentiate",
     "get",
+    "need_posterior",
     "noisy",
     "register",
     "register_layer",
@@ -37,14 +50,23 @@ __all__ = [
 ]
 
 _HOME = {
+    "Batch": "vdbench.problems.problem",
+    "CellError": "vdbench.errors",
     "Estimator": "vdbench.estimation.base",
     "Gradient": "vdbench.estimation.base",
     "InputError": "vdbench.errors",
+    "Key": "vdbench.noise",
+    "Layer": "vdbench.problems.layers",
+    "Noise": "vdbench.noise",
+    "Parameters": "vdbench.problems.problem",
     "Pathwise": "vdbench.estimation.base",
+    "Posterior": "vdbench.problems.posterior",
     "Problem": "vdbench.problems.problem",
     "Wrapper": "vdbench.estimation.base",
     "check": "vdbench.certificate",
+    "differentiate": "vdbench.estimation.autodiff",
     "get": "vdbench.estimation.registry",
+    "need_posterior": "vdbench.estimation.base",
     "noisy": "vdbench.problems.problem",
     "register": "vdbench.estimation.registry",
     "register_layer": "vdbench.estimation.third_party_register",

@@ -24,7 +24,7 @@ from vdbench.datasets import Dataset, Split
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.registry import get, names, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Convolution, Layer
 from vdbench.problems.problem import Batch, Problem, noisy
 
@@ -179,7 +179,7 @@ def test_no_noise_has_no_scale_gradient() -> None:
 class PerPixel(Flipout):
     """Known bad: a sign of its own for every pixel, in and out."""
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         mean = layer.linear(x, q.mean)
         signs = noise.at("input")(layer.name, x.shape, law="sign")
         flipped = layer.linear(x * signs, q.scale * noise.at("base", 0)(layer.name, q.mean.shape))
@@ -189,7 +189,7 @@ class PerPixel(Flipout):
 class WholeSample(Naive):
     """Known bad: the mean is perturbed, not the deviation."""
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         return super().preactivation(layer, x, q._replace(mean=2 * q.mean), noise)
 
 

@@ -24,7 +24,7 @@ from estimators.score import Score
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.registry import get
 from vdbench.noise import Key, Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 
 TOLERANCE = 1e-9
@@ -181,7 +181,7 @@ class OwnCost(Score):
 class ForgottenPath(Naive):
     """Forgets the path through σ: the gradient of an expectation taken for the expectation of ∂L/∂φ."""
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         kick = (q.scale * noise(layer.name, q.mean.shape)).detach()
         return layer.linear(x, q.mean + kick)
 
@@ -190,7 +190,7 @@ class ForgottenPath(Naive):
 class VarianceForDeviation(Naive):
     """Multiplies the noise by σ² where σ belongs."""
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         return layer.linear(x, q.mean + q.variance * noise(layer.name, q.mean.shape))
 
 
@@ -198,7 +198,7 @@ class VarianceForDeviation(Naive):
 class SquareOfTheProduct(Local):
     """δ = (Σ xσ)² instead of Σ x²σ²."""
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         mean = layer.linear(x, q.mean)
         return mean + layer.linear(x, q.scale) * noise(layer.name, mean.shape)
 
@@ -207,7 +207,7 @@ class SquareOfTheProduct(Local):
 class SharedNoise(Local):
     """One ζ for all examples: the mean is right, the variance is not."""
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         mean = layer.linear(x, q.mean)
         return mean + layer.squared(x, q.variance).sqrt() * noise(layer.name, mean[:1].shape)
 

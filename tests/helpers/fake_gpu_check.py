@@ -32,10 +32,10 @@ from vdbench.noise import Injected, Noise, Recorder, Request, stream
 from vdbench.noise import Key as Address
 from vdbench.problems.gaussian import (
     BinaryDropout,
-    Gaussian,
     LearnedBinary,
     MeanLogVariance,
     Point,
+    Posterior,
     ThetaLogAlpha,
 )
 from vdbench.problems.layers import Layer
@@ -63,7 +63,7 @@ def register_device() -> str:
 class NoiseOnCpu(Naive):
     """Draws its noise on the CPU and copies nothing."""
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         noise(layer.name, q.mean.shape)
         return layer.linear(x, q.mean + q.scale * torch.ones(q.mean.shape))
 
@@ -72,7 +72,7 @@ class NoiseOnCpu(Naive):
 class CopiedNoise(Naive):
     """Draws its noise on the CPU and copies it: every output is where it should be, and the copy is slow."""
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         noise(layer.name, q.mean.shape)
         made = torch.ones(q.mean.shape).to(x.device)
         return layer.linear(x, q.mean + q.scale * made)

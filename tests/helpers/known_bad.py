@@ -12,11 +12,11 @@ from torch import Tensor
 from estimators.local import Local, safe_sqrt
 from vdbench.estimation.base import Declaration, Estimator, Gradient, Pathwise, differentiate
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer, Sampler
 from vdbench.problems.problem import Batch, Parameters, Problem
 
-Sample = Callable[[Layer, Tensor, Gaussian, Noise], Tensor]
+Sample = Callable[[Layer, Tensor, Posterior, Noise], Tensor]
 
 
 class Defect(NamedTuple):
@@ -52,7 +52,7 @@ def pathwise(
         name = sample.__name__.replace("_", "-")
 
         def preactivation(
-            self: Pathwise, layer: Layer, x: Tensor, q: Gaussian, noise: Noise
+            self: Pathwise, layer: Layer, x: Tensor, q: Posterior, noise: Noise
         ) -> Tensor:
             return sample(layer, x, q, noise)
 
@@ -68,14 +68,14 @@ def pathwise(
 
 
 @pathwise("unbiased", "scale", "sampling path forgotten")
-def forgets_the_sampling_path(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def forgets_the_sampling_path(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """The gradient in the sampled weights, taken for that in μ."""
     return layer.linear(x, q.mean + (q.scale * noise(layer.name, q.mean.shape)).detach())
 
 
 @pathwise("pre-activations", "variance", laws=("normal", "sign"))
 def flipout_perturbs_with_the_whole_sample(
-    layer: Layer, x: Tensor, q: Gaussian, noise: Noise
+    layer: Layer, x: Tensor, q: Posterior, noise: Noise
 ) -> Tensor:
     sample = q.mean + q.scale * noise(layer.name, q.mean.shape)
     mean = layer.linear(x, q.mean)
@@ -85,7 +85,7 @@ def flipout_perturbs_with_the_whole_sample(
 
 
 @pathwise("unbiased", "convolution", laws=("normal", "sign"))
-def flipout_signs_are_of_pixels(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def flipout_signs_are_of_pixels(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """On outputs every pixel has a sign of its own, where a channel should have one."""
     mean = layer.linear(x, q.mean)
     signs = noise.at("input")(layer.name, layer.sign_shape(x), law="sign")
@@ -96,47 +96,47 @@ def flipout_signs_are_of_pixels(layer: Layer, x: Tensor, q: Gaussian, noise: Noi
 
 @pathwise("unbiased", "convolution", "'elbo-local-noise'", independent_examples=True)
 def local_on_convolutions_claims_the_elbo(
-    layer: Layer, x: Tensor, q: Gaussian, noise: Noise
+    layer: Layer, x: Tensor, q: Posterior, noise: Noise
 ) -> Tensor:
     return _local(layer, x, layer.squared(x, q.variance), q, noise)
 
 
-def _local(layer: Layer, x: Tensor, variance: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def _local(layer: Layer, x: Tensor, variance: Tensor, q: Posterior, noise: Noise) -> Tensor:
     mean = layer.linear(x, q.mean)
     return mean + safe_sqrt(variance) * noise(layer.name, mean.shape)
 
 
 @pathwise("pre-activations", "variance", independent_examples=True)
-def variance_is_squared_twice(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def variance_is_squared_twice(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     return _local(layer, x, layer.squared(x, q.variance.square()), q, noise)
 
 
 @pathwise("pre-activations", "variance", independent_examples=True)
-def variance_is_over_the_wrong_axis(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def variance_is_over_the_wrong_axis(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     variance = q.variance.mean(0, keepdim=True).expand_as(q.variance)
     return _local(layer, x, layer.squared(x, variance), q, noise)
 
 
 @pathwise("pre-activations", "variance", independent_examples=True)
-def square_of_the_product(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def square_of_the_product(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """(xσ)² for x²σ²."""
     return _local(layer, x, layer.linear(x, q.scale).square(), q, noise)
 
 
 @pathwise("pre-activations", "covariance of examples", independent_examples=True)
-def examples_share_their_noise(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def examples_share_their_noise(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     mean = layer.linear(x, q.mean)
     return mean + safe_sqrt(layer.squared(x, q.variance)) * noise(layer.name, mean[:1].shape)
 
 
 @pathwise("finite", "as it is", independent_examples=True)
-def root_of_zero(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def root_of_zero(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     mean = layer.linear(x, q.mean)
     return mean + layer.squared(x, q.variance).sqrt() * noise(layer.name, mean.shape)
 
 
 @pathwise("finite", "as it is", independent_examples=True)
-def bias_in_the_variance(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def bias_in_the_variance(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """Something of either sign is added to the variance, as a bias passed into its convolution is."""
     mean = layer.linear(x, q.mean)
     variance = layer.add_bias(layer.squared(x, q.variance), q.mean.flatten(1).sum(1))
@@ -147,7 +147,7 @@ BUFFERS: dict[str, Tensor] = {}
 
 
 @pathwise("several draws", "one backward pass")
-def buffer_is_written_over(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def buffer_is_written_over(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """The noise of the last forward is what the backward of all of them meets."""
     drawn = noise(layer.name, q.mean.shape)
     name = f"{layer.name} {drawn.shape} {drawn.dtype}"
@@ -157,25 +157,25 @@ def buffer_is_written_over(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -
 
 
 @pathwise("repeatable", "global generators", laws=())
-def noise_of_the_global_generator(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def noise_of_the_global_generator(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     return layer.linear(x, q.mean + q.scale * torch.randn(q.mean.shape, dtype=q.mean.dtype))
 
 
 @pathwise("unbiased", "convolution", independent_examples=False)
-def no_noise_in_grouped_convolutions(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def no_noise_in_grouped_convolutions(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     eps = noise(layer.name, q.mean.shape)
     alone = getattr(layer, "groups", 1) == 1
     return layer.linear(x, q.mean + q.scale * eps if alone else q.mean)
 
 
 @pathwise("unbiased", "deep", independent_examples=False)
-def no_noise_from_the_third_layer_on(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def no_noise_from_the_third_layer_on(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     eps = noise(layer.name, q.mean.shape)
     return layer.linear(x, q.mean if layer.name == "4" else q.mean + q.scale * eps)
 
 
 @pathwise("unbiased", "dense", laws=())
-def noise_is_always_the_same(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def noise_is_always_the_same(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     fixed = torch.randn(q.mean.shape, generator=generator, dtype=q.mean.dtype)
     return layer.linear(x, q.mean + q.scale * fixed)
@@ -242,7 +242,7 @@ changed("gradient-of-the-loss", "linear", "opposite sign", lambda g, *_: _each(g
 class BadScore(Estimator):
     """Two samples of the score function, the density and the baseline given."""
 
-    density: Callable[[Gaussian, Tensor], Tensor]
+    density: Callable[[Posterior, Tensor], Tensor]
     baseline: Callable[[Tensor], Tensor]
     samples: int = 1
 
@@ -301,12 +301,12 @@ def own_mean(cost: Tensor) -> Tensor:
     return cost.mean()
 
 
-def by_difference(q: Gaussian, weight: Tensor) -> Tensor:
+def by_difference(q: Posterior, weight: Tensor) -> Tensor:
     """Right in exact arithmetic; w − μ loses its digits."""
     return -(q.scale.abs().log() + 0.5 * ((weight - q.mean) / q.scale).square()).sum()
 
 
-def without_the_constant(q: Gaussian, weight: Tensor) -> Tensor:
+def without_the_constant(q: Posterior, weight: Tensor) -> Tensor:
     """−log σ is no constant."""
     return -(0.5 * ((weight - q.mean) / q.scale).square()).sum()
 

@@ -18,7 +18,7 @@ from torch.func import vmap
 
 from vdbench.estimation.autodiff import differentiate
 from vdbench.noise import Noise, Request
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch, Parameters, Problem
 
@@ -62,7 +62,7 @@ def grid(axes: list[Axis]) -> tuple[Tensor, Tensor]:
     return points, weights.prod(1)
 
 
-def noise_axes(q: Gaussian, count: int) -> list[Axis]:
+def noise_axes(q: Posterior, count: int) -> list[Axis]:
     """A rule for each random number of one layer's posterior."""
     size = math.prod(q.noise_shape)
     if q.law == "normal":
@@ -72,15 +72,15 @@ def noise_axes(q: Gaussian, count: int) -> list[Axis]:
     return [binary(rate) for rate in rates]
 
 
-Sampler = Callable[[Layer, Tensor, Gaussian, Noise], Tensor]
+Sampler = Callable[[Layer, Tensor, Posterior, Noise], Tensor]
 
 
-def by_weights(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def by_weights(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """Pre-activations under one sample of the weights."""
     return layer.linear(x, q.weights(q.draw(noise, layer.name)))
 
 
-def by_preactivations(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def by_preactivations(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """Independent Gaussian pre-activations with the moments that the weights give each of them."""
     mean, variance = layer.linear(x, q.mean), layer.squared(x, q.variance)
     random = (
@@ -90,7 +90,7 @@ def by_preactivations(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Ten
     return mean + root * noise(layer.name, mean.shape[1:])
 
 
-def without(layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+def without(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """Pre-activations under the mean weights."""
     return layer.linear(x, q.mean)
 

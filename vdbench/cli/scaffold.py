@@ -16,9 +16,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 import vdbench
-from vdbench.layers import Layer
-from vdbench.noise import Noise
-from vdbench.posteriors import Gaussian
 
 
 @vdbench.register(
@@ -48,7 +45,7 @@ class ${cls}(vdbench.Pathwise):
         ${cls}()
     """
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: vdbench.Layer, x: Tensor, q: vdbench.Posterior, noise: vdbench.Noise) -> Tensor:
         """B = x(μ + σε), one ε for all examples."""
         return layer.linear(x, q.mean + q.scale * noise(layer.name, q.mean.shape))
 ''')
@@ -59,9 +56,7 @@ import pytest
 import torch
 
 import vdbench
-from vdbench.layers import Layer
-from vdbench.noise import Key, stream
-from vdbench.posteriors import Gaussian
+from vdbench.noise import stream
 
 
 @pytest.mark.vdbench("${name}", file="${file}")
@@ -71,9 +66,9 @@ def test_conforms(vdbench_finding):
 
 def test_examples_share_a_sample_of_the_weights():
     scale = torch.full((4, 3), 0.5)
-    q = Gaussian(torch.zeros(4, 3), scale, scale.square())
+    q = vdbench.Posterior(torch.zeros(4, 3), scale, scale.square())
     b = vdbench.get("${name}").preactivation(
-        Layer("layer", (4, 3)), torch.ones(2, 3), q, stream(Key() / "test")
+        vdbench.Layer("layer", (4, 3)), torch.ones(2, 3), q, stream(vdbench.Key() / "test")
     )
     assert torch.equal(b[0], b[1])
 ''')

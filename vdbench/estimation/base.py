@@ -16,7 +16,7 @@ from torch import Tensor
 from vdbench.errors import CellError, InputError
 from vdbench.estimation import autodiff
 from vdbench.noise import POSTERIOR, Key, Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer, Sampler
 from vdbench.problems.problem import Batch, Parameters, Problem
 
@@ -152,7 +152,7 @@ class Pathwise(Estimator):
         return differentiate(problem, parameters, batch, sampler, problem.scale(batch))
 
     @abstractmethod
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """A noisy layer's pre-activation without bias.
 
         Args:

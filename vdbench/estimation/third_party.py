@@ -14,7 +14,7 @@ from vdbench.errors import CellError, InputError, nearest
 from vdbench.estimation.base import Gradient, Pathwise, differentiate, need_posterior
 from vdbench.estimation.third_party_transforms import Transform
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Convolution, Layer, Sampler
 from vdbench.problems.problem import Batch, Parameters, Problem
 
@@ -128,7 +128,7 @@ class Spec:
         return weight.mT if self.transposed and weight.dim() == 2 else weight
 
     def parameters(
-        self, module: nn.Module, q: Gaussian, bias: Tensor | None = None
+        self, module: nn.Module, q: Posterior, bias: Tensor | None = None
     ) -> dict[str, Tensor]:
         """The layer's own parameters at which its weights follow q, as differentiable functions of q's."""
         known = dict(module.named_parameters())
@@ -148,7 +148,7 @@ class Spec:
         return found
 
     def call(
-        self, layer: Layer, x: Tensor, q: Gaussian, bias: Tensor | None = None
+        self, layer: Layer, x: Tensor, q: Posterior, bias: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         """The layer's pre-activation with its bias, and all that it returned."""
         module = self.module(layer, x)
@@ -204,11 +204,11 @@ class ForeignLayer(Pathwise):
 
         return differentiate(problem, parameters, batch, sampler, problem.scale(batch))
 
-    def preactivation(self, layer: Layer, x: Tensor, q: Gaussian, noise: Noise) -> Tensor:
+    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """The layer's output without bias; its noise comes from torch's global generator."""
         return self._without_bias(layer, x, q, None)
 
-    def _without_bias(self, layer: Layer, x: Tensor, q: Gaussian, bias: Tensor | None) -> Tensor:
+    def _without_bias(self, layer: Layer, x: Tensor, q: Posterior, bias: Tensor | None) -> Tensor:
         """Take off the bias that the problem adds after this: of value and gradient the layer's own is left."""
         b, _ = self.spec.call(layer, x, q, bias)
         if not self.spec.bias or bias is None:

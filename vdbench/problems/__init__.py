@@ -251,15 +251,15 @@ def _plain(value: Any) -> Any:
 
 
 STABLE_NAMES = {
-    "Bernoulli": "vdbench.problems.likelihoods.Bernoulli",
-    "BernoulliPrior": "vdbench.problems.bernoulli_prior.BernoulliPrior",
-    "Categorical": "vdbench.problems.likelihoods.Categorical",
-    "Cost": "vdbench.problems.toys.Cost",
-    "GaussianNoise": "vdbench.problems.likelihoods.GaussianNoise",
-    "GaussianPrior": "vdbench.problems.priors.GaussianPrior",
-    "LogUniformPrior": "vdbench.problems.priors.LogUniformPrior",
-    "NoPrior": "vdbench.problems.priors.NoPrior",
-    "NoisyModule": "vdbench.problems.layers.NoisyModule",
+    "Bernoulli": "vdbench.likelihoods.Bernoulli",
+    "BernoulliPrior": "vdbench.bernoulli.BernoulliPrior",
+    "Categorical": "vdbench.likelihoods.Categorical",
+    "Cost": "vdbench.toys.Cost",
+    "GaussianNoise": "vdbench.likelihoods.GaussianNoise",
+    "GaussianPrior": "vdbench.priors.GaussianPrior",
+    "LogUniformPrior": "vdbench.priors.LogUniformPrior",
+    "NoPrior": "vdbench.priors.NoPrior",
+    "NoisyModule": "vdbench.layers.NoisyModule",
 }
 """What fingerprints call parts of vdbench, wherever their code is: as version 0.1.0 did, which had no other names."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vdbench.problems.parameterization import Parameterization, at, between, count, each, one_of
-from vdbench.problems.posterior import Gaussian, Law, Sharing
+from vdbench.problems.posterior import Law, Posterior, Sharing
 
 Scaling = Literal["training", "test"]
 
@@ -68,12 +68,12 @@ class BinaryDropout(Parameterization):
         theta = weight.clone() if self.scaling == "training" else weight / (1 - rate)
         return {"theta": theta, "log_alpha": weight.new_full((1,), math.log(rate / (1 - rate)))}
 
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
+    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
         """Mean θ or (1−p)θ, σ = √α·mean, and the binary law."""
         mean, log_alpha = coordinates["theta"], coordinates["log_alpha"]
         if self.scaling == "test":
             mean = torch.sigmoid(-log_alpha) * mean  # 1 − p
-        return Gaussian(
+        return Posterior(
             mean=mean,
             scale=torch.exp(0.5 * log_alpha) * mean,
             variance=torch.exp(log_alpha) * mean.square(),
@@ -139,11 +139,11 @@ class LearnedBinary(Parameterization):
             "logit": weight.new_full(shape, math.log(keep / (1 - keep))),
         }
 
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
+    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
         """Mean qθ, variance q(1−q)θ², and the binary law; α = (1−q)/q, so that log α is minus the logit."""
         theta, logit = coordinates["theta"], coordinates["logit"]
         keep, drop = torch.sigmoid(logit), torch.sigmoid(-logit)
-        return Gaussian(
+        return Posterior(
             mean=keep * theta,
             scale=torch.exp(-0.5 * logit) * keep * theta,
             variance=keep * drop * theta.square(),
@@ -169,8 +169,8 @@ class Point(Parameterization):
         """θ = weight."""
         return {"theta": weight.clone()}
 
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
+    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
         """Mean θ, scale and variance 0."""
         theta = coordinates["theta"]
         zero = torch.zeros_like(theta)
-        return Gaussian(theta, zero, zero, law=self.law)
+        return Posterior(theta, zero, zero, law=self.law)

@@ -31,7 +31,7 @@ from vdbench import kinds
 from vdbench.errors import InputError
 from vdbench.problems.dropout import BinaryDropout, LearnedBinary, Point
 from vdbench.problems.parameterization import Parameterization, at, between, count, each, one_of
-from vdbench.problems.posterior import Gaussian, Sharing
+from vdbench.problems.posterior import Posterior, Sharing
 
 __all__ = [
     "PARAMETERIZATIONS",
@@ -42,9 +42,13 @@ __all__ = [
     "MeanLogVariance",
     "Parameterization",
     "Point",
+    "Posterior",
     "ThetaLogAlpha",
     "from_spec",
 ]
+
+Gaussian = Posterior
+"""Its name until version 0.1."""
 
 SCALE_ROLES = ("scale", "alpha")
 """Roles of the parameters that set the spread of q."""
@@ -75,10 +79,10 @@ class MeanLogVariance(Parameterization):
             "log_variance": torch.full_like(weight, 2 * math.log(self.sigma)),
         }
 
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
+    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
         """σ = exp(½ log σ²)."""
         scale = torch.exp(0.5 * coordinates["log_variance"])
-        return Gaussian(coordinates["mean"], scale, scale.square())
+        return Posterior(coordinates["mean"], scale, scale.square())
 
 
 @dataclass(frozen=True)
@@ -146,10 +150,10 @@ class ThetaLogAlpha(Parameterization):
         log_alpha = math.log(at(self.alpha, place))
         return {"theta": weight.clone(), "log_alpha": weight.new_full(shape, log_alpha)}
 
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
+    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
         """σ = √α·θ, σ² = αθ²."""
         theta, log_alpha = coordinates["theta"], coordinates["log_alpha"]
-        return Gaussian(
+        return Posterior(
             mean=theta,
             scale=torch.exp(0.5 * log_alpha) * theta,
             variance=torch.exp(log_alpha) * theta.square(),

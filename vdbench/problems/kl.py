@@ -23,11 +23,11 @@ from torch import Tensor
 
 from vdbench.errors import InputError
 from vdbench.problems.parameterization import Parameterization
-from vdbench.problems.posterior import Gaussian
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.priors import BernoulliPrior, GaussianPrior, LogUniformPrior, NoPrior, Prior
 
 
-def term(prior: Prior, q: Gaussian) -> Tensor:
+def term(prior: Prior, q: Posterior) -> Tensor:
     """What the prior takes from the lower bound for one layer, a scalar; see the head of this module."""
     if isinstance(prior, NoPrior):
         return q.mean.new_zeros(())

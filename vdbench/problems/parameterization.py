@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from vdbench.errors import InputError, nearest
-from vdbench.problems.posterior import NOISE_LAWS, Gaussian, Law, Sharing
+from vdbench.problems.posterior import NOISE_LAWS, Law, Posterior, Sharing
 
 
 class Parameterization(ABC):
@@ -29,7 +29,7 @@ class Parameterization(ABC):
         """
 
     @abstractmethod
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Gaussian:
+    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
         """The law at these coordinates, differentiable in them, with the `law` and `sharing` told here."""
 
     @property

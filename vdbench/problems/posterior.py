@@ -26,7 +26,7 @@ NOISE_LAWS: dict[Law, tuple[str, ...]] = {"normal": ("normal",), "binary": ("uni
 """What each law asks of `vdbench.noise.Noise`; a binary number is made from a uniform one."""
 
 
-class Gaussian(NamedTuple):
+class Posterior(NamedTuple):
     """The law of one layer's weights, by their moments: a Gaussian unless ``law`` says otherwise.
 
     ``log_alpha`` is log σ²/μ² where it is a coordinate, of a shape that broadcasts to the weights, else None.

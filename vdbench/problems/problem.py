@@ -17,7 +17,7 @@ from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
 from vdbench.noise import Key, stream
 from vdbench.problems import kl
-from vdbench.problems.gaussian import Gaussian, MeanLogVariance, Parameterization
+from vdbench.problems.gaussian import MeanLogVariance, Parameterization, Posterior
 from vdbench.problems.layers import Layer, NoisyModule, Sampler, layer_of
 from vdbench.problems.likelihoods import Categorical, Likelihood
 from vdbench.problems.priors import GaussianPrior, Prior
@@ -148,7 +148,7 @@ class Problem:
         }
         return {name: value for name, value in parameters.items() if name not in fixed}
 
-    def posterior(self, layer: Layer, parameters: Parameters) -> Gaussian:
+    def posterior(self, layer: Layer, parameters: Parameters) -> Posterior:
         """q(w) of one layer at these parameters."""
         names = self.parameterization.roles
         return self.parameterization.gaussian({n: parameters[f"{layer.name}.{n}"] for n in names})

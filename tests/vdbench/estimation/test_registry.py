@@ -461,7 +461,8 @@ def test_folders_of_the_user_s_that_hide_vdbench_s_own_are_named(tmp_path: Path)
         tmp_path,
         """
         import os, sys
-        from vdbench import InputError, registry
+        from vdbench import InputError
+        from vdbench.estimation import registry
         own = sys.path[:]
         for kind in ("package", "fails", "file", "package", "folder"):
             sys.path[:] = [os.path.abspath(kind), *own]

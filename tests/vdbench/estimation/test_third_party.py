@@ -227,7 +227,7 @@ def test_a_wrong_transform_is_caught_by_the_kl_and_seen_in_the_spread() -> None:
         )
     part = problem()[0].layers[0]
     mean = torch.zeros(part.weight_shape, dtype=torch.float64)
-    q = third_party_register.adapter.Gaussian(mean, mean + 0.5, mean + 0.25)
+    q = third_party_register.adapter.Posterior(mean, mean + 0.5, mean + 0.25)
     x = torch.eye(5, dtype=torch.float64)
     with torch.random.fork_rng():
         torch.manual_seed(5)

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import torch
 import vdbench
-from vdbench.estimator import differentiate
+from vdbench import differentiate
 
 
 @vdbench.register(

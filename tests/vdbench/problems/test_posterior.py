@@ -15,10 +15,10 @@ from vdbench.errors import InputError
 from vdbench.noise import Injected, Key, Noise, Recorder, Request, stream
 from vdbench.problems.gaussian import (
     BinaryDropout,
-    Gaussian,
     MeanLogVariance,
     Parameterization,
     Point,
+    Posterior,
     ThetaLogAlpha,
     from_spec,
 )
@@ -29,11 +29,11 @@ KERNEL = stream(KEY, dtype=torch.float64)("kernel", (4, 3, 2, 2))
 RATES = (0.05, 0.2, 0.5, 0.9)
 
 
-def law(form: Parameterization, weight: Tensor = WEIGHT) -> Gaussian:
+def law(form: Parameterization, weight: Tensor = WEIGHT) -> Posterior:
     return form.gaussian(form.initial(weight))
 
 
-def given(q: Gaussian, value: Tensor, examples: int | None = None) -> Tensor:
+def given(q: Posterior, value: Tensor, examples: int | None = None) -> Tensor:
     """The z that q makes of a uniform number."""
     recorder = Recorder(stream(KEY, dtype=torch.float64).source)
     q.draw(Noise(recorder), "layer", examples)
@@ -158,7 +158,7 @@ SHARED = [
 ]
 
 
-def uneven(form: Parameterization, weight: Tensor) -> Gaussian:
+def uneven(form: Parameterization, weight: Tensor) -> Posterior:
     """The law with a different α for each input where it has one."""
     coordinates = form.initial(weight)
     alpha = coordinates["log_alpha"]

@@ -397,8 +397,8 @@ OWN = """\
 import vdbench
 import vdbench.datasets
 from torch import nn
-from vdbench.posteriors import ThetaLogAlpha
-from vdbench.priors import LogUniformPrior
+from vdbench.problems.gaussian import ThetaLogAlpha
+from vdbench.problems.priors import LogUniformPrior
 
 
 def make(width):

@@ -17,7 +17,7 @@ from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator, Wrapper
 from vdbench.estimation.third_party import ForeignLayer, Spec
 from vdbench.estimation.third_party_transforms import TRANSFORMS
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Convolution, Layer
 
 MAPPING, SPREAD, DRAWS, KL = "layer mapping", "layer spread", "layer draws", "layer KL"
@@ -76,7 +76,7 @@ def _factory(spec: Spec, layer: Layer) -> object:
     return spec.convolution if isinstance(layer, Convolution) else spec.dense
 
 
-def _point(layer: Layer, seed: int, scale: float) -> tuple[Tensor, Gaussian, Tensor]:
+def _point(layer: Layer, seed: int, scale: float) -> tuple[Tensor, Posterior, Tensor]:
     """Inputs, a posterior whose σ is ``scale`` times a random number from 1 to 2, and a bias; all float64."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -85,10 +85,10 @@ def _point(layer: Layer, seed: int, scale: float) -> tuple[Tensor, Gaussian, Ten
 
     x, mean = normal(5, *third_party_kl.layer_inputs(layer)), normal(*layer.weight_shape)
     sigma = scale * (1 + normal(*layer.weight_shape).sigmoid())
-    return x, Gaussian(mean, sigma, sigma.square()), normal(layer.weight_shape[0])
+    return x, Posterior(mean, sigma, sigma.square()), normal(layer.weight_shape[0])
 
 
-def _seeded(spec: Spec, layer: Layer, x: Tensor, q: Gaussian, bias: Tensor, seed: int) -> Tensor:
+def _seeded(spec: Spec, layer: Layer, x: Tensor, q: Posterior, bias: Tensor, seed: int) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return spec.call(layer, x, q, bias)[0]
@@ -138,7 +138,7 @@ def _spread(spec: Spec, layer: Layer, seed: int) -> Finding:
     )  # fmt: skip
 
 
-def _other_transform(spec: Spec, layer: Layer, x: Tensor, q: Gaussian, found: Tensor) -> str:
+def _other_transform(spec: Spec, layer: Layer, x: Tensor, q: Posterior, found: Tensor) -> str:
     """Name the transform under which the output's variances are nearest to those found, if it is near."""
     parameter = spec.transform.inverse(q.scale, q.mean)
     far = {}
@@ -155,7 +155,7 @@ def _draws(spec: Spec, layer: Layer, seed: int) -> Finding:
     """Two forward passes in one backward pass have the gradient that they have one by one."""
     x, q, bias = _point(layer, seed, 0.5)
     mean, scale = q.mean.requires_grad_(), q.scale.requires_grad_()
-    at = Gaussian(mean, scale, scale.square())
+    at = Posterior(mean, scale, scale.square())
 
     def loss(k: int) -> Tensor:
         return _seeded(spec, layer, x, at, bias, seed + k).square().sum()

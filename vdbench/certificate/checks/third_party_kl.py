@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vdbench.estimation.third_party import Spec
-from vdbench.problems.gaussian import Gaussian
+from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
 from vdbench.problems.priors import GaussianPrior
 
@@ -29,12 +29,12 @@ class Compared(NamedTuple):
     like: str
 
 
-def exact(q: Gaussian, variance: float) -> Tensor:
+def exact(q: Posterior, variance: float) -> Tensor:
     """KL(N(μ, σ²) ‖ N(0, variance)), summed over the weights."""
     return GaussianPrior(variance).kl(q.mean, q.variance)
 
 
-MISTAKES: dict[str, Callable[[Gaussian, float], Tensor]] = {
+MISTAKES: dict[str, Callable[[Posterior, float], Tensor]] = {
     "the KL averaged over the weights instead of summed": lambda q, v: exact(q, v) / q.mean.numel(),
     "the KL with the wrong sign": lambda q, v: -exact(q, v),
     "the prior's variance used as its standard deviation": lambda q, v: exact(q, v**2),
@@ -68,7 +68,7 @@ def compare(spec: Spec, layer: Layer, seed: int) -> Compared:
     shape, wide = layer.weight_shape, torch.float64
     mean = torch.randn(shape, generator=generator, dtype=wide).requires_grad_()
     scale = (0.2 + torch.rand(shape, generator=generator, dtype=wide)).requires_grad_()
-    q = Gaussian(mean, scale, scale.square())
+    q = Posterior(mean, scale, scale.square())
     own = _own(spec, layer, q)
     truth = exact(q, spec.prior_variance)
     wrong = [
@@ -83,7 +83,7 @@ def compare(spec: Spec, layer: Layer, seed: int) -> Compared:
     return Compared(error, max(wrong), "" if error < ROOM else _like(own, q, spec.prior_variance))
 
 
-def _own(spec: Spec, layer: Layer, q: Gaussian) -> Tensor:
+def _own(spec: Spec, layer: Layer, q: Posterior) -> Tensor:
     """The KL that the layer gives at q, a scalar."""
     assert spec.kl is not None
     module = spec.module(layer, q.mean)
@@ -120,7 +120,7 @@ class _WithKL(nn.Module):
         return self.kl(self.module, self.module(x))
 
 
-def _like(own: Tensor, q: Gaussian, variance: float) -> str:
+def _like(own: Tensor, q: Posterior, variance: float) -> str:
     for words, value in MISTAKES.items():
         if bool(torch.isclose(own, value(q, variance), rtol=ROOM)):
             return words
