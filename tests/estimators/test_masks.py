@@ -293,7 +293,9 @@ def test_rebar_without_its_control_is_reinforce() -> None:
         get(name, **options)(*at, stream(Key(("eta",)), dtype=torch.float64))
         for name, options in (("rebar", {"eta": 0.0}), ("reinforce", {}))
     )
-    assert all(torch.equal(v, b.gradients[n]) for n, v in a.gradients.items())
+    # to rounding: its cost is differentiated in a larger graph
+    wrong = differences({n: (v,) for n, v in a.gradients.items()}, b.gradients, 1e-12)
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("name", MASK)

@@ -349,5 +349,6 @@ def test_shared_noise_is_independent_only_between_examples() -> None:
         return seen["b"]
 
     naive_b, own_b = outputs(get("naive")), outputs(get("per-example"))
-    assert torch.equal(naive_b[0], naive_b[1])
+    # a product may round the rows of one matrix each in another way
+    torch.testing.assert_close(naive_b[0], naive_b[1], rtol=1e-12, atol=1e-12)
     assert not torch.isclose(own_b[0], own_b[1]).any()
