@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import convolution_twins
 import numpy as np
 import oracles
 import pytest
-import test_convolution_twins
 import torch
 from everyone import fitting, prior
 from oracles import COORDINATES, Comparison, network
@@ -37,7 +37,7 @@ def cases(test: Callable[..., None]) -> Callable[..., None]:
     """Every estimator in all coordinates, dense and in a convolution."""
     marks = (
         pytest.mark.parametrize(
-            "make", [network, test_convolution_twins.network], ids=["dense", "convolution"]
+            "make", [network, convolution_twins.network], ids=["dense", "convolution"]
         ),
         pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES),
         pytest.mark.parametrize("estimator", ESTIMATORS, ids=label),

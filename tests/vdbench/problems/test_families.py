@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from agreement import gaps, same
 from families import ANY, ELBO, FAMILIES, OWN, SHARED
 from oracles import network
-from test_conformance import gaps, same
-from test_twins import Affine, Twin, Weights, agrees, close, group, matched, pathwise, product
 from torch import Tensor
+from twins import Affine, Twin, Weights, agrees, close, group, pathwise, product
+from twins_moments import matched
 
 from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator, Gradient, Wrapper
