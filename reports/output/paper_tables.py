@@ -7,19 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reports.document import Table
-from reports.figures.axes import time_unit
 from reports.output.html import is_figure
 from reports.output.latex import NARROW, latex, wrap
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
 from reports.results.load import Run
 from reports.results.published import matches_of
+from reports.results.size_lines import TIME
 from reports.results.sweeps import MINIBATCH, Sweep
 from reports.sections.environment import FACTS, fact
 from reports.sections.published_tables import figure_table, order_tables
-from reports.sections.scaling import TIME, slope_table, speed_table
+from reports.sections.scaling import slope_table
+from reports.sections.speed import speed_table
 from reports.sections.tables import EPOCH, PARTS, RATIOS, layer_table
 from reports.words.glossary import COORDINATES, ROLES, in_role, role_name
-from reports.words.numbers import MISSING, Estimate, percent, show, slug
+from reports.words.numbers import MISSING, percent, show, slug, time_unit
 
 LONGEST = 54
 """Lines that a page holds beside its caption; longer tables are split."""

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reports.results.estimate import Estimate
 from reports.results.load import Results, Run
-from reports.words.glossary import SCALED
-from reports.words.numbers import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +20,8 @@ DUST = 1e-11
 NOISY = ("mean", "theta", "scale", "alpha", "logit")
 """Roles of the noisy weights: the only ones that are ranked."""
 ROLES = (*NOISY, "bias", "weight", "all")
+SCALED = "noise from "
+"""How the message of a figure begins whose noise part was measured on few examples."""
 SCALED_MARK = "‡"
 """What marks an estimator in tables whose noise part was measured on few examples."""
 BIAS = "adjusted.relative_bias"
@@ -65,6 +66,11 @@ class Group:
     figures: dict[Address, Estimate] = field(repr=False)
     pairs: dict[Pair, Estimate] = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
+
+    @property
+    def without_run(self) -> str:
+        """The title without the run, under which groups of several runs are put side by side."""
+        return self.title.removeprefix(f"{self.run.name} · ")
 
     def get(
         self, label: str, metric: str, layer: str = "all", role: str = "all"

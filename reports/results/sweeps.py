@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reports.results.estimate import Estimate
 from reports.results.groups import (
     ROLES,
     SCALED_MARK,
@@ -16,9 +17,7 @@ from reports.results.groups import (
     estimate_of,
     index_of,
 )
-from reports.results.load import Results
-from reports.results.swept import Spot, spots_of
-from reports.words.numbers import Estimate
+from reports.results.load import Results, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +31,15 @@ LEAST = 3
 
 Places = dict[float, tuple[Group, str]]
 """By size: the group, and the estimator's label in it."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a problem stands in a sweep: its group, what is swept, and its value."""
+
+    group: str
+    axis: str
+    x: float
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,16 @@ def sweeps_of(results: Results, groups: list[Group]) -> list[Sweep]:
     """
     sized = [*over_minibatch(results, groups), *over_samples(results, groups)]
     return [*over_option(groups), *sized]
+
+
+def spots_of(run: Run) -> dict[str, Spot]:
+    """Return the swept problems of a run's suite, in its order."""
+    suite: Any = run.info.get("suite") or {}
+    return {
+        str(item["name"]): Spot(str(item.get("group") or ""), str(item.get("axis") or "x"), float(item["x"]))
+        for item in suite.get("problems") or []
+        if item.get("x") is not None
+    }  # fmt: skip
 
 
 def over_option(groups: list[Group]) -> Iterator[Sweep]:

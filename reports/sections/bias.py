@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from reports.document import Table
+from reports.document import Block, Table
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from reports.sections.tables import drop_empty, notes
+from reports.sections.section import Findings, heading, not_measured
+from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import in_role, role_name
-from reports.words.numbers import MISSING, Estimate, format_number, percent, show, span
+from reports.words.numbers import MISSING, format_number, percent, show, span
 
 WEAK = 0.5
 """The relative bias from which on not having excluded it says little."""
+
+
+class Bias:
+    """Signal-to-noise ratio and relative bias, and against what."""
+
+    anchor = "bias"
+    title = "Signal-to-noise ratio and bias"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section: a short table of bias and one by layer a group."""
+        blocks: list[Block] = []
+        for group in found.groups:
+            table, short = bias_table(group), bias_summary(group)
+            if table.rows:
+                blocks += [heading(self.anchor, group), *([short] if short.rows else []), table]
+        return blocks or not_measured("the signal-to-noise ratio or bias")
 
 
 def bias_summary(group: Group) -> Table:

@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.document import Block, Code, Heading, Paragraph, Table
 from reports.results.load import Results, Run
+from reports.sections.section import Findings
 from reports.words.numbers import MISSING, format_number
 
 FACTS = {
@@ -21,6 +22,17 @@ FACTS = {
     "finished": (("finished",),),
 }
 """The facts a reader looks for first, and where ``run.json`` may have each."""
+
+
+class Environment:
+    """The machine, the versions and the command, so that a run can be repeated."""
+
+    anchor = "environment"
+    title = "Environment, and how to run it again"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section."""
+        return environment_blocks(found.results)
 
 
 def environment_blocks(results: Results) -> list[Block]:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from reports.document import Block, Bullets, Heading, Paragraph, Table
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
 from reports.results.published import EXACT, Published, published_of
+from reports.sections.section import Findings
 from reports.words.glossary import role_name
-from reports.words.numbers import Estimate, format_number, percent, show, slug
+from reports.words.numbers import format_number, percent, show, slug
 
 Pair = tuple[Published, Estimate]
+
+
+class ExactValues:
+    """Known values compared with ours, where a suite gives any."""
+
+    anchor = "exact"
+    title = "Beside exact values"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section; nothing where no suite has exact values."""
+        return exact_blocks(found.groups)
 
 
 def exact_blocks(groups: list[Group]) -> list[Block]:

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from reports.document import Block, Bullets, Heading
-from reports.figures.coverage import Dot, coverage_figure
-from reports.figures.draw import drawn
-from reports.results.groups import estimate_of
-from reports.results.load import Results, Run
-from reports.sections.instrument_tables import TABLES, claimed, coverage_table, of, rows_of, share
+from reports.document import Block, Bullets, Heading, Picture
+from reports.figures import draw
+from reports.results.instrument import claimed, coverage_dots, places, rows_of
+from reports.results.load import Results
+from reports.sections.instrument_tables import TABLES, coverage_table, of, share
+from reports.sections.section import Findings
 from reports.words.numbers import percent, slug
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLACE = ["problem", "checkpoint", "batch_size"]
-KINDS = ("coverage.", "width.", "false_alarms.", "power.", "wrong.", "kills.")
+
+class Instrument:
+    """What runs measured about vdbench itself, where any did."""
+
+    anchor = "instrument"
+    title = "The instrument itself"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section; nothing where no run measured vdbench itself."""
+        return instrument_blocks(found.results)
 
 
-def instrument_blocks(results: Results, figures: Path) -> list[Block]:
-    """Show what runs measured about vdbench itself; nothing where none did.
+def instrument_blocks(results: Results) -> list[Block]:
+    """Show what runs measured about vdbench itself.
 
     Args:
         results: All rows and runs.
-        figures: Folder for the figures' files.
     """
     blocks: list[Block] = []
     for run, title, rows in places(results):
@@ -39,8 +46,8 @@ def instrument_blocks(results: Results, figures: Path) -> list[Block]:
                 f"intervals at {percent(run.level)}; one dot a layer, role and denominator, filled "
                 "over all layers. The upright lines are the levels that intervals claim."
             )
-            blocks += drawn(lambda d=dots: [coverage_figure(d)], figures,  # type: ignore[misc]
-                            slug(f"coverage {title}"), said, f"Coverage, {title}")  # fmt: skip
+            name, alt = slug(f"coverage {title}"), f"Coverage, {title}"
+            blocks.append(Picture(name, said, alt, partial(draw.coverage, dots)))
         blocks += [table for table in found if table.rows]
     return blocks
 
@@ -51,18 +58,6 @@ def instrument_answer(results: Results) -> list[Block]:
     for run, title, rows in places(results):
         blocks += [Heading(f"The instrument: {title}"), Bullets(summary(rows, run.level))]
     return blocks
-
-
-def places(results: Results) -> Iterator[tuple[Run, str, pd.DataFrame]]:
-    """Find the rows about vdbench itself, run by run and place by place."""
-    frame = results.frame[results.frame["metric"].str.startswith(KINDS)]
-    for run in results.runs.values():
-        mine = frame[frame["run"] == run.name]
-        for key, rows in mine.groupby(PLACE, sort=False):
-            problem, checkpoint, size = tuple(key)
-            parts = [run.name] * results.several
-            parts += [str(problem), f"checkpoint {checkpoint}", f"batch {size:g}"]
-            yield run, " · ".join(parts), rows
 
 
 def summary(rows: pd.DataFrame, level: float) -> list[tuple[str, str]]:
@@ -110,12 +105,3 @@ def standing(found: list[Any]) -> str:
 def words_of(metric: str) -> str:
     """Name a metric in words: ``kills.blocks_kept`` as ``Kills, blocks kept``."""
     return metric.replace(".", ", ").replace("_", " ").capitalize()
-
-
-def coverage_dots(rows: pd.DataFrame, level: float) -> list[Dot]:
-    """Return what the figure of coverage shows."""
-    return [
-        Dot(row.metric.removeprefix("coverage."), row.label, row.layer == "all",
-            estimate_of(row), claimed(row, level))
-        for row in rows_of(rows, "coverage.")
-    ]  # fmt: skip

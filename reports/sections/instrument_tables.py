@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from reports.document import Table
 from reports.results.groups import estimate_of
-from reports.sections.tables import drop_empty
+from reports.results.instrument import claimed, rows_of
+from reports.sections.table_parts import drop_empty
 from reports.words.glossary import role_name
 from reports.words.numbers import MISSING, percent, show, span
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SPECIAL = ("coverage.smallest", "coverage.stopped_at", "coverage.converged")
-"""Metrics of coverage that are no share of intervals, or repeat the smallest one."""
-
-
-def rows_of(rows: pd.DataFrame, *starts: str) -> list[Any]:
-    """Return the rows whose metric begins so, without the special ones of coverage."""
-    kept = rows[rows["metric"].str.startswith(starts)]
-    special = kept["metric"].str.startswith(SPECIAL)
-    return list(kept[~special].itertuples(index=False))
 
 
 def of(row: Any) -> str:
@@ -42,12 +32,6 @@ def is_label(against: str) -> bool:
 def whose(row: Any) -> str:
     """Name the estimator of a row, or all of them where it is pooled."""
     return "every estimator" if ".pooled." in row.metric or not row.label else str(row.label)
-
-
-def claimed(row: Any, level: float) -> float:
-    """Return the level that a row's intervals claim: as its message says, else the run's."""
-    hit = re.match(r"at least ([\d.]+) %", row.message)
-    return float(hit[1]) / 100 if hit else level
 
 
 def share(row: Any) -> str:

@@ -7,8 +7,20 @@ from typing import Any
 from reports.document import Block, Bullets, Table
 from reports.results.groups import Group
 from reports.results.load import Results, Run
+from reports.sections.section import Findings
 from reports.words.glossary import definitions
 from reports.words.numbers import MISSING, percent
+
+
+class Method:
+    """What the terms mean, what the estimators declare, what the problems are."""
+
+    anchor = "method"
+    title = "How it was measured"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section."""
+        return method_blocks(found.results, found.groups)
 
 
 def method_blocks(results: Results, groups: list[Group]) -> list[Block]:

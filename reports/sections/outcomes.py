@@ -7,10 +7,22 @@ from typing import Any
 
 from reports.document import Block, Heading, Paragraph, Table
 from reports.results.load import Results, Run, one_line
+from reports.sections.section import Findings
 from reports.words.numbers import MISSING, format_number
 
 CELL = ("problem", "checkpoint", "batch", "estimator", "measure")
 GOOD = ("ok", "converged")
+
+
+class Outcomes:
+    """Which cells did not simply converge, and why."""
+
+    anchor = "outcome"
+    title = "What failed, was bounded or stopped early"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section."""
+        return outcome_blocks(found.results)
 
 
 def outcome_blocks(results: Results) -> list[Block]:

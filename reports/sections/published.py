@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from reports.document import Block, Bullets, Heading, Paragraph
 from reports.results.groups import Group
-from reports.results.published import Match, Published, Verdict, comparisons, matches_of, unmatched
+from reports.results.published import Judged, Match, Published, comparisons, matches_of, unmatched
 from reports.results.trainings import Trainings
 from reports.sections.published_tables import RECALLED, figure_table, order_tables, place
 from reports.sections.published_trainings import beside, published_table
+from reports.sections.section import Findings
 from reports.words.numbers import percent, show, slug
-from reports.words.verdicts import both
+from reports.words.verdicts import NOT_COMPARED, both
+from vdbench.statistics.verdicts import Verdict
 
 INTRO = (
     "Published figures stand beside ours; nothing is computed from them but the ratios shown. "
@@ -28,6 +31,17 @@ UNREAD = f"'{RECALLED[0].upper()}{RECALLED[1:]}': quoted from memory, not read i
 MOST = 8
 """Published figures without ours that are named one by one."""
 NAMES = {"variance.total": "total", "variance.noise": "noise part"}
+
+
+class PublishedResults:
+    """Published figures compared with ours, where a suite gives any."""
+
+    anchor = "beside"
+    title = "Beside the paper"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section; nothing where no suite has published figures."""
+        return beside_blocks(found.groups, found.trainings)
 
 
 def beside_blocks(groups: list[Group], trained: Sequence[Trainings] = ()) -> list[Block]:
@@ -85,25 +99,24 @@ def unmatched_words(left: list[Published]) -> str:
 
 
 def summary(matches: list[Match]) -> str:
-    """Say in how many places the order agrees, and how many comparisons are established."""
+    """Say in how many places the order agrees, and what the comparisons of neighbours gave."""
     several = [match for match in matches if len(match.order) > 1]
     if not several:
         return "Too few estimators were published for an order."
     agree = sum(match.order == match.published_order for match in several)
     count = comparisons(matches)
     found = [v for m in matches for x in m.metrics for v in m.verdicts(x, count) if v is not None]
-    sure = sum(verdict.word == "established" for verdict in found)
-    unclear = sum(verdict.word == "UNCLEAR" for verdict in found)
+    counts = Counter(judged.verdict for judged in found)
+    said = [f"{counts[verdict]} {verdict.words()}" for verdict in Verdict if counts[verdict]]
     return (
         f"Our order is the published one in {agree} of {len(several)} "
-        f"place{'s' * (len(several) > 1)}. Of the {len(found)} comparisons of neighbours, {sure} "
-        f"{'is' if sure == 1 else 'are'} established and {unclear} UNCLEAR, at "
-        f"{percent(matches[0].group.run.level)} over all of them."
+        f"place{'s' * (len(several) > 1)}. Each estimator compared with the next in our order, over {count} "
+        f"comparison{'s' * (count > 1)} ({percent(matches[0].group.run.level)} for all together): {', '.join(said)}."
     )
 
 
 def place_words(match: Match, count: int) -> tuple[str, str]:
-    """Say the order at one place, whether it is the published one, and what is established."""
+    """Say the order at one place, whether it is the published one, and what is significant."""
     order = match.order
     said = [f"ours is {' < '.join(order)}" if len(order) > 1 else "one estimator alone"]
     if len(order) > 1:
@@ -118,18 +131,18 @@ def place_words(match: Match, count: int) -> tuple[str, str]:
 
 
 def verdict_words(match: Match, metric: str, count: int) -> str:
-    """Say which neighbours are established in our order, and which are not, and why."""
+    """Say how each estimator compares with the next, with the ratio where it is not significantly lower."""
     found = match.verdicts(metric, count)
     pairs = list(zip(match.order, match.order[1:], found, strict=False))
-    sure = [f"{a} < {b}" for a, b, v in pairs if v and v.word == "established"]
-    others = [f"{v.word if v else 'not compared'}: {a} / {b}{size(v)}"
-              for a, b, v in pairs if not v or v.word != "established"]  # fmt: skip
+    sure = [f"{a} < {b}" for a, b, v in pairs if v and v.verdict is Verdict.LOWER]
+    others = [f"{v.verdict.words() if v else NOT_COMPARED}: {a} / {b}{size(v)}"
+              for a, b, v in pairs if not v or v.verdict is not Verdict.LOWER]  # fmt: skip
     every = len(sure) > 1 and not others
-    parts = [f"established {'at every step' if every else both(sure)}"] if sure else []
+    parts = [f"significant {'at every step' if every else both(sure)}"] if sure else []
     return "; ".join([*parts, *others])
 
 
-def size(verdict: Verdict | None) -> str:
+def size(verdict: Judged | None) -> str:
     """Write the ratio that a verdict rests on, and on how many units."""
     if verdict is None:
         return ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from reports.document import Table
-from reports.results.published import Match, Verdict, comparisons
+from reports.results.published import Judged, Match, comparisons
 from reports.results.ranking import VARIANCE
-from reports.sections.tables import drop_empty, notes
+from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import role_name
 from reports.words.numbers import MISSING, format_number, percent, show
+from reports.words.verdicts import NOT_COMPARED
 
 RECALLED = "recalled, not checked"
 WIDENED = (
@@ -122,9 +123,9 @@ def ratio_text(ratio: float) -> str:
     return format_number(ratio, 2) if math.isfinite(ratio) else MISSING
 
 
-def verdict_texts(verdict: Verdict | None) -> list[str]:
+def verdict_texts(verdict: Judged | None) -> list[str]:
     """Write the ratio that a verdict rests on, and the verdict."""
-    return [show(verdict.ratio, 1), verdict.word] if verdict else [MISSING, "not compared"]
+    return [show(verdict.ratio, 1), verdict.verdict.words()] if verdict else [MISSING, NOT_COMPARED]
 
 
 def verdict_caption(matches: list[Match], count: int) -> str:
@@ -132,9 +133,8 @@ def verdict_caption(matches: list[Match], count: int) -> str:
     found = [v for m in matches for x in m.metrics for v in m.verdicts(x, count) if v is not None]
     widened = WIDENED if any(verdict.widened for verdict in found) else ""
     return (
-        "Each estimator against the next in our order: established where the interval of the ratio "
-        f"lies below 1, UNCLEAR where it contains 1. Intervals at "
-        f"{percent(matches[0].group.run.level)} over the {count} comparisons shown.{widened}"
+        "Each estimator compared with the next one in our order. Intervals hold at "
+        f"{percent(matches[0].group.run.level)} for all {count} comparisons together.{widened}"
     )
 
 

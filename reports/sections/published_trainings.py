@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from reports.document import Table
+from reports.results.estimate import Estimate
 from reports.results.published import Published, published_of
 from reports.results.trainings import Key, Trainings
-from reports.words.numbers import Estimate, format_number, percent, show
+from reports.words.numbers import format_number, percent, show
 
 NAMES = {
     "test.error.mean_weights": "test error, mean weights",

@@ -1,17 +1,19 @@
-"""How variance, time and memory go with the minibatch size, and variance with the samples."""
+"""How variance goes with the minibatch size, the samples, or an option of the problem."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from functools import partial
 
 from reports.document import Block, Heading, Paragraph, Picture, Table
-from reports.figures.draw import drawn
-from reports.figures.line_plot import cost_frames, line_figure, variance_frames, zeros
+from reports.figures import draw
+from reports.results.estimate import Estimate
+from reports.results.size_lines import variance_frames, zeros
 from reports.results.sweeps import FITS, MINIBATCH, OPTION, SAMPLES, SYMBOL, Sweep
-from reports.sections.tables import EPOCH, drop_empty, notes
+from reports.sections.section import Findings
+from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import role_name
-from reports.words.numbers import MISSING, Estimate, percent, show, show_bytes, show_seconds, slug
+from reports.words.numbers import MISSING, percent, show, slug
 from reports.words.verdicts import both
 
 LAW = {
@@ -23,29 +25,38 @@ LAW = {
     "total levels off.",
     OPTION: "Each line is an estimator on problems that differ in one option alone.",
 }
-TIME = "time.seconds_per_gradient"
 
 
-def scaling_blocks(sweeps: list[Sweep], figures: Path) -> list[Block]:
-    """Show variance against M and S, with the fitted slopes and floors; nothing without them.
+class Scaling:
+    """Variance against the minibatch size, the samples or an option, with fitted slopes and floors."""
+
+    anchor = "scaling"
+    title = "Variance over sizes"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section; nothing where variance was measured at one size alone."""
+        return scaling_blocks(found.sweeps)
+
+
+def scaling_blocks(sweeps: list[Sweep]) -> list[Block]:
+    """Show variance against M and S, with the fitted slopes and floors.
 
     Args:
         sweeps: What was measured at several sizes.
-        figures: Folder for the figures' files.
     """
     blocks: list[Block] = []
     for sweep in sweeps:
         table = slope_table(sweep)
-        drawing = variance_pictures(sweep, figures)
-        if table.rows or drawing:
+        shown = variance_pictures(sweep)
+        if table.rows or shown:
             title = f"{sweep.title}, over {sweep.over}"
             blocks += [Heading(title, slug(f"scaling {title}")), Paragraph(LAW[sweep.axis])]
-            blocks += [*drawing, *([table] if table.rows else [])]
+            blocks += [*shown, *([table] if table.rows else [])]
     return blocks
 
 
-def variance_pictures(sweep: Sweep, figures: Path) -> list[Picture]:
-    """Draw noise part and total against the size; nothing with too few sizes."""
+def variance_pictures(sweep: Sweep) -> list[Picture]:
+    """Make the picture of noise part and total against the size; nothing with too few sizes."""
     rows = variance_frames(sweep)
     if not rows:
         return []
@@ -61,9 +72,8 @@ def variance_pictures(sweep: Sweep, figures: Path) -> list[Picture]:
         f" Zero to rounding, in part or all, and then not drawn: {both(small)}." if small else ""
     )
     said += " Crosses are exact." if any(frame.exact for row in rows for frame in row) else ""
-    name = slug(f"scaling {sweep.axis} {sweep.title}")
-    return drawn(lambda: [line_figure(sweep, variance_frames(sweep))], figures, name, said,
-                 f"{what}, {sweep.title}")  # fmt: skip
+    name, alt = slug(f"scaling {sweep.axis} {sweep.title}"), f"{what}, {sweep.title}"
+    return [Picture(name, said, alt, partial(draw.lines, sweep, rows))]
 
 
 def slope_table(sweep: Sweep) -> Table:
@@ -114,47 +124,3 @@ def misfit(slope: Estimate | None) -> str:
     """Return the largest distance from the fitted line that a slope's message gives."""
     hit = re.search(r"up to ([\d.e+-]+) half-widths", slope.message) if slope else None
     return hit[1] if hit else MISSING
-
-
-def speed_blocks(sweeps: list[Sweep], figures: Path) -> list[Block]:
-    """Show time and memory against the minibatch size; nothing without time at several."""
-    blocks: list[Block] = []
-    for sweep in sweeps:
-        if sweep.axis == MINIBATCH and sweep.has(TIME, least=2):
-            what = f"Time per gradient against {sweep.over}"
-            said = (
-                f"{what}; logarithmic axes, medians with intervals at "
-                f"{percent(sweep.first.run.level)}, which hold for this machine only."
-            )
-            blocks.append(Heading(sweep.title, slug(f"speed {sweep.title}")))
-            blocks += speed_pictures(sweep, figures, said, f"{what}, {sweep.title}")
-            blocks.append(speed_table(sweep))
-    return blocks
-
-
-def speed_pictures(sweep: Sweep, figures: Path, said: str, alt: str) -> list[Picture]:
-    """Draw time and memory against the minibatch size."""
-    name = slug(f"speed {sweep.title}")
-    return drawn(lambda: [line_figure(sweep, cost_frames(sweep))], figures, name, said, alt)
-
-
-def speed_table(sweep: Sweep) -> Table:
-    """Build the table of what a gradient and an epoch cost at each minibatch size."""
-    base = sweep.first.baseline
-    columns = {
-        TIME: ("time per gradient", show_seconds),
-        f"ratio.{TIME}": (f"ratio to {base}", lambda e: show(e, 1)),
-        "time.seconds_per_epoch": ("time per epoch", show_seconds),
-        "memory.peak_bytes": ("peak memory", show_bytes),
-    }
-    rows = []
-    for size in sweep.sizes:
-        for label, places in sweep.places.items():
-            if size in places:
-                group, name = places[size]
-                cells = [write(group.get(name, metric)) for metric, (_, write) in columns.items()]
-                if set(cells) != {MISSING}:
-                    rows.append([f"{size:,}", label, *cells])
-    said = f"Intervals at {percent(sweep.first.run.level)}. {EPOCH}"
-    names = ["M", "estimator", *(name for name, _ in columns.values())]
-    return drop_empty(Table(names, rows, said, folded=len(rows) > 30))

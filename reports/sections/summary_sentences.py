@@ -103,9 +103,9 @@ def deciding(group: Group) -> tuple[str, list[Contest]]:
 
 
 def winner(found: list[Contest]) -> str:
-    """Return the estimator that is established as lowest in every role, or nothing."""
+    """Return the estimator that is significantly lowest in every role, or nothing."""
     leaders = {one.leader for one in found}
-    clear = bool(found) and len(leaders) == 1 and all(one.established for one in found)
+    clear = bool(found) and len(leaders) == 1 and all(one.significant for one in found)
     return leaders.pop() if clear else ""
 
 
@@ -131,7 +131,7 @@ def answer(group: Group) -> Line:
     return Line(
         lead,
         f"it has the lowest {NAMES[metric]} {where} ({sizes(group, found, metric)}), "
-        f"established against {against}{how}.",
+        f"significantly lower than {against}{how}.",
     )
 
 

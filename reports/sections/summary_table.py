@@ -6,9 +6,10 @@ import dataclasses
 
 from reports.document import Table
 from reports.results.groups import BIAS, Group
-from reports.results.ranking import EFFICIENCY, VARIANCE, order, ratio, verdict
-from reports.sections.tables import drop_empty, notes
+from reports.results.ranking import EFFICIENCY, VARIANCE, order, ratio
+from reports.sections.table_parts import drop_empty, notes
 from reports.words.numbers import MISSING, percent, show, show_seconds
+from reports.words.verdicts import verdict
 
 
 def headline_table(groups: list[Group]) -> Table:

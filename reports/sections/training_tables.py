@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from reports.document import Table
+from reports.results.log_alpha import digits
 from reports.results.trainings import Trainings
-from reports.sections.tables import drop_empty
+from reports.sections.table_parts import drop_empty
 from reports.words.numbers import percent, show, show_seconds, span
 
 FINAL = {
@@ -65,6 +66,23 @@ def difference_table(found: Trainings) -> Table:
         f"each metric's hold together for all rows at {percent(found.run.level)} (Bonferroni)."
     )
     return drop_empty(Table(["problem", *COMPARED.values()], rows, said, stacked=True))
+
+
+def noise_table(found: Trainings) -> Table:
+    """Build the table of the noise that each layer's weights have at the end."""
+    rows = []
+    for key in found.keys:
+        for layer in found.layers("alpha.log_median", key):
+            median = found.finals("alpha.log_median", layer).get(key)
+            if median is not None and median.measured:
+                rows.append([found.name(key), layer, show(median), show(digits(median), 0)])
+    said = (
+        "The median of log α = log σ²/μ² over a layer's weights (or over what has an α of its own), and the "
+        "significant digits that such noise leaves of a weight, −log₁₀ √α: none at α = 1, one at α = 0.01. "
+        f"Means over training seeds, intervals at {percent(found.run.level)}."
+    )
+    columns = ["problem", "layer", "median log α", "significant digits"]
+    return drop_empty(Table(columns, rows, said, folded=len(rows) > 12))
 
 
 RECIPE = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.results.groups import SCALED
+
 if TYPE_CHECKING:
     import pandas as pd
 
-SCALED = "noise from "
-"""How the message of a figure begins whose noise part was measured on few examples."""
 COORDINATES = {
     "mean-log_variance": "(μ, log σ²), with roles mean and scale",
     "theta-log_alpha": "(θ, log α), with roles theta and alpha",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from reports.words.numbers import Estimate, format_number, percent, show, show_seconds
+from reports.words.numbers import format_number, percent, show, show_seconds
 from reports.words.verdicts import both
 
 ELBO = "convergence.final_elbo"
@@ -44,7 +45,7 @@ def elbo_words(found: dict[str, Estimate], names: list[str]) -> str:
     sizes = both(show(found[x]) for x in names)
     if len(names) == 1:
         return f"{names[0]} has the highest ELBO after equal steps ({sizes} nats)"
-    return f"{both(names)} have about the same ELBO after equal steps ({sizes} nats; UNCLEAR)"
+    return f"{both(names)} have the highest ELBO after equal steps, inconclusive between them ({sizes} nats)"
 
 
 def target_words(found: dict[str, Estimate], names: list[str], again: bool) -> str:
@@ -53,7 +54,7 @@ def target_words(found: dict[str, Estimate], names: list[str], again: bool) -> s
     if len(names) == 1:
         who = "it also" if again else names[0]
         return f"{who} reaches {target} first ({sizes})"
-    return f"{both(names)} reach {target} about equally fast ({sizes}; UNCLEAR)"
+    return f"{both(names)} reach {target} first, inconclusive between them ({sizes})"
 
 
 def ranked(group: Group, metric: str) -> dict[str, Estimate]:

@@ -15,7 +15,7 @@ from reports.figures.variance_time import plane_figure
 from reports.results.groups import Group, groups_of
 from reports.results.load import load
 from reports.results.ranking import order
-from reports.words.numbers import Estimate
+from reports.results.estimate import Estimate
 
 
 @given(

@@ -11,7 +11,7 @@ import pytest
 
 import reports
 from reports.document import Code
-from reports.figures.axes import time_unit
+from reports.words.numbers import time_unit
 from reports.figures.elbo_curves import curve_figure
 from reports.figures.variance_time import pareto, points
 from reports.output.html import split
@@ -19,8 +19,8 @@ from reports.output.markdown import block, escape, place
 from reports.results.groups import groups_of
 from reports.results.load import load
 from reports.sections.bias import bias_text
-from reports.sections.tables import FILES
-from reports.words.numbers import Estimate
+from reports.output.csv import FILES
+from reports.results.estimate import Estimate
 
 HEADINGS = [
     "In short",

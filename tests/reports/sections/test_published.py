@@ -16,7 +16,7 @@ from reports.results.load import load
 from reports.results.published import Verdict, adjusted, comparisons, matches_of, write_published
 from reports.sections.published import beside_blocks
 from reports.sections.summary_sentences import sentences
-from reports.words.numbers import Estimate
+from reports.results.estimate import Estimate
 
 Row = dict[str, Any]
 Make = Callable[..., Path]

@@ -15,7 +15,7 @@ from reports.results.groups import groups_of
 from reports.results.load import load
 from reports.results.sweeps import MINIBATCH, SAMPLES, Sweep, sweeps_of, without_samples
 from reports.sections.scaling import reading, scaling_blocks, slope_table, speed_blocks, speed_table
-from reports.words.numbers import Estimate
+from reports.results.estimate import Estimate
 
 Row = dict[str, Any]
 Make = Callable[..., Path]

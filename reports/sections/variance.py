@@ -1,0 +1,42 @@
+"""Variance by layer and role: total, noise part and data part."""
+
+from __future__ import annotations
+
+from reports.document import Block
+from reports.figures import draw
+from reports.results.panels import layer_parts
+from reports.sections.pictures import Caption, layer_pictures
+from reports.sections.section import Findings, heading, not_measured
+from reports.sections.tables import PARTS, layer_table
+from reports.words.numbers import percent
+
+CAPTION = Caption(
+    "variance",
+    "Variance by layer, role and estimator",
+    "Variance of the minibatch gradient, averaged over a layer's parameters: total, "
+    "and the parts from the estimator's noise and from the choice of the minibatch. "
+    "Logarithmic axis; an arrow marks an interval that goes on beyond the axis, or to 0, or "
+    "names a figure that is beyond it; "
+    "a bar shorter than its marker is hidden by it.",
+    "variance.total",
+)
+
+
+class Variance:
+    """Total, noise and data variance by layer, role and estimator."""
+
+    anchor = "variance"
+    title = "Variance by layer and role"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section: a picture and a table a group."""
+        blocks: list[Block] = []
+        for group in found.groups:
+            if group.has("variance."):
+                level = percent(group.run.level)
+                caption = f"Variance (gradient², averaged over a layer's parameters); intervals at {level}."
+                parts = layer_parts(group, "variance.total")
+                blocks += [heading(self.anchor, group),
+                           *layer_pictures(CAPTION, group, draw.variance, parts),
+                           layer_table(group, PARTS, caption)]  # fmt: skip
+        return blocks or not_measured("variance")
