@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,9 @@ class Estimate:
         n: Number of units (or timing samples, or training seeds) it rests on.
         unit: Its unit, as in the results.
         status: ``ok``, ``converged``, ``bounded``, ``undefined`` or ``failed``.
-        message: What the run had to say about it.
+        message: What the run had to say about it, for readers.
         level: Level of its interval; NaN where it is not known.
+        detail: Facts about it, by the keys that runs write.
     """
 
     value: float
@@ -29,6 +32,7 @@ class Estimate:
     status: str = "ok"
     message: str = ""
     level: float = math.nan
+    detail: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def measured(self) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from reports.results.estimate import Estimate
@@ -20,8 +21,6 @@ DUST = 1e-11
 NOISY = ("mean", "theta", "scale", "alpha", "logit")
 """Roles of the noisy weights: the only ones that are ranked."""
 ROLES = (*NOISY, "bias", "weight", "all")
-SCALED = "noise from "
-"""How the message of a figure begins whose noise part was measured on few examples."""
 SCALED_MARK = "‡"
 """What marks an estimator in tables whose noise part was measured on few examples."""
 BIAS = "adjusted.relative_bias"
@@ -37,6 +36,26 @@ Address = tuple[str, str, str, str]
 """Label, metric, layer, role."""
 Pair = tuple[str, str, str, str, str]
 """Metric, layer, role, numerator's label, denominator's label."""
+
+
+@dataclass(frozen=True)
+class FewExamples:
+    """How a noise part was measured on a few examples of each minibatch, and scaled.
+
+    Attributes:
+        examples: How many.
+        batch_size: Of how many.
+        data_from: The estimator whose data part and mean were used.
+    """
+
+    examples: int
+    batch_size: int
+    data_from: str
+
+
+def few_examples(detail: Mapping[str, Any]) -> FewExamples:
+    """Read it from the facts about a figure."""
+    return FewExamples(int(detail["examples"]), int(detail["batch_size"]), str(detail["data_from"]))
 
 
 @dataclass(frozen=True)
@@ -84,19 +103,19 @@ class Group:
         """Return the paired ratio of one estimator to another, or None."""
         return self.pairs.get((metric, layer, role, label, against))
 
-    def scaled(self, label: str) -> str:
-        """Say how an estimator's noise part was scaled from few examples; empty where it was not.
+    @cached_property
+    def _scaled(self) -> dict[str, FewExamples]:
+        """By estimator, what its own noise part was measured on; ratios may say it of what they are against."""
+        own = {key[0]: e for key, e in self.figures.items() if key[1] == "variance.noise" and "examples" in e.detail}
+        return {label: few_examples(e.detail) for label, e in own.items()}
 
-        Only its own figures are asked, not its ratios, which may say so of what they are against.
-        """
-        for key, e in self.figures.items():
-            if key[0] == label and key[1] == "variance.noise" and SCALED in e.message:
-                return e.message[e.message.index(SCALED) :]
-        return ""
+    def few_examples(self, label: str) -> list[FewExamples]:
+        """Return on how many examples an estimator's noise part was measured; nothing where on all."""
+        return [self._scaled[label]] if label in self._scaled else []
 
     def name(self, label: str) -> str:
         """Return an estimator's label for a table, marked where its noise part was scaled."""
-        return f"{label} {SCALED_MARK}" if self.scaled(label) else label
+        return f"{label} {SCALED_MARK}" if self.few_examples(label) else label
 
     def declared(self, label: str) -> dict[str, Any]:
         """Return what an estimator declares of itself."""
@@ -284,4 +303,4 @@ def estimate_of(row: Any) -> Estimate:
     """Return the figure of one row of results."""
     n = int(row.n) if row.n == row.n else 0
     found = (row.value, row.ci_low, row.ci_high, n, row.unit, row.status, row.message, row.level)
-    return Estimate(*found)
+    return Estimate(*found, row.detail)

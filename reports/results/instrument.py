@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,9 +58,8 @@ def rows_of(rows: pd.DataFrame, *starts: str) -> list[Any]:
 
 
 def claimed(row: Any, level: float) -> float:
-    """Return the level that a row's intervals claim: as its message says, else the run's."""
-    hit = re.match(r"at least ([\d.]+) %", row.message)
-    return float(hit[1]) / 100 if hit else level
+    """Return the level that a row's intervals claim; the run's where it does not say."""
+    return float(row.detail.get("claimed", level))
 
 
 def coverage_dots(rows: pd.DataFrame, level: float) -> list[Dot]:

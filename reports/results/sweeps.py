@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from reports.results.groups import (
     SCALED_MARK,
     TRAINING,
     Address,
+    FewExamples,
     Group,
     estimate_of,
     index_of,
@@ -99,18 +99,14 @@ class Sweep:
         kept = {r for r in known if r in fitted or self.has("variance.total", r)}
         return sorted(kept, key=lambda role: (index_of(role, ROLES), role))
 
-    def scaled(self, label: str) -> str:
-        """Say how an estimator's noise parts were scaled from few examples; empty if none was."""
-        places = [group.scaled(name) for group, name in self.places.get(label, {}).values()]
-        said = [words for words in places if words]
-        counts = [
-            hit[1] for words in said if (hit := re.match(r"noise from (.*?) examples", words))
-        ]
-        return re.sub(r"(\d+ of \d+)", ", ".join(counts), said[0], count=1) if counts else ""
+    def few_examples(self, label: str) -> list[FewExamples]:
+        """Return on how many examples an estimator's noise parts were measured, size by size; nothing where on all."""
+        places = [group.few_examples(name) for group, name in self.places.get(label, {}).values()]
+        return [one for found in places for one in found]
 
     def name(self, label: str) -> str:
         """Return an estimator's label for a table, marked where a noise part was scaled."""
-        return f"{label} {SCALED_MARK}" if self.scaled(label) else label
+        return f"{label} {SCALED_MARK}" if self.few_examples(label) else label
 
     def ranked(self, label: str) -> bool:
         """Whether an estimator competes, at the first size that it has."""

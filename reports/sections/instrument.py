@@ -76,7 +76,7 @@ def summary(rows: pd.DataFrame, level: float) -> list[tuple[str, str]]:
                      "of comparisons of a thing with itself."))  # fmt: skip
     said += [("Power:", words) for words in power_words(rows)]
     for row in rows_of(rows, "kills."):
-        said.append((f"{words_of(row.metric)}:", f"{share(row)} of campaigns; {row.message}."))
+        said.append((f"{words_of(row.metric)}:", f"{share(row)} of campaigns{kills_words(row.detail)}."))
     return said
 
 
@@ -100,6 +100,16 @@ def standing(found: list[Any]) -> str:
     said = [f"{len(found)} figures, {counts['rejected']} rejected by their test"]
     said += [f"{counts['coarse']} too coarse to tell"] if counts["coarse"] else []
     return ", ".join(said)
+
+
+def kills_words(detail: dict[str, Any]) -> str:
+    """Say how often runs were killed and how much was compared, as far as it is recorded."""
+    if "kills" not in detail:
+        return ""
+    return (
+        f" ({detail['kills']} kills in {detail['campaigns']} campaigns; in each, {detail['figures']} figures "
+        "compared bit by bit)"
+    )
 
 
 def words_of(metric: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 from reports.document import Block, Heading, Paragraph, Picture, Table
@@ -13,7 +12,7 @@ from reports.results.sweeps import FITS, MINIBATCH, OPTION, SAMPLES, SYMBOL, Swe
 from reports.sections.section import Findings
 from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import role_name
-from reports.words.numbers import MISSING, percent, show, slug
+from reports.words.numbers import MISSING, format_number, percent, show, slug
 from reports.words.verdicts import both
 
 LAW = {
@@ -25,6 +24,10 @@ LAW = {
     "total levels off.",
     OPTION: "Each line is an estimator on problems that differ in one option alone.",
 }
+LACK = " Lack of fit: p value of the test that the figures lie on the fitted line."
+DISTANCE = (
+    " Largest distance: of a figure from the fitted line, in half-widths of the figure's own interval."
+)
 
 
 class Scaling:
@@ -88,9 +91,9 @@ def slope_table(sweep: Sweep) -> Table:
                 if any(found):
                     names = [role_name(role), layer, sweep.name(label)]
                     cells = [show(found[0], -1), show(found[1], -1), show(found[2], 0)]
-                    rows.append([*names, *cells, reading(found[0]), misfit(found[0])])
+                    rows.append([*names, *cells, reading(found[0]), misfit(found[0]), distance(found[0])])
     columns = ["role", "layer", "estimator", "slope of the noise part", "slope of the total",
-               "floor of the noise part", f"noise ∝ 1/{size}", "misfit"]  # fmt: skip
+               "floor of the noise part", f"noise ∝ 1/{size}", "lack of fit (p)", "largest distance"]  # fmt: skip
     return drop_empty(
         Table(columns, rows, slope_caption(sweep), len(rows) > 12, notes=notes([sweep], rows))
     )
@@ -99,15 +102,17 @@ def slope_table(sweep: Sweep) -> Table:
 def slope_caption(sweep: Sweep) -> str:
     """Say what was fitted, over which sizes, and how sure it is."""
     size = SYMBOL.get(sweep.axis, sweep.over)
-    over = list(dict.fromkeys(e.message.partition(";")[0] for e in sweep.fits.values()))
-    where = over[0] if len(over) == 1 else "over the sizes that slopes.csv gives"
+    points = {int(e.detail["points"]) for e in sweep.fits.values() if "points" in e.detail}
+    every = points == {len(sweep.sizes)}
+    sizes = ", ".join(f"{x:,.0f}" for x in sweep.sizes)
+    where = f"over {size} = {sizes}" if every else f"over the sizes with a finite interval above 0 ({size})"
     floor = f"; floor: the noise part's intercept in 1/{size}, gradient²" * (
         sweep.axis == MINIBATCH
     )
+    fit = LACK if any("misfit" in e.detail for e in sweep.fits.values()) else DISTANCE
     return (
         f"Slope of log variance against log {size}, {where}{floor}. Intervals at "
-        f"{percent(sweep.first.run.level)}, not adjusted for their number. Misfit: how far the "
-        "farthest figure lies from the fitted line, in half-widths of its own interval."
+        f"{percent(sweep.first.run.level)}, not adjusted for their number.{fit}"
     )
 
 
@@ -121,6 +126,12 @@ def reading(slope: Estimate | None) -> str:
 
 
 def misfit(slope: Estimate | None) -> str:
-    """Return the largest distance from the fitted line that a slope's message gives."""
-    hit = re.search(r"up to ([\d.e+-]+) half-widths", slope.message) if slope else None
-    return hit[1] if hit else MISSING
+    """Write the p value of a fit's lack of fit."""
+    p = slope.detail.get("misfit") if slope else None
+    return MISSING if p is None else format_number(p, 2)
+
+
+def distance(slope: Estimate | None) -> str:
+    """Write the largest distance from the fitted line, which runs gave before they tested the fit."""
+    found = slope.detail.get("distance") if slope else None
+    return MISSING if found is None else format_number(found, 2)

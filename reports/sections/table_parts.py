@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from reports.document import Table
-from reports.results.groups import SCALED_MARK
+from reports.results.groups import SCALED_MARK, FewExamples
+from reports.words.glossary import scaled_words
 from reports.words.numbers import MISSING
 
 BOUNDED = "† reached its bound of draws before the requested precision; its interval holds."
@@ -39,10 +40,10 @@ def notes(groups: Iterable[Marking], rows: list[list[str]]) -> tuple[str, ...]:
     said = [BOUNDED] if any("†" in cell for cell in cells) else []
     if any(SCALED_MARK in cell for cell in cells):
         said += [
-            f"{SCALED_MARK} {label}: {how}."
+            f"{SCALED_MARK} {label}: {scaled_words(how)}."
             for group in groups
             for label in group.labels
-            if (how := group.scaled(label))
+            if (how := group.few_examples(label))
         ]
     return tuple(dict.fromkeys(said))
 
@@ -54,5 +55,5 @@ class Marking(Protocol):
     def labels(self) -> list[str]:
         """The estimators."""
 
-    def scaled(self, label: str) -> str:
-        """Say how; empty where it was not."""
+    def few_examples(self, label: str) -> list[FewExamples]:
+        """Return on how many examples; nothing where on all."""

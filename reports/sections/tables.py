@@ -101,4 +101,5 @@ def to_target(estimate: Estimate | None) -> str:
     """Write a time to target, or that it was not reached."""
     if estimate is None or estimate.measured or estimate.status == "failed":
         return show_seconds(estimate)
-    return estimate.message.rpartition(", ")[2] or "not reached"
+    reached, seeds = (estimate.detail.get(key) for key in ("reached", "seeds"))
+    return f"reached by {reached} of {seeds} seeds" if seeds else "not reached"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.results.groups import SCALED
+from reports.results.groups import FewExamples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,16 @@ def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[st
 
 def few_examples(frame: pd.DataFrame) -> bool:
     """Whether any figure was measured on few examples of each minibatch."""
-    return bool(frame["message"].str.contains(SCALED, regex=False).any())
+    return any("examples" in detail for detail in frame["detail"])
+
+
+def scaled_words(found: list[FewExamples]) -> str:
+    """Say how a noise part was measured on few examples, at one size or at several."""
+    counts = list(dict.fromkeys(f"{one.examples:,} of {one.batch_size:,}" for one in found))
+    return (
+        f"noise measured on {', '.join(counts)} examples of each minibatch and scaled to all; "
+        f"data part and mean are those of {found[0].data_from}"
+    )
 
 
 def values(frame: pd.DataFrame, column: str) -> list[str]:

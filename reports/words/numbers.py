@@ -117,7 +117,7 @@ def show(estimate: Estimate | None, apart: float | None = None) -> str:
 
 def reason(estimate: Estimate) -> str:
     """Write a dash, and why a figure has no value where it is undefined."""
-    why = estimate.message.partition(";")[0].removeprefix("no value").lstrip(": ")
+    why = estimate.detail.get("why", "")
     return f"{MISSING} ({why})" if why and estimate.status == "undefined" else MISSING
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from reports.results.estimate import Estimate
 from reports.results.groups import Group
 from reports.words.numbers import format_number, percent, show, show_seconds
@@ -77,5 +75,5 @@ def leaders(found: dict[str, Estimate], best: str) -> list[str]:
 
 def target_of(estimate: Estimate) -> str:
     """Name the target ELBO, as far as the results give it."""
-    hit = re.match(r"target (-?[\d.e+]+) nats", estimate.message)
-    return f"the target of {format_number(float(hit[1]))} nats" if hit else "the target"
+    target = estimate.detail.get("target")
+    return "the target" if target is None else f"the target of {format_number(target)} nats"
