@@ -10,7 +10,7 @@ from reports.results.groups import Group
 from reports.results.panels import cost_metrics, summary_roles
 from reports.results.ranking import order
 from reports.results.size_lines import TIME
-from reports.words.glossary import in_role, role_name
+from reports.words.glossary import parameters, role_name
 from reports.words.numbers import time_unit
 
 PARTS = (
@@ -24,7 +24,7 @@ RATIOS = (
 )
 SUMMARY = (
     Series("ratio.variance.total", "variance", "o"),
-    Series("ratio.efficiency.variance_seconds", "variance × seconds", "D", filled=False),
+    Series("ratio.efficiency.variance_seconds", "variance × time", "D", filled=False),
 )
 COST = {
     "time.seconds_per_gradient": ("time per gradient", ""),
@@ -52,14 +52,10 @@ def summary_figure(group: Group) -> Figure:
     kept = tuple(s for s in SUMMARY if group.has(s.metric))
     label = f"ratio to {group.baseline} (log)"
     panels = [
-        Panel(words(role), "all", role, kept, label, values=True) for role in summary_roles(group)
+        Panel(parameters(role), "all", role, kept, label, values=True)
+        for role in summary_roles(group)
     ]
     return dot_figure(group, [panels], 1.0, width=2.7, labels=order(group))
-
-
-def words(role: str) -> str:
-    """Say what a role's gradient is taken in, as a title."""
-    return f"gradient {in_role(role)}"
 
 
 def faceted(

@@ -106,7 +106,11 @@ class Group:
     @cached_property
     def _scaled(self) -> dict[str, FewExamples]:
         """By estimator, what its own noise part was measured on; ratios may say it of what they are against."""
-        own = {key[0]: e for key, e in self.figures.items() if key[1] == "variance.noise" and "examples" in e.detail}
+        own = {
+            key[0]: e
+            for key, e in self.figures.items()
+            if key[1] == "variance.noise" and "examples" in e.detail
+        }
         return {label: few_examples(e.detail) for label, e in own.items()}
 
     def few_examples(self, label: str) -> list[FewExamples]:
@@ -168,7 +172,7 @@ class Group:
     def why_not_ranked(self, label: str) -> str:
         """Say why an estimator is shown but not ranked; empty for one that competes."""
         if self.unlike(label, self.baseline):
-            return "another objective, shown for scale"
+            return "different objective; for reference only"
         if not self.declared(label).get("unbiased", False):
             return "declared biased"
         return "declared unbiased, but found biased" if self.biases(label) else ""

@@ -30,8 +30,13 @@ EPOCHS = ("problem", "estimator", "seed", "epoch", "step", "layer", "metric", "b
 Detail = dict[str, Any]
 """Facts about a value or a cell, by the keys that runs write in ``detail``."""
 
-SCALED = r"noise from (?P<examples>\d+) of (?P<batch_size>\d+) examples, scaled; data part and mean from (?P<data_from>[^;]+)"
-TARGET = r"target (?P<target>-?[\d.e+-]+) nats(, reached by (?P<reached>\d+) of (?P<seeds>\d+) seeds)?"
+SCALED = (
+    r"noise from (?P<examples>\d+) of (?P<batch_size>\d+) examples, scaled; "
+    r"data part and mean from (?P<data_from>[^;]+)"
+)
+TARGET = (
+    r"target (?P<target>-?[\d.e+-]+) nats(, reached by (?P<reached>\d+) of (?P<seeds>\d+) seeds)?"
+)
 REFERENCE = r"reference: (?P<reference>[^;]+)"
 FIT = r"over [MS] = (?P<points>[\d, ]+)(; .* up to (?P<distance>[\d.e+-]+) half-widths)?"
 GRADIENTS = r"^(?P<steps>\d+) gradients"

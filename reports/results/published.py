@@ -92,12 +92,8 @@ class Match:
     @property
     def floor(self) -> Published | None:
         """The published figure of an estimator of another objective: the network without noise."""
-        noisy = self.group.local_noise()
-        others = (
-            x
-            for x in self.theirs
-            if x not in noisy and "another objective" in self.group.why_not_ranked(x)
-        )
+        noisy, base = self.group.local_noise(), self.group.baseline
+        others = (x for x in self.theirs if x not in noisy and self.group.unlike(x, base))
         return next((self.theirs[x] for x in others if self.metric == VARIANCE), None)
 
     @property

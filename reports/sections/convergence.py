@@ -12,13 +12,13 @@ from reports.words.numbers import slug
 
 CAPTION = Caption(
     "training",
-    "ELBO in training",
-    "ELBO of the training set under one evaluation for all, by step and by second of "
-    "training alone; lines are means over training seeds, bands their intervals. The panel by "
-    "seconds begins at the first evaluation after step 0, where no time has passed.",
+    "ELBO during training",
+    "ELBO of the training set, evaluated in the same way for all estimators, by step and by seconds of training. "
+    "Lines are means over training seeds, bands their intervals. The panel by seconds begins at the first evaluation "
+    "after step 0.",
     "convergence.final_elbo",
 )
-CUT = " The axis leaves out the first, steep steps."
+CUT = " The first, steep steps are outside the axis range."
 
 
 def convergence_blocks(groups: list[Group]) -> list[Block]:

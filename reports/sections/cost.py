@@ -13,8 +13,8 @@ from reports.sections.tables import cost_table
 
 CAPTION = Caption(
     "cost",
-    "Cost of a gradient",
-    "What one minibatch gradient costs on this machine; logarithmic axes.",
+    "Cost per gradient",
+    "Cost of one minibatch gradient on this machine. The axes are logarithmic.",
     TIME,
 )
 
@@ -23,7 +23,7 @@ class Cost:
     """Seconds, throughput and memory."""
 
     anchor = "cost"
-    title = "Cost of a gradient"
+    title = "Cost per gradient"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section: a picture and a table a group, after what is to be known of the machine."""

@@ -28,7 +28,7 @@ class Environment:
     """The machine, the versions and the command, so that a run can be repeated."""
 
     anchor = "environment"
-    title = "Environment, and how to run it again"
+    title = "Environment and reproduction"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section."""
@@ -42,18 +42,18 @@ def environment_blocks(results: Results) -> list[Block]:
         if results.several:
             blocks.append(Heading(run.name))
         if run.info.get("command"):
-            blocks += [Paragraph("To run it again:"), Code(str(run.info["command"]))]
+            blocks += [Paragraph("To repeat the run:"), Code(str(run.info["command"]))]
         facts = [["source (git)", source(run)]]
         facts += [[name, fact(run, places)] for name, places in FACTS.items()]
         if loads := load_average(run):
             facts.append(["load average at the start (1, 5, 15 min)", ", ".join(map(str, loads))])
-        blocks.append(Table(["what", "value"], facts, "The essentials, as recorded with the run."))
+        blocks.append(Table(["fact", "value"], facts, "Main facts, as recorded with the run."))
         rows = []
         for key in ("git", "versions", "environment"):
             rows += flat(recorded(run, key), "" if key == "environment" else f"{key} ")
         if rows:
-            said = "All that was recorded of the environment."
-            blocks.append(Table(["what", "value"], rows, said, folded=True))
+            said = "The environment in full."
+            blocks.append(Table(["fact", "value"], rows, said, folded=True))
     return blocks
 
 
@@ -81,7 +81,7 @@ def busy(run: Run) -> str:
         return ""
     return (
         f"The machine was busy when the run began (load {loads[0]:.1f} on {cores} "
-        f"core{'s' if cores != 1 else ''}): absolute times are of a shared machine."
+        f"core{'s' if cores != 1 else ''}), so absolute times are not those of an idle machine."
     )
 
 

@@ -22,7 +22,7 @@ class Instrument:
     """What runs measured about vdbench itself, where any did."""
 
     anchor = "instrument"
-    title = "The instrument itself"
+    title = "Reliability of the intervals"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section; nothing where no run measured vdbench itself."""
@@ -42,9 +42,9 @@ def instrument_blocks(results: Results) -> list[Block]:
         blocks.append(Heading(title, slug(f"instrument {title}")))
         if dots:
             said = (
-                "Coverage: the share of repeated measurements whose interval holds the truth, with "
-                f"intervals at {percent(run.level)}; one dot a layer, role and denominator, filled "
-                "over all layers. The upright lines are the levels that intervals claim."
+                "Coverage: share of repeated measurements whose interval contains the true value, with intervals at "
+                f"{percent(run.level)}. One dot for each layer, kind of parameter and denominator; filled dots are "
+                "over all layers. Vertical lines mark the level that the intervals claim."
             )
             name, alt = slug(f"coverage {title}"), f"Coverage, {title}"
             blocks.append(Picture(name, said, alt, partial(draw.coverage, dots)))
@@ -56,7 +56,10 @@ def instrument_answer(results: Results) -> list[Block]:
     """Say in short what runs measured about vdbench itself; nothing where none did."""
     blocks: list[Block] = []
     for run, title, rows in places(results):
-        blocks += [Heading(f"The instrument: {title}"), Bullets(summary(rows, run.level))]
+        blocks += [
+            Heading(f"Reliability of the intervals: {title}"),
+            Bullets(summary(rows, run.level)),
+        ]
     return blocks
 
 
@@ -65,18 +68,19 @@ def summary(rows: pd.DataFrame, level: float) -> list[tuple[str, str]]:
     said = []
     if found := rows_of(rows, "coverage."):
         lowest = min(found, key=lambda row: row.value - claimed(row, level))
-        said.append(("Coverage:", f"{standing(found)}; the lowest for its level is "
-                     f"{of(lowest)}, {share(lowest)} where {percent(claimed(lowest, level))} "
-                     f"is claimed."))  # fmt: skip
+        said.append(("Coverage:", f"{standing(found)}. The lowest relative to its level is that of {of(lowest)}: "
+                     f"{share(lowest)} at a claimed level of {percent(claimed(lowest, level))}."))  # fmt: skip
     pooled = rows_of(rows, "false_alarms.pooled.")
     if found := rows_of(rows, "false_alarms."):
         worst = max(pooled or found, key=lambda row: row.value)
-        said.append(("False alarms:", f"{standing(found)}; the most"
-                     f"{' over all estimators' if pooled else ''} is {of(worst)}, {share(worst)} "
-                     "of comparisons of a thing with itself."))  # fmt: skip
+        said.append(("False alarms:", f"{standing(found)}. The highest rate"
+                     f"{' over all estimators' if pooled else ''} is that of {of(worst)}: {share(worst)} of "
+                     "comparisons of an estimator with itself."))  # fmt: skip
     said += [("Power:", words) for words in power_words(rows)]
     for row in rows_of(rows, "kills."):
-        said.append((f"{words_of(row.metric)}:", f"{share(row)} of campaigns{kills_words(row.detail)}."))
+        said.append(
+            (f"{words_of(row.metric)}:", f"{share(row)} of campaigns{kills_words(row.detail)}.")
+        )
     return said
 
 
@@ -88,17 +92,17 @@ def power_words(rows: pd.DataFrame) -> Iterator[str]:
         least, most = (pick(here, key=lambda row: row.value) for pick in (min, max))
         worst = max((row.value for row in wrong if row.step == step), default=0.0)
         yield (
-            f"a difference of {percent(step)} is seen in {100 * least.value:.3g} % ({of(least)}, "
+            f"a difference of {percent(step)} is detected in {100 * least.value:.3g} % ({of(least)}, "
             f"{least.against}) to {100 * most.value:.3g} % ({of(most)}, {most.against}) of "
-            f"comparisons, and taken for its opposite in at most {100 * worst:.3g} %."
+            f"comparisons. It is called in the wrong direction in at most {100 * worst:.3g} %."
         )
 
 
 def standing(found: list[Any]) -> str:
     """Count some figures by what their test said."""
     counts = {word: sum(row.status == word for row in found) for word in ("rejected", "coarse")}
-    said = [f"{len(found)} figures, {counts['rejected']} rejected by their test"]
-    said += [f"{counts['coarse']} too coarse to tell"] if counts["coarse"] else []
+    said = [f"{len(found)} rates tested, {counts['rejected']} rejected"]
+    said += [f"{counts['coarse']} with too few repetitions to decide"] if counts["coarse"] else []
     return ", ".join(said)
 
 

@@ -16,7 +16,7 @@ class Method:
     """What the terms mean, what the estimators declare, what the problems are."""
 
     anchor = "method"
-    title = "How it was measured"
+    title = "Method and glossary"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section."""
@@ -37,11 +37,11 @@ def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
             "estimator",
             "objective",
             "unbiased",
-            "examples independent",
+            "independent examples",
             "version",
-            "what it is",
+            "summary",
         ]
-        blocks.append(Table(columns, rows, "The estimators, as each declares itself."))
+        blocks.append(Table(columns, rows, "The estimators, as declared."))
     blocks += problem_table(runs)
     return blocks
 

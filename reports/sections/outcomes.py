@@ -10,7 +10,7 @@ from reports.results.load import Results, Run, one_line
 from reports.sections.section import Findings
 from reports.words.numbers import MISSING, format_number
 
-CELL = ("problem", "checkpoint", "batch", "estimator", "measure")
+CELL = ("problem", "checkpoint", "M", "estimator", "measure")
 GOOD = ("ok", "converged")
 
 
@@ -18,7 +18,7 @@ class Outcomes:
     """Which cells did not simply converge, and why."""
 
     anchor = "outcome"
-    title = "What failed, was bounded or stopped early"
+    title = "Failed and incomplete measurements"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section."""
@@ -34,14 +34,12 @@ def outcome_blocks(results: Results) -> list[Block]:
         rows = outcome_rows(results, run)
         if rows:
             columns = [*CELL, "status", "why", "n", "seconds"]
-            note = (
-                "'bounded': reached its bound of draws before the requested precision; no failure."
-            )
-            blocks.append(Table(columns, rows, f"Cells that did not simply converge; {note}"))
+            note = "'bounded' stopped at max_units before the requested precision, which is not a failure."
+            blocks.append(Table(columns, rows, f"Failed and incomplete measurements. {note}"))
         else:
-            blocks.append(Paragraph("Nothing failed, was bounded or stopped early."))
+            blocks.append(Paragraph("No measurement failed or stopped early."))
         if run.cells:
-            blocks.append(Paragraph(tally(run), lead="All cells: "))
+            blocks.append(Paragraph(tally(run), lead="All measurements: "))
     return blocks
 
 
@@ -96,7 +94,9 @@ def why_stopped(cell: dict[str, Any]) -> str:
     if detail.get("stop") == "precision":
         return "requested precision reached"
     if detail.get("stop") == "max_units":
-        width = f"; widest interval ±{format_number(100 * detail['width'], 2)} %, {detail['widest']}"
+        width = (
+            f"; widest interval ±{format_number(100 * detail['width'], 2)} %, {detail['widest']}"
+        )
         return f"max_units ({detail['units']:,}) reached{width if 'widest' in detail else ''}"
     return one_line(cell.get("reason") or "")
 

@@ -12,10 +12,10 @@ from reports.words.glossary import role_name
 from reports.words.numbers import MISSING, format_number, percent, show
 from reports.words.verdicts import NOT_COMPARED
 
-RECALLED = "recalled, not checked"
+RECALLED = "from memory, not checked"
 WIDENED = (
-    " Intervals known at a lower level only are widened by the quotient of the normal quantiles on "
-    "the logarithmic scale, an approximation."
+    " Intervals known only at a lower level are widened by the quotient of the normal quantiles on "
+    "the logarithmic scale, which is an approximation."
 )
 
 
@@ -31,7 +31,7 @@ def figure_table(matches: list[Match]) -> Table:
                 apart.add(len(rows))
             rows.append([place(match), named(match, label), published_text(theirs.value, match, label),
                          with_unit(show(ours), match, label)])  # fmt: skip
-    said = f"Published and our figures; our intervals at {percent(group.run.level)}."
+    said = f"Published values and ours; our intervals at {percent(group.run.level)}."
     columns = ["what", "estimator", "published", "ours"]
     return Table(columns, rows, said, apart=frozenset(apart), notes=notes([group], rows))
 
@@ -82,7 +82,7 @@ def ratio_table(matches: list[Match]) -> Table:
             rows.append(order_row(match, label))
     columns = ["what", "estimator", f"published × {common}", f"ours × {common}",
                "published, above its floor", "ours, noise part"]  # fmt: skip
-    said = f"Ratios to {common}; ours are paired, with intervals at {percent(group.run.level)}."
+    said = f"Relative to {common}; our ratios are paired, with intervals at {percent(group.run.level)}."
     return drop_empty(
         Table(columns, rows, said, apart=frozenset(apart), notes=notes([group], rows))
     )
@@ -99,7 +99,8 @@ def verdict_table(matches: list[Match], count: int) -> Table:
             pair = f"{named(match, label)} / {named(match, following)}"
             said = [text for verdicts in told for text in verdict_texts(verdicts[step])]
             rows.append([place(match), pair, ratio_text(theirs), *said, *["–"] * (4 - len(said))])
-    columns = ["what", "neighbours", "published", "ours", "verdict", "noise part", "verdict on it"]
+    columns = ["what", "neighbours", "published ratio", "our ratio", "verdict", "our ratio, noise part",
+               "verdict, noise part"]  # fmt: skip
     return drop_empty(Table(columns, rows, verdict_caption(matches, count),
                             notes=notes([group], rows)))  # fmt: skip
 

@@ -12,9 +12,9 @@ from reports.words.numbers import percent
 
 CAPTION = Caption(
     "ratio",
-    "Ratio of variance to the baseline",
-    "Variance as a multiple of that of BASELINE, paired on the same minibatches; left of "
-    "the line at 1 is better; an arrow names a figure beyond the axis.",
+    "Variance relative to the baseline",
+    "Variance as a multiple of that of BASELINE, paired on the same minibatches. Values left of 1 are better. "
+    "Arrows mark values outside the axis range.",
     RATIO,
 )
 
@@ -23,7 +23,7 @@ class Ratios:
     """Paired ratios of variance to the baseline's."""
 
     anchor = "ratio"
-    title = "Ratio to the baseline"
+    title = "Variance relative to the baseline"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section: a picture and a table a group."""
@@ -31,9 +31,7 @@ class Ratios:
         for group in found.groups:
             if group.has("ratio.variance."):
                 level = percent(group.run.level)
-                caption = (
-                    f"Ratio to {group.baseline}, on the same minibatches; intervals at {level}."
-                )
+                caption = f"Relative to {group.baseline}, paired on the same minibatches; intervals at {level}."
                 parts = layer_parts(group, RATIO)
                 blocks += [heading(self.anchor, group),
                            *layer_pictures(CAPTION, group, draw.ratio, parts),

@@ -16,25 +16,22 @@ from reports.words.numbers import MISSING, format_number, percent, show, slug
 from reports.words.verdicts import both
 
 LAW = {
-    MINIBATCH: "Noise that is independent from example to example falls as 1/M: a slope of −1, and "
-    "a floor of 0. A weight sample that a minibatch shares makes its examples' noise covary, "
-    "which leaves a floor that no minibatch size removes.",
-    SAMPLES: "The noise part of a mean of S independent draws falls as 1/S: a slope of −1, steeper "
-    "where more samples improve a baseline as well. The data part does not fall, so that the "
-    "total levels off.",
-    OPTION: "Each line is an estimator on problems that differ in one option alone.",
+    MINIBATCH: "If the noise of the examples is independent, the noise part falls as 1/M: slope −1, floor 0. If the "
+    "examples of a minibatch share a weight sample, their noise is correlated, which leaves a floor that no minibatch "
+    "size removes.",
+    SAMPLES: "The noise part of a mean over S independent samples falls as 1/S: slope −1, or steeper where more "
+    "samples also improve a baseline. The data part does not fall, so the total levels off.",
+    OPTION: "Each line is one estimator on problems that differ in one option only.",
 }
 LACK = " Lack of fit: p value of the test that the figures lie on the fitted line."
-DISTANCE = (
-    " Largest distance: of a figure from the fitted line, in half-widths of the figure's own interval."
-)
+DISTANCE = " Largest distance: of a figure from the fitted line, in half-widths of the figure's own interval."
 
 
 class Scaling:
     """Variance against the minibatch size, the samples or an option, with fitted slopes and floors."""
 
     anchor = "scaling"
-    title = "Variance over sizes"
+    title = "Scaling of the variance"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section; nothing where variance was measured at one size alone."""
@@ -64,17 +61,22 @@ def variance_pictures(sweep: Sweep) -> list[Picture]:
     if not rows:
         return []
     what = f"Variance against {sweep.over}"
-    guide = "" if sweep.axis == OPTION else "The dotted line falls as one over the size. "
+    guide = "" if sweep.axis == OPTION else " The dotted line has slope −1."
+    axes = "The vertical axis is" if sweep.axis == OPTION else "The axes are"
     said = (
-        f"{what}, over all layers, logarithmic{' upright' * (sweep.axis == OPTION)} axes; bars are intervals at "
-        f"{percent(sweep.first.run.level)}. Estimators stand a little apart at each size. "
-        f"{guide}An arrow names an estimator above the axis."
+        f"{what}, over all layers. {axes} logarithmic. Bars are intervals at "
+        f"{percent(sweep.first.run.level)}; estimators are shifted slightly so that bars do not overlap.{guide} "
+        "Arrows mark values above the axis range."
     )
     small = zeros(sweep, rows)
     said += (
-        f" Zero to rounding, in part or all, and then not drawn: {both(small)}." if small else ""
+        f" Not drawn where the variance is zero up to rounding error: {both(small)}."
+        if small
+        else ""
     )
-    said += " Crosses are exact." if any(frame.exact for row in rows for frame in row) else ""
+    said += (
+        " Crosses are exact values." if any(frame.exact for row in rows for frame in row) else ""
+    )
     name, alt = slug(f"scaling {sweep.axis} {sweep.title}"), f"{what}, {sweep.title}"
     return [Picture(name, said, alt, partial(draw.lines, sweep, rows))]
 
@@ -91,8 +93,10 @@ def slope_table(sweep: Sweep) -> Table:
                 if any(found):
                     names = [role_name(role), layer, sweep.name(label)]
                     cells = [show(found[0], -1), show(found[1], -1), show(found[2], 0)]
-                    rows.append([*names, *cells, reading(found[0]), misfit(found[0]), distance(found[0])])
-    columns = ["role", "layer", "estimator", "slope of the noise part", "slope of the total",
+                    rows.append(
+                        [*names, *cells, reading(found[0]), misfit(found[0]), distance(found[0])]
+                    )
+    columns = ["parameter", "layer", "estimator", "slope of the noise part", "slope of the total",
                "floor of the noise part", f"noise ∝ 1/{size}", "lack of fit (p)", "largest distance"]  # fmt: skip
     return drop_empty(
         Table(columns, rows, slope_caption(sweep), len(rows) > 12, notes=notes([sweep], rows))
@@ -105,7 +109,11 @@ def slope_caption(sweep: Sweep) -> str:
     points = {int(e.detail["points"]) for e in sweep.fits.values() if "points" in e.detail}
     every = points == {len(sweep.sizes)}
     sizes = ", ".join(f"{x:,.0f}" for x in sweep.sizes)
-    where = f"over {size} = {sizes}" if every else f"over the sizes with a finite interval above 0 ({size})"
+    where = (
+        f"over {size} = {sizes}"
+        if every
+        else f"over the sizes with a finite interval above 0 ({size})"
+    )
     floor = f"; floor: the noise part's intercept in 1/{size}, gradient²" * (
         sweep.axis == MINIBATCH
     )
@@ -121,8 +129,8 @@ def reading(slope: Estimate | None) -> str:
     if slope is None or not slope.measured:
         return MISSING
     if slope.low <= -1 <= slope.high:
-        return "not excluded"
-    return "no: flatter" if slope.low > -1 else "no: steeper"
+        return "consistent"
+    return "no, flatter" if slope.low > -1 else "no, steeper"
 
 
 def misfit(slope: Estimate | None) -> str:

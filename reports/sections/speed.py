@@ -18,7 +18,7 @@ class Speed:
     """Time and memory against the minibatch size."""
 
     anchor = "speed"
-    title = "Speed over minibatch sizes"
+    title = "Time and memory against minibatch size"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section; nothing where time was measured at one size alone."""
@@ -39,8 +39,8 @@ def speed_picture(sweep: Sweep) -> Picture:
     """Make the picture of time and memory against the minibatch size."""
     what = f"Time per gradient against {sweep.over}"
     said = (
-        f"{what}; logarithmic axes, medians with intervals at "
-        f"{percent(sweep.first.run.level)}, which hold for this machine only."
+        f"{what}. The axes are logarithmic. Medians with intervals at {percent(sweep.first.run.level)}, "
+        "for this machine only."
     )
     name, alt = slug(f"speed {sweep.title}"), f"{what}, {sweep.title}"
     return Picture(name, said, alt, partial(draw.lines, sweep, cost_frames(sweep)))
@@ -64,5 +64,5 @@ def speed_table(sweep: Sweep) -> Table:
                 if set(cells) != {MISSING}:
                     rows.append([f"{size:,}", label, *cells])
     said = f"Intervals at {percent(sweep.first.run.level)}. {EPOCH}"
-    names = ["M", "estimator", *(name for name, _ in columns.values())]
+    names = ["minibatch size M", "estimator", *(name for name, _ in columns.values())]
     return drop_empty(Table(names, rows, said, folded=len(rows) > 30))

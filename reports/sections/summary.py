@@ -8,6 +8,7 @@ from reports.results.groups import Group
 from reports.results.panels import RATIO, summary_roles
 from reports.results.ranking import failures
 from reports.sections.instrument import instrument_answer
+from reports.sections.method import Method
 from reports.sections.pictures import Caption, picture
 from reports.sections.section import Findings
 from reports.sections.summary_sentences import Line, sentences
@@ -19,11 +20,13 @@ Members = dict[str, list[Group]]
 """Groups by their title without the run: those of several runs are put side by side."""
 CAPTION = Caption(
     "summary",
-    "Variance, and variance × seconds, against the baseline",
-    "Over all layers, as a multiple of that of BASELINE; left of the line at 1 is "
-    "better; an arrow names a figure beyond the axis. Variance × seconds is what precision costs.",
+    "Variance and variance × time relative to the baseline",
+    "Over all layers, as a multiple of BASELINE. Values left of 1 are better. Arrows mark values outside the axis "
+    "range. Variance × time is the inverse of efficiency.",
     RATIO,
 )
+GLOSSARY = ("Glossary", Method.anchor, Method.title, "what the terms of this report mean.")
+"""Where terms are explained."""
 MANY = 3
 """Groups with nothing to compare that are each told; more of them are named together."""
 
@@ -32,13 +35,14 @@ class Summary:
     """The answer for each group, with its evidence; what was found of vdbench itself and of trainings first."""
 
     anchor = "answer"
-    title = "In short"
+    title = "Summary"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section."""
         first = [*instrument_answer(found.results),
                  *training_answer(found.trainings, found.results.several)]  # fmt: skip
-        return [*first, *(answer(found.groups) if found.groups or not first else [])]
+        told = answer(found.groups) if found.groups or not first else []
+        return [Links([GLOSSARY]), *first, *told]
 
 
 def answer(groups: list[Group]) -> list[Block]:
@@ -85,8 +89,8 @@ def left_out(titles: list[str]) -> str:
     """Say where nothing was to be compared."""
     problems = list(dict.fromkeys(title.partition(" · ")[0] for title in titles))
     return (
-        f"One estimator each, so that there is nothing to compare by variance: {', '.join(problems)}. "
-        "Their figures are below."
+        f"With one estimator each, these problems have nothing to compare by variance: {', '.join(problems)}. "
+        "Their results are below."
     )
 
 
@@ -96,7 +100,9 @@ def said(group: Group, several: bool) -> list[Block]:
     first, *others = sentences(group)
     failed = failures(group)
     if failed:
-        others.append(Line("Failed, so not compared", f"{'; '.join(failed)} (see below)."))
+        others.append(
+            Line("Failed, so not compared", f"{'; '.join(failed)}. The causes are below.")
+        )
     bold = Paragraph("", lead=f"{run}{first.text}")
     return [bold, Bullets([(f"{line.lead}:", line.body) for line in others])] if others else [bold]
 

@@ -11,7 +11,7 @@ from reports.results.groups import SCALED_MARK, FewExamples
 from reports.words.glossary import scaled_words
 from reports.words.numbers import MISSING
 
-BOUNDED = "† reached its bound of draws before the requested precision; its interval holds."
+BOUNDED = "† stopped at max_units before the requested precision."
 
 
 def drop_empty(table: Table) -> Table:

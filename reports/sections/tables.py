@@ -20,7 +20,7 @@ PARTS = {"variance.total": "total", "variance.noise": "noise part", "variance.da
 RATIOS = {"ratio.variance.total": "total", "ratio.variance.noise": "noise part"}
 """What the tables by layer show, and how they call it."""
 
-EPOCH = "An epoch is N // M gradients, without the optimizer's steps."
+EPOCH = "An epoch is ⌊N / M⌋ gradients, without the steps of the optimizer."
 
 
 def layer_table(
@@ -48,7 +48,7 @@ def layer_table(
                     cells = [show(e, apart) for e in found]
                     names = [role_name(role), layer, group.name(label)]
                     rows.append([*names, *cells, f"{count:,}" if count else MISSING])
-    columns = ["role", "layer", "estimator", *metrics.values(), "n"]
+    columns = ["parameter", "layer", "estimator", *metrics.values(), "n"]
     marks = notes([group], rows)
     return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12, notes=marks))
 
@@ -74,7 +74,7 @@ def cost_table(group: Group) -> Table:
         "throughput.examples_per_second": ("examples per second", show),
         "memory.peak_bytes": ("peak memory", show_bytes),
     }
-    said = f"Cost; intervals at {percent(group.run.level)}."
+    said = f"Cost per gradient; intervals at {percent(group.run.level)}."
     if group.has("time.seconds_per_epoch"):
         said += f" {EPOCH}"
     return label_table(group, columns, said)
@@ -93,7 +93,9 @@ def training_table(group: Group) -> Table:
     times = [group.get(label, "convergence.seconds_to_target") for label in group.labels]
     target = next((f" The target is {words.removeprefix('the target of ')}."
                    for e in times if e and (words := target_of(e)) != "the target"), "")  # fmt: skip
-    said = f"At the end of training; intervals at {percent(group.run.level)}{seeds}.{target}"
+    said = (
+        f"Results at the end of training; intervals at {percent(group.run.level)}{seeds}.{target}"
+    )
     return label_table(group, columns, said)
 
 

@@ -6,7 +6,7 @@ from reports.document import Block, Bullets, Heading
 from reports.results.training_sweeps import Swept, swept_of
 from reports.results.trainings import Trainings
 from reports.words.numbers import percent, show
-from reports.words.verdicts import both
+from reports.words.verdicts import ADJUSTED, both
 from vdbench.statistics.verdicts import Verdict, difference_verdict
 
 WAYS = {"test.error.mean_weights": "mean weights", "test.error": "samples"}
@@ -35,24 +35,26 @@ def training_summary(trainings: list[Trainings], several: bool) -> list[tuple[st
             errors = {k: e for k, e in found.finals(metric).items() if e.measured}
             if errors and not swept_of(found):
                 best = min(errors, key=lambda key: errors[key].value)
-                lowest = "lowest is that of" if len(errors) > 1 else "that of"
-                joint = "," if len(errors) > 1 else " is"
-                words = f"{lowest} {found.name(best)}{joint} {show(errors[best])} %."
+                lowest = "lowest for " if len(errors) > 1 else ""
+                joint = "," if len(errors) > 1 else ":"
+                words = f"{lowest}{found.name(best)}{joint} {show(errors[best])} %."
                 said.append((f"{run}Test error, {how}:", words))
             verdicts = difference_words(found, metric)
             if verdicts and swept_of(found):
                 verdicts = [f"{counted(found, metric)}."]
-            said += [(f"{run}Test error, {how}, against {found.base}:", each) for each in verdicts]
+            said += [
+                (f"{run}Test error, {how}, compared with {found.base}:", each) for each in verdicts
+            ]
         if not swept_of(found):
             said += [(f"{run}Pruned:", words) for words in pruned_words(found)]
     return said
 
 
 def pruned_words(found: Trainings) -> list[str]:
-    """Say by how much each network was pruned, and how it errs then; nothing of one that was left as it is."""
+    """Say by how much each network was pruned, and its test error then; nothing of one that was left as it is."""
     errors = found.finals("sparsity.error")
     return [
-        f"{found.name(key)} by a factor of {show(times)}, with a test error of {show(errors[key])} %."
+        f"{found.name(key)} is compressed by a factor of {show(times)}. Its test error is then {show(errors[key])} %."
         for key, times in found.finals("sparsity.compression").items()
         if key in errors and times.measured and times.value > 1
     ]
@@ -83,7 +85,7 @@ def counted(found: Trainings, metric: str) -> str:
             for verdict in (Verdict.LOWER, Verdict.HIGHER) if verdict in named]  # fmt: skip
     rest = len(named.get(Verdict.INCONCLUSIVE, []))
     sure += [f"{Verdict.INCONCLUSIVE.words()}: {rest if sure else f'all {rest}'}"] if rest else []
-    return f"{'; '.join(sure)} (paired by seed at the same value, at {level}, adjusted for the problems compared)"
+    return f"{'; '.join(sure)} (paired by seed at the same value; intervals at {level}, {ADJUSTED})"
 
 
 def difference_words(found: Trainings, metric: str) -> list[str]:
@@ -94,7 +96,10 @@ def difference_words(found: Trainings, metric: str) -> list[str]:
             continue
         verdict = difference_verdict(e.low, e.high)
         words.append(
-            f"that of {found.name(key)} is {verdict.words()}: difference {show(e, 0)} points, paired by seed, "
-            f"at {percent(round(e.level, 4))} (adjusted for the problems compared)."
+            f"{found.name(key)} is {verdict.words()}, by {show(e, 0)} percentage points (paired by seed; interval at "
+            f"{percent(round(e.level, 4))}, {ADJUSTED})."
+            if verdict is not Verdict.INCONCLUSIVE
+            else f"{found.name(key)} is {verdict.words()}: difference {show(e, 0)} percentage points (paired by seed; "
+            f"interval at {percent(round(e.level, 4))}, {ADJUSTED})."
         )
     return words

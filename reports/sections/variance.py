@@ -12,12 +12,10 @@ from reports.words.numbers import percent
 
 CAPTION = Caption(
     "variance",
-    "Variance by layer, role and estimator",
-    "Variance of the minibatch gradient, averaged over a layer's parameters: total, "
-    "and the parts from the estimator's noise and from the choice of the minibatch. "
-    "Logarithmic axis; an arrow marks an interval that goes on beyond the axis, or to 0, or "
-    "names a figure that is beyond it; "
-    "a bar shorter than its marker is hidden by it.",
+    "Variance by layer and estimator",
+    "Variance of the minibatch gradient, averaged over the parameters of a layer: total, noise part and data part. "
+    "The axis is logarithmic. Arrows mark values and intervals outside the axis range. Bars shorter than their "
+    "marker are hidden by it.",
     "variance.total",
 )
 
@@ -26,7 +24,7 @@ class Variance:
     """Total, noise and data variance by layer, role and estimator."""
 
     anchor = "variance"
-    title = "Variance by layer and role"
+    title = "Variance by layer"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section: a picture and a table a group."""
@@ -34,7 +32,7 @@ class Variance:
         for group in found.groups:
             if group.has("variance."):
                 level = percent(group.run.level)
-                caption = f"Variance (gradient², averaged over a layer's parameters); intervals at {level}."
+                caption = f"Variance in gradient², averaged over the parameters of a layer; intervals at {level}."
                 parts = layer_parts(group, "variance.total")
                 blocks += [heading(self.anchor, group),
                            *layer_pictures(CAPTION, group, draw.variance, parts),

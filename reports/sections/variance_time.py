@@ -11,10 +11,9 @@ from reports.sections.section import Findings, heading, not_measured
 CAPTION = Caption(
     "plane",
     "Variance against time per gradient",
-    "Total variance over all layers against time per gradient; lower left is better. "
-    "The dashed line joins the ranked estimators that none is both faster and less noisy "
-    "than (by the point estimates); hollow markers are not ranked; an arrow names a variance above "
-    "the axis.",
+    "Total variance over all layers against time per gradient. Lower left is better. The dashed line is the Pareto "
+    "front of the ranked estimators: no other is both faster and less noisy, by the point estimates. Hollow markers "
+    "are not ranked. Arrows mark variances above the axis.",
     "variance.total",
 )
 
@@ -23,7 +22,7 @@ class VarianceAndTime:
     """The plane of variance against time."""
 
     anchor = "plane"
-    title = "Variance against time"
+    title = "Variance against time per gradient"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section: a picture a group."""

@@ -19,11 +19,11 @@ from reports.sections.training_tables import (
 from reports.words.numbers import percent, slug, span
 
 SAID = (
-    "Whole trainings: all problems and estimators share, seed by seed, initial weights, minibatch order and the "
-    "weight samples of evaluations wherever their shapes agree. 'Mean weights' predicts with the posterior's means; "
-    "'samples' averages the predictive distributions of posterior samples."
+    "Whole trainings. All problems and estimators share, seed by seed, the initial weights, the order of minibatches "
+    "and the weight samples of evaluations, wherever their shapes agree. 'Mean weights' predicts with the posterior "
+    "means. 'Samples' averages the predictive distributions of samples from the posterior."
 )
-BARS = "lines are means over training seeds, bands their intervals (Student), at the epochs that every seed reached"
+BARS = "Lines are means over training seeds, bands their Student intervals, at the epochs that every seed reached"
 
 
 def training_blocks(trainings: list[Trainings]) -> list[Block]:
@@ -51,11 +51,11 @@ def over_option(swept: Swept) -> list[Picture]:
         return []
     counts = span(e.n for e in found.finals("test.error").values())
     said = (
-        f"Test error at the end of training over {swept.axis}: means over training seeds, bands their intervals "
-        f"(Student) at {percent(found.run.level)}; {counts}. A band may go on beyond the axis."
+        f"Test error at the end of training against {swept.axis}. Lines are means over training seeds, bands their "
+        f"Student intervals at {percent(found.run.level)}; {counts}. A band may extend beyond the axis range."
     )
     if any(swept.published(metric) for metric in METRICS):
-        said += " Hollow markers are published figures of the same colour and shape."
+        said += " Hollow markers are published values, in the colour and shape of ours."
     name = slug(f"over {swept.axis} {found.title}")
     alt = f"Test error over {swept.axis}, {found.title}"
     return [Picture(name, said, alt, partial(draw.over_option, swept))]
@@ -67,9 +67,9 @@ def courses(found: Trainings) -> list[Picture]:
         return []
     counts = span(e.n for e in found.finals("test.nll").values())
     where = f" ({found.part})" if found.part else ""
-    said = f"Training, epoch by epoch{where}: {BARS}. Intervals at {percent(found.run.level)}; {counts}."
+    said = f"Training by epoch{where}. {BARS}. Intervals at {percent(found.run.level)}; {counts}."
     if found.cut:
-        said += " The axes leave out the first, steep epochs."
+        said += " The first, steep epochs are outside the axis range."
     name = slug(f"trained {found.title}")
     return [
         Picture(name, said, f"Training over epochs, {found.title}", partial(draw.courses, found))
@@ -82,9 +82,9 @@ def histograms(found: Trainings) -> list[Picture]:
         return []
     place = f" ({found.part})" if found.part else ""
     said = (
-        f"Where log α of the weights lies at the last tracked epoch{place}, all seeds together, as a share "
-        "of the layer's weights in bins of ½; what lies beyond the axis counts in its last bin. Above: the significant "
-        "digits of a weight that such noise leaves, −log₁₀ √α."
+        f"Distribution of log α of the weights at the last recorded epoch{place}, over all seeds, as a share of the "
+        "layer's weights in bins of width ½. The outermost bins include values beyond the axis range. Upper axis: "
+        "significant digits of a weight that remain under such noise, −log₁₀ √α."
     )
     name = slug(f"log-alpha {found.title}")
     return [
@@ -98,8 +98,8 @@ def maps(found: Trainings) -> list[Picture]:
         return []
     place = f" ({found.part})" if found.part else ""
     said = (
-        f"Log α of the first layer's weights by the pixel they come from{place}, at the end: means over outputs and "
-        "training seeds, within −12 and 12."
+        f"Log α of the first layer's weights by input pixel{place}, at the end of training: means over outputs and "
+        "seeds, clipped to −12 to 12."
     )
     name = slug(f"alpha-map {found.title}")
     return [Picture(name, said, f"Map of log α, {found.title}", partial(draw.maps, found))]

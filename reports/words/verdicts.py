@@ -17,29 +17,30 @@ from reports.results.ranking import (
     contest,
     ratio,
 )
-from reports.words.glossary import in_role
+from reports.words.glossary import with_respect
 from reports.words.numbers import MISSING, percent, show, span
 from vdbench.statistics.verdicts import Verdict
 
 NOT_COMPARED = "not compared"
+ADJUSTED = "adjusted for multiple comparisons"
 ZEROS = {EXACT: "both exactly 0", ROUNDED: "both 0 up to rounding error"}
 """What zeros are called, by the kind of evidence."""
 
 
 def clause(group: Group, found: Contest, metric: str) -> str:
-    """Say the outcome of one role in full: who is lowest, by how much, against whom."""
-    where = in_role(found.role)
+    """Say the outcome for one kind of parameter in full: who is lowest, by how much, compared with whom."""
+    where = with_respect(found.role)
     if not found.leader:
-        return f"{where}, nothing was measured"
+        return f"Gradient {where}: not measured."
     if found.alone:
-        return f"{where}, {found.leader} is the only ranked estimator"
+        return f"Gradient {where}: {found.leader} is the only ranked estimator."
     if found.zeros:
-        return f"{where}, {both(found.lowest)} are all {nothing(found)}"
-    said = f"{where}, {found.leader} is lowest ({size(group, found, metric)})"
+        return f"Gradient {where}: {both(found.lowest)} are all {nothing(found)}."
+    said = [f"Gradient {where}: {found.leader} is lowest, {size(group, found, metric)}."]
     if found.beaten:
-        said += f" and {Verdict.LOWER.words()} than {whom(found)}"
-    rest = (f"{x.label} is {standing_to(x, x.other)}{on(x)}" for x in found.others.values())
-    return "; ".join([said, *rest])
+        said.append(f"It is {Verdict.LOWER.words()} than {whom(found)}.")
+    said += [f"It is {standing_to(x, x.other)}{on(x)}." for x in found.others.values()]
+    return " ".join(said)
 
 
 def standing_to(evidence: Evidence, other: str, turned: bool = False) -> str:
@@ -70,15 +71,15 @@ def on(evidence: Evidence) -> str:
 
 
 def brief(found: Contest) -> str:
-    """Say the outcome of one role in a few words."""
+    """Say the outcome for one kind of parameter in a few words."""
     if not found.leader:
-        return f"nothing was measured in {found.role}"
+        return f"nothing was measured for {found.role}"
     if found.zeros:
-        return f"{both(found.lowest)} are all {nothing(found)} in {found.role}"
+        return f"{both(found.lowest)} are all {nothing(found)} for {found.role}"
     if found.alone:
-        return f"{found.leader} is the only estimator in {found.role}"
+        return f"{found.leader} is the only ranked estimator for {found.role}"
     rest = "".join(f", {standing_to(x, x.other)}" for x in found.others.values())
-    return f"{found.leader} is lowest in {found.role}{rest}"
+    return f"{found.leader} is lowest for {found.role}{rest}"
 
 
 def nothing(found: Contest) -> str:
@@ -112,19 +113,16 @@ def size(group: Group, found: Contest, metric: str) -> str:
     others = {x: ratio(group, metric, x, found.role) for x in (*found.beaten, *found.others)}
     known_ones = {x: e for x, e in others.items() if e is not None}
     if not known_ones:
-        return "the baseline"
+        return "and the baseline"
     runner = min(known_ones, key=lambda x: known_ones[x].value)
-    return f"the baseline; next is {runner}, {show(known_ones[runner], 1)} × the baseline"
+    return f"and the baseline; the next lowest is {runner}, {show(known_ones[runner], 1)} × {group.baseline}"
 
 
 def sizes(group: Group, contests: list[Contest], metric: str) -> str:
-    """Say the size of the lowest in each role; the baseline's name once."""
-    unit = f" × {group.baseline}"
-    said = [size(group, found, metric) for found in contests]
-    if all(text.endswith(unit) for text in said):
-        said = [text.removesuffix(unit) for text in said[:-1]] + said[-1:]
-    return ", ".join(
-        f"{found.role} {text}" if len(said) > 1 else text
+    """Say the size of the lowest for each kind of parameter."""
+    said = [size(group, found, metric).removeprefix("and ") for found in contests]
+    return "; ".join(
+        f"{text} for {found.role}" if len(said) > 1 else text
         for found, text in zip(contests, said, strict=True)
     )
 
@@ -155,15 +153,13 @@ def basis(group: Group) -> str:
     """Say how sure the verdicts on variance are, and on how many units they rest."""
     pairs = [e.n for key, e in group.pairs.items() if key[0] == f"pairwise.{VARIANCE}" and e.n]
     own = [e.n for key, e in group.figures.items() if key[1] == VARIANCE and e.n]
-    level = percent(group.run.level)
-    counts = span(pairs or own)
-    counts += " units of four gradients each" if pairs or own else ""
-    return f"Intervals at {level}; verdicts adjusted for the number of pairs in a role; {counts}."
+    counts = span(pairs or own) + (" units of four gradients each" if pairs or own else "")
+    return f"Intervals at {percent(group.run.level)}; verdicts {ADJUSTED}; {counts}."
 
 
 def efficiency_basis(group: Group) -> str:
-    """Say how verdicts on variance × time were reached; empty where like those on variance."""
+    """Say how verdicts on variance × time were reached."""
     if any(key[0] == f"pairwise.{EFFICIENCY}" for key in group.pairs):
-        return ""
+        return ADJUSTED
     level = percent(group.run.level)
-    return f" ({level} intervals of the ratios that do not overlap; not adjusted)"
+    return f"where the {level} intervals of the ratios do not overlap; not {ADJUSTED}"
