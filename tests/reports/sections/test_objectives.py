@@ -52,8 +52,10 @@ SERVED = {"naive": ELBO, "per-example": ELBO, "local": LOCAL}
 
 def test_another_objective_is_not_ranked_and_no_bias(group: Callable[..., Group]) -> None:
     found = group(SERVED)
-    assert found.serves("local") == LOCAL
-    assert found.serves("deterministic") == "plug-in"  # as declared, where the problem says nothing
+    assert found.objective_of("local") == LOCAL
+    assert (
+        found.objective_of("deterministic") == "plug-in"
+    )  # as declared, where the problem says nothing
     assert found.why_not_ranked("local") == "different objective; for reference only"
     assert not found.biases("local")
     assert verdict(found, "local") == "not ranked"
