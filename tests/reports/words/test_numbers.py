@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.words.numbers import (
-    Estimate,
-    format_interval,
-    number,
-    show,
-    show_bytes,
-    show_seconds,
-    slug,
-)
+from reports.results.estimate import Estimate
+from reports.words.numbers import format_interval, number, show, show_bytes, show_seconds, slug
 
 NAN = math.nan
 
@@ -69,9 +62,8 @@ def test_status_is_shown() -> None:
 
 
 def test_what_is_undefined_is_a_dash_with_its_reason_and_no_failure() -> None:
-    why = "no value: division by zero"
-    assert show(Estimate(NAN, status="undefined", message=why)) == "– (division by zero)"
-    assert show(Estimate(NAN, status="undefined", message=f"{why}; x")) == "– (division by zero)"
+    why = {"why": "division by zero"}
+    assert show(Estimate(NAN, status="undefined", detail=why)) == "– (division by zero)"
     assert show(Estimate(NAN, status="undefined")) == "–"
 
 
