@@ -78,7 +78,7 @@ def left(examples: int, validation: float | None) -> int:
 
 
 def check(where: str, suite: Suite, labels: Sequence[str]) -> None:
-    """See that problems name estimators there are, and that every training can be run.
+    """See that problems name estimators there are, and the baseline problem a problem there is.
 
     Args:
         where: The suite, for messages.
@@ -91,32 +91,12 @@ def check(where: str, suite: Suite, labels: Sequence[str]) -> None:
     names = [problem.name for problem in suite.problems]
     for problem in suite.problems:
         _check_estimators(where, suite, problem, labels)
-        if problem.training and suite.measures.training is None:
-            raise InputError(
-                f"{where}: problem '{problem.name}' changes training, which the suite does not measure; "
-                "expected measures.training."
-            )
     base = suite.baseline_problem
     known = list(dict.fromkeys([*names, *(p.group for p in suite.problems if p.group)]))
     if base is not None and base not in known:
         raise InputError(
             f"{where}: baseline_problem '{base}' is none of the suite's problems.{nearest(base, known)}"
         )
-    if base is not None and suite.measures.training is None:
-        raise InputError(
-            f"{where}: baseline_problem is what trainings are compared with; expected measures.training."
-        )
-    for problem in suite.problems if suite.measures.training else []:
-        try:
-            spec = spec_of(suite, problem)
-            recipe_of(spec)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-        if spec.patience and spec.validation is None:
-            raise InputError(
-                f"{where}: training of problem '{problem.name}' has patience without validation; "
-                "expected a share of the training set, such as validation: 0.1."
-            )
 
 
 def _check_estimators(
