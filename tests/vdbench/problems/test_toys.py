@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vdbench import problems, suite
+from vdbench import problems
 from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.draws import gradients, trace
+from vdbench.measures.registry import load
 from vdbench.noise import Key
 from vdbench.problems.likelihoods import Bernoulli
 from vdbench.problems.problem import Batch
@@ -81,7 +82,7 @@ def test_estimators_have_the_exact_variance(
 
 
 def test_exact_figures_are_written_out_for_every_value_and_estimator() -> None:
-    made = suite.load("mohamed2020")
+    made = load("mohamed2020")
     known = {(p.problem, p.estimator, p.role): p.value for p in made.published}
     assert known["quadratic-3", "naive", "mean"] == pytest.approx(4)
     toys = [p.name for p in made.problems if p.factory == "toy-cost"]
@@ -92,7 +93,7 @@ def test_exact_figures_are_written_out_for_every_value_and_estimator() -> None:
     with pytest.raises(
         InputError, match=r"published: expected \{exact: toy-cost\}.* not \{'exact': 'toys'\}"
     ):
-        suite.load("mohamed2020", ["published=[{exact: toys}]"])
+        load("mohamed2020", ["published=[{exact: toys}]"])
 
 
 @pytest.mark.parametrize(
