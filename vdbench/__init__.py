@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from vdbench.certificate import check
     from vdbench.errors import CellError, InputError
     from vdbench.estimation.autodiff import differentiate
-    from vdbench.estimation.base import Estimator, Gradient, Pathwise, Wrapper, need_posterior
-    from vdbench.estimation.registry import get, register
+    from vdbench.estimation.base import Estimator, Gradient, Wrapper
+    from vdbench.estimation.options import get
+    from vdbench.estimation.pathwise import Pathwise
+    from vdbench.estimation.registry import register
     from vdbench.estimation.third_party_register import register_layer
+    from vdbench.estimation.validity import need_posterior
     from vdbench.noise import Key, Noise
+    from vdbench.problems.from_module import noisy
     from vdbench.problems.layers import Layer
     from vdbench.problems.posterior import Posterior
-    from vdbench.problems.problem import Batch, Parameters, Problem, noisy
+    from vdbench.problems.problem import Batch, Parameters, Problem
     from vdbench.runner import run
 
 __version__ = "0.1.0"
@@ -59,15 +63,15 @@ _HOME = {
     "Layer": "vdbench.problems.layers",
     "Noise": "vdbench.noise",
     "Parameters": "vdbench.problems.problem",
-    "Pathwise": "vdbench.estimation.base",
+    "Pathwise": "vdbench.estimation.pathwise",
     "Posterior": "vdbench.problems.posterior",
     "Problem": "vdbench.problems.problem",
     "Wrapper": "vdbench.estimation.base",
     "check": "vdbench.certificate",
     "differentiate": "vdbench.estimation.autodiff",
-    "get": "vdbench.estimation.registry",
-    "need_posterior": "vdbench.estimation.base",
-    "noisy": "vdbench.problems.problem",
+    "get": "vdbench.estimation.options",
+    "need_posterior": "vdbench.estimation.validity",
+    "noisy": "vdbench.problems.from_module",
     "register": "vdbench.estimation.registry",
     "register_layer": "vdbench.estimation.third_party_register",
     "run": "vdbench.runner",

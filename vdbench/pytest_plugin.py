@@ -89,6 +89,7 @@ def _asked(where: str, marker: pytest.Mark, test: Path) -> Asked:
     """Read a marker; what is wrong with it is a usage error, said in one sentence."""
     from vdbench.errors import InputError, nearest
     from vdbench.estimation import registry
+    from vdbench.estimation.options import get
 
     known = ("file", "level", "seed", "options")
     for key in marker.kwargs:
@@ -108,7 +109,7 @@ def _asked(where: str, marker: pytest.Mark, test: Path) -> Asked:
         if file is not None:
             registry.load_plugin(test.parent / file)
         options = marker.kwargs.get("options", {})
-        estimator = registry.get(given, **options) if isinstance(given, str) else given
+        estimator = get(given, **options) if isinstance(given, str) else given
     except InputError as error:
         raise pytest.UsageError(f"{where}: {error}") from error
     return Asked(estimator, level, marker.kwargs.get("seed", 0))

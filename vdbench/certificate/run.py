@@ -22,8 +22,8 @@ from vdbench.certificate.reference_problems import kind
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import FALSE_ALARM
 from vdbench.errors import InputError, nearest
-from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator, Wrapper
+from vdbench.estimation.options import label
 from vdbench.noise import Key
 
 TESTS: tuple[Test, ...] = (
@@ -92,7 +92,7 @@ def check(
         asked += guarded(test.name, "all", lambda test=test: test.ask(subject))  # type: ignore[misc]
     findings = tuple(settle(asked))
     seconds = time.perf_counter() - start
-    return Certificate(registry.label(estimator), level, findings, FALSE_ALARM, seconds)
+    return Certificate(label(estimator), level, findings, FALSE_ALARM, seconds)
 
 
 def _refuse(estimator: Estimator, level: str, device: str) -> None:

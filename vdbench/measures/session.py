@@ -16,7 +16,7 @@ import torch
 from vdbench import statistics
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.draws import trace
-from vdbench.estimation.registry import identity, options
+from vdbench.estimation.options import identity, options
 from vdbench.measures import bias, convergence, few_examples, memory, throughput, variance
 from vdbench.measures import training as whole_training
 from vdbench.measures.context import Context

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vdbench import problems, suite
+from vdbench import problems
 from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator, objective
-from vdbench.estimation.registry import label
+from vdbench.estimation.options import label
 from vdbench.measures import training_metrics
 from vdbench.measures.context import Context
 from vdbench.measures.instrument import campaigns
@@ -29,11 +29,13 @@ from vdbench.measures.registry import figures_of
 from vdbench.measures.session import Lab, Outcome
 from vdbench.measures.training import Plan as TrainingPlan
 from vdbench.noise import Key
+from vdbench.problems.identity import fingerprint
 from vdbench.problems.problem import Problem
 from vdbench.runner import plan, record, results, scaling
 from vdbench.runner.checkpoints import parameters, parameters_digest
 from vdbench.runner.plan import Cell, Place
 from vdbench.suite import training_recipe
+from vdbench.suite.grid import checkpoint_name, single
 from vdbench.suite.schema import ProblemSpec, Suite
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ class Run:
         plan.check_sizes(self.suite, problem)
         plan.check_few_examples(self.suite, problem)
         dtype = getattr(torch, self.suite.precision)
-        return Built(problem.to(self.lab.device, dtype), problems.fingerprint(problem))
+        return Built(problem.to(self.lab.device, dtype), fingerprint(problem))
 
     def _description(
         self, built: Mapping[str, Built], command: str
@@ -122,11 +124,11 @@ class Run:
             "device": self.lab.device.type,
             "only": list(self.only),
         }
-        compared = [*self.estimators, suite.single(self.suite.reference)]
+        compared = [*self.estimators, single(self.suite.reference)]
         rest = {
             "seed": self.suite.seed,
             "baseline": self.suite.baseline,
-            "reference": label(suite.single(self.suite.reference)),
+            "reference": label(single(self.suite.reference)),
             "level": self.suite.level,
             "command": command,
             "plugins": [Path(plugin).name for plugin in self.lab.plugins],
@@ -140,7 +142,7 @@ class Run:
 
     def _place(self, place: Place, built: Built, cells: Sequence[Cell]) -> None:
         """Measure all that is asked for at one problem, checkpoint and batch size."""
-        checkpoint = suite.checkpoint_name(place.checkpoint)
+        checkpoint = checkpoint_name(place.checkpoint)
         where = (built.problem.name, checkpoint, place.batch_size)
         mine = [c for c in cells if (c.problem, c.checkpoint, c.batch_size) == where]
         if not mine:
@@ -250,7 +252,7 @@ class Run:
         self, cells: Sequence[Cell], contexts: Mapping[Estimator, Context], context: Any
     ) -> None:
         """Measures about measures: all estimators of the place together, and the kills."""
-        reference = suite.single(self.suite.reference)
+        reference = single(self.suite.reference)
         bench = Bench(
             self.lab,
             [own.at("instrument") for own in contexts.values()],
@@ -285,7 +287,7 @@ class Run:
         return self.lab.variance(cell, own.at("variance"), source.at("variance"))
 
     def _bias(self, cell: Cell, own: Context, context: Any) -> list[Outcome]:
-        reference: Context = context(suite.single(self.suite.reference))
+        reference: Context = context(single(self.suite.reference))
         return self.lab.bias(cell, own.at("bias"), reference.at("bias"))
 
     def _trainings(self, name: str, built: Built, cells: Sequence[Cell]) -> None:
@@ -342,7 +344,7 @@ class Run:
     def _keep(self, problem: Problem) -> None:
         """Put the outcomes of a place into the table and the record."""
         schedule = self.lab.schedule if self.suite.measures.variance else None
-        reference = label(suite.single(self.suite.reference))
+        reference = label(single(self.suite.reference))
         for outcome, found in figures_of(self.suite, self.lab.outcomes, schedule, reference):
             self.rows += results.rows(outcome.cell, self._about_cell(problem, outcome.cell), found)
         for outcome, found in instrument_figures_of(self.suite, self.lab.outcomes):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from vdbench import statistics
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator, objective
-from vdbench.estimation.registry import label
+from vdbench.estimation.options import label
 from vdbench.problems.problem import Problem
-from vdbench.suite import checkpoint_name, expand
+from vdbench.suite.grid import checkpoint_name, expand
 from vdbench.suite.schema import CheckpointSpec, ProblemSpec, Suite
 from vdbench.suite.training_recipe import left, spec_of
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vdbench.estimation.registry import canonical, options
+from vdbench.estimation.options import canonical, options
 from vdbench.measures.metrics import Figure
 from vdbench.runner.plan import Cell
 from vdbench.store import atomic

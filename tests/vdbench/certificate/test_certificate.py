@@ -22,7 +22,8 @@ from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import RATE, Question, Sample, answers
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, Gradient
-from vdbench.estimation.registry import POSTERIORS, get, names
+from vdbench.estimation.options import get
+from vdbench.estimation.registry import POSTERIORS, names
 from vdbench.noise import Key
 from vdbench.problems.problem import Problem
 

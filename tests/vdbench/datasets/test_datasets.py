@@ -24,7 +24,7 @@ from vdbench.datasets import files as sources
 from vdbench.datasets import mirrors
 from vdbench.datasets import sources as source_list
 from vdbench.datasets.bundled import BREAST_CANCER_TRAIN, DIGITS_TRAIN, fixed_split, standardised
-from vdbench.datasets.idx import parse_idx
+from vdbench.datasets.readers import parse_idx
 from vdbench.errors import InputError
 
 SPLIT_SHA256 = {

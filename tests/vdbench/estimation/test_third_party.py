@@ -16,10 +16,12 @@ import vdbench
 from vdbench.certificate.checks.third_party import LOOKS, findings
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
-from vdbench.estimation import draws, third_party_register, third_party_transforms
+from vdbench.estimation import draws, third_party, third_party_register, third_party_transforms
 from vdbench.noise import Key, stream
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.posterior import Posterior
+from vdbench.problems.problem import Batch, Problem
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -97,9 +99,7 @@ class DetachedKL(Plain):
         return super().sigma().detach()
 
 
-def layer(
-    kind: Callable[..., nn.Module] = Plain, **changes: Any
-) -> third_party_register.ForeignLayer:
+def layer(kind: Callable[..., nn.Module] = Plain, **changes: Any) -> third_party.ForeignLayer:
     """A layer of this kind, registered under a name of its own."""
     given = {
         "dense": lambda inputs, outputs: kind(outputs, inputs),
@@ -124,11 +124,11 @@ def problem(form: Any = None, dtype: torch.dtype = torch.float64) -> tuple[Probl
     return made, made.initial(KEY), Batch(*split)
 
 
-def one(estimator: third_party_register.ForeignLayer, at: Any, key: Key = KEY) -> Any:
+def one(estimator: third_party.ForeignLayer, at: Any, key: Key = KEY) -> Any:
     return draws.call(estimator, *at, stream(key, dtype=at[0].dtype), key)
 
 
-def failed(estimator: third_party_register.ForeignLayer) -> dict[tuple[str, str], Any]:
+def failed(estimator: third_party.ForeignLayer) -> dict[tuple[str, str], Any]:
     return {(f.test, f.where): f for f in findings(estimator.spec) if f.passed is False}
 
 
@@ -227,7 +227,7 @@ def test_a_wrong_transform_is_caught_by_the_kl_and_seen_in_the_spread() -> None:
         )
     part = problem()[0].layers[0]
     mean = torch.zeros(part.weight_shape, dtype=torch.float64)
-    q = third_party_register.adapter.Posterior(mean, mean + 0.5, mean + 0.25)
+    q = Posterior(mean, mean + 0.5, mean + 0.25)
     x = torch.eye(5, dtype=torch.float64)
     with torch.random.fork_rng():
         torch.manual_seed(5)

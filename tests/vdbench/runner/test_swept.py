@@ -10,6 +10,7 @@ import torch
 
 import vdbench
 from vdbench import problems, suite
+from vdbench.problems.identity import fingerprint
 from vdbench.runner.checkpoints import parameters
 from vdbench.runner.plan import SWEPT
 from vdbench.suite.schema import CheckpointSpec, EstimatorSpec
@@ -34,7 +35,7 @@ def test_swept_problems_have_the_same_weights(epochs: int, tmp_path: Path) -> No
             "prior": "none",
         }
         problem = problems.build(name, "classification", options)
-        prints = problems.fingerprint(problem)
+        prints = fingerprint(problem)
         found[name], _ = parameters(
             problem, spec, 0, prints, tmp_path / "run", lambda said: None, origin
         )

@@ -15,7 +15,8 @@ from vdbench.certificate.protocol import Asked, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served
 from vdbench.certificate.sampling import Draws, Subject, block
 from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
-from vdbench.estimation.base import Estimator, Pathwise
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Injected, Noise, Recorder, stream
 
 NAME = "pre-activations"

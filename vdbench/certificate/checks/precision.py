@@ -11,8 +11,9 @@ from vdbench.certificate.compare import pairs
 from vdbench.certificate.protocol import Asked, each_stage
 from vdbench.certificate.reference_problems import Stage, at_point, kind
 from vdbench.certificate.sampling import Draws, Subject
-from vdbench.estimation.base import Estimator, Gradient, Pathwise, Wrapper
+from vdbench.estimation.base import Estimator, Gradient, Wrapper
 from vdbench.estimation.draws import inject
+from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Injected, Noise, Request
 from vdbench.problems.problem import Parameters, Problem
 

@@ -14,8 +14,9 @@ from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Draws, Subject
 from vdbench.estimation import draws
 from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.base import Gradient, Pathwise
+from vdbench.estimation.base import Gradient
 from vdbench.estimation.draws import Trace, inject
+from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Injected, Noise
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch

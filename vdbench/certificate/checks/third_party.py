@@ -17,8 +17,8 @@ from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator, Wrapper
 from vdbench.estimation.third_party import ForeignLayer, Spec
 from vdbench.estimation.third_party_transforms import TRANSFORMS
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Convolution, Layer
+from vdbench.problems.posterior import Posterior
 
 MAPPING, SPREAD, DRAWS, KL = "layer mapping", "layer spread", "layer draws", "layer KL"
 """The names of these tests."""

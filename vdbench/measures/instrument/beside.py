@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import torch
 
 from vdbench.estimation.base import objective
-from vdbench.estimation.registry import identity
+from vdbench.estimation.options import identity
 from vdbench.measures import convergence, throughput
 from vdbench.measures.context import Context
 from vdbench.measures.instrument import repeated_measures, series

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vdbench.estimation.registry import identity
+from vdbench.estimation.options import identity
 from vdbench.measures.context import Context
 from vdbench.measures.session import Lab
 from vdbench.store import Table

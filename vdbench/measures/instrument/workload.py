@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from vdbench import statistics
-from vdbench.errors import InputError
-from vdbench.suite.schema import MeasuresSpec, Suite, VarianceSpec
+from vdbench.suite.schema import MeasuresSpec, VarianceSpec
 
 BLOCK = 50
 """Repetitions in a stored block; even, so that the pairs of `vdbench.measures.instrument.error_rates` are whole."""
@@ -77,38 +76,3 @@ def _beside(measures: MeasuresSpec) -> int:
         training = measures.convergence.steps * measures.convergence.seeds
         count += training * measures.coverage.trainings
     return count
-
-
-def check(where: str, suite: Suite) -> None:
-    """See that what is measured about other measures has them in the suite.
-
-    Raises:
-        InputError: It has not, or they are measured in a way that is not repeated.
-    """
-    measures = suite.measures
-    repeated = ("variance", "bias", "throughput", "convergence")
-    if measures.coverage and not any(getattr(measures, name) for name in repeated):
-        raise InputError(
-            f"{where}: measures.coverage has nothing to repeat; expected one of {', '.join(repeated)} beside it."
-        )
-    for name in ("false_alarms", "power"):
-        if getattr(measures, name) and not measures.variance:
-            raise InputError(
-                f"{where}: measures.{name} compares variances; expected measures.variance beside it."
-            )
-    power = measures.power
-    for name in ("differences", "precisions") if power else ():
-        values = getattr(power, name)
-        if len(set(values)) < len(values):
-            raise InputError(f"{where}: measures.power.{name} has a value twice: {values}.")
-    if power and measures.variance and measures.variance.precision in power.precisions:
-        raise InputError(
-            f"{where}: measures.power.precisions has {measures.variance.precision:g}, the suite's own precision, "
-            "which is measured anyway."
-        )
-    asked = [n for n in ("coverage", "false_alarms", "power") if getattr(measures, n)]
-    if asked and measures.variance and measures.variance.few_examples:
-        raise InputError(
-            f"{where}: measures.{asked[0]} repeats measurements on whole minibatches; "
-            "expected no few_examples in measures.variance."
-        )
