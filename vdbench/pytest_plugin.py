@@ -79,9 +79,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             f"{where}: is marked {MARKER} and must take the argument {FIXTURE}."
         )
     asked = _asked(where, marker, metafunc.definition.path)
-    from vdbench.certificate import tests_of
+    from vdbench.certificate import checks_of
 
-    names = [*(test.name for test in tests_of(asked.estimator)), COMPLETE]
+    names = [*(test.name for test in checks_of(asked.estimator)), COMPLETE]
     metafunc.parametrize(FIXTURE, [(asked, name) for name in names], indirect=True, ids=names)
 
 
@@ -128,10 +128,10 @@ def vdbench_finding(request: pytest.FixtureRequest) -> Found:
 
         made[asked] = check(asked.estimator, level=asked.level, seed=asked.seed)
     certificate = made[asked]
-    from vdbench.certificate import tests_of
+    from vdbench.certificate import checks_of
 
     if name == COMPLETE:
-        known = {test.name for test in tests_of(asked.estimator)}
+        known = {test.name for test in checks_of(asked.estimator)}
         left = tuple(f for f in certificate.findings if f.test not in known)
         return Found(name, left, certificate)
     return Found(name, tuple(f for f in certificate.findings if f.test == name), certificate)

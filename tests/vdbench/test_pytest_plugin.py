@@ -30,7 +30,7 @@ def test_mine({fixture}):
     {body}
 """
 
-NAMES = [test.name for test in certificate.TESTS]
+NAMES = [one.name for one in certificate.checks_of(get("local"))]
 
 
 def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
@@ -195,7 +195,7 @@ def test_a_new_estimator_and_its_test_both_run_at_once(
     outcomes = result.parseoutcomes()
     assert outcomes.get("passed", 0) + outcomes.get("skipped", 0) == len(NAMES) + 2
     assert outcomes.get("passed", 0) > len(NAMES) - 2
-    assert len(certificate.tests_of(get("my-own"))) == len(NAMES)
+    assert len(certificate.checks_of(get("my-own"))) == len(NAMES)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from vdbench.certificate.certificate import Finding
-from vdbench.certificate.protocol import Asked, Pending, each_stage
+from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served
 from vdbench.certificate.sampling import Draws, Subject, block
 from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
@@ -152,3 +152,6 @@ def _finding(answer: Answer) -> Finding:
         f"{what}, {kind_of}; furthest by {gap:.2g} of its scale",
         SUGGESTS[what] if answer.differs else "",
     )  # fmt: skip
+
+
+CHECK = Check(NAME, "mean, variance and covariances of a layer", ask)
