@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from vdbench import moved
+
 if TYPE_CHECKING:
     from vdbench.certificate import check
     from vdbench.errors import CellError, InputError
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from vdbench.problems.problem import Batch, Parameters, Problem
     from vdbench.runner import run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Batch",
@@ -80,6 +82,8 @@ _HOME = {
 
 def __getattr__(name: str) -> object:
     """Import a public name from where it lives, once (PEP 562)."""
+    if name in moved.MOVED:
+        return importlib.import_module(f"vdbench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'vdbench' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOME[name]), name)
@@ -90,3 +94,6 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """List the public names, imported yet or not."""
     return sorted({*globals(), *__all__})
+
+
+moved.install()
