@@ -9,7 +9,7 @@ from estimators.naive import Naive
 from vdbench import Estimator, Gradient, InputError, Wrapper, register
 from vdbench.errors import CellError
 from vdbench.estimation.base import average, chain
-from vdbench.estimation.coupling import Coupling
+from vdbench.estimation.quasi_monte_carlo import Coupling
 from vdbench.noise import POSTERIOR, SYMMETRIC, Noise, antithetic
 from vdbench.problems.problem import Batch, Parameters, Problem
 

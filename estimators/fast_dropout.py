@@ -9,8 +9,8 @@ from torch import Tensor
 from estimators.local import safe_sqrt
 from vdbench import Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
+from vdbench.problems.posterior import Posterior
 
 
 @register(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from estimators.naive import Naive
 from vdbench import Estimator, InputError, register
-from vdbench.estimation.coupling import Coupling
+from vdbench.estimation.quasi_monte_carlo import Coupling
 from vdbench.estimation.quasi_monte_carlo import LatinHypercube as Strata
 from vdbench.noise import Noise
 

@@ -13,11 +13,11 @@ from torch.func import vmap
 from vdbench import Estimator, Gradient, InputError, register
 from vdbench.errors import CellError
 from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.base import differentiate as pathwise
-from vdbench.estimation.base import need_posterior
+from vdbench.estimation.base import pathwise_gradient
+from vdbench.estimation.validity import need_posterior
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer, Sampler
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 TOGETHER = 64
@@ -92,7 +92,7 @@ class MeasureValued(Estimator):
         q = {layer.name: problem.posterior(layer, parameters) for layer in problem.layers}
         n = {name: noise(name, (3, *law.mean.shape)) for name, law in q.items()}
         weights = {name: (law.mean + law.scale * n[name][0]).detach() for name, law in q.items()}
-        ordinary = pathwise(
+        ordinary = pathwise_gradient(
             problem, parameters, batch, lambda _: _fixed(weights), problem.scale(batch)
         )
         slopes = {

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vdbench import Pathwise, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
+from vdbench.problems.posterior import Posterior
 
 
 @register(

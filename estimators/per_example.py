@@ -12,7 +12,8 @@ from torch import Tensor
 
 from estimators.type_a import masked
 from vdbench import Estimator, Gradient, InputError, register
-from vdbench.estimation.base import add, differentiate, need_posterior
+from vdbench.estimation.base import add, pathwise_gradient
+from vdbench.estimation.validity import need_posterior
 from vdbench.noise import Noise
 from vdbench.problems.layers import Layer, Sampler
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -83,7 +84,7 @@ class PerExample(Estimator):
         need_posterior(self, problem)
         form = problem.parameterization
         if form.sharing == "inputs" or form.law == "none":
-            return differentiate(
+            return pathwise_gradient(
                 problem, parameters, batch, _masking(problem, noise), problem.scale(batch)
             )
         total: Gradient | None = None
@@ -92,7 +93,7 @@ class PerExample(Estimator):
         for start in range(0, batch.inputs.shape[0], held):
             part = Batch(*(t[start : start + held] for t in batch))
             own = [noise.at("example", start + m) for m in range(part.inputs.shape[0])]
-            gradient = differentiate(
+            gradient = pathwise_gradient(
                 problem, parameters, part, _sampler(problem, own), problem.scale(batch)
             )
             total = gradient if total is None else add(total, gradient)

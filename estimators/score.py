@@ -11,8 +11,8 @@ from torch import Tensor
 from vdbench import register
 from vdbench.estimation.score_function import LikelihoodRatio
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from estimators.naive import Naive
 from vdbench import Estimator, InputError, register
 from vdbench.estimation.base import Declaration
-from vdbench.estimation.coupling import Coupling
-from vdbench.estimation.quasi_monte_carlo import DIMENSIONS
+from vdbench.estimation.quasi_monte_carlo import DIMENSIONS, Coupling
 from vdbench.estimation.quasi_monte_carlo import Sobol as Strata
 from vdbench.noise import Noise
 

@@ -14,9 +14,10 @@ from estimators.per_example import PerExample
 from vdbench import Estimator, Gradient, InputError, Wrapper, register
 from vdbench.errors import CellError
 from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.base import Declaration, add, need_posterior
+from vdbench.estimation.base import Declaration, add
+from vdbench.estimation.validity import need_posterior
 from vdbench.noise import Kept, Noise
-from vdbench.problems.gaussian import Posterior
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.priors import GaussianPrior
 from vdbench.problems.problem import Batch, Parameters, Problem
 

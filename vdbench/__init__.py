@@ -9,20 +9,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from vdbench import moved
+
 if TYPE_CHECKING:
     from vdbench.certificate import check
     from vdbench.errors import CellError, InputError
     from vdbench.estimation.autodiff import differentiate
-    from vdbench.estimation.base import Estimator, Gradient, Pathwise, Wrapper, need_posterior
-    from vdbench.estimation.registry import get, register
+    from vdbench.estimation.base import Estimator, Gradient, Wrapper
+    from vdbench.estimation.options import get
+    from vdbench.estimation.pathwise import Pathwise
+    from vdbench.estimation.registry import register
     from vdbench.estimation.third_party_register import register_layer
+    from vdbench.estimation.validity import need_posterior
     from vdbench.noise import Key, Noise
+    from vdbench.problems.from_module import noisy
     from vdbench.problems.layers import Layer
     from vdbench.problems.posterior import Posterior
-    from vdbench.problems.problem import Batch, Parameters, Problem, noisy
+    from vdbench.problems.problem import Batch, Parameters, Problem
     from vdbench.runner import run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Batch",
@@ -59,15 +65,15 @@ _HOME = {
     "Layer": "vdbench.problems.layers",
     "Noise": "vdbench.noise",
     "Parameters": "vdbench.problems.problem",
-    "Pathwise": "vdbench.estimation.base",
+    "Pathwise": "vdbench.estimation.pathwise",
     "Posterior": "vdbench.problems.posterior",
     "Problem": "vdbench.problems.problem",
     "Wrapper": "vdbench.estimation.base",
     "check": "vdbench.certificate",
     "differentiate": "vdbench.estimation.autodiff",
-    "get": "vdbench.estimation.registry",
-    "need_posterior": "vdbench.estimation.base",
-    "noisy": "vdbench.problems.problem",
+    "get": "vdbench.estimation.options",
+    "need_posterior": "vdbench.estimation.validity",
+    "noisy": "vdbench.problems.from_module",
     "register": "vdbench.estimation.registry",
     "register_layer": "vdbench.estimation.third_party_register",
     "run": "vdbench.runner",
@@ -76,6 +82,8 @@ _HOME = {
 
 def __getattr__(name: str) -> object:
     """Import a public name from where it lives, once (PEP 562)."""
+    if name in moved.MOVED:
+        return importlib.import_module(f"vdbench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'vdbench' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOME[name]), name)
@@ -86,3 +94,6 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """List the public names, imported yet or not."""
     return sorted({*globals(), *__all__})
+
+
+moved.install()

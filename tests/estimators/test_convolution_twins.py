@@ -41,11 +41,13 @@ from torch.nn import functional as F
 from vdbench.datasets import Dataset, Split
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import Trace, gather, gradients, trace
-from vdbench.estimation.registry import get, label, names
+from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import names
 from vdbench.noise import Key, Noise
-from vdbench.problems.gaussian import Parameterization
+from vdbench.problems.from_module import noisy
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import NoPrior, Prior
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.problem import Problem
 
 Weights = Mapping[str, Tensor]
 LAYERS = ("0", "2", "5")

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import gather, inject, trace, vectorised
-from vdbench.estimation.registry import get, label, names
+from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import names
 from vdbench.measures import variance_units
 from vdbench.measures.context import Context
 from vdbench.noise import Key
-from vdbench.problems.gaussian import MeanLogVariance, Parameterization
+from vdbench.problems.gaussian import MeanLogVariance
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Problem
 from vdbench.store import Table
 

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import gather
-from vdbench.estimation.registry import get, names
+from vdbench.estimation.options import get
+from vdbench.estimation.registry import names
 from vdbench.noise import Key, Noise, stream
-from vdbench.problems.gaussian import Parameterization
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Batch, Problem
 
 LAYERS = ("0", "2", "4")

@@ -14,14 +14,15 @@ import pytest
 import torch
 import yaml
 
-from vdbench import cli, suite
+from vdbench import cli
 from vdbench.errors import InputError
-from vdbench.estimation import registry
+from vdbench.estimation.options import label
 from vdbench.measures.registry import load
 from vdbench.problems import check
 from vdbench.runner import plan
 from vdbench.suite import schema as suite_specs
 from vdbench.suite import yaml_file
+from vdbench.suite.grid import checkpoint_name
 
 Refused = Callable[..., str]
 
@@ -459,13 +460,13 @@ def test_short_forms_and_grids_stand_for_what_they_say() -> None:
         }
     )  # fmt: skip
     made = load(content)
-    names = [suite.checkpoint_name(c) for c in made.checkpoints]
+    names = [checkpoint_name(c) for c in made.checkpoints]
     assert names == ["initial", "naive-2-epochs", "late"]
-    labels = [registry.label(e) for e in plan.estimators(made)]
+    labels = [label(e) for e in plan.estimators(made)]
     assert labels[:3] == ["naive", "local", "score(samples=2)"]
     assert len(labels) == len(set(labels)) == 6
     assert len(plan.cells(made)) == 3 * 2 * 6 * 2  # checkpoints, batch sizes, estimators, measures
-    assert [registry.label(e) for e in plan.estimators(made, ("local",))] == ["naive", "local"]
+    assert [label(e) for e in plan.estimators(made, ("local",))] == ["naive", "local"]
     assert len(plan.estimators(made, ("score",))) == 5
 
 

@@ -20,7 +20,7 @@ class Finding:
     """What one test found at one place.
 
     Attributes:
-        test: Name of the test, one of `vdbench.certificate.TESTS`.
+        test: Name of the test, one of `vdbench.certificate.CHECKS`.
         where: What it was looked for in: a problem, and a layer and role where one is meant.
         passed: Whether it holds; None where the test does not apply, and ``note`` says why.
         figure: What was measured, in the unit that ``note`` names; None where nothing was.

@@ -13,13 +13,9 @@ from vdbench.certificate import exact_gradients, toy_networks
 from vdbench.certificate.toy_networks import Toy
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator, objective
-from vdbench.problems.gaussian import (
-    BinaryDropout,
-    LearnedBinary,
-    MeanLogVariance,
-    Parameterization,
-    ThetaLogAlpha,
-)
+from vdbench.problems.dropout import BinaryDropout, LearnedBinary
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 

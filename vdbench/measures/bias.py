@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vdbench import statistics
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.registry import identity, label
+from vdbench.estimation.options import identity, label
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context, column
 from vdbench.measures.metrics import MetricValue, UnitRows
@@ -26,7 +26,7 @@ from vdbench.noise import Key
 from vdbench.problems.problem import Batch
 from vdbench.statistics.sequential import two_sided
 from vdbench.store import Table, concatenate
-from vdbench.suite import single
+from vdbench.suite.grid import single
 from vdbench.suite.schema import BiasSpec, Suite
 
 VERSION = "1"

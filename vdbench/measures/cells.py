@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.registry import label
+from vdbench.estimation.options import label
 from vdbench.noise import Key
 from vdbench.problems.problem import Problem
-from vdbench.suite import checkpoint_name
+from vdbench.suite.grid import checkpoint_name
 from vdbench.suite.schema import ProblemSpec, Suite
 
 TRAINING = "training"

@@ -23,7 +23,7 @@ import torch
 from vdbench import statistics
 from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.registry import options
+from vdbench.estimation.options import options
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.metrics import MetricValue
 from vdbench.measures.protocol import Measure, Values, mine

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.registry import identity, label
+from vdbench.estimation.options import identity, label
 from vdbench.measures.cells import Cell, Outcome, Place
 from vdbench.measures.context import Context
 from vdbench.measures.progress import Progress

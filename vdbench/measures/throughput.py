@@ -22,7 +22,7 @@ import torch
 from vdbench import statistics
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import call
-from vdbench.estimation.registry import identity
+from vdbench.estimation.options import identity
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
 from vdbench.measures.metrics import SQUARED, MetricValue, UnitRows

@@ -8,7 +8,7 @@ from functools import partial
 from vdbench import statistics
 from vdbench.errors import CellError, InputError, nearest
 from vdbench.estimation.base import Estimator, objective
-from vdbench.estimation.registry import label
+from vdbench.estimation.options import label
 from vdbench.measures import few_examples, variance_units
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
@@ -18,7 +18,7 @@ from vdbench.measures.stopping import Stopped, look_schedule, until_precise
 from vdbench.measures.variance_metrics import variance_values
 from vdbench.problems.problem import Problem
 from vdbench.store import Table
-from vdbench.suite import expand
+from vdbench.suite.grid import expand
 from vdbench.suite.schema import Suite, VarianceSpec
 
 

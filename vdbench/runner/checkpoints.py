@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from vdbench.datasets.files import cache_folder
-from vdbench.estimation.registry import identity
+from vdbench.estimation.options import identity
 from vdbench.noise import Key
 from vdbench.problems.problem import Problem
 from vdbench.store import atomic, digest
-from vdbench.suite import single
+from vdbench.suite.grid import single
 from vdbench.suite.schema import CheckpointSpec
 from vdbench.training.trainer import VERSION, Trainer, load_parameters, train
 

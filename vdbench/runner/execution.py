@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vdbench import problems, suite
+from vdbench import problems
 from vdbench.estimation.base import Estimator, objective
-from vdbench.estimation.registry import label
+from vdbench.estimation.options import label
 from vdbench.measures.cells import SWEPT, TRAINED, TRAINING, Cell, Outcome, Place
 from vdbench.measures.protocol import Measure, Values
 from vdbench.measures.registry import asked
 from vdbench.measures.session import Session, Site
+from vdbench.problems.identity import fingerprint
 from vdbench.problems.problem import Problem
 from vdbench.runner import plan, record, results, scaling
 from vdbench.runner.checkpoints import parameters
-from vdbench.suite import checkpoint_name
+from vdbench.suite.grid import checkpoint_name, single
 from vdbench.suite.schema import ProblemSpec, Suite
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Run:
         problem = problems.build(spec.name, spec.factory, spec.options)
         plan.check_problem(self.suite, problem)
         dtype = getattr(torch, self.suite.precision)
-        return Built(problem.to(self.session.device, dtype), problems.fingerprint(problem))
+        return Built(problem.to(self.session.device, dtype), fingerprint(problem))
 
     def _description(self, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """What makes the run this run, and what else is recorded of it."""
@@ -110,7 +111,7 @@ class Run:
             "device": self.session.device.type,
             "only": list(self.only),
         }
-        reference = suite.single(self.suite.reference)
+        reference = single(self.suite.reference)
         compared = [*self.estimators, reference]
         rest = {
             "seed": self.suite.seed,

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.registry import label
+from vdbench.estimation.options import label
 from vdbench.measures.cells import Cell, Place, fits
 from vdbench.measures.registry import MEASURES, asked
 from vdbench.problems.problem import Problem
-from vdbench.suite import expand
+from vdbench.suite.grid import expand
 from vdbench.suite.schema import Suite
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from vdbench import schema
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, objective
-from vdbench.estimation.registry import label, options
+from vdbench.estimation.options import label, options
 from vdbench.measures.registry import FullSuite
 from vdbench.problems.problem import Problem
 from vdbench.runner import environment

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vdbench.estimation.registry import canonical, options
+from vdbench.estimation.options import canonical, options
 from vdbench.measures.cells import Cell
 from vdbench.measures.metrics import MetricValue
 from vdbench.schema import COLUMNS

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 
 from vdbench.errors import InputError, nearest
 from vdbench.suite.scales import changed
-from vdbench.suite.schema import CheckpointSpec, EstimatorSpec, MeasuresSpec, Suite
-from vdbench.suite.yaml_file import content, short_forms
+from vdbench.suite.schema import Suite
+from vdbench.suite.short_forms import short_forms
+from vdbench.suite.yaml_file import content
 
 
 def load(
@@ -38,13 +39,16 @@ def load(
     Raises:
         InputError: The suite cannot be found or read, or is not valid; one sentence says where and why.
     """
+    from vdbench.suite.validation import check
+
     where, written = content(source)
     written = changed(where, written, settings)
     try:
         suite = model.model_validate(short_forms(where, written))
     except pydantic.ValidationError as error:
         raise InputError(f"{where}: {explain(error, model)}") from error
-    return _check(where, suite)
+    check(where, suite)
+    return suite
 
 
 def explain(error: pydantic.ValidationError, model: type[BaseModel] = Suite) -> str:
@@ -79,95 +83,3 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
         return [annotation]
     inner = getattr(annotation, "__args__", ())
     return list(itertools.chain.from_iterable(_models(a) for a in inner))
-
-
-def _check(where: str, suite: Suite) -> Suite:
-    """Look up every name and check every option, before anything is measured."""
-    from vdbench.estimation import registry
-    from vdbench.suite.training_recipe import check as check_training
-
-    repeated = _repeated([p.name for p in suite.problems])
-    if repeated:
-        raise InputError(f"{where}: two problems are called '{repeated}'.")
-    repeated = _repeated(suite.batch_sizes)
-    if repeated:
-        raise InputError(f"{where}: batch size {repeated} is given twice.")
-    try:
-        labels = [registry.label(e) for spec in suite.estimators for e in expand(spec)]
-        single(suite.reference)
-        for checkpoint in suite.checkpoints:
-            single(checkpoint.estimator)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-    repeated = _repeated(labels)
-    if repeated:
-        raise InputError(f"{where}: estimator '{repeated}' is given twice.")
-    repeated = _repeated([checkpoint_name(c) for c in suite.checkpoints])
-    if repeated:
-        raise InputError(f"{where}: two checkpoints are called '{repeated}'; give one a name.")
-    if suite.baseline not in labels:
-        raise InputError(
-            f"{where}: baseline '{suite.baseline}' is none of the suite's estimators."
-            f"{nearest(suite.baseline, labels)}"
-        )
-    check_training(where, suite, labels)
-    if all(value is None for _, value in suite.measures):
-        raise InputError(f"{where}: measures is empty.{nearest('', MeasuresSpec.model_fields)}")
-    return suite
-
-
-def _repeated(values: Sequence[Any]) -> Any:
-    return next((v for i, v in enumerate(values) if v in values[:i]), None)
-
-
-def expand(spec: EstimatorSpec) -> list[Any]:
-    """The estimators that a specification stands for: one for each combination of listed option values.
-
-    Raises:
-        InputError: The name or an option is not one there is.
-    """
-    from vdbench.estimation import registry
-
-    combinations = _combinations(spec.options)
-    if not combinations:
-        raise InputError(f"estimator '{spec.name}': an option's list of values is empty.")
-    return [registry.get(spec.name, **options) for options in combinations]
-
-
-def _combinations(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every mapping that one with lists in it stands for; a mapping within, as a wrapper's ``of``, is a grid too."""
-    values = {key: value if isinstance(value, list) else [value] for key, value in grid.items()}
-    each = [
-        [
-            one
-            for item in items
-            for one in (_combinations(item) if isinstance(item, Mapping) else [item])
-        ]
-        for items in values.values()
-    ]
-    return [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*each)]
-
-
-def single(spec: EstimatorSpec) -> Any:
-    """The one estimator that a specification stands for.
-
-    Raises:
-        InputError: It stands for several, or is not valid.
-    """
-    found = expand(spec)
-    if len(found) > 1:
-        raise InputError(
-            f"estimator '{spec.name}': one is needed here, the options give {len(found)}."
-        )
-    return found[0]
-
-
-def checkpoint_name(spec: CheckpointSpec) -> str:
-    """The name given, else ``initial`` or ``local-5-epochs``."""
-    from vdbench.estimation import registry
-
-    if spec.name:
-        return spec.name
-    if spec.epochs == 0:
-        return "initial"
-    return f"{registry.label(single(spec.estimator))}-{spec.epochs}-epochs"

@@ -14,7 +14,7 @@ from known_bad import DEFECTS, Changed, _each, declared
 import vdbench
 from estimators.local import Local
 from estimators.naive import Naive
-from vdbench.certificate import TESTS, Certificate, check, exact_gradients
+from vdbench.certificate import Certificate, check, checks_of, exact_gradients
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.reference_problems import KINDS, STAGES, stage
@@ -22,7 +22,8 @@ from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import RATE, Question, Sample, answers
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, Gradient
-from vdbench.estimation.registry import POSTERIORS, get, names
+from vdbench.estimation.options import get
+from vdbench.estimation.registry import POSTERIORS, names
 from vdbench.noise import Key
 from vdbench.problems.problem import Problem
 
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_every_registered_estimator_passes(name: str) -> None:
     found = check(get(name))
     assert found.passed, found.text()
-    assert {f.test for f in found.findings} == {test.name for test in TESTS}
+    assert {f.test for f in found.findings} == {one.name for one in checks_of(get(name))}
 
 
 @pytest.mark.parametrize("name", DEFECTS)

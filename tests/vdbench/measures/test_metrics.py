@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vdbench import statistics
-from vdbench.estimation import registry
+from vdbench.estimation.options import get
 from vdbench.measures import bias, convergence, throughput, variance_metrics
 from vdbench.measures.cells import Cell
 from vdbench.measures.metrics import LookSchedule, MetricValue, UnitRows
@@ -264,7 +264,7 @@ def test_a_target_missed_or_passed_at_the_start_has_no_time(second: tuple[float,
     assert one.message.startswith("target -6 nats, reached by ")
 
 
-CELL = Cell("digits", "initial", 16, registry.get("score", samples=2), "variance")
+CELL = Cell("digits", "initial", 16, get("score", samples=2), "variance")
 ABOUT = {
     "suite": "tiny", "objective": "likelihood", "parameterization": "mean-log_variance",
     "precision": "float32", "device": "cpu", "seed": 0,

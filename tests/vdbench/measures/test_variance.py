@@ -20,7 +20,7 @@ from estimators.naive import Naive
 from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import Trace
-from vdbench.estimation.registry import get
+from vdbench.estimation.options import get
 from vdbench.measures import bias, few_examples, variance_units
 from vdbench.measures.context import Context
 from vdbench.noise import Key

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vdbench import problems
+from vdbench import problems, suite
 from vdbench.errors import InputError
-from vdbench.estimation import registry
 from vdbench.estimation.draws import gradients, trace
-from vdbench.measures.registry import load
+from vdbench.estimation.options import get
 from vdbench.noise import Key
 from vdbench.problems.likelihoods import Bernoulli
 from vdbench.problems.problem import Batch
@@ -61,7 +60,7 @@ def test_estimators_have_the_exact_variance(
     cost: str, name: str, options: dict[str, object]
 ) -> None:
     """6,000 draws, five standard errors of a mean of squares: one false alarm in 1.7e6 comparisons of normal means."""
-    estimator, count = registry.get(name, **options), 6000
+    estimator, count = get(name, **options), 6000
     problem = problems.build("toy", "toy-cost", {"cost": cost, "k": 0.7})
     problem = problem.to("cpu", torch.float64)
     parameters = problem.initial(Key(("toys",)))
@@ -71,7 +70,7 @@ def test_estimators_have_the_exact_variance(
     drawn = gradients(
         estimator, problem, parameters, batches, keys, trace(estimator, problem, parameters, batch)
     )
-    pair = exact_variances.variances(name, registry.options(estimator), Toy(cost, 0.7))
+    pair = exact_variances.variances(name, options(estimator), Toy(cost, 0.7))
     assert pair is not None
     for role, truth in zip(("mean", "log_variance"), pair, strict=True):
         rows = drawn.gradients[f"0.{role}"].flatten()
@@ -82,7 +81,7 @@ def test_estimators_have_the_exact_variance(
 
 
 def test_exact_figures_are_written_out_for_every_value_and_estimator() -> None:
-    made = load("mohamed2020")
+    made = suite.load("mohamed2020")
     known = {(p.problem, p.estimator, p.role): p.value for p in made.published}
     assert known["quadratic-3", "naive", "mean"] == pytest.approx(4)
     toys = [p.name for p in made.problems if p.factory == "toy-cost"]
@@ -93,7 +92,7 @@ def test_exact_figures_are_written_out_for_every_value_and_estimator() -> None:
     with pytest.raises(
         InputError, match=r"published: expected \{exact: toy-cost\}.* not \{'exact': 'toys'\}"
     ):
-        load("mohamed2020", ["published=[{exact: toys}]"])
+        suite.load("mohamed2020", ["published=[{exact: toys}]"])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import vdbench
 from vdbench import problems
 from vdbench.measures.cells import SWEPT
 from vdbench.measures.registry import load
+from vdbench.problems.identity import fingerprint
 from vdbench.runner.checkpoints import parameters
 from vdbench.suite.schema import CheckpointSpec, EstimatorSpec
 
@@ -35,7 +36,7 @@ def test_swept_problems_have_the_same_weights(epochs: int, tmp_path: Path) -> No
             "prior": "none",
         }
         problem = problems.build(name, "classification", options)
-        prints = problems.fingerprint(problem)
+        prints = fingerprint(problem)
         found[name], _ = parameters(
             problem, spec, 0, prints, tmp_path / "run", lambda said: None, origin
         )

@@ -12,7 +12,7 @@ import pytest
 import vdbench
 from vdbench import InputError
 from vdbench.cli import catalogue
-from vdbench.estimation import registry
+from vdbench.estimation.options import canonical, label, options
 from vdbench.measures.registry import load
 from vdbench.runner import plan
 
@@ -49,7 +49,7 @@ def labels(*estimators: Any) -> list[str]:
         "baseline": "naive",
         "measures": {"variance": {}},
     }
-    return [registry.label(e) for e in plan.estimators(load(content))][1:]
+    return [label(e) for e in plan.estimators(load(content))][1:]
 
 
 def test_what_is_wrapped_is_a_name_or_a_name_with_options() -> None:
@@ -118,10 +118,10 @@ def test_samples_scaling_writes_every_family_alike() -> None:
     made = plan.estimators(load("samples-scaling"))
     families: dict[str, list[int]] = {}
     for estimator in made:
-        options = registry.options(estimator)
-        count = options.pop("samples", 1)
+        chosen = options(estimator)
+        count = chosen.pop("samples", 1)
         assert estimator.declaration.name == "samples"
-        families.setdefault(registry.canonical(options), []).append(count)
+        families.setdefault(canonical(chosen), []).append(count)
     assert len(families) >= 4
     assert all(counts == [1, 2, 4, 8, 16] for counts in families.values()), families
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.compare import refusal
-from vdbench.certificate.protocol import Asked, each_stage
+from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Subject
 from vdbench.errors import CellError
@@ -52,3 +52,6 @@ def _finding(subject: Subject, at: Stage) -> Finding:
 
 def _tensors(at: Stage) -> list[Tensor]:
     return [*at.parameters.values(), *at.batch]
+
+
+CHECK = Check(NAME, "names, shapes, types, laws; arguments are kept", ask)

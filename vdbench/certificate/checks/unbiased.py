@@ -10,7 +10,7 @@ import numpy as np
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.exact_gradients import OBJECTIVES
-from vdbench.certificate.protocol import Asked, Pending, each_stage
+from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served
 from vdbench.certificate.sampling import Draws, Subject
 from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
@@ -122,3 +122,6 @@ def _worst(sample: Sample) -> str:
         f"furthest {sample.names[i]}: mean {sample.mean[i]:.4g} ± {sample.error[i]:.2g}, "
         f"exact {sample.truth[i]:.4g}"
     )
+
+
+CHECK = Check(NAME, "the mean of the gradient in every layer and role", ask)

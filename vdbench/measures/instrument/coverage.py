@@ -19,7 +19,7 @@ from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.measures.stopping import look_schedule
 from vdbench.store import concatenate
-from vdbench.suite import single
+from vdbench.suite.grid import single
 from vdbench.suite.schema import CoverageSpec, Suite
 
 REPEATED = ("variance", "bias", "throughput", "convergence")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.registry import label
+from vdbench.estimation.options import label
 from vdbench.measures.cells import Cell, Outcome, places
 from vdbench.measures.instrument import crash_recovery
 from vdbench.measures.instrument.launcher import Launcher
@@ -19,7 +19,7 @@ from vdbench.measures.session import Session, Site
 from vdbench.noise import Key
 from vdbench.statistics.proportions import share
 from vdbench.store import Address, Table, concatenate
-from vdbench.suite import expand
+from vdbench.suite.grid import expand
 from vdbench.suite.schema import KillsSpec, Suite
 
 

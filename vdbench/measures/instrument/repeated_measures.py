@@ -15,7 +15,7 @@ import torch
 
 from vdbench.errors import CellError
 from vdbench.estimation.base import objective
-from vdbench.estimation.registry import identity
+from vdbench.estimation.options import identity
 from vdbench.measures import bias, convergence, throughput
 from vdbench.measures.context import Context
 from vdbench.measures.instrument.series import Address, Numbers, Series, Writer, blocks, read

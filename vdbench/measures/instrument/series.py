@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vdbench.estimation.registry import identity
+from vdbench.estimation.options import identity
 from vdbench.measures.context import Context
 from vdbench.measures.metrics import MetricValue
 from vdbench.measures.session import Session

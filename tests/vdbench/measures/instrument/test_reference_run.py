@@ -15,7 +15,7 @@ import oracles
 import pytest
 
 from vdbench import statistics
-from vdbench.estimation.registry import get, label
+from vdbench.estimation.options import get, label
 from vdbench.measures.context import Context
 from vdbench.measures.instrument import reference_run, repeated_variance, series
 from vdbench.measures.instrument.evidence import Evidence, Truth

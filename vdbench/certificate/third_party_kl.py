@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vdbench.estimation.third_party import Spec
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.priors import GaussianPrior
 
 
