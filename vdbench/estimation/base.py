@@ -30,6 +30,17 @@ class Gradient(NamedTuple):
     Attributes:
         value: Estimate of the objective, a scalar in nats: N/M · Σ_m log p(y_m | x_m, w).
         gradients: Estimate of its gradient, by parameter name, each of the parameter's shape. It points uphill.
+
+    Example:
+        >>> import vdbench
+        >>> from vdbench import problems
+        >>> from vdbench.noise import stream
+        >>> problem = problems.build("mine", "classification", {"widths": []})
+        >>> parameters = problem.initial(vdbench.Key(("seed", 0)))
+        >>> batch = vdbench.Batch(*(tensor[:16] for tensor in problem.data.train))
+        >>> draw = vdbench.get("local")(problem, parameters, batch, stream(vdbench.Key(("draw", 0))))
+        >>> draw.value.shape, draw.gradients["fc1.mean"].shape
+        (torch.Size([]), torch.Size([10, 64]))
     """
 
     value: Tensor
@@ -74,6 +85,20 @@ class Estimator(ABC):
 
     A concrete estimator is a frozen dataclass whose fields are its options, registered under a name. A call is
     a pure function of its arguments: noise comes from ``noise`` alone.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> import vdbench
+        >>> @vdbench.register("zero", objective="elbo", unbiased=False, laws=(), independent_examples=True)
+        ... @dataclass(frozen=True)
+        ... class Zero(vdbench.Estimator):
+        ...     def __call__(self, problem, parameters, batch, noise, state=()):
+        ...         free = problem.free(parameters)
+        ...         zeros = {name: torch.zeros_like(value) for name, value in free.items()}
+        ...         return vdbench.Gradient(torch.zeros(()), zeros)
+        >>> vdbench.get("zero").declaration.objective
+        'elbo'
     """
 
     declared: ClassVar[Declaration]
@@ -132,6 +157,19 @@ class Wrapper(Estimator):
 
     Attributes:
         of: The estimator that is wrapped.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import vdbench
+        >>> @vdbench.register("negated", version="1")
+        ... @dataclass(frozen=True)
+        ... class Negated(vdbench.Wrapper):
+        ...     of: vdbench.Estimator = vdbench.get("local")
+        ...     def __call__(self, problem, parameters, batch, noise, state=()):
+        ...         value, gradients = self.of(problem, parameters, batch, noise, state)
+        ...         return vdbench.Gradient(value, {name: -g for name, g in gradients.items()})
+        >>> vdbench.get("negated", of="naive").declaration.laws
+        ('posterior',)
     """
 
     of: Estimator

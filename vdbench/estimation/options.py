@@ -21,13 +21,18 @@ def get(name: str, **options: Any) -> Estimator:
     An option that is an estimator, such as a wrapper's ``of``, is given as one, as a name, or as a suite writes it:
     a mapping with the keys ``name`` and ``options``.
 
+    Args:
+        name: A registered name; ``vdbench list estimators`` prints them.
+        options: Of the estimator; those left out have their defaults.
+
     Raises:
         InputError: The name or an option is unknown, or a value has the wrong type or is out of range.
 
     Example:
-        >>> get("score", samples=2)
+        >>> import vdbench
+        >>> vdbench.get("score", samples=2)
         Score(samples=2, baseline='none', decay=0.9, pilot=1024)
-        >>> get("samples", of="local", samples=4)
+        >>> vdbench.get("samples", of="local", samples=4)
         Samples(of=Local(), samples=4)
     """
     cls = registry.find(name)

@@ -68,6 +68,18 @@ def register(
     Raises:
         InputError: The name is taken or malformed, a declaration is missing or superfluous, or the class is not a
             frozen dataclass derived from `vdbench.Estimator`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import vdbench
+        >>> @vdbench.register("one-sample", objective="elbo", unbiased=True, laws=("posterior",),
+        ...                   independent_examples=False, posteriors="any")
+        ... @dataclass(frozen=True)
+        ... class OneSample(vdbench.Pathwise):
+        ...     def preactivation(self, layer, x, q, noise):
+        ...         return layer.linear(x, q.weights(q.draw(noise, layer.name)))
+        >>> vdbench.get("one-sample")
+        OneSample()
     """
     declared = {
         "objective": objective,
