@@ -70,7 +70,7 @@ def run_verb(
         return
     from vdbench import runner
     from vdbench import suite as suites
-    from vdbench.measures.progress import automatic
+    from vdbench.cli.progress import automatic
 
     if out is None:
         out = runner.default_folder(
