@@ -59,13 +59,13 @@ class Declaration:
         laws: Noise laws it asks for; empty for an estimator without noise. ``posterior`` stands for what the
             posterior's own noise (``q.draw``) asks for.
         independent_examples: Whether, given the parameters, the noise of different examples is independent.
-        version: Changes whenever its figures may change; part of the address of every stored block.
+        version: Changes whenever its results may change; part of the address of every stored block.
         pure: Whether a call is a function of its arguments alone; only then is it vectorised.
         posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
             ``row-shared`` where it needs one random number an input feature, shared by all outputs, ``any`` where it
             is valid for every posterior whose noise has a fixed law, and for learned binary masks too unless it draws
             them; ``learned-binary`` where it is made for those.
-        objective_on_convolution: The objective class where weights serve several places of one example, as in a
+        objective_on_convolution: The objective class where several places of one example share a weight, as in a
             convolution; empty where it is ``objective`` there too.
     """
 
@@ -246,11 +246,11 @@ def chain(estimator: Estimator) -> Iterator[Estimator]:
 
 
 def objective(estimator: Estimator, problem: Problem) -> str:
-    """The objective class that an estimator serves on a problem.
+    """The objective class whose gradient an estimator estimates on a problem.
 
-    An estimator that samples pre-activations gives every place of an example noise of its own. Where one weight
-    serves several places, as in a convolution or a dense layer along a sequence, noise of that weight would be common
-    to them: it is another objective, and its expectation another gradient.
+    An estimator that samples pre-activations gives every place of an example noise of its own. Where several places
+    share one weight, as in a convolution or a dense layer along a sequence, they would share the noise of that weight:
+    independent noise is another objective, with another gradient.
     """
     declared = estimator.declaration
     if problem.shared and declared.objective_on_convolution:

@@ -108,7 +108,7 @@ def _spec(value: Any) -> Any:
 
 
 def _chosen(estimator: Estimator) -> dict[str, Any]:
-    """The options that tell an estimator apart: those not at their default, and what it wraps, default or not."""
+    """The options that distinguish an estimator: those not at their default, and what it wraps, default or not."""
     fields = dataclasses.fields(estimator)  # type: ignore[arg-type]
     values = {f.name: getattr(estimator, f.name) for f in fields}
     return {
@@ -143,7 +143,7 @@ def label(estimator: Estimator) -> str:
 def identity(estimator: Estimator) -> list[Any]:
     """What names an estimator in the address of a block: name, options, version, and a plug-in file's SHA-256.
 
-    A plug-in is being written: its figures are measured anew whenever the file has changed. Of a wrapped estimator
+    A plug-in is being written: its results are measured anew whenever the file has changed. Of a wrapped estimator
     all of this counts too.
     """
     declared = estimator.declaration

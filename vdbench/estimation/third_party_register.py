@@ -69,7 +69,7 @@ def register_layer(
             KL. Take another than 1, at which a variance taken for a standard deviation goes unseen.
         objective: Objective class.
         objective_on_convolution: Objective class on convolutions, if another.
-        version: Changes with the layer's figures.
+        version: Changes with the layer's results.
         about: Docstring of the estimator, for ``vdbench show``.
 
     Returns:

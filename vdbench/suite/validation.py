@@ -77,7 +77,7 @@ def _check_few_examples(where: str, suite: Suite) -> None:
         if not mine.independent_examples:
             raise InputError(
                 f"{at}: the noise of '{name}' is not independent from example to example, "
-                "so that few of them do not tell the noise of a minibatch."
+                "so it cannot be estimated from a subset."
             )
         if not (mine.unbiased and source.unbiased and mine.objective == source.objective):
             raise InputError(
