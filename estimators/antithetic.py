@@ -6,12 +6,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from estimators.naive import Naive
-from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.errors import CellError
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    InputError,
+    Noise,
+    Parameters,
+    Problem,
+    Wrapper,
+    register,
+)
 from vdbench.estimation.base import average, chain
 from vdbench.estimation.quasi_monte_carlo import Coupling
-from vdbench.noise import POSTERIOR, SYMMETRIC, Noise, antithetic
-from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.noise import POSTERIOR, SYMMETRIC, antithetic
 
 
 @register("antithetic", version="1")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vdbench import register
+from vdbench import Noise, register
 from vdbench.estimation.binary_masks import Masked, MaskEstimator, flipped, kept
-from vdbench.noise import Noise
 
 
 @register(

@@ -11,14 +11,25 @@ from torch import Tensor
 from estimators.measure_valued import refuse_more
 from estimators.naive import Naive
 from estimators.score import Score, log_density, normals, posteriors
-from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.errors import CellError
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    InputError,
+    Key,
+    Noise,
+    Parameters,
+    Problem,
+    Wrapper,
+    differentiate,
+    register,
+)
 from vdbench.estimation import taylor
-from vdbench.estimation.autodiff import differentiate, vectorising
+from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import Declaration
 from vdbench.estimation.draws import gather, minibatch
-from vdbench.noise import POSTERIOR, SYMMETRIC, Injected, Kept, Key, Noise, Request, stream
-from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.noise import POSTERIOR, SYMMETRIC, Injected, Kept, Request, stream
 
 PILOT_EXAMPLES = 64
 """Examples of a pilot minibatch."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from estimators.naive import Naive
-from vdbench import Estimator, InputError, register
+from vdbench import Estimator, InputError, Noise, register
 from vdbench.estimation.quasi_monte_carlo import Coupling
 from vdbench.estimation.quasi_monte_carlo import LatinHypercube as Strata
-from vdbench.noise import Noise
 
 
 @register("latin-hypercube", version="1")

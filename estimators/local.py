@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench import Pathwise, register
-from vdbench.noise import Noise
-from vdbench.problems.layers import Layer
-from vdbench.problems.posterior import Posterior
+from vdbench import Layer, Noise, Pathwise, Posterior, register
 
 
 @register(

@@ -10,15 +10,23 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from vdbench import Estimator, Gradient, InputError, register
-from vdbench.errors import CellError
-from vdbench.estimation.autodiff import differentiate
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    InputError,
+    Layer,
+    Noise,
+    Parameters,
+    Posterior,
+    Problem,
+    differentiate,
+    need_posterior,
+    register,
+)
 from vdbench.estimation.base import pathwise_gradient
-from vdbench.estimation.validity import need_posterior
-from vdbench.noise import Noise
-from vdbench.problems.layers import Layer, Sampler
-from vdbench.problems.posterior import Posterior
-from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.problems.layers import Sampler
 
 TOGETHER = 64
 """Weights whose forward passes are taken in one vectorised call."""

@@ -10,14 +10,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vdbench import Estimator, Gradient, register
-from vdbench.errors import CellError
-from vdbench.estimation.autodiff import differentiate
-from vdbench.noise import Noise
-from vdbench.problems.layers import Layer, NoisyModule
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    Layer,
+    Noise,
+    Parameters,
+    Posterior,
+    Problem,
+    differentiate,
+    register,
+)
+from vdbench.problems.layers import NoisyModule
 from vdbench.problems.likelihoods import Expected
-from vdbench.problems.posterior import Posterior
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 RESHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 """Modules that move numbers and change none."""

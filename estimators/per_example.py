@@ -11,12 +11,20 @@ import torch
 from torch import Tensor
 
 from estimators.type_a import masked
-from vdbench import Estimator, Gradient, InputError, register
+from vdbench import (
+    Batch,
+    Estimator,
+    Gradient,
+    InputError,
+    Layer,
+    Noise,
+    Parameters,
+    Problem,
+    need_posterior,
+    register,
+)
 from vdbench.estimation.base import add, pathwise_gradient
-from vdbench.estimation.validity import need_posterior
-from vdbench.noise import Noise
-from vdbench.problems.layers import Layer, Sampler
-from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.problems.layers import Sampler
 
 LARGEST = 2**24
 """Weight samples held at once where one example has fewer."""

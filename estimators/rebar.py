@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench import InputError, register
+from vdbench import InputError, Noise, register
 from vdbench.estimation.binary_masks import (
     Masked,
     MaskEstimator,
@@ -17,7 +17,6 @@ from vdbench.estimation.binary_masks import (
     need_temperature,
     score,
 )
-from vdbench.noise import Noise
 
 
 @register(

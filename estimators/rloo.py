@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench import InputError, register
+from vdbench import InputError, Noise, register
 from vdbench.estimation.binary_masks import Masked, MaskEstimator, kept, score
-from vdbench.noise import Noise
 
 
 @register(

@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from estimators.naive import Naive
-from vdbench import Estimator, Gradient, InputError, Wrapper, register
+from vdbench import (
+    Batch,
+    Estimator,
+    Gradient,
+    InputError,
+    Noise,
+    Parameters,
+    Problem,
+    Wrapper,
+    register,
+)
 from vdbench.estimation.base import average
-from vdbench.noise import Noise
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register("samples", version="1")

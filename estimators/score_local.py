@@ -9,12 +9,8 @@ import torch
 from torch import Tensor
 
 from estimators.local import safe_sqrt
-from vdbench import register
+from vdbench import Batch, Layer, Noise, Parameters, Posterior, Problem, register
 from vdbench.estimation.score_function import LikelihoodRatio
-from vdbench.noise import Noise
-from vdbench.problems.layers import Layer
-from vdbench.problems.posterior import Posterior
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register(

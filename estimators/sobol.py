@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from estimators.naive import Naive
-from vdbench import Estimator, InputError, register
+from vdbench import Estimator, InputError, Noise, register
 from vdbench.estimation.base import Declaration
 from vdbench.estimation.quasi_monte_carlo import DIMENSIONS, Coupling
 from vdbench.estimation.quasi_monte_carlo import Sobol as Strata
-from vdbench.noise import Noise
 
 
 @register("sobol", version="1")

@@ -11,15 +11,24 @@ from torch import Tensor
 from estimators.grouped import Grouped
 from estimators.naive import Naive
 from estimators.per_example import PerExample
-from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.errors import CellError
-from vdbench.estimation.autodiff import differentiate
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    InputError,
+    Noise,
+    Parameters,
+    Posterior,
+    Problem,
+    Wrapper,
+    differentiate,
+    need_posterior,
+    register,
+)
 from vdbench.estimation.base import Declaration, add
-from vdbench.estimation.validity import need_posterior
-from vdbench.noise import Kept, Noise
-from vdbench.problems.posterior import Posterior
+from vdbench.noise import Kept
 from vdbench.problems.priors import GaussianPrior
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 SAMPLES_WEIGHTS = (Naive, Grouped, PerExample)
 """The estimators that differentiate along sampled weights, and ask for nothing but the noise of those."""

@@ -1,7 +1,8 @@
 """vdbench: benchmarks gradient estimators for variational dropout.
 
-What users write against is here and nowhere else; each name is imported when it is first used, so
-that ``import vdbench`` and ``vdbench --help`` answer at once.
+Public are the names here, the modules ``vdbench.datasets``, ``noise``, ``problems``, ``schedules`` and ``training``,
+and ``vdbench.estimation`` for authors of families of estimators; everything else is private and may change in any
+version. Each name is imported when it is first used, so that ``import vdbench`` and ``vdbench --help`` answer at once.
 """
 
 from __future__ import annotations

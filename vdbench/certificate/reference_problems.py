@@ -196,5 +196,5 @@ def _truth(name: str, objective: str) -> dict[str, Tensor]:
 
 
 def served(estimator: Estimator, at: Stage) -> str:
-    """The objective class that an estimator serves on a stage."""
+    """The objective class whose gradient an estimator estimates on a stage."""
     return objective(estimator, at.problem)

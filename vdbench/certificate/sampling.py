@@ -142,7 +142,7 @@ class Subject:
     def looks(self, drawn: Draws, needed: float = 0.0) -> int:
         """Draws in a first look: as many as needed, between a least number and the level's bound.
 
-        A gradient that is a mean of many draws is dear, and counts as many.
+        A gradient that is a mean of many draws is expensive, and counts as many.
         """
         bound = (
             self.few if drawn.alone else max(PART, self.most // self.estimator.draws_per_gradient)

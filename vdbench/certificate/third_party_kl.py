@@ -1,4 +1,4 @@
-"""The KL that a third-party layer reports, beside the exact one and beside the known ways of getting it wrong."""
+"""The KL that a third-party layer reports, compared with the exact one and with known mistakes."""
 
 from __future__ import annotations
 

@@ -30,6 +30,17 @@ class Gradient(NamedTuple):
     Attributes:
         value: Estimate of the objective, a scalar in nats: N/M · Σ_m log p(y_m | x_m, w).
         gradients: Estimate of its gradient, by parameter name, each of the parameter's shape. It points uphill.
+
+    Example:
+        >>> import vdbench
+        >>> from vdbench import problems
+        >>> from vdbench.noise import stream
+        >>> problem = problems.build("mine", "classification", {"widths": []})
+        >>> parameters = problem.initial(vdbench.Key(("seed", 0)))
+        >>> batch = vdbench.Batch(*(tensor[:16] for tensor in problem.data.train))
+        >>> draw = vdbench.get("local")(problem, parameters, batch, stream(vdbench.Key(("draw", 0))))
+        >>> draw.value.shape, draw.gradients["fc1.mean"].shape
+        (torch.Size([]), torch.Size([10, 64]))
     """
 
     value: Tensor
@@ -48,13 +59,13 @@ class Declaration:
         laws: Noise laws it asks for; empty for an estimator without noise. ``posterior`` stands for what the
             posterior's own noise (``q.draw``) asks for.
         independent_examples: Whether, given the parameters, the noise of different examples is independent.
-        version: Changes whenever its figures may change; part of the address of every stored block.
+        version: Changes whenever its results may change; part of the address of every stored block.
         pure: Whether a call is a function of its arguments alone; only then is it vectorised.
         posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
             ``row-shared`` where it needs one random number an input feature, shared by all outputs, ``any`` where it
             is valid for every posterior whose noise has a fixed law, and for learned binary masks too unless it draws
             them; ``learned-binary`` where it is made for those.
-        objective_on_convolution: The objective class where weights serve several places of one example, as in a
+        objective_on_convolution: The objective class where several places of one example share a weight, as in a
             convolution; empty where it is ``objective`` there too.
     """
 
@@ -74,6 +85,20 @@ class Estimator(ABC):
 
     A concrete estimator is a frozen dataclass whose fields are its options, registered under a name. A call is
     a pure function of its arguments: noise comes from ``noise`` alone.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> import vdbench
+        >>> @vdbench.register("zero", objective="elbo", unbiased=False, laws=(), independent_examples=True)
+        ... @dataclass(frozen=True)
+        ... class Zero(vdbench.Estimator):
+        ...     def __call__(self, problem, parameters, batch, noise, state=()):
+        ...         free = problem.free(parameters)
+        ...         zeros = {name: torch.zeros_like(value) for name, value in free.items()}
+        ...         return vdbench.Gradient(torch.zeros(()), zeros)
+        >>> vdbench.get("zero").declaration.objective
+        'elbo'
     """
 
     declared: ClassVar[Declaration]
@@ -132,6 +157,19 @@ class Wrapper(Estimator):
 
     Attributes:
         of: The estimator that is wrapped.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import vdbench
+        >>> @vdbench.register("negated", version="1")
+        ... @dataclass(frozen=True)
+        ... class Negated(vdbench.Wrapper):
+        ...     of: vdbench.Estimator = vdbench.get("local")
+        ...     def __call__(self, problem, parameters, batch, noise, state=()):
+        ...         value, gradients = self.of(problem, parameters, batch, noise, state)
+        ...         return vdbench.Gradient(value, {name: -g for name, g in gradients.items()})
+        >>> vdbench.get("negated", of="naive").declaration.laws
+        ('posterior',)
     """
 
     of: Estimator
@@ -208,11 +246,11 @@ def chain(estimator: Estimator) -> Iterator[Estimator]:
 
 
 def objective(estimator: Estimator, problem: Problem) -> str:
-    """The objective class that an estimator serves on a problem.
+    """The objective class whose gradient an estimator estimates on a problem.
 
-    An estimator that samples pre-activations gives every place of an example noise of its own. Where one weight
-    serves several places, as in a convolution or a dense layer along a sequence, noise of that weight would be common
-    to them: it is another objective, and its expectation another gradient.
+    An estimator that samples pre-activations gives every place of an example noise of its own. Where several places
+    share one weight, as in a convolution or a dense layer along a sequence, they would share the noise of that weight:
+    independent noise is another objective, with another gradient.
     """
     declared = estimator.declaration
     if problem.shared and declared.objective_on_convolution:

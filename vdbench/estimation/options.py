@@ -21,13 +21,18 @@ def get(name: str, **options: Any) -> Estimator:
     An option that is an estimator, such as a wrapper's ``of``, is given as one, as a name, or as a suite writes it:
     a mapping with the keys ``name`` and ``options``.
 
+    Args:
+        name: A registered name; ``vdbench list estimators`` prints them.
+        options: Of the estimator; those left out have their defaults.
+
     Raises:
         InputError: The name or an option is unknown, or a value has the wrong type or is out of range.
 
     Example:
-        >>> get("score", samples=2)
+        >>> import vdbench
+        >>> vdbench.get("score", samples=2)
         Score(samples=2, baseline='none', decay=0.9, pilot=1024)
-        >>> get("samples", of="local", samples=4)
+        >>> vdbench.get("samples", of="local", samples=4)
         Samples(of=Local(), samples=4)
     """
     cls = registry.find(name)
@@ -103,7 +108,7 @@ def _spec(value: Any) -> Any:
 
 
 def _chosen(estimator: Estimator) -> dict[str, Any]:
-    """The options that tell an estimator apart: those not at their default, and what it wraps, default or not."""
+    """The options that distinguish an estimator: those not at their default, and what it wraps, default or not."""
     fields = dataclasses.fields(estimator)  # type: ignore[arg-type]
     values = {f.name: getattr(estimator, f.name) for f in fields}
     return {
@@ -138,7 +143,7 @@ def label(estimator: Estimator) -> str:
 def identity(estimator: Estimator) -> list[Any]:
     """What names an estimator in the address of a block: name, options, version, and a plug-in file's SHA-256.
 
-    A plug-in is being written: its figures are measured anew whenever the file has changed. Of a wrapped estimator
+    A plug-in is being written: its results are measured anew whenever the file has changed. Of a wrapped estimator
     all of this counts too.
     """
     declared = estimator.declaration

@@ -20,6 +20,18 @@ class Pathwise(Estimator):
 
     A subclass writes `preactivation`; reparameterization does the rest: for w = f(ε, φ) with ε free of φ,
     ∇_φ E_q[L(w)] = E_ε[∇_φ L(f(ε, φ))].
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import vdbench
+        >>> @vdbench.register("mine", objective="elbo", unbiased=True, laws=("normal",), independent_examples=True)
+        ... @dataclass(frozen=True)
+        ... class Mine(vdbench.Pathwise):
+        ...     def preactivation(self, layer, x, q, noise):
+        ...         b = layer.linear(x, q.mean)
+        ...         return b + layer.squared(x, q.variance).sqrt() * noise(layer.name, b.shape)
+        >>> vdbench.get("mine").pathwise
+        True
     """
 
     @property

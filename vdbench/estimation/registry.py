@@ -59,15 +59,27 @@ def register(
         laws: Noise laws it asks for, such as ``("normal",)``; empty if it uses no noise; ``("posterior",)`` if it
             draws the posterior's own noise, whatever that is.
         independent_examples: Whether noise of different examples is independent given the parameters.
-        version: To be changed whenever the estimator's figures may change.
+        version: To be changed whenever the estimator's results may change.
         pure: Whether a call is a function of its arguments alone.
         posteriors: ``independent-normal`` (the default), ``row-shared``, ``any`` or ``learned-binary``: those it is
             valid for.
-        objective_on_convolution: Objective class where weights serve several places of one example, if another.
+        objective_on_convolution: Objective class where several places of one example share a weight, if another.
 
     Raises:
         InputError: The name is taken or malformed, a declaration is missing or superfluous, or the class is not a
             frozen dataclass derived from `vdbench.Estimator`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import vdbench
+        >>> @vdbench.register("one-sample", objective="elbo", unbiased=True, laws=("posterior",),
+        ...                   independent_examples=False, posteriors="any")
+        ... @dataclass(frozen=True)
+        ... class OneSample(vdbench.Pathwise):
+        ...     def preactivation(self, layer, x, q, noise):
+        ...         return layer.linear(x, q.weights(q.draw(noise, layer.name)))
+        >>> vdbench.get("one-sample")
+        OneSample()
     """
     declared = {
         "objective": objective,

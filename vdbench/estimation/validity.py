@@ -10,12 +10,21 @@ from vdbench.problems.problem import Problem
 
 
 def need_posterior(estimator: Estimator, problem: Problem) -> None:
-    """Refuse a problem whose posterior an estimator is not derived for.
+    """Refuse a problem whose posterior an estimator is not derived for; `Pathwise` calls it before each draw.
+
+    Args:
+        estimator: With its declaration of the posteriors that it is valid for.
+        problem: With its posterior.
 
     Raises:
         CellError: It is derived for independent normal weights, and those of the posterior are not; or it needs noise
             that the outputs share, and the posterior has another; or it passes gradients through draws of masks whose
             law is learned; or it is made for such masks, and there are none.
+
+    Example:
+        >>> import vdbench
+        >>> from vdbench import problems
+        >>> vdbench.need_posterior(vdbench.get("local"), problems.build("mine", "classification", {}))
     """
     declared = estimator.declaration if hasattr(estimator, "declaration") else None
     form = problem.parameterization

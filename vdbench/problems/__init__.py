@@ -40,11 +40,11 @@ def classification(
         dataset: Name of a data set.
         widths: Units of the hidden layers of ``mlp``; none for a linear classifier; default one layer of 32.
         parameterization: The posterior: ``mean-log_variance``, ``theta-log_alpha``, ``binary-dropout``,
-            ``learned-binary`` or ``point``, or a mapping with that under ``kind`` and options beside it: ``sigma``;
+            ``learned-binary`` or ``point``, or a mapping with that under ``kind`` and these options: ``sigma``;
             ``alpha``, ``learned``, ``per`` and ``sharing``; ``rate``, ``scaling`` and ``sharing``; ``keep`` and
             ``per``; none.
         prior: ``gaussian``, ``log-uniform``, ``bernoulli`` or ``none``, or a mapping with that under ``kind`` and
-            options beside it: ``variance``; ``form``; ``keep``; none.
+            these options: ``variance``; ``form``; ``keep``; none.
         model: ``mlp`` (images are flattened), ``lenet-300-100``, ``lenet-5`` or ``kingma-cifar``; see
             `vdbench.problems.networks`.
         size: Of ``kingma-cifar``: 32 × size and 64 × size channels; default 1.

@@ -53,9 +53,10 @@ def noisy(
 
     Example:
         >>> from torch import nn
-        >>> import vdbench.datasets
+        >>> import vdbench
+        >>> from vdbench import datasets
         >>> net = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
-        >>> [layer.name for layer in noisy(net, vdbench.datasets.load("digits")).layers]
+        >>> [layer.name for layer in vdbench.noisy(net, datasets.load("digits")).layers]
         ['0', '2']
     """
     _refuse_unsuitable(module, name)

@@ -24,11 +24,35 @@ from vdbench.problems.posterior import Posterior
 from vdbench.problems.priors import Prior
 
 Parameters = Mapping[str, Tensor]
-"""All parameters by name: ``fc1.mean``, ``fc1.log_variance``, ``fc1.bias``, …"""
+"""All parameters by name: ``fc1.mean``, ``fc1.log_variance``, ``fc1.bias``, …; each a tensor of its own shape.
+
+The name is that of the layer in the module, a dot, and the coordinate of q or ``bias``. μ and log σ² have the shape of
+the layer's weights.
+
+Example:
+    >>> import vdbench
+    >>> from vdbench import problems
+    >>> problem = problems.build("mine", "classification", {"widths": []})
+    >>> {name: tuple(p.shape) for name, p in problem.initial(vdbench.Key()).items()}
+    {'fc1.mean': (10, 64), 'fc1.log_variance': (10, 64), 'fc1.bias': (10,)}
+"""
 
 
 class Batch(NamedTuple):
-    """A minibatch: inputs (M, …) and targets (M, …)."""
+    """A minibatch of M examples.
+
+    Attributes:
+        inputs: (M, …), as the network takes them.
+        targets: (M,) class indices, or (M, …) numbers, as the likelihood takes them.
+
+    Example:
+        >>> import torch
+        >>> import vdbench
+        >>> batch = vdbench.Batch(torch.zeros(16, 64), torch.zeros(16, dtype=torch.int64))
+        >>> inputs, targets = batch
+        >>> inputs.shape
+        torch.Size([16, 64])
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -71,6 +95,18 @@ class Problem:
         keep_weights: Start from those weights under every seed, instead of drawing them.
         groups: Layer and role of each parameter.
         uses: How one example uses each noisy layer, by the layer's name.
+
+    Example:
+        >>> import vdbench
+        >>> from vdbench import problems
+        >>> problem = problems.build("mine", "classification", {"dataset": "digits", "widths": [32]})
+        >>> parameters = problem.initial(vdbench.Key(("seed", 0)))
+        >>> batch = vdbench.Batch(*(tensor[:16] for tensor in problem.data.train))
+        >>> problem.examples, problem.scale(batch), [layer.name for layer in problem.layers]
+        (1437, 89.8125, ['fc1', 'fc2'])
+        >>> q = problem.posterior(problem.layers[0], parameters)
+        >>> q.mean.shape
+        torch.Size([32, 64])
     """
 
     name: str

@@ -45,6 +45,21 @@ def run(
 
     Raises:
         InputError: Something given is wrong; nothing has been measured.
+
+    Example:
+        >>> import vdbench
+        >>> finished = vdbench.run({
+        ...     "name": "mine",
+        ...     "problems": [{"name": "digits", "options": {"widths": []}}],
+        ...     "batch_sizes": [16],
+        ...     "estimators": ["naive", "local"],
+        ...     "baseline": "naive",
+        ...     "measures": {"variance": {"first_units": 16, "max_units": 16}},
+        ... }, "runs/mine")
+        >>> table = finished.results  # pandas, one row a metric value
+        >>> ratio = table[(table.metric == "ratio.variance.total") & (table.layer == "all")]
+        >>> sorted(ratio.label.unique())
+        ['local', 'naive']
     """
     where = resolve_device(device)
     files = [str(Path(plugin).resolve()) for plugin in plugins]

@@ -506,18 +506,18 @@ def test_the_identity_of_a_wrapper_covers_what_it_wraps(
     file = plugin(tmp_path, HEAD + GOOD)
     registry.load_plugin(file)
 
-    def identity(**options: Any) -> str:
+    def named(**options: Any) -> str:
         inner = get("antithetic", of=get("mine", **options))
         return canonical(identity(get("samples", of=inner, samples=2)))
 
-    before = identity()
-    assert identity() == before
-    assert identity(width=4) != before
+    before = named()
+    assert named() == before
+    assert named(width=4) != before
     declared = dataclasses.replace(registry.find("mine").declared, version="2")
     with monkeypatch.context() as changed:
         changed.setattr(registry.find("mine"), "declared", declared)
-        assert identity() != before
-    assert identity() == before
+        assert named() != before
+    assert named() == before
     file.write_text(file.read_text() + "\n# changed\n")
     registry.load_plugin(file)
-    assert identity() != before
+    assert named() != before

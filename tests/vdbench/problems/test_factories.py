@@ -224,7 +224,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_fingerprints_are_the_same_in_every_process(own: str, tmp_path: Path) -> None:
     """Other hash seeds, other addresses in memory, another order of building."""
     code = f"""
-    from vdbench.problems import build, fingerprint
+    from vdbench.problems import build
+    from vdbench.problems.identity import fingerprint
     print(fingerprint(build("b", "{own}:make", {{}})))
     print(fingerprint(build("a", "classification", {BASE!r})))
     """

@@ -12,6 +12,7 @@ from vdbench import problems, suite
 from vdbench.errors import InputError
 from vdbench.estimation.draws import gradients, trace
 from vdbench.estimation.options import get
+from vdbench.estimation.options import options as chosen
 from vdbench.noise import Key
 from vdbench.problems.likelihoods import Bernoulli
 from vdbench.problems.problem import Batch
@@ -70,7 +71,7 @@ def test_estimators_have_the_exact_variance(
     drawn = gradients(
         estimator, problem, parameters, batches, keys, trace(estimator, problem, parameters, batch)
     )
-    pair = exact_variances.variances(name, options(estimator), Toy(cost, 0.7))
+    pair = exact_variances.variances(name, chosen(estimator), Toy(cost, 0.7))
     assert pair is not None
     for role, truth in zip(("mean", "log_variance"), pair, strict=True):
         rows = drawn.gradients[f"0.{role}"].flatten()

@@ -34,7 +34,7 @@ def _finding(subject: Subject, at: Stage) -> Finding:
         trace(subject.estimator, problem, at.parameters, at.batch, state)
     except CellError as error:
         return Finding(
-            NAME, at.name, False, note=str(error), suggests="mend what is declared or returned."
+            NAME, at.name, False, note=str(error), suggests="correct what is declared or returned."
         )
     gradient = subject.on(at).one(subject.key / NAME)
     wrong = [n for n, g in gradient.gradients.items() if g.dtype != at.parameters[n].dtype]
