@@ -6,7 +6,7 @@ knows nothing of torch, problems or estimators.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["headline", "headline_table", "write"]
 
 
-def write(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
+def write(
+    run_dirs: Sequence[Path],
+    out: Path | None = None,
+    formats: Collection[str] = ("svg", "png", "pdf"),
+) -> Path:
     """Write the report of one run, or one report over several.
 
     Args:
         run_dirs: Run folders, each with ``results.parquet`` and ``run.json``.
         out: The report's folder; by default ``report`` in the run's folder, or beside the first run
             where there are several.
+        formats: What figures are saved as: ``svg``, ``png`` and, drawn again at the width of a paper's text, ``pdf``.
 
     Returns:
         The path of ``index.html``; beside it are ``report.md``, ``figures/`` and ``tables/``.
@@ -32,11 +37,11 @@ def write(run_dirs: Sequence[Path], out: Path | None = None) -> Path:
     """
     from reports.output.write import build
 
-    return build([Path(folder) for folder in run_dirs], out)
+    return build([Path(folder) for folder in run_dirs], out, formats)
 
 
 def headline(run_dirs: Sequence[Path]) -> list[str]:
-    """Say who won, by how much, how surely and at what cost, in plain sentences.
+    """Say which estimator is lowest, by how much, how surely and at what cost, in plain sentences.
 
     Args:
         run_dirs: Run folders, as for :func:`write`.
@@ -48,30 +53,11 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
     Raises:
         InputError: As for :func:`write`.
     """
-    from reports.results.groups import groups_of
     from reports.results.load import load
-    from reports.sections.instrument import places, summary
-    from reports.sections.summary import MANY, left_out, single
-    from reports.sections.summary_sentences import sentences
-    from reports.sections.training import trained_summary
+    from reports.sections.headline import headline
+    from reports.sections.section import Findings
 
-    results = load([Path(folder) for folder in run_dirs])
-    groups = groups_of(results)
-    about = [
-        f"{title}. {lead} {text}"
-        for run, title, rows in places(results)
-        for lead, text in summary(rows, run.level)
-    ]
-    about += [f"{lead} {text}" for lead, text in trained_summary(results)]
-    alone = [group.title for group in groups if single(group)]
-    if len(alone) > MANY:
-        groups = [group for group in groups if not single(group)]
-        about.append(left_out(alone))
-    return about + [
-        f"{group.title}. {line.text}" if i == 0 else line.text
-        for group in groups
-        for i, line in enumerate(sentences(group))
-    ]
+    return headline(Findings(load([Path(folder) for folder in run_dirs])))
 
 
 def headline_table(run_dirs: Sequence[Path]) -> RichGroup:

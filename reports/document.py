@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,35 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, by the name of its files without ending."""
+    """A figure, which is drawn only when the report is written.
+
+    Attributes:
+        name: Name of its files without ending, unique in the report.
+        caption: What it shows.
+        alt: What it is, in a few words.
+        draw: Makes the figure, for the medium it is called in; several sheets where paper is too short for it.
+    """
 
     name: str
     caption: str
     alt: str
-    svg: str = field(default="", repr=False)
+    draw: Callable[[], Sequence[Any]] = field(repr=False, compare=False)
     kind: str = "picture"
 
 
-Block = Paragraph | Heading | Links | Code | Bullets | Table | Picture
+@dataclass(frozen=True)
+class SeeAlso:
+    """Where later sections have more on something: replaced by links when all sections are composed.
+
+    Attributes:
+        titles: Texts of the headings to link to.
+    """
+
+    titles: frozenset[str]
+    kind: str = "see also"
+
+
+Block = Paragraph | Heading | Links | Code | Bullets | Table | Picture | SeeAlso
 
 
 @dataclass(frozen=True)

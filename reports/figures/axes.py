@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from reports.words.numbers import MINUS, Estimate, format_number
+from reports.results.estimate import Estimate
+from reports.words.numbers import MINUS, format_number
 
 LONGEST = 30
 """How far, as a ratio, an interval may stretch a logarithmic axis beyond the figures."""
@@ -21,12 +21,6 @@ STEPS = (
     (1, 1.2, 1.5, 2, 3, 5, 7), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,), (3,), (2,), (5,)
 )  # fmt: skip
 """Multiples of powers of ten that have a tick, the densest choice first."""
-
-
-def time_unit(estimates: Iterable[Estimate]) -> tuple[float, str]:
-    """Return how many of the unit that suits some times make a second, and its name."""
-    most = max((e.value for e in estimates if e.measured), default=1.0)
-    return next((x for x in ((1, "s"), (1e3, "ms")) if most * x[0] >= 1), (1e6, "µs"))
 
 
 def log_ticks(axis: Any, factor: float = 1) -> None:

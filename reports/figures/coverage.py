@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
@@ -10,32 +9,13 @@ from matplotlib.lines import Line2D
 
 from reports.figures.medium import INK, canvas, scaled
 from reports.figures.style import colours, finish, legend_below
-from reports.words.numbers import Estimate
+from reports.results.instrument import Dot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOWEST = 0.9
 """Where the axis of shares begins, if none is lower."""
-
-
-@dataclass(frozen=True)
-class Dot:
-    """One share.
-
-    Attributes:
-        metric: What the intervals are of.
-        label: The estimator.
-        whole: Whether it is of all layers together.
-        share: The share and its interval.
-        level: The level that the intervals claim.
-    """
-
-    metric: str
-    label: str
-    whole: bool
-    share: Estimate
-    level: float
 
 
 def coverage_figure(dots: list[Dot]) -> Figure:

@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from reports.figures.axes import bounds, log_ticks
 from reports.figures.medium import FAINT, INK, NOTE, canvas, on_paper, scaled
 from reports.figures.style import colours, finish
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from reports.words.numbers import Estimate, format_number, show
+from reports.words.numbers import format_number, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from reports.figures.axes import log_ticks
 from reports.figures.medium import canvas, scaled
 from reports.figures.style import colours, finish, legend_below
+from reports.results.elbo import curves_of, scales_of, timed, uneven, window
 from reports.results.groups import Group
 from reports.words.numbers import format_number
 
@@ -17,28 +18,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-EARLY = 0.2
-"""The share of the steps that may be cut off where it would flatten the rest of the curves."""
+AXES = {"step": "step", "seconds": "training time (s)"}
 
 
-SLOWER = 4
-"""The ratio of training times from which on seconds get a logarithmic axis."""
-
-
-def curve_figure(group: Group) -> Figure | None:
-    """Draw the ELBO of each estimator by step and by second; None without curves."""
-    curves = group.curves.dropna(subset=["value"])
-    if curves.empty:
-        return None
-    panels = [(x, name) for x, name in (("step", "step"), ("seconds", "training time (s)"))
-              if (timed(curves) if x == "seconds" else curves)[x].notna().any()]  # fmt: skip
-    if not panels:
-        return None
+def curve_figure(group: Group) -> Figure:
+    """Draw the ELBO of each estimator by step and by second of training."""
+    curves, panels = curves_of(group), scales_of(group)
     figure = canvas(1.0 + 3.6 * max(len(panels), 2), 3.9)
     cells = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, (x, name) in zip(cells, panels, strict=True):
+    for axes, x in zip(cells, panels, strict=True):
         draw_curves(axes, group, curves, x)
-        axes.set_xlabel(name)
+        axes.set_xlabel(AXES[x])
     cells[0].set_ylim(window(curves))
     cells[0].yaxis.set_major_formatter(lambda y, _: format_number(y, 6))
     cells[0].set_ylabel("ELBO (nats, whole training set)")
@@ -69,30 +59,3 @@ def draw_curves(axes: Axes, group: Group, curves: pd.DataFrame, x: str) -> None:
     if x == "seconds":
         axes.set_xlim(left=timed(curves)["seconds"].min())
     finish(axes)
-
-
-def timed(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return the evaluations that took training: at step 0 no time has passed."""
-    return curves[(curves["step"] > 0) & (curves["seconds"] > 0)]
-
-
-def uneven(curves: pd.DataFrame) -> bool:
-    """Whether training took so different times that only a logarithmic axis shows all curves."""
-    ends = timed(curves).groupby("label")["seconds"].max()
-    return bool(ends.max() > SLOWER * ends.min() > 0)
-
-
-def window(curves: pd.DataFrame) -> tuple[float, float]:
-    """Return the range of the ELBO's axis: all of it, or without steep first steps."""
-    top, bottom = curves["value"].max(), curves["value"].min()
-    late = curves[curves["step"] >= EARLY * curves["step"].max()]["value"]
-    if len(late) and top - bottom > 4 * (top - late.min()) > 0:
-        bottom = late.min()
-    room = 0.06 * (top - bottom) or 1.0
-    return float(bottom - room), float(top + room)
-
-
-def is_cut(group: Group) -> bool:
-    """Whether the figure leaves early values off its axis."""
-    values = group.curves["value"].dropna()
-    return len(values) > 0 and bool(values.min() < window(group.curves.dropna(subset=["value"]))[0])

@@ -4,130 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from reports.figures.axes import bounds, log_ticks, time_unit
+from reports.figures.axes import bounds, log_ticks
 from reports.figures.medium import FAINT, INK, NOTE, canvas, scaled
 from reports.figures.style import colours, finish, legend_below, markers
-from reports.results.published import EXACT, published_of
+from reports.results.estimate import Estimate
+from reports.results.size_lines import MEMORY, TIME, Frame, Points
 from reports.results.sweeps import MINIBATCH, OPTION, Sweep
 from reports.words.glossary import role_name
-from reports.words.numbers import Estimate, format_number
+from reports.words.numbers import format_number, time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Points = dict[float, Estimate]
-"""Figures by size."""
+NAMES = {"variance.noise": "noise part", "variance.total": "total", TIME: "time per gradient",
+         MEMORY: "peak memory"}  # fmt: skip
+"""What the metrics are called in titles."""
 SPREAD = 1.015
 """The ratio by which estimators stand apart at one size, so that whiskers do not hide each other."""
 WIDE = 20
 """The ratio of an option's largest value to the smallest from which on their axis is logarithmic."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One pair of axes: its title, the figures of each estimator, and the name of their axis.
-
-    Attributes:
-        title: Title.
-        lines: Figures of each estimator by size.
-        name: Name of the upright axis.
-        factor: What its figures are multiplied by when written.
-        guide: Whether to draw a line of slope −1.
-        exact: Exact values of each estimator by size, where a suite gives them.
-    """
-
-    title: str
-    lines: dict[str, Points]
-    name: str
-    factor: float = 1
-    guide: bool = False
-    exact: dict[str, dict[float, float]] = field(default_factory=dict)
-
-
-def variance_frames(sweep: Sweep) -> list[list[Frame]]:
-    """Lay out the noise part and the total as rows, and the roles as columns."""
-    rows = []
-    for metric, title in (("variance.noise", "noise part"), ("variance.total", "total")):
-        roles = [role for role in sweep.roles() if sweep.has(metric, role)]
-        rows.append(
-            [
-                Frame(
-                    f"{role_name(role)} · {title}",
-                    lines(sweep, metric, role),
-                    "variance (gradient²)",
-                    guide=sweep.axis != OPTION,
-                    exact=exact_of(sweep, metric, role),
-                )
-                for role in roles
-            ]
-        )
-    return [row for row in rows if row]
-
-
-def cost_frames(sweep: Sweep) -> list[list[Frame]]:
-    """Lay out seconds per gradient and, where it was measured, peak memory."""
-    seconds = lines(sweep, "time.seconds_per_gradient", "all")
-    factor, unit = time_unit(e for points in seconds.values() for e in points.values())
-    row = [Frame("time per gradient", seconds, f"time ({unit})", factor)]
-    if sweep.has("memory.peak_bytes", least=2):
-        memory = lines(sweep, "memory.peak_bytes", "all")
-        sizes = {x: {m: e.scaled(2**-20) for m, e in found.items()} for x, found in memory.items()}
-        row.append(Frame("peak memory", sizes, "memory (MiB)"))
-    return [row]
-
-
-def lines(sweep: Sweep, metric: str, role: str) -> dict[str, Points]:
-    """Return the figures of each estimator over all layers that are not 0, nor so to rounding."""
-    found = {label: sweep.get(label, metric, "all", role) for label in sweep.places}
-    kept = {
-        label: {x: e for x, e in points.items() if e.value > 0 and not dust(sweep, label, x, role)}
-        for label, points in found.items()
-    }
-    return {label: points for label, points in kept.items() if points}
-
-
-def dust(sweep: Sweep, label: str, size: float, role: str) -> bool:
-    """Whether an estimator's variance at a size is 0 but for rounding."""
-    group, name = sweep.places[label][size]
-    return group.dust(name, role)
-
-
-def zeros(sweep: Sweep, rows: list[list[Frame]]) -> list[str]:
-    """Name the estimators that have figures too small to be drawn."""
-    roles = [(m, r) for m in ("variance.noise", "variance.total") for r in sweep.roles()]
-    shown = iter(frame for row in rows for frame in row)
-    small: dict[str, None] = {}
-    for metric, role in roles:
-        if sweep.has(metric, role):
-            frame = next(shown)
-            for label in sweep.places:
-                every = sweep.get(label, metric, "all", role)
-                if len(every) > len(frame.lines.get(label, {})):
-                    small[label] = None
-    return list(small)
-
-
-def exact_of(sweep: Sweep, metric: str, role: str) -> dict[str, dict[float, float]]:
-    """Return the exact figures over all layers that a suite gives of each estimator, by size."""
-    found: dict[str, dict[float, float]] = {}
-    for label, places in sweep.places.items():
-        for x, (group, name) in places.items():
-            for figure in published_of(group.run):
-                same = (figure.metric, figure.role, figure.layer, figure.estimator)
-                if (
-                    figure.source == EXACT
-                    and same == (metric, role, "all", name)
-                    and figure.of(group)
-                ):
-                    found.setdefault(label, {})[x] = figure.value
-    return found
 
 
 def line_figure(sweep: Sweep, rows: list[list[Frame]]) -> Figure:
@@ -146,9 +47,24 @@ def line_figure(sweep: Sweep, rows: list[list[Frame]]) -> Figure:
         for axes, frame in zip(cells, row, strict=False):
             draw_frame(axes, sweep, frame)
             axes.set_xlabel(sweep.over if row is rows[-1] else "")
-            axes.set_ylabel(frame.name if axes is cells[0] or frame.name != row[0].name else "")
+            name = scale_of(frame)[0]
+            axes.set_ylabel(name if axes is cells[0] or name != scale_of(row[0])[0] else "")
     explain(figure, sweep, rows)
     return figure
+
+
+def title_of(frame: Frame) -> str:
+    """Name what a frame shows."""
+    name = NAMES[frame.metric]
+    return name if frame.role == "all" else f"{role_name(frame.role)} · {name}"
+
+
+def scale_of(frame: Frame) -> tuple[str, float]:
+    """Return the name of a frame's upright axis, and what its figures are multiplied by when written."""
+    if frame.metric == TIME:
+        factor, unit = time_unit(e for points in frame.lines.values() for e in points.values())
+        return f"time ({unit})", factor
+    return ("memory (MiB)", 2**-20) if frame.metric == MEMORY else ("variance (gradient²)", 1)
 
 
 def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
@@ -177,8 +93,8 @@ def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
         shown = {x: v for x, v in values.items() if v > 0}
         axes.plot(shifted(axes, shown, shift), list(shown.values()), "x", color=INK, zorder=20 + len(names),
                   markersize=scaled(4.2), markeredgewidth=scaled(0.9))  # fmt: skip
-    axes.set_title(frame.title)
-    log_ticks(axes.yaxis, frame.factor)
+    axes.set_title(title_of(frame))
+    log_ticks(axes.yaxis, scale_of(frame)[1])
     finish(axes)
 
 

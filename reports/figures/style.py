@@ -40,31 +40,34 @@ def markers(labels: list[str]) -> dict[str, str]:
     return {label: MARKERS[i % len(MARKERS)] for i, label in enumerate(labels)}
 
 
-def save(figure: Figure, folder: Path, name: str) -> str:
-    """Write ``name.svg`` and ``name.png``, and return the SVG's text."""
-    lay_out(figure, folder)
+def svg_text(figure: Figure) -> str:
+    """Return a figure as SVG."""
+    lay_out(figure)
     vector = io.StringIO()
     # the canvases themselves: savefig draws everything once more, for a layout that is done
     svg: Any = FigureCanvasSVG(figure)
     svg.print_svg(vector, metadata={"Date": None, "Creator": None})
-    (folder / f"{name}.svg").write_text(vector.getvalue(), encoding="utf-8", newline="\n")
-    figure.set_dpi(DPI)
-    png: Any = FigureCanvasAgg(figure)
-    png.print_png(folder / f"{name}.png", metadata={"Software": None})
     return vector.getvalue()
 
 
-def save_paper(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``name.pdf``, of the size that the figure has, with its fonts inside."""
-    lay_out(figure, folder)
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    lay_out(figure)
+    figure.set_dpi(DPI)
+    png: Any = FigureCanvasAgg(figure)
+    png.print_png(path, metadata={"Software": None})
+
+
+def save_pdf(figure: Figure, path: Path) -> None:
+    """Write a figure as PDF, of the size that it has, with its fonts inside."""
+    lay_out(figure)
     unstamped = {"CreationDate": None, "Creator": None, "Producer": None}
     pdf: Any = FigureCanvasPdf(figure)
-    pdf.print_pdf(folder / f"{name}.pdf", metadata=unstamped)
+    pdf.print_pdf(path, metadata=unstamped)
 
 
-def lay_out(figure: Figure, folder: Path) -> None:
-    """Place what is in a figure once, not again for each format; and make its folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+def lay_out(figure: Figure) -> None:
+    """Place what is in a figure once, not again for each format."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)

@@ -10,22 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.alpha_maps import DIGITS
 from reports.figures.medium import canvas, scaled
 from reports.figures.style import colours, finish, legend_below
-from reports.results.trainings import Key, Trainings
+from reports.results.log_alpha import DIGITS
+from reports.results.trainings import COURSES, Key, Trainings
 from reports.words.numbers import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANELS = (
-    ("test.error", "test error, samples (%)"),
-    ("test.error.mean_weights", "test error, mean weights (%)"),
-    ("test.nll", "test NLL, samples (nats)"),
-    ("training.elbo", "ELBO (nats, whole training set)"),
-)
-"""Metrics by epoch, and the names of their axes."""
+NAMES = {
+    "test.error": "test error, samples (%)",
+    "test.error.mean_weights": "test error, mean weights (%)",
+    "test.nll": "test NLL, samples (nats)",
+    "training.elbo": "ELBO (nats, whole training set)",
+}
+"""Names of the axes."""
 STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))
 """Dashes, so that colour is never the only sign."""
 INNER = (-12.0, 12.0, 0.5)
@@ -34,12 +34,12 @@ INNER = (-12.0, 12.0, 0.5)
 
 def course_figure(found: Trainings) -> Figure:
     """Draw each metric over epochs, a line a training."""
-    shown = [(metric, name) for metric, name in PANELS if found.course(metric)]
+    shown = [metric for metric in COURSES if found.course(metric)]
     figure = canvas(8.2, 3.1 * ((len(shown) + 1) // 2) + 0.8)
     cells = figure.subplots((len(shown) + 1) // 2, 2, squeeze=False).flat
-    for axes, (metric, name) in zip(cells, shown, strict=False):
+    for axes, metric in zip(cells, shown, strict=False):
         draw_course(axes, found, metric)
-        axes.set_ylabel(name)
+        axes.set_ylabel(NAMES[metric])
     for axes in list(cells)[len(shown) :]:
         axes.set_axis_off()
     legend_below(figure, handles(found))

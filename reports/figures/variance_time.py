@@ -8,25 +8,22 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.figures.axes import bounds, log_ticks, time_unit
+from reports.figures.axes import bounds, log_ticks
 from reports.figures.medium import FAINT, NOTE, canvas, scaled
 from reports.figures.style import colours, finish, legend_below, markers
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
+from reports.results.pareto import Point, pareto, points, roles_of
 from reports.words.glossary import role_name
-from reports.words.numbers import Estimate, format_number
+from reports.words.numbers import format_number, time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Point = tuple[Estimate, Estimate]
-"""Seconds per gradient, total variance."""
 
-
-def plane_figure(group: Group) -> Figure | None:
-    """Draw seconds per gradient against total variance, role by role; None without both."""
-    roles = [role for role in group.roles() if points(group, role)]
-    if not roles:
-        return None
+def plane_figure(group: Group) -> Figure:
+    """Draw seconds per gradient against total variance, role by role."""
+    roles = roles_of(group)
     figure = canvas(1.0 + 2.9 * max(len(roles), 2), 3.7, narrow=len(roles) == 1)
     shown: list[str] = []
     for axes, role in zip(figure.subplots(1, len(roles), squeeze=False)[0], roles, strict=True):
@@ -36,30 +33,6 @@ def plane_figure(group: Group) -> Figure | None:
         shown += [label for label in found if label not in shown]
     plane_legend(figure, group, [label for label in group.labels if label in shown])
     return figure
-
-
-def points(group: Group, role: str) -> dict[str, Point]:
-    """Return the estimators that have both a time and a variance."""
-    found = {}
-    for label in group.labels:
-        seconds = group.get(label, "time.seconds_per_gradient")
-        variance = group.get(label, "variance.total", "all", role)
-        if seconds and variance and seconds.measured and variance.measured:
-            found[label] = (seconds, variance)
-    return found
-
-
-def pareto(group: Group, found: dict[str, Point]) -> list[str]:
-    """Return the ranked estimators that no other is both faster and less noisy than."""
-    ranked = sorted(
-        (label for label in found if group.ranked(label)),
-        key=lambda label: (found[label][0].value, found[label][1].value),
-    )
-    front: list[str] = []
-    for label in ranked:
-        if not front or found[label][1].value < found[front[-1]][1].value:
-            front.append(label)
-    return front
 
 
 def draw_plane(axes: Axes, group: Group, found: dict[str, Point]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,11 +14,12 @@ TIMES = ("s", "ms", "µs")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page(document: Document) -> str:
+def page(document: Document, drawings: Mapping[str, str]) -> str:
     """Write a report as HTML that needs nothing beside itself.
 
     Args:
         document: The report.
+        drawings: SVG text of each of its pictures, by name.
 
     Returns:
         The page: styles inline, figures as data, all text escaped.
@@ -32,7 +34,7 @@ def page(document: Document) -> str:
     environment.filters["data_uri"] = data_uri
     environment.filters["is_figure"] = is_figure
     environment.filters["split"] = split
-    return environment.get_template("index.html.j2").render(document=document)
+    return environment.get_template("index.html.j2").render(document=document, drawings=drawings)
 
 
 def data_uri(svg: str) -> str:

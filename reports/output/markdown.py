@@ -13,15 +13,17 @@ from reports.document import (
     Links,
     Paragraph,
     Picture,
+    SeeAlso,
     Table,
 )
 
 
-def markdown(document: Document) -> str:
+def markdown(document: Document, ending: str = "png") -> str:
     """Write a report as GitHub-flavoured Markdown, with its figures as relative links.
 
     Args:
         document: The report.
+        ending: Of the figures' files.
 
     Returns:
         The text; equal for equal results.
@@ -29,11 +31,11 @@ def markdown(document: Document) -> str:
     parts = [f"# {escape(document.title)}", escape(document.subtitle)]
     for section in document.sections:
         parts.append(f"## {escape(section.title)}")
-        parts += [block(item) for item in section.blocks]
+        parts += [block(item, ending) for item in section.blocks]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def block(item: Block) -> str:
+def block(item: Block, ending: str = "png") -> str:
     """Write one block."""
     match item:
         case Heading(text=text):
@@ -50,12 +52,14 @@ def block(item: Block) -> str:
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
             return f"{fence}sh\n{text}\n{fence}"
         case Picture(name=name, alt=alt, caption=caption):
-            return f"![{escape(alt)}](figures/{name}.png)\n\n*{escape(caption)}*"
+            return f"![{escape(alt)}](figures/{name}.{ending})\n\n*{escape(caption)}*"
         case Table(folded=True):
             folded = f"<summary>{escape(item.folded_name)}</summary>"
             return f"<details>\n{folded}\n\n{table(item)}\n\n</details>"
         case Table():
             return table(item)
+        case SeeAlso():
+            return ""
 
 
 def place(heading: str) -> str:

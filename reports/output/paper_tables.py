@@ -7,19 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reports.document import Table
-from reports.figures.axes import time_unit
 from reports.output.html import is_figure
 from reports.output.latex import NARROW, latex, wrap
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
 from reports.results.load import Run
 from reports.results.published import matches_of
+from reports.results.size_lines import TIME
 from reports.results.sweeps import MINIBATCH, Sweep
 from reports.sections.environment import FACTS, fact
 from reports.sections.published_tables import figure_table, order_tables
-from reports.sections.scaling import TIME, slope_table, speed_table
+from reports.sections.scaling import slope_table
+from reports.sections.speed import speed_table
 from reports.sections.tables import EPOCH, PARTS, RATIOS, layer_table
-from reports.words.glossary import COORDINATES, ROLES, in_role, role_name
-from reports.words.numbers import MISSING, Estimate, percent, show, slug
+from reports.words.glossary import COORDINATES, ROLES, role_name, with_respect
+from reports.words.numbers import MISSING, percent, show, slug, time_unit
 
 LONGEST = 54
 """Lines that a page holds beside its caption; longer tables are split."""
@@ -101,7 +103,9 @@ def cut(rows: list[list[str]]) -> list[list[list[str]]]:
 def variance(group: Group) -> Iterator[PaperTable]:
     """Total, noise and data variance, a table a role."""
     for role, table in by_role(layer_table(group, PARTS, "")):
-        what = f"Variance of the minibatch gradient {in_role(role)}: total, noise part, data part"
+        what = (
+            f"Variance of the minibatch gradient {with_respect(role)}: total, noise part, data part"
+        )
         yield PaperTable(f"variance {role_name(role)}", finished(group, what, table), 1)
 
 
@@ -109,7 +113,7 @@ def ratios(group: Group) -> Iterator[PaperTable]:
     """Paired ratios to the baseline, a table a role."""
     for role, table in by_role(layer_table(group, RATIOS, "", apart=1)):
         what = (
-            f"Variance of the minibatch gradient {in_role(role)}, as a multiple of that of "
+            f"Variance of the minibatch gradient {with_respect(role)}, relative to that of "
             f"{group.baseline}, paired on the same minibatches"
         )
         yield PaperTable(f"ratio {role_name(role)}", finished(group, what, table), 1)
@@ -212,7 +216,7 @@ def published(group: Group) -> Iterator[PaperTable]:
 def slopes(sweep: Sweep) -> Iterator[PaperTable]:
     """Slopes and floors, a table a role."""
     for role, table in by_role(without(slope_table(sweep), "noise ∝ ")):
-        said = f"Gradient {in_role(role)}. {table.caption} {setting(sweep.first, sweep.axis != MINIBATCH)}."
+        said = f"Gradient {with_respect(role)}. {table.caption} {setting(sweep.first, sweep.axis != MINIBATCH)}."
         yield PaperTable(f"slopes {role_name(role)}", replace(table, caption=said), 1)
 
 

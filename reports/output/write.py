@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from reports.output.csv import write_csv, write_published
 from reports.output.html import page
 from reports.output.markdown import markdown
 from reports.output.paper_tables import write_tex
-from reports.results.groups import groups_of
+from reports.output.pictures import FORMATS, draw_pictures
 from reports.results.load import load
-from reports.results.published import write_published
-from reports.results.sweeps import sweeps_of
 from reports.sections.report import document
-from reports.sections.tables import write_csv
+from reports.sections.section import Findings
 
 
-def build(run_dirs: Sequence[Path], out: Path | None) -> Path:
+def build(run_dirs: Sequence[Path], out: Path | None, formats: Collection[str] = FORMATS) -> Path:
     """Write ``index.html``, ``report.md``, ``figures/`` and ``tables/``.
 
     Args:
         run_dirs: Run folders.
         out: The report's folder, or None for the default place.
+        formats: What figures are saved as: ``svg``, ``png``, ``pdf``.
 
     Returns:
         The path of ``index.html``.
@@ -30,16 +30,15 @@ def build(run_dirs: Sequence[Path], out: Path | None) -> Path:
     Raises:
         InputError: If a folder is no run.
     """
-    results = load(run_dirs)
+    found = Findings(load(run_dirs))
     folder = out or default_folder(run_dirs)
-    groups = groups_of(results)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    report = document(results, groups, folder / "figures")
-    write_csv(results, folder / "tables")
-    write_published(groups, folder / "tables")
-    write_tex(groups, sweeps_of(results, groups), folder / "tables")
-    replace(folder / "report.md", markdown(report))
-    replace(folder / "index.html", page(report))
+    report = document(found)
+    drawings = draw_pictures(report, folder / "figures", formats)
+    write_csv(found.results, folder / "tables")
+    write_published(found.groups, folder / "tables")
+    write_tex(found.groups, found.sweeps, folder / "tables")
+    replace(folder / "report.md", markdown(report, "png" if "png" in formats else "svg"))
+    replace(folder / "index.html", page(report, drawings))
     return folder / "index.html"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from reports.results.estimate import Estimate
 from reports.results.load import Results, Run
-from reports.words.glossary import SCALED
-from reports.words.numbers import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,26 @@ Pair = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True)
+class FewExamples:
+    """How a noise part was measured on a few examples of each minibatch, and scaled.
+
+    Attributes:
+        examples: How many.
+        batch_size: Of how many.
+        data_from: The estimator whose data part and mean were used.
+    """
+
+    examples: int
+    batch_size: int
+    data_from: str
+
+
+def few_examples(detail: Mapping[str, Any]) -> FewExamples:
+    """Read it from the facts about a figure."""
+    return FewExamples(int(detail["examples"]), int(detail["batch_size"]), str(detail["data_from"]))
+
+
+@dataclass(frozen=True)
 class Group:
     """Rows whose estimators are measured on the same weights, data and loss.
 
@@ -66,6 +86,11 @@ class Group:
     pairs: dict[Pair, Estimate] = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
 
+    @property
+    def without_run(self) -> str:
+        """The title without the run, under which groups of several runs are put side by side."""
+        return self.title.removeprefix(f"{self.run.name} · ")
+
     def get(
         self, label: str, metric: str, layer: str = "all", role: str = "all"
     ) -> Estimate | None:
@@ -78,19 +103,23 @@ class Group:
         """Return the paired ratio of one estimator to another, or None."""
         return self.pairs.get((metric, layer, role, label, against))
 
-    def scaled(self, label: str) -> str:
-        """Say how an estimator's noise part was scaled from few examples; empty where it was not.
+    @cached_property
+    def _scaled(self) -> dict[str, FewExamples]:
+        """By estimator, what its own noise part was measured on; ratios may say it of what they are against."""
+        own = {
+            key[0]: e
+            for key, e in self.figures.items()
+            if key[1] == "variance.noise" and "examples" in e.detail
+        }
+        return {label: few_examples(e.detail) for label, e in own.items()}
 
-        Only its own figures are asked, not its ratios, which may say so of what they are against.
-        """
-        for key, e in self.figures.items():
-            if key[0] == label and key[1] == "variance.noise" and SCALED in e.message:
-                return e.message[e.message.index(SCALED) :]
-        return ""
+    def few_examples(self, label: str) -> list[FewExamples]:
+        """Return on how many examples an estimator's noise part was measured; nothing where on all."""
+        return [self._scaled[label]] if label in self._scaled else []
 
     def name(self, label: str) -> str:
         """Return an estimator's label for a table, marked where its noise part was scaled."""
-        return f"{label} {SCALED_MARK}" if self.scaled(label) else label
+        return f"{label} {SCALED_MARK}" if self.few_examples(label) else label
 
     def declared(self, label: str) -> dict[str, Any]:
         """Return what an estimator declares of itself."""
@@ -143,7 +172,7 @@ class Group:
     def why_not_ranked(self, label: str) -> str:
         """Say why an estimator is shown but not ranked; empty for one that competes."""
         if self.unlike(label, self.baseline):
-            return "another objective, shown for scale"
+            return "different objective; for reference only"
         if not self.declared(label).get("unbiased", False):
             return "declared biased"
         return "declared unbiased, but found biased" if self.biases(label) else ""
@@ -278,4 +307,4 @@ def estimate_of(row: Any) -> Estimate:
     """Return the figure of one row of results."""
     n = int(row.n) if row.n == row.n else 0
     found = (row.value, row.ci_low, row.ci_high, n, row.unit, row.status, row.message, row.level)
-    return Estimate(*found)
+    return Estimate(*found, row.detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,52 +14,68 @@ from vdbench.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
-"""The version of ``run.json`` and ``results.parquet`` that this package reads."""
+SCHEMAS = (1, 2)
+"""The versions of ``run.json`` and ``results.parquet`` that this package reads; 2 added ``detail``."""
 
 TEXT = (
-    "suite",
-    "problem",
-    "checkpoint",
-    "estimator",
-    "options",
-    "objective",
-    "parameterization",
-    "precision",
-    "device",
-    "layer",
-    "role",
-    "metric",
-    "unit",
-    "status",
-    "message",
-    "against",
-    "label",
-)
+    "suite", "problem", "checkpoint", "estimator", "options", "objective", "parameterization", "precision", "device",
+    "layer", "role", "metric", "unit", "status", "message", "against", "label",
+)  # fmt: skip
 NUMBERS = (
-    "batch_size",
-    "samples",
-    "seed",
-    "step",
-    "seconds",
-    "value",
-    "ci_low",
-    "ci_high",
-    "level",
-    "n",
-)
-
-
+    "batch_size", "samples", "seed", "step", "seconds", "value", "ci_low", "ci_high", "level", "n",
+)  # fmt: skip
 EPOCHS = ("problem", "estimator", "seed", "epoch", "step", "layer", "metric", "bin", "value")
 """Columns of ``training.parquet``."""
+
+Detail = dict[str, Any]
+"""Facts about a value or a cell, by the keys that runs write in ``detail``."""
+
+SCALED = (
+    r"noise from (?P<examples>\d+) of (?P<batch_size>\d+) examples, scaled; "
+    r"data part and mean from (?P<data_from>[^;]+)"
+)
+TARGET = (
+    r"target (?P<target>-?[\d.e+-]+) nats(, reached by (?P<reached>\d+) of (?P<seeds>\d+) seeds)?"
+)
+REFERENCE = r"reference: (?P<reference>[^;]+)"
+FIT = r"over [MS] = (?P<points>[\d, ]+)(; .* up to (?P<distance>[\d.e+-]+) half-widths)?"
+GRADIENTS = r"^(?P<steps>\d+) gradients"
+CLAIMED = r"^at least (?P<claimed>[\d.]+) %"
+KILLS = r"(?P<kills>\d+) kills in (?P<campaigns>\d+) campaigns; (?P<figures>\d+) figures"
+COUNTED = r"level adjusted for (?P<comparisons>\d+) comparisons"
+MESSAGES = (
+    ("", (SCALED,)),
+    ("convergence.seconds_to_target", (TARGET,)),
+    ("relative_bias", (REFERENCE,)),
+    ("adjusted.", (REFERENCE, COUNTED)),
+    ("slope.", (FIT,)),
+    ("floor.", (FIT,)),
+    ("time.seconds_per_epoch", (GRADIENTS,)),
+    ("coverage.", (CLAIMED,)),
+    ("kills.", (KILLS,)),
+)
+"""What runs of schema 1 say in messages, by the beginning of the metric."""
+REACHED = r"^±(?P<width>[\d.e+-]+) reached at (?P<units>\d+) units"
+BOUND = r"^bound of (?P<units>\d+) units reached; widest is ±(?P<width>[\d.e+-]+), (?P<widest>.+)"
+STOPS = {"precision": REACHED, "max_units": BOUND}
+"""What runs of schema 1 say of why a cell stopped, by the name of the reason."""
+WORDS = ("data_from", "reference", "widest")
+"""Facts that are words; the others are numbers."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its name (the folder's, made unique) and the content of ``run.json``."""
+    """One run.
+
+    Attributes:
+        name: The folder's name, made unique.
+        info: The content of ``run.json``.
+        details: The facts about each of its cells, in their order; those in ``run.json`` where there are none.
+    """
 
     name: str
     info: dict[str, Any]
+    details: tuple[Detail, ...] = ()
 
     @property
     def baseline(self) -> str:
@@ -77,13 +94,15 @@ class Run:
 
     @property
     def cells(self) -> list[dict[str, Any]]:
-        """What became of each cell of the suite."""
-        return list(self.info.get("cells") or [])
+        """What became of each cell of the suite, with ``detail`` as a mapping."""
+        cells = list(self.info.get("cells") or [])
+        details = self.details or tuple(dict(cell.get("detail") or {}) for cell in cells)
+        return [{**cell, "detail": detail} for cell, detail in zip(cells, details, strict=True)]
 
 
 @dataclass(frozen=True)
 class Results:
-    """The rows of all runs with a ``run`` column, and the runs by name.
+    """The rows of all runs with the columns ``run`` and ``detail`` (a mapping), and the runs by name.
 
     ``training`` holds the epochs of their whole trainings (``training.parquet``), None where no run has such.
     """
@@ -117,13 +136,15 @@ def load(run_dirs: Sequence[Path]) -> Results:
     frames, runs = [], {}
     epochs = []
     for folder, name in zip(run_dirs, unique_names(run_dirs), strict=True):
-        runs[name] = Run(name, read_info(folder))
+        info = read_info(folder)
         frame = read_rows(folder)
         frame.insert(0, "run", name)
         frames.append(frame)
-        if (folder / "training.parquet").is_file():
-            epochs.append(read_epochs(folder))
-            epochs[-1].insert(0, "run", name)
+        known = read_epochs(folder) if (folder / "training.parquet").is_file() else None
+        runs[name] = Run(name, info, cell_details(info, known))
+        if known is not None:
+            known.insert(0, "run", name)
+            epochs.append(known)
     training = pd.concat(epochs, ignore_index=True) if epochs else None
     return Results(pd.concat(frames, ignore_index=True), runs, training)
 
@@ -153,8 +174,9 @@ def read_info(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"'{path}' cannot be read as JSON: {one_line(error)}.") from error
     found = info.get("schema") if isinstance(info, dict) else None
-    if found != SCHEMA:
-        raise InputError(f"'{path}' has schema {found!r}; this version reads schema {SCHEMA}.")
+    if found not in SCHEMAS:
+        known = " and ".join(map(str, SCHEMAS))
+        raise InputError(f"'{path}' has schema {found!r}; this version reads schema {known}.")
     return dict(info)
 
 
@@ -171,11 +193,14 @@ def read_rows(folder: Path) -> pd.DataFrame:
         raise InputError(f"'{path}' cannot be read as parquet: {one_line(error)}.") from error
     missing = [name for name in (*TEXT, *NUMBERS) if name not in frame.columns]
     if missing:
-        raise InputError(f"'{path}' lacks the columns {', '.join(missing)} of schema {SCHEMA}.")
+        raise InputError(f"'{path}' lacks the columns {', '.join(missing)}.")
     for name in TEXT:
         frame[name] = frame[name].fillna("").astype(str)
     for name in NUMBERS:
         frame[name] = frame[name].astype(float)
+    written = frame["detail"] if "detail" in frame.columns else [""] * len(frame)
+    columns = (written, frame["metric"], frame["status"], frame["message"])
+    frame["detail"] = [row_detail(*row) for row in zip(*columns, strict=True)]
     return frame
 
 
@@ -190,10 +215,79 @@ def read_epochs(folder: Path) -> pd.DataFrame:
         raise InputError(f"'{path}' cannot be read as parquet: {one_line(error)}.") from error
     missing = [name for name in EPOCHS if name not in frame.columns]
     if missing:
-        raise InputError(f"'{path}' lacks the columns {', '.join(missing)} of schema {SCHEMA}.")
+        raise InputError(f"'{path}' lacks the columns {', '.join(missing)}.")
     return frame
 
 
 def one_line(error: object) -> str:
     """Put a message on one line, without its final full stop."""
     return " ".join(str(error).split()).rstrip(".")
+
+
+def row_detail(written: object, metric: str, status: str, message: str) -> Detail:
+    """Return the facts about a value: as the run wrote them, else as its message has them (schema 1).
+
+    ``why`` is added for what has no value: the reason, which only the message has.
+    """
+    detail = json.loads(written) if isinstance(written, str) and written else {}
+    if not detail and message:
+        for start, patterns in MESSAGES:
+            if metric.startswith(start):
+                detail |= facts(message, *patterns)
+    if status == "undefined" and message:
+        detail["why"] = re.split(";", re.sub("^no value:? *", "", message))[0]
+    return dict(detail)
+
+
+def cell_details(info: dict[str, Any], epochs: pd.DataFrame | None) -> tuple[Detail, ...]:
+    """Return the facts about each cell: as the run wrote them, else as its reason and epochs have them (schema 1).
+
+    Args:
+        info: The content of ``run.json``.
+        epochs: The content of ``training.parquet``; None where there is none.
+    """
+    found = []
+    for cell in info.get("cells") or []:
+        detail = dict(cell.get("detail") or {})
+        if not detail:
+            reason = str(cell.get("reason") or "")
+            for stop, pattern in STOPS.items():
+                if said := facts(reason, pattern):
+                    detail = {"stop": stop, **said}
+            if cell.get("measure") == "training" and epochs is not None:
+                detail = stopped_early(info, cell, epochs)
+        found.append(detail)
+    return tuple(found)
+
+
+def stopped_early(info: dict[str, Any], cell: dict[str, Any], epochs: pd.DataFrame) -> Detail:
+    """Return the last epoch of each seed's training where that is before the last one planned."""
+    suite = info.get("suite") or {}
+    own = {item.get("name"): item.get("training") or {} for item in suite.get("problems") or []}
+    common = (suite.get("measures") or {}).get("training") or {}
+    planned = {**common, **own.get(cell.get("problem"), {})}.get("epochs")
+    mine = epochs["problem"].eq(cell.get("problem")) & epochs["estimator"].eq(cell.get("estimator"))
+    last = epochs[mine].groupby("seed")["epoch"].max().sort_index()
+    if planned is None or last.empty:
+        return {}
+    return {"stopped_early": [int(epoch) if epoch < planned else None for epoch in last]}
+
+
+def facts(text: str, *patterns: str) -> Detail:
+    """Return what the named groups of some patterns find in a text: numbers, but for words."""
+    found: Detail = {}
+    for pattern in patterns:
+        hit = re.search(pattern, text)
+        for key, value in (hit.groupdict() if hit else {}).items():
+            if value is not None:
+                found[key] = value.strip() if key in WORDS else value
+    return {key: value if key in WORDS else amount(key, value) for key, value in found.items()}
+
+
+def amount(key: str, value: str) -> float | int:
+    """Read a number of a message: a share from its percentage, a count of points from their list."""
+    if key == "points":
+        return len(value.split(","))
+    if key == "claimed":
+        return float(value) / 100
+    return int(value) if value.isdigit() else float(value)

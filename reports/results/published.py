@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from statistics import NormalDist
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from reports.results.estimate import Estimate
 from reports.results.groups import Group, index_of
 from reports.results.load import Run
 from reports.results.ranking import VARIANCE
-from reports.words.numbers import Estimate
+from vdbench.statistics.verdicts import Verdict, judge_ratio
 
 NOISE = "variance.noise"
 EXACT = "exact"
@@ -45,18 +44,12 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How two estimators compare: the ratio at the adjusted level, and whether it was widened."""
+class Judged:
+    """How two estimators compare: the verdict, the ratio at the adjusted level, and whether it was widened."""
 
+    verdict: Verdict
     ratio: Estimate
     widened: bool = False
-
-    @property
-    def word(self) -> str:
-        """``established``, ``the other way round``, or ``UNCLEAR``."""
-        if self.ratio.high < 1:
-            return "established"
-        return "the other way round" if self.ratio.low > 1 else "UNCLEAR"
 
 
 @dataclass(frozen=True)
@@ -99,12 +92,8 @@ class Match:
     @property
     def floor(self) -> Published | None:
         """The published figure of an estimator of another objective: the network without noise."""
-        noisy = self.group.local_noise()
-        others = (
-            x
-            for x in self.theirs
-            if x not in noisy and "another objective" in self.group.why_not_ranked(x)
-        )
+        noisy, base = self.group.local_noise(), self.group.baseline
+        others = (x for x in self.theirs if x not in noisy and self.group.unlike(x, base))
         return next((self.theirs[x] for x in others if self.metric == VARIANCE), None)
 
     @property
@@ -127,13 +116,12 @@ class Match:
         under = self.theirs[self.common].value - base
         return (self.theirs[label].value - base) / under if under > 0 else math.nan
 
-    def verdicts(self, metric: str, comparisons: int) -> list[Verdict | None]:
+    def verdicts(self, metric: str, comparisons: int) -> list[Judged | None]:
         """Compare each estimator with the next one in our order, at the adjusted level."""
-        level = 1 - (1 - self.group.run.level) / max(1, comparisons)
         found = []
         for label, following in zip(self.order, self.order[1:], strict=False):
             pair = quotient(self.group, metric, self.layer, self.role, label, following)
-            found.append(None if pair is None else adjusted(pair, level, self.group.run.level))
+            found.append(None if pair is None else judged(pair, self.group.run.level, comparisons))
         return found
 
 
@@ -193,26 +181,6 @@ def published_of(run: Run) -> Iterator[Published]:
         yield Published(**{key: value for key, value in item.items() if key in known})
 
 
-def write_published(groups: list[Group], folder: Path) -> None:
-    """Write the published figures beside ours as a CSV file; none where there are none."""
-    import pandas as pd
-
-    rows = [
-        {
-            "run": group.run.name, **asdict(theirs), "problem": group.problem,
-            "batch_size": group.batch_size, "checkpoint": group.checkpoint, "published": theirs.value,
-            "value": ours.value, "ci_low": ours.low, "ci_high": ours.high, "level": ours.level,
-            "n": ours.n,
-        }
-        for group in groups
-        for match in matches_of(group)
-        for theirs, ours in ((match.theirs[x], match.ours[x]) for x in match.ours)
-    ]  # fmt: skip
-    if rows:
-        frame = pd.DataFrame(rows)
-        frame.to_csv(folder / "published.csv", index=False, lineterminator="\n", encoding="utf-8")
-
-
 def comparisons(matches: list[Match]) -> int:
     """Count the comparisons of a group's matches, for which verdicts are adjusted."""
     return sum(
@@ -261,25 +229,17 @@ def quotient(
                    high=upper.high * lower.high, level=level)  # fmt: skip
 
 
-def adjusted(ratio: Estimate, level: float, own: float) -> Verdict:
-    """Widen a ratio's interval to a higher level.
-
-    The half-width of its logarithm is scaled by the quotient of the normal quantiles, which is an
-    approximation; an interval at that level or above is left as it is.
+def judged(ratio: Estimate, level: float, comparisons: int) -> Judged:
+    """Judge a ratio at a level that all of several comparisons hold together.
 
     Args:
         ratio: The ratio.
-        level: The level asked for.
-        own: The level of the interval where the ratio does not say.
+        level: The run's level, at which the comparisons hold together, and that of a ratio that does not say its own.
+        comparisons: How many there are.
     """
-    now = ratio.level if math.isfinite(ratio.level) else own
-    if now >= level or not 0 < ratio.low <= ratio.value <= ratio.high < math.inf:
-        return Verdict(ratio)
-    factor = z(level) / z(now)
-    low, high = (ratio.value * (x / ratio.value) ** factor for x in (ratio.low, ratio.high))
-    return Verdict(replace(ratio, low=low, high=high, level=level), widened=True)
-
-
-def z(level: float) -> float:
-    """Return the half-width of a normal interval at a level, in standard deviations."""
-    return NormalDist().inv_cdf((1 + level) / 2)
+    own = ratio.level if math.isfinite(ratio.level) else level
+    found = judge_ratio((ratio.value, ratio.low, ratio.high), own, level, comparisons)
+    if not found.widened:
+        return Judged(found.verdict, ratio)
+    wide = replace(ratio, low=found.low, high=found.high, level=found.level)
+    return Judged(found.verdict, wide, widened=True)

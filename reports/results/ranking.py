@@ -1,8 +1,6 @@
-"""Who wins, and how surely: the ranked estimators compared in one metric and one role.
+"""Who has the lowest figure, and how surely: the ranked estimators compared in one metric and one role.
 
-A winner is *established* where its paired ratio to every other ranked estimator lies below 1 with
-its whole interval; those ratios are already adjusted for the number of pairs. Otherwise the verdict
-is UNCLEAR, and says against whom. Roles (mean and scale, theta and alpha) are never merged.
+Roles (mean and scale, theta and alpha) are never merged. Paired ratios are already adjusted for the number of pairs.
 """
 
 from __future__ import annotations
@@ -10,11 +8,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from reports.words.numbers import MISSING, Estimate, show
+from vdbench.statistics.verdicts import Verdict, ratio_verdict
 
 VARIANCE = "variance.total"
 EFFICIENCY = "efficiency.variance_seconds"
+
+EXACT, ROUNDED, PAIRED, APART, NONE = "exact zeros", "rounded zeros", "pair", "intervals", "none"
+"""What two estimators can be compared by; see `Evidence`."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one estimator against another.
+
+    Attributes:
+        kind: ``exact zeros`` or ``rounded zeros`` where both variances are 0; ``pair`` for a paired ratio;
+            ``intervals`` where only the intervals of both can be compared; ``none`` without a comparison.
+        label: The estimator.
+        other: The one that it is compared with.
+        verdict: How it stands to the other; inconclusive without a comparison.
+        ratio: Of a pair: its ratio to the other.
+        ends: Of intervals: the figures of both.
+    """
+
+    kind: str
+    label: str
+    other: str
+    verdict: Verdict
+    ratio: Estimate | None = None
+    ends: tuple[Estimate, Estimate] | None = None
 
 
 @dataclass(frozen=True)
@@ -24,37 +48,37 @@ class Contest:
     Attributes:
         role: The role compared in.
         leader: The ranked estimator with the lowest figure; empty where none was measured.
-        beaten: Those that it is established to be below.
-        unclear: The others, each with what is known of the leader's ratio to it.
-        tied: Whether the leader and the unclear ones are all zero.
-        rounded: Whether some of these zeros are so but for rounding.
+        beaten: Those that it is significantly lower than.
+        others: The others, each with what is known of the leader against it.
+        zeros: Whether the leader and the others are all zero.
+        rounded: Whether some of these zeros are so up to rounding error.
     """
 
     role: str
     leader: str
     beaten: list[str]
-    unclear: dict[str, str]
-    tied: bool = False
+    others: dict[str, Evidence]
+    zeros: bool = False
     rounded: bool = False
 
     @property
-    def established(self) -> bool:
-        """Whether the leader is below every other."""
-        return bool(self.beaten) and not self.unclear
+    def significant(self) -> bool:
+        """Whether the leader is significantly lower than every other."""
+        return bool(self.beaten) and not self.others
 
     @property
     def alone(self) -> bool:
         """Whether the leader has nobody to be compared with."""
-        return not self.beaten and not self.unclear
+        return not self.beaten and not self.others
 
     @property
     def lowest(self) -> list[str]:
-        """The leader and those that it cannot be told apart from."""
-        return [self.leader, *self.unclear]
+        """The leader and those that it is not significantly lower than."""
+        return [self.leader, *self.others]
 
 
 def contest(group: Group, metric: str, role: str) -> Contest:
-    """Find the winner of a group by one metric in one role.
+    """Find the lowest of a group by one metric in one role.
 
     Args:
         group: The group.
@@ -62,54 +86,51 @@ def contest(group: Group, metric: str, role: str) -> Contest:
         role: The role to compare in.
 
     Returns:
-        The leader, whom it beats, and whom it cannot be told apart from.
+        The leader, those that it is significantly lower than, and what is known of it against the others.
     """
     found = {label: group.get(label, metric, "all", role) for label in group.labels}
     values = {k: e for k, e in found.items() if e and e.measured and group.ranked(k)}
     if not values:
         return Contest(role, "", [], {})
     leader = min(values, key=lambda label: values[label].value)
-    beaten, unclear = [], {}
-    for other in values:
-        if other != leader:
-            below, known = compare(group, metric, role, leader, other)
-            if below:
-                beaten.append(other)
-            else:
-                unclear[other] = known
-    level = [leader, *unclear]
-    zero = all(values[x].zero for x in level)
-    tied = bool(unclear) and (zero or all(group.dust(x, role) for x in level))
-    return Contest(role, leader, beaten, unclear, tied, not zero)
+    known = {x: compare(group, metric, role, leader, x) for x in values if x != leader}
+    beaten = [x for x, evidence in known.items() if evidence.verdict is Verdict.LOWER]
+    others = {x: evidence for x, evidence in known.items() if x not in beaten}
+    level = [leader, *others]
+    exact = all(values[x].zero for x in level)
+    zeros = bool(others) and (exact or all(group.dust(x, role) for x in level))
+    return Contest(role, leader, beaten, others, zeros, not exact)
 
 
-def compare(group: Group, metric: str, role: str, label: str, other: str) -> tuple[bool, str]:
-    """Say whether one estimator is established to be below another, and on what evidence."""
+def compare(group: Group, metric: str, role: str, label: str, other: str) -> Evidence:
+    """Return what is known of one estimator against another."""
     mine, theirs = (
         group.get(x, metric, "all", role) or Estimate(float("nan")) for x in (label, other)
     )
     if mine.zero and theirs.zero:
-        return False, "both exactly 0"
+        return Evidence(EXACT, label, other, Verdict.EQUIVALENT)
     if group.dust(label, role) and group.dust(other, role):
-        return False, "both 0 but for rounding"
+        return Evidence(ROUNDED, label, other, Verdict.EQUIVALENT)
     if mine.zero and theirs.low > 0:
-        return True, ""
+        return Evidence(APART, label, other, Verdict.LOWER, ends=(mine, theirs))
     pair = group.pair(f"pairwise.{metric}", role, label, other)
     if pair and pair.measured:
-        return pair.high < 1, f"{label} / {other} = {show(pair, 1)}"
+        return Evidence(PAIRED, label, other, ratio_verdict(pair.low, pair.high), pair)
     if metric == EFFICIENCY:
         return apart(group, role, label, other)
-    return False, f"no paired comparison with {other}"
+    return Evidence(NONE, label, other, Verdict.INCONCLUSIVE)
 
 
-def apart(group: Group, role: str, label: str, other: str) -> tuple[bool, str]:
-    """Compare by the intervals of both ratios to the baseline: below if they do not overlap."""
+def apart(group: Group, role: str, label: str, other: str) -> Evidence:
+    """Compare by the intervals of both ratios to the baseline: lower if they do not overlap."""
     mine, theirs = (ratio(group, EFFICIENCY, x, role) for x in (label, other))
     if mine is None or theirs is None:
         mine, theirs = (group.get(x, EFFICIENCY, "all", role) for x in (label, other))
     if mine is None or theirs is None:
-        return False, f"no interval to compare with {other}"
-    return mine.high < theirs.low, f"{label} {show(mine)} overlaps {other} {show(theirs)}"
+        return Evidence(NONE, label, other, Verdict.INCONCLUSIVE)
+    lower = mine.high < theirs.low
+    verdict = Verdict.LOWER if lower else Verdict.INCONCLUSIVE
+    return Evidence(APART, label, other, verdict, ends=(mine, theirs))
 
 
 def ratio(group: Group, metric: str, label: str, role: str = "all") -> Estimate | None:
@@ -128,34 +149,6 @@ def bounded(group: Group, roles: Iterable[str]) -> list[str]:
         if e.status == "bounded" and key[1:3] == (VARIANCE, "all") and key[3] in set(roles)
     }
     return [label for label in group.labels if label in found and group.ranked(label)]
-
-
-def verdict(group: Group, label: str) -> str:
-    """Say in a few words how one estimator did, role by role; or that it is not ranked."""
-    if not group.ranked(label):
-        return "biased" if group.biases(label) else "not ranked"
-    said = {
-        role: standing(contest(group, VARIANCE, role), label) for role in group.headline_roles()
-    }
-    if len(set(said.values())) == 1:
-        return next(iter(said.values()))
-    return "; ".join(f"{role}: {words}" for role, words in said.items()) or MISSING
-
-
-def standing(result: Contest, label: str) -> str:
-    """Say in a few words how one estimator did in a contest."""
-    if label == result.leader:
-        ties = f"{doubt(result)} {' and '.join(result.unclear)}" if result.unclear else "lowest"
-        return "alone" if result.alone else ties
-    if label in result.unclear:
-        return f"{doubt(result)} {result.leader}"
-    return "higher" if label in result.beaten else "not measured"
-
-
-def doubt(result: Contest) -> str:
-    """Say how the leader stands to those it is not below: compared and tied, or not compared."""
-    compared = all(not known.startswith("no ") for known in result.unclear.values())
-    return "tied with" if compared else "unclear against"
 
 
 def order(group: Group) -> list[str]:

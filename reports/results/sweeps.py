@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reports.results.estimate import Estimate
 from reports.results.groups import (
     ROLES,
     SCALED_MARK,
     TRAINING,
     Address,
+    FewExamples,
     Group,
     estimate_of,
     index_of,
 )
-from reports.results.load import Results
-from reports.results.swept import Spot, spots_of
-from reports.words.numbers import Estimate
+from reports.results.load import Results, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +31,15 @@ LEAST = 3
 
 Places = dict[float, tuple[Group, str]]
 """By size: the group, and the estimator's label in it."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a problem stands in a sweep: its group, what is swept, and its value."""
+
+    group: str
+    axis: str
+    x: float
 
 
 @dataclass(frozen=True)
@@ -91,18 +99,14 @@ class Sweep:
         kept = {r for r in known if r in fitted or self.has("variance.total", r)}
         return sorted(kept, key=lambda role: (index_of(role, ROLES), role))
 
-    def scaled(self, label: str) -> str:
-        """Say how an estimator's noise parts were scaled from few examples; empty if none was."""
-        places = [group.scaled(name) for group, name in self.places.get(label, {}).values()]
-        said = [words for words in places if words]
-        counts = [
-            hit[1] for words in said if (hit := re.match(r"noise from (.*?) examples", words))
-        ]
-        return re.sub(r"(\d+ of \d+)", ", ".join(counts), said[0], count=1) if counts else ""
+    def few_examples(self, label: str) -> list[FewExamples]:
+        """Return on how many examples an estimator's noise parts were measured, size by size; nothing where on all."""
+        places = [group.few_examples(name) for group, name in self.places.get(label, {}).values()]
+        return [one for found in places for one in found]
 
     def name(self, label: str) -> str:
         """Return an estimator's label for a table, marked where a noise part was scaled."""
-        return f"{label} {SCALED_MARK}" if self.scaled(label) else label
+        return f"{label} {SCALED_MARK}" if self.few_examples(label) else label
 
     def ranked(self, label: str) -> bool:
         """Whether an estimator competes, at the first size that it has."""
@@ -126,6 +130,16 @@ def sweeps_of(results: Results, groups: list[Group]) -> list[Sweep]:
     """
     sized = [*over_minibatch(results, groups), *over_samples(results, groups)]
     return [*over_option(groups), *sized]
+
+
+def spots_of(run: Run) -> dict[str, Spot]:
+    """Return the swept problems of a run's suite, in its order."""
+    suite: Any = run.info.get("suite") or {}
+    return {
+        str(item["name"]): Spot(str(item.get("group") or ""), str(item.get("axis") or "x"), float(item["x"]))
+        for item in suite.get("problems") or []
+        if item.get("x") is not None
+    }  # fmt: skip
 
 
 def over_option(groups: list[Group]) -> Iterator[Sweep]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reports.results.estimate import Estimate
 from reports.results.groups import TRAINED, estimate_of
 from reports.results.load import EPOCHS, Results, Run
-from reports.words.numbers import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Key = tuple[str, str]
 """Problem and estimator."""
 
+COURSES = ("test.error", "test.error.mean_weights", "test.nll", "training.elbo")
+"""Metrics that are shown by epoch."""
 EARLY = 0.2
 """The share of the epochs that may be cut off where it would flatten the rest of the curves."""
 

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from reports.document import Table
+from reports.document import Block, Table
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from reports.sections.tables import drop_empty, notes
-from reports.words.glossary import in_role, role_name
-from reports.words.numbers import MISSING, Estimate, format_number, percent, show, span
+from reports.sections.section import Findings, heading, not_measured
+from reports.sections.table_parts import drop_empty, notes
+from reports.words.glossary import parameters, role_name
+from reports.words.numbers import MISSING, format_number, percent, show, span
 
 WEAK = 0.5
 """The relative bias from which on not having excluded it says little."""
+
+
+class Bias:
+    """Signal-to-noise ratio and relative bias, and against what."""
+
+    anchor = "bias"
+    title = "Signal-to-noise ratio and bias"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section: a short table of bias and one by layer a group."""
+        blocks: list[Block] = []
+        for group in found.groups:
+            table, short = bias_table(group), bias_summary(group)
+            if table.rows:
+                blocks += [heading(self.anchor, group), *([short] if short.rows else []), table]
+        return blocks or not_measured("the signal-to-noise ratio or bias")
 
 
 def bias_summary(group: Group) -> Table:
@@ -31,26 +49,27 @@ def bias_summary(group: Group) -> Table:
             counts += [e.n for e in found if e and e.n]
             rows.append([label, *(bias_text(e) for e in found), note(group, label, reference)])
     caption = (
-        f"Bias over all layers, as a fraction of the length of the mean gradient of the reference, "
-        f"{reference or 'not recorded'}; intervals at {percent(group.run.level)}; {span(counts)}. "
-        "'At most': the upper end of the interval."
+        f"Bias over all layers, relative to the length of the mean gradient of the reference "
+        f"({reference or 'not recorded'}); intervals at {percent(group.run.level)}; {span(counts)}. "
+        "'at most' is the upper end of the interval."
     )
-    return drop_empty(Table(["estimator", *map(in_role, roles), "remark"], rows, caption))
+    columns = ["estimator", *map(parameters, roles), "remark"]
+    return drop_empty(Table(columns, rows, caption))
 
 
 def note(group: Group, label: str, reference: str) -> str:
     """Say what to know of an estimator's bias before reading it."""
     if group.unlike(label, reference if group.serves(reference) else group.baseline):
-        return "another objective: bias is expected"
+        return "different objective: a bias is expected"
     if group.biases(label):
-        return "declared unbiased"
-    return "the reference, drawn anew" if label == reference else MISSING
+        return "declared unbiased; not ranked"
+    return "the reference, with new noise" if label == reference else MISSING
 
 
 def bias_table(group: Group) -> Table:
     """Build the table of signal-to-noise ratio and relative bias by role and layer."""
     caption = (
-        f"Intervals at {percent(group.run.level)}. SNR: length of the mean gradient over noise."
+        f"Signal-to-noise ratio (SNR) and relative bias; intervals at {percent(group.run.level)}."
     )
     first = "snr" if group.has("snr") else "relative_bias"
     metrics = ["snr", "relative_bias"]
@@ -62,7 +81,7 @@ def bias_table(group: Group) -> Table:
                 if snr or bias:
                     names = [role_name(role), layer, group.name(label)]
                     rows.append([*names, show(snr), bias_text(bias)])
-    columns = ["role", "layer", "estimator", "SNR", "relative bias"]
+    columns = ["parameter", "layer", "estimator", "SNR", "relative bias"]
     marks = notes([group], rows)
     return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12, notes=marks))
 
@@ -76,6 +95,6 @@ def bias_text(estimate: Estimate | None) -> str:
             return "0 (exact)"
         most = max(abs(estimate.low), estimate.high)
         if most > WEAK:
-            return f"none found, but a weak test: up to {format_number(most, 2)}"
+            return f"none found, but the test is weak: at most {format_number(most, 2)}"
         return f"none found; at most {format_number(most, 2)}"
     return f"bias {show(estimate, 0)}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.document import Block, Code, Heading, Paragraph, Table
 from reports.results.load import Results, Run
+from reports.sections.section import Findings
 from reports.words.numbers import MISSING, format_number
 
 FACTS = {
@@ -23,6 +24,17 @@ FACTS = {
 """The facts a reader looks for first, and where ``run.json`` may have each."""
 
 
+class Environment:
+    """The machine, the versions and the command, so that a run can be repeated."""
+
+    anchor = "environment"
+    title = "Environment and reproduction"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section."""
+        return environment_blocks(found.results)
+
+
 def environment_blocks(results: Results) -> list[Block]:
     """Give the command, the facts that matter most, and all that was recorded."""
     blocks: list[Block] = []
@@ -30,18 +42,18 @@ def environment_blocks(results: Results) -> list[Block]:
         if results.several:
             blocks.append(Heading(run.name))
         if run.info.get("command"):
-            blocks += [Paragraph("To run it again:"), Code(str(run.info["command"]))]
+            blocks += [Paragraph("To repeat the run:"), Code(str(run.info["command"]))]
         facts = [["source (git)", source(run)]]
         facts += [[name, fact(run, places)] for name, places in FACTS.items()]
         if loads := load_average(run):
             facts.append(["load average at the start (1, 5, 15 min)", ", ".join(map(str, loads))])
-        blocks.append(Table(["what", "value"], facts, "The essentials, as recorded with the run."))
+        blocks.append(Table(["fact", "value"], facts, "Main facts, as recorded with the run."))
         rows = []
         for key in ("git", "versions", "environment"):
             rows += flat(recorded(run, key), "" if key == "environment" else f"{key} ")
         if rows:
-            said = "All that was recorded of the environment."
-            blocks.append(Table(["what", "value"], rows, said, folded=True))
+            said = "The environment in full."
+            blocks.append(Table(["fact", "value"], rows, said, folded=True))
     return blocks
 
 
@@ -69,7 +81,7 @@ def busy(run: Run) -> str:
         return ""
     return (
         f"The machine was busy when the run began (load {loads[0]:.1f} on {cores} "
-        f"core{'s' if cores != 1 else ''}): absolute times are of a shared machine."
+        f"core{'s' if cores != 1 else ''}), so absolute times are not those of an idle machine."
     )
 
 

@@ -1,14 +1,27 @@
-"""Exact figures beside ours: how many of our intervals hold the value that is known."""
+"""Exact values next to ours: how many of our intervals contain the value that is known."""
 
 from __future__ import annotations
 
 from reports.document import Block, Bullets, Heading, Paragraph, Table
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
 from reports.results.published import EXACT, Published, published_of
+from reports.sections.section import Findings
 from reports.words.glossary import role_name
-from reports.words.numbers import Estimate, format_number, percent, show, slug
+from reports.words.numbers import format_number, percent, show, slug
 
 Pair = tuple[Published, Estimate]
+
+
+class ExactValues:
+    """Known values compared with ours, where a suite gives any."""
+
+    anchor = "exact"
+    title = "Comparison with exact values"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section; nothing where no suite has exact values."""
+        return exact_blocks(found.groups)
 
 
 def exact_blocks(groups: list[Group]) -> list[Block]:
@@ -25,8 +38,8 @@ def exact_blocks(groups: list[Group]) -> list[Block]:
     level = percent(found[0][0].run.level)
     notes = dict.fromkeys(f"{figure.note}." for _, (figure, _) in every if figure.note)
     said = (
-        f"Of {len(every)} exact values, our intervals at {level} hold {held}. A variance that is 0, and measured as "
-        "0 but for rounding, counts as held."
+        f"Our intervals at {level} contain {held} of {len(every)} exact values. A variance that is exactly 0 counts "
+        "as contained if it was measured as 0 up to rounding error."
     )
     blocks: list[Block] = [Paragraph(said), Bullets([("Exact:", note) for note in notes])]
     for group, pairs in found:
@@ -58,5 +71,5 @@ def exact_table(group: Group, pairs: list[Pair]) -> Table:
         for figure, ours in sorted(pairs, key=lambda pair: pair[0].role)
     ]  # fmt: skip
     said = f"Variance (gradient²); our intervals at {percent(group.run.level)}."
-    columns = ["role", "estimator", "exact", "ours", "held"]
+    columns = ["parameter", "estimator", "exact", "ours", "contained"]
     return Table(columns, rows, said, folded=len(rows) > 12)

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from reports.document import Block, Bullets, Heading
-from reports.figures.coverage import Dot, coverage_figure
-from reports.figures.draw import drawn
-from reports.results.groups import estimate_of
-from reports.results.load import Results, Run
-from reports.sections.instrument_tables import TABLES, claimed, coverage_table, of, rows_of, share
+from reports.document import Block, Bullets, Heading, Picture
+from reports.figures import draw
+from reports.results.instrument import claimed, coverage_dots, places, rows_of
+from reports.results.load import Results
+from reports.sections.instrument_tables import TABLES, coverage_table, of, share
+from reports.sections.section import Findings
 from reports.words.numbers import percent, slug
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLACE = ["problem", "checkpoint", "batch_size"]
-KINDS = ("coverage.", "width.", "false_alarms.", "power.", "wrong.", "kills.")
+
+class Instrument:
+    """What runs measured about vdbench itself, where any did."""
+
+    anchor = "instrument"
+    title = "Reliability of the intervals"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section; nothing where no run measured vdbench itself."""
+        return instrument_blocks(found.results)
 
 
-def instrument_blocks(results: Results, figures: Path) -> list[Block]:
-    """Show what runs measured about vdbench itself; nothing where none did.
+def instrument_blocks(results: Results) -> list[Block]:
+    """Show what runs measured about vdbench itself.
 
     Args:
         results: All rows and runs.
-        figures: Folder for the figures' files.
     """
     blocks: list[Block] = []
     for run, title, rows in places(results):
@@ -35,12 +42,12 @@ def instrument_blocks(results: Results, figures: Path) -> list[Block]:
         blocks.append(Heading(title, slug(f"instrument {title}")))
         if dots:
             said = (
-                "Coverage: the share of repeated measurements whose interval holds the truth, with "
-                f"intervals at {percent(run.level)}; one dot a layer, role and denominator, filled "
-                "over all layers. The upright lines are the levels that intervals claim."
+                "Coverage: share of repeated measurements whose interval contains the true value, with intervals at "
+                f"{percent(run.level)}. One dot for each layer, kind of parameter and denominator; filled dots are "
+                "over all layers. Vertical lines mark the level that the intervals claim."
             )
-            blocks += drawn(lambda d=dots: [coverage_figure(d)], figures,  # type: ignore[misc]
-                            slug(f"coverage {title}"), said, f"Coverage, {title}")  # fmt: skip
+            name, alt = slug(f"coverage {title}"), f"Coverage, {title}"
+            blocks.append(Picture(name, said, alt, partial(draw.coverage, dots)))
         blocks += [table for table in found if table.rows]
     return blocks
 
@@ -49,20 +56,11 @@ def instrument_answer(results: Results) -> list[Block]:
     """Say in short what runs measured about vdbench itself; nothing where none did."""
     blocks: list[Block] = []
     for run, title, rows in places(results):
-        blocks += [Heading(f"The instrument: {title}"), Bullets(summary(rows, run.level))]
+        blocks += [
+            Heading(f"Reliability of the intervals: {title}"),
+            Bullets(summary(rows, run.level)),
+        ]
     return blocks
-
-
-def places(results: Results) -> Iterator[tuple[Run, str, pd.DataFrame]]:
-    """Find the rows about vdbench itself, run by run and place by place."""
-    frame = results.frame[results.frame["metric"].str.startswith(KINDS)]
-    for run in results.runs.values():
-        mine = frame[frame["run"] == run.name]
-        for key, rows in mine.groupby(PLACE, sort=False):
-            problem, checkpoint, size = tuple(key)
-            parts = [run.name] * results.several
-            parts += [str(problem), f"checkpoint {checkpoint}", f"batch {size:g}"]
-            yield run, " · ".join(parts), rows
 
 
 def summary(rows: pd.DataFrame, level: float) -> list[tuple[str, str]]:
@@ -70,18 +68,19 @@ def summary(rows: pd.DataFrame, level: float) -> list[tuple[str, str]]:
     said = []
     if found := rows_of(rows, "coverage."):
         lowest = min(found, key=lambda row: row.value - claimed(row, level))
-        said.append(("Coverage:", f"{standing(found)}; the lowest for its level is "
-                     f"{of(lowest)}, {share(lowest)} where {percent(claimed(lowest, level))} "
-                     f"is claimed."))  # fmt: skip
+        said.append(("Coverage:", f"{standing(found)}. The lowest relative to its level is that of {of(lowest)}: "
+                     f"{share(lowest)} at a claimed level of {percent(claimed(lowest, level))}."))  # fmt: skip
     pooled = rows_of(rows, "false_alarms.pooled.")
     if found := rows_of(rows, "false_alarms."):
         worst = max(pooled or found, key=lambda row: row.value)
-        said.append(("False alarms:", f"{standing(found)}; the most"
-                     f"{' over all estimators' if pooled else ''} is {of(worst)}, {share(worst)} "
-                     "of comparisons of a thing with itself."))  # fmt: skip
+        said.append(("False alarms:", f"{standing(found)}. The highest rate"
+                     f"{' over all estimators' if pooled else ''} is that of {of(worst)}: {share(worst)} of "
+                     "comparisons of an estimator with itself."))  # fmt: skip
     said += [("Power:", words) for words in power_words(rows)]
     for row in rows_of(rows, "kills."):
-        said.append((f"{words_of(row.metric)}:", f"{share(row)} of campaigns; {row.message}."))
+        said.append(
+            (f"{words_of(row.metric)}:", f"{share(row)} of campaigns{kills_words(row.detail)}.")
+        )
     return said
 
 
@@ -93,29 +92,30 @@ def power_words(rows: pd.DataFrame) -> Iterator[str]:
         least, most = (pick(here, key=lambda row: row.value) for pick in (min, max))
         worst = max((row.value for row in wrong if row.step == step), default=0.0)
         yield (
-            f"a difference of {percent(step)} is seen in {100 * least.value:.3g} % ({of(least)}, "
+            f"a difference of {percent(step)} is detected in {100 * least.value:.3g} % ({of(least)}, "
             f"{least.against}) to {100 * most.value:.3g} % ({of(most)}, {most.against}) of "
-            f"comparisons, and taken for its opposite in at most {100 * worst:.3g} %."
+            f"comparisons. It is called in the wrong direction in at most {100 * worst:.3g} %."
         )
 
 
 def standing(found: list[Any]) -> str:
     """Count some figures by what their test said."""
     counts = {word: sum(row.status == word for row in found) for word in ("rejected", "coarse")}
-    said = [f"{len(found)} figures, {counts['rejected']} rejected by their test"]
-    said += [f"{counts['coarse']} too coarse to tell"] if counts["coarse"] else []
+    said = [f"{len(found)} rates tested, {counts['rejected']} rejected"]
+    said += [f"{counts['coarse']} with too few repetitions to decide"] if counts["coarse"] else []
     return ", ".join(said)
+
+
+def kills_words(detail: dict[str, Any]) -> str:
+    """Say how often runs were killed and how much was compared, as far as it is recorded."""
+    if "kills" not in detail:
+        return ""
+    return (
+        f" ({detail['kills']} kills in {detail['campaigns']} campaigns; in each, {detail['figures']} figures "
+        "compared bit by bit)"
+    )
 
 
 def words_of(metric: str) -> str:
     """Name a metric in words: ``kills.blocks_kept`` as ``Kills, blocks kept``."""
     return metric.replace(".", ", ").replace("_", " ").capitalize()
-
-
-def coverage_dots(rows: pd.DataFrame, level: float) -> list[Dot]:
-    """Return what the figure of coverage shows."""
-    return [
-        Dot(row.metric.removeprefix("coverage."), row.label, row.layer == "all",
-            estimate_of(row), claimed(row, level))
-        for row in rows_of(rows, "coverage.")
-    ]  # fmt: skip

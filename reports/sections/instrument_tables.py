@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from reports.document import Table
 from reports.results.groups import estimate_of
-from reports.sections.tables import drop_empty
+from reports.results.instrument import claimed, rows_of
+from reports.sections.table_parts import drop_empty
 from reports.words.glossary import role_name
 from reports.words.numbers import MISSING, percent, show, span
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SPECIAL = ("coverage.smallest", "coverage.stopped_at", "coverage.converged")
-"""Metrics of coverage that are no share of intervals, or repeat the smallest one."""
-
-
-def rows_of(rows: pd.DataFrame, *starts: str) -> list[Any]:
-    """Return the rows whose metric begins so, without the special ones of coverage."""
-    kept = rows[rows["metric"].str.startswith(starts)]
-    special = kept["metric"].str.startswith(SPECIAL)
-    return list(kept[~special].itertuples(index=False))
 
 
 def of(row: Any) -> str:
@@ -44,12 +34,6 @@ def whose(row: Any) -> str:
     return "every estimator" if ".pooled." in row.metric or not row.label else str(row.label)
 
 
-def claimed(row: Any, level: float) -> float:
-    """Return the level that a row's intervals claim: as its message says, else the run's."""
-    hit = re.match(r"at least ([\d.]+) %", row.message)
-    return float(hit[1]) / 100 if hit else level
-
-
 def share(row: Any) -> str:
     """Write a share with its interval, as a percentage."""
     return f"{show(estimate_of(row).scaled(100), 100)} %"
@@ -67,11 +51,20 @@ def coverage_table(rows: pd.DataFrame) -> Table:
         cells.append([metric.removeprefix("coverage."), percent(claimed(least, 0.95)),
                       str(len(mine)), f"{100 * mean:.2f} %", share(least),
                       of(least).partition("(")[2].rstrip(")"), *counts])  # fmt: skip
-    columns = ["interval of", "claimed", "figures", "mean", "smallest", "of", "rejected", "coarse"]
-    said = f"Coverage by metric; {span(int(row.n) for row in found)} repetitions a figure. " * bool(
+    columns = [
+        "interval of",
+        "claimed",
+        "rates",
+        "mean",
+        "lowest",
+        "lowest for",
+        "rejected",
+        "undecided",
+    ]
+    said = f"Coverage by metric; {span(int(row.n) for row in found)} repetitions per rate. " * bool(
         cells
     )
-    note = "Rejected: the test that coverage is at least what is claimed, adjusted for all figures."
+    note = "Rejected: the hypothesis that coverage is at least the claimed level, adjusted for multiple comparisons."
     return Table(columns, cells, f"{said}{note}")
 
 
@@ -86,14 +79,14 @@ def table_of(rows: list[Any], caption: str, heading: str = "share") -> Table:
         ]
         for row in rows
     ]  # fmt: skip
-    columns = ["what", "estimator", "role", "layer", "against", heading, "n", "said"]
+    columns = ["metric", "estimator", "parameter", "layer", "compared with", heading, "n", "test"]
     return drop_empty(Table(columns, cells, caption, folded=len(cells) > 12))
 
 
 def all_coverage(rows: pd.DataFrame, level: float) -> Table:
     """Build the table of every figure of coverage."""
     return table_of(rows_of(rows, "coverage."),
-                    f"Coverage, every figure; intervals at {percent(level)}.")  # fmt: skip
+                    f"Coverage in full; intervals at {percent(level)}.")  # fmt: skip
 
 
 def stops_table(rows: pd.DataFrame, level: float) -> Table:
@@ -107,13 +100,17 @@ def stops_table(rows: pd.DataFrame, level: float) -> Table:
         reached = [share(r) for r in mine[mine["step"].isna()].itertuples(index=False)]
         cells.append([label, *(at.get(look, "0 %") for look in looks), *(reached or [MISSING])[:1]])
     columns = ["estimator", *(f"stopped at {look:,.0f}" for look in looks), "precision reached"]
-    return Table(columns, cells, f"Where runs stopped; intervals at {percent(level)}.")
+    return Table(
+        columns,
+        cells,
+        f"Number of units at which runs stopped, as shares; intervals at {percent(level)}.",
+    )
 
 
 def widths_table(rows: pd.DataFrame, level: float) -> Table:
     """Build the table of how wide intervals are against those of one look at the same n."""
     said = (
-        "Width of the intervals as a multiple of that of a run that looks once, at the same n; "
+        "Width of the intervals relative to fixed-sample intervals at the same n; "
         f"intervals at {percent(level)}."
     )
     return table_of(rows_of(rows, "width."), said, "width ×")
@@ -123,8 +120,8 @@ def alarms_table(rows: pd.DataFrame, level: float) -> Table:
     """Build the table of false alarms, those over all estimators first."""
     found = sorted(rows_of(rows, "false_alarms."), key=lambda row: ".pooled." not in row.metric)
     said = (
-        "False alarms: comparisons of an estimator with itself under another seed that call the "
-        f"two different; intervals at {percent(level)}."
+        "False alarms: comparisons of an estimator with itself under another seed that find a significant "
+        f"difference; intervals at {percent(level)}."
     )
     return table_of(found, said)
 
@@ -138,9 +135,17 @@ def power_table(rows: pd.DataFrame, level: float) -> Table:
         key = (row.metric.partition(".")[2], row.label, role_name(row.role), row.layer, row.against)
         cells.setdefault(key, {})[row.step] = share(row)
     said = (
-        f"Power: planted differences called in the right direction; intervals at {percent(level)}."
+        f"Power: share of planted differences that are found significant in the right direction; "
+        f"intervals at {percent(level)}."
     )
-    columns = ["what", "estimator", "role", "layer", "runs at", *(f"+{percent(x)}" for x in steps)]
+    columns = [
+        "metric",
+        "estimator",
+        "parameter",
+        "layer",
+        "runs at",
+        *(f"+{percent(x)}" for x in steps),
+    ]
     table = [[*key, *(at.get(step, MISSING) for step in steps)] for key, at in cells.items()]
     return Table(columns, table, said, folded=len(table) > 12)
 

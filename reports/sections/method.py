@@ -7,8 +7,20 @@ from typing import Any
 from reports.document import Block, Bullets, Table
 from reports.results.groups import Group
 from reports.results.load import Results, Run
+from reports.sections.section import Findings
 from reports.words.glossary import definitions
 from reports.words.numbers import MISSING, percent
+
+
+class Method:
+    """What the terms mean, what the estimators declare, what the problems are."""
+
+    anchor = "method"
+    title = "Method and glossary"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section."""
+        return method_blocks(found.results, found.groups)
 
 
 def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
@@ -25,11 +37,11 @@ def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
             "estimator",
             "objective",
             "unbiased",
-            "examples independent",
+            "independent examples",
             "version",
-            "what it is",
+            "summary",
         ]
-        blocks.append(Table(columns, rows, "The estimators, as each declares itself."))
+        blocks.append(Table(columns, rows, "The estimators, as declared."))
     blocks += problem_table(runs)
     return blocks
 

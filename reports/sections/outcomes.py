@@ -7,10 +7,22 @@ from typing import Any
 
 from reports.document import Block, Heading, Paragraph, Table
 from reports.results.load import Results, Run, one_line
+from reports.sections.section import Findings
 from reports.words.numbers import MISSING, format_number
 
-CELL = ("problem", "checkpoint", "batch", "estimator", "measure")
+CELL = ("problem", "checkpoint", "M", "estimator", "measure")
 GOOD = ("ok", "converged")
+
+
+class Outcomes:
+    """Which cells did not simply converge, and why."""
+
+    anchor = "outcome"
+    title = "Failed and incomplete measurements"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section."""
+        return outcome_blocks(found.results)
 
 
 def outcome_blocks(results: Results) -> list[Block]:
@@ -22,14 +34,12 @@ def outcome_blocks(results: Results) -> list[Block]:
         rows = outcome_rows(results, run)
         if rows:
             columns = [*CELL, "status", "why", "n", "seconds"]
-            note = (
-                "'bounded': reached its bound of draws before the requested precision; no failure."
-            )
-            blocks.append(Table(columns, rows, f"Cells that did not simply converge; {note}"))
+            note = "'bounded' stopped at max_units before the requested precision, which is not a failure."
+            blocks.append(Table(columns, rows, f"Failed and incomplete measurements. {note}"))
         else:
-            blocks.append(Paragraph("Nothing failed, was bounded or stopped early."))
+            blocks.append(Paragraph("No measurement failed or stopped early."))
         if run.cells:
-            blocks.append(Paragraph(tally(run), lead="All cells: "))
+            blocks.append(Paragraph(tally(run), lead="All measurements: "))
     return blocks
 
 
@@ -41,8 +51,8 @@ def outcome_rows(results: Results, run: Run) -> list[list[str]]:
         key = tuple(str(cell.get(k, "")) for k in ("problem", "checkpoint", "batch_size"))
         key = (*key, str(cell.get("estimator", "")), str(cell.get("measure", "")))
         cause = causes.pop(key, "")
-        if str(cell.get("status")) not in GOOD or cause or stopped_early(cell):
-            why = " – ".join(dict.fromkeys(x for x in (str(cell.get("reason") or ""), cause) if x))
+        if str(cell.get("status")) not in GOOD or cause or early(cell):
+            why = " – ".join(dict.fromkeys(x for x in (why_stopped(cell), cause) if x))
             status = str(cell.get("status") or "failed")
             rows.append(
                 [*key, status, one_line(why) or MISSING, number(cell, "n"), number(cell, "seconds")]
@@ -67,10 +77,28 @@ def failed_rows(results: Results, run: Run) -> dict[tuple[str, ...], str]:
     return found
 
 
-def stopped_early(cell: dict[str, Any]) -> bool:
-    """Whether a cell that is done says that it stopped before its schedule was through."""
-    reason = str(cell.get("reason") or "").lower()
-    return any(word in reason for word in ("early", "zero", "interrupt", "diverge"))
+def early(cell: dict[str, Any]) -> dict[int, int]:
+    """Return the last epoch of each seed whose training stopped early, by seed."""
+    epochs = cell["detail"].get("stopped_early") or []
+    return {seed: epoch for seed, epoch in enumerate(epochs) if epoch is not None}
+
+
+def why_stopped(cell: dict[str, Any]) -> str:
+    """Say why a cell stopped: from its facts where it has them, else as the run put it."""
+    detail, early_ones = cell["detail"], early(cell)
+    if early_ones:
+        seeds = ", ".join(f"seed {seed} at epoch {epoch}" for seed, epoch in early_ones.items())
+        best = detail.get("best")
+        kept = f"; best epochs: {', '.join(map(str, best))}" if best else ""
+        return f"training stopped early: {seeds}{kept}"
+    if detail.get("stop") == "precision":
+        return "requested precision reached"
+    if detail.get("stop") == "max_units":
+        width = (
+            f"; widest interval ±{format_number(100 * detail['width'], 2)} %, {detail['widest']}"
+        )
+        return f"max_units ({detail['units']:,}) reached{width if 'widest' in detail else ''}"
+    return one_line(cell.get("reason") or "")
 
 
 def number(cell: dict[str, Any], key: str) -> str:
@@ -81,7 +109,7 @@ def number(cell: dict[str, Any], key: str) -> str:
 
 def tally(run: Run) -> str:
     """Count the cells by status and reason."""
-    counts = Counter((str(c.get("status")), one_line(c.get("reason") or "")) for c in run.cells)
+    counts = Counter((str(c.get("status")), why_stopped(c)) for c in run.cells)
     said = [
         f"{count} {status}{f' ({reason})' if reason and status in GOOD else ''}"
         for (status, reason), count in merge(counts).items()

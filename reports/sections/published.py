@@ -1,37 +1,51 @@
-"""The section that sets published figures beside ours."""
+"""Published values compared with ours."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from reports.document import Block, Bullets, Heading, Paragraph
 from reports.results.groups import Group
-from reports.results.published import Match, Published, Verdict, comparisons, matches_of, unmatched
+from reports.results.published import Judged, Match, Published, comparisons, matches_of, unmatched
 from reports.results.trainings import Trainings
 from reports.sections.published_tables import RECALLED, figure_table, order_tables, place
-from reports.sections.published_trainings import beside, published_table
+from reports.sections.published_trainings import pairs_of, published_table
+from reports.sections.section import Findings
 from reports.words.numbers import percent, show, slug
-from reports.words.verdicts import both
+from reports.words.verdicts import ADJUSTED, NOT_COMPARED, both
+from vdbench.statistics.verdicts import Verdict
 
 INTRO = (
-    "Published figures stand beside ours; nothing is computed from them but the ratios shown. "
-    "Absolute figures hang on training details that publications leave out, such as rates and "
-    "noise levels: compare the order of the estimators and their ratios."
+    "Published values are shown next to ours. Absolute values depend on details of training that publications leave "
+    "out, such as learning rates and noise levels. Compare the order of the estimators and their ratios."
 )
 FLOOR = (
-    "'Above its floor' takes the published figure without weight noise off both sides of a "
-    "published ratio, because the publication has no noise part. That floor is the data variance "
-    "of another network, so that this column is a rough guide, and none of our figures is got so: "
-    "our noise part is measured, and nothing is subtracted from it."
+    "'Above its floor': the published value of the network without weight noise is subtracted from both sides of a "
+    "published ratio, because the publication gives no noise part. This is a rough guide, because that floor is the "
+    "data variance of another network. Our noise part is measured; nothing is subtracted from it."
 )
-UNREAD = f"'{RECALLED[0].upper()}{RECALLED[1:]}': quoted from memory, not read in the source."
+UNREAD = (
+    f"'{RECALLED[0].upper()}{RECALLED[1:]}': quoted from memory and not checked against the source."
+)
 MOST = 8
-"""Published figures without ours that are named one by one."""
+"""Published values without ours that are named one by one."""
 NAMES = {"variance.total": "total", "variance.noise": "noise part"}
 
 
-def beside_blocks(groups: list[Group], trained: Sequence[Trainings] = ()) -> list[Block]:
-    """Set published figures beside ours; nothing where no suite has any that match.
+class PublishedResults:
+    """Published values compared with ours, where a suite gives any."""
+
+    anchor = "published"
+    title = "Comparison with published results"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section; nothing where no suite has published values."""
+        return published_blocks(found.groups, found.trainings)
+
+
+def published_blocks(groups: list[Group], trained: Sequence[Trainings] = ()) -> list[Block]:
+    """Show published values next to ours; nothing where no suite has any that match.
 
     Args:
         groups: The groups of the report.
@@ -42,23 +56,23 @@ def beside_blocks(groups: list[Group], trained: Sequence[Trainings] = ()) -> lis
     for group in groups:
         matches = every[group.title]
         if matches:
-            blocks.append(Heading(group.title, slug(f"beside {group.title}")))
+            blocks.append(Heading(group.title, slug(f"published {group.title}")))
             blocks.append(Paragraph(summary(matches)))
             blocks.append(Bullets([place_words(match, comparisons(matches)) for match in matches]))
             blocks += [figure_table(matches), *order_tables(matches).values()]
     found = [match for matches in every.values() for match in matches]
     for one in trained:
-        if beside(one):
+        if pairs_of(one):
             title = f"{one.title}, whole trainings"
-            blocks += [Heading(title, slug(f"beside {title}")), published_table(one)]
-    shown = [theirs for one in trained for theirs, _ in beside(one)]
+            blocks += [Heading(title, slug(f"published {title}")), published_table(one)]
+    shown = [theirs for one in trained for theirs, _ in pairs_of(one)]
     if left := unmatched(groups, [one.run for one in trained], shown):
         blocks.append(Paragraph(unmatched_words(left)))
     return [*(introduction(found) if found else []), *blocks]
 
 
 def introduction(found: list[Match]) -> list[Block]:
-    """Say what the figures are good for, where they are from, and what marks them."""
+    """Say what the values are good for, where they are from, and what marks them."""
     figures = [figure for match in found for figure in match.theirs.values()]
     sources: dict[str, list[str]] = {}
     for figure in figures:
@@ -73,43 +87,45 @@ def introduction(found: list[Match]) -> list[Block]:
 
 
 def unmatched_words(left: list[Published]) -> str:
-    """Say which published figures stand beside none of ours."""
+    """Say which published values have none of ours to be compared with."""
     places = [" ".join(x for x in (f.problem, f.metric, f.estimator, f.layer, f.role, f.checkpoint) if x)
               for f in left]  # fmt: skip
     if len(places) > MOST:
         places = [*places[:MOST], f"and {len(places) - MOST} more"]
     return (
-        f"Of the suite's published figures, {len(left)} {'stands' if len(left) == 1 else 'stand'} beside none of "
-        f"this report's, because nothing of that name was measured: {'; '.join(places)}."
+        f"{len(left)} of the suite's published values "
+        f"{'is' if len(left) == 1 else 'are'} not shown, because this run measured nothing of that name: "
+        f"{'; '.join(places)}."
     )
 
 
 def summary(matches: list[Match]) -> str:
-    """Say in how many places the order agrees, and how many comparisons are established."""
+    """Say in how many places the order agrees, and what the comparisons of neighbours gave."""
     several = [match for match in matches if len(match.order) > 1]
     if not several:
-        return "Too few estimators were published for an order."
+        return "Too few estimators were published to compare their order."
     agree = sum(match.order == match.published_order for match in several)
     count = comparisons(matches)
     found = [v for m in matches for x in m.metrics for v in m.verdicts(x, count) if v is not None]
-    sure = sum(verdict.word == "established" for verdict in found)
-    unclear = sum(verdict.word == "UNCLEAR" for verdict in found)
+    counts = Counter(judged.verdict for judged in found)
+    said = [
+        f"{counts[x]} {'is' if counts[x] == 1 else 'are'} {x.words()}" for x in Verdict if counts[x]
+    ]
     return (
-        f"Our order is the published one in {agree} of {len(several)} "
-        f"place{'s' * (len(several) > 1)}. Of the {len(found)} comparisons of neighbours, {sure} "
-        f"{'is' if sure == 1 else 'are'} established and {unclear} UNCLEAR, at "
-        f"{percent(matches[0].group.run.level)} over all of them."
+        f"Our order of the estimators agrees with the published one in {agree} of {len(several)} "
+        f"case{'s' * (len(several) > 1)}. Each estimator was compared with the next in our order. "
+        f"Of {len(found)} comparisons, {both(said)} ({percent(matches[0].group.run.level)}, {ADJUSTED})."
     )
 
 
 def place_words(match: Match, count: int) -> tuple[str, str]:
-    """Say the order at one place, whether it is the published one, and what is established."""
+    """Say the order at one place, whether it is the published one, and what is significant."""
     order = match.order
-    said = [f"ours is {' < '.join(order)}" if len(order) > 1 else "one estimator alone"]
-    if len(order) > 1:
-        same = order == match.published_order
-        other = f"the published order is {' < '.join(match.published_order)}"
-        said.append("the published order is the same" if same else other)
+    if len(order) < 2:
+        return f"{place(match)}:", "only one estimator."
+    same = order == match.published_order
+    theirs = "the same" if same else " < ".join(match.published_order)
+    said = [f"our order is {' < '.join(order)}", f"the published order is {theirs}"]
     text = "; ".join(said)
     for metric in match.metrics:
         if words := verdict_words(match, metric, count):
@@ -118,18 +134,20 @@ def place_words(match: Match, count: int) -> tuple[str, str]:
 
 
 def verdict_words(match: Match, metric: str, count: int) -> str:
-    """Say which neighbours are established in our order, and which are not, and why."""
+    """Say how each estimator compares with the next, with the ratio where it is not significantly lower."""
     found = match.verdicts(metric, count)
     pairs = list(zip(match.order, match.order[1:], found, strict=False))
-    sure = [f"{a} < {b}" for a, b, v in pairs if v and v.word == "established"]
-    others = [f"{v.word if v else 'not compared'}: {a} / {b}{size(v)}"
-              for a, b, v in pairs if not v or v.word != "established"]  # fmt: skip
+    sure = [f"{a} < {b}" for a, b, v in pairs if v and v.verdict is Verdict.LOWER]
+    others = [f"{v.verdict.words() if v else NOT_COMPARED}: {a} / {b}{size(v)}"
+              for a, b, v in pairs if not v or v.verdict is not Verdict.LOWER]  # fmt: skip
     every = len(sure) > 1 and not others
-    parts = [f"established {'at every step' if every else both(sure)}"] if sure else []
+    parts = (
+        [f"significant for {'all pairs of neighbours' if every else both(sure)}"] if sure else []
+    )
     return "; ".join([*parts, *others])
 
 
-def size(verdict: Verdict | None) -> str:
+def size(verdict: Judged | None) -> str:
     """Write the ratio that a verdict rests on, and on how many units."""
     if verdict is None:
         return ""

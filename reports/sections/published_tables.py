@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 
 from reports.document import Table
-from reports.results.published import Match, Verdict, comparisons
+from reports.results.published import Judged, Match, comparisons
 from reports.results.ranking import VARIANCE
-from reports.sections.tables import drop_empty, notes
+from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import role_name
 from reports.words.numbers import MISSING, format_number, percent, show
+from reports.words.verdicts import NOT_COMPARED
 
-RECALLED = "recalled, not checked"
+RECALLED = "from memory, not checked"
 WIDENED = (
-    " Intervals known at a lower level only are widened by the quotient of the normal quantiles on "
-    "the logarithmic scale, an approximation."
+    " Intervals known only at a lower level are widened by the quotient of the normal quantiles on "
+    "the logarithmic scale, which is an approximation."
 )
 
 
@@ -30,7 +31,7 @@ def figure_table(matches: list[Match]) -> Table:
                 apart.add(len(rows))
             rows.append([place(match), named(match, label), published_text(theirs.value, match, label),
                          with_unit(show(ours), match, label)])  # fmt: skip
-    said = f"Published and our figures; our intervals at {percent(group.run.level)}."
+    said = f"Published values and ours; our intervals at {percent(group.run.level)}."
     columns = ["what", "estimator", "published", "ours"]
     return Table(columns, rows, said, apart=frozenset(apart), notes=notes([group], rows))
 
@@ -81,7 +82,7 @@ def ratio_table(matches: list[Match]) -> Table:
             rows.append(order_row(match, label))
     columns = ["what", "estimator", f"published × {common}", f"ours × {common}",
                "published, above its floor", "ours, noise part"]  # fmt: skip
-    said = f"Ratios to {common}; ours are paired, with intervals at {percent(group.run.level)}."
+    said = f"Relative to {common}; our ratios are paired, with intervals at {percent(group.run.level)}."
     return drop_empty(
         Table(columns, rows, said, apart=frozenset(apart), notes=notes([group], rows))
     )
@@ -98,7 +99,8 @@ def verdict_table(matches: list[Match], count: int) -> Table:
             pair = f"{named(match, label)} / {named(match, following)}"
             said = [text for verdicts in told for text in verdict_texts(verdicts[step])]
             rows.append([place(match), pair, ratio_text(theirs), *said, *["–"] * (4 - len(said))])
-    columns = ["what", "neighbours", "published", "ours", "verdict", "noise part", "verdict on it"]
+    columns = ["what", "neighbours", "published ratio", "our ratio", "verdict", "our ratio, noise part",
+               "verdict, noise part"]  # fmt: skip
     return drop_empty(Table(columns, rows, verdict_caption(matches, count),
                             notes=notes([group], rows)))  # fmt: skip
 
@@ -122,9 +124,9 @@ def ratio_text(ratio: float) -> str:
     return format_number(ratio, 2) if math.isfinite(ratio) else MISSING
 
 
-def verdict_texts(verdict: Verdict | None) -> list[str]:
+def verdict_texts(verdict: Judged | None) -> list[str]:
     """Write the ratio that a verdict rests on, and the verdict."""
-    return [show(verdict.ratio, 1), verdict.word] if verdict else [MISSING, "not compared"]
+    return [show(verdict.ratio, 1), verdict.verdict.words()] if verdict else [MISSING, NOT_COMPARED]
 
 
 def verdict_caption(matches: list[Match], count: int) -> str:
@@ -132,9 +134,8 @@ def verdict_caption(matches: list[Match], count: int) -> str:
     found = [v for m in matches for x in m.metrics for v in m.verdicts(x, count) if v is not None]
     widened = WIDENED if any(verdict.widened for verdict in found) else ""
     return (
-        "Each estimator against the next in our order: established where the interval of the ratio "
-        f"lies below 1, UNCLEAR where it contains 1. Intervals at "
-        f"{percent(matches[0].group.run.level)} over the {count} comparisons shown.{widened}"
+        "Each estimator compared with the next one in our order. Intervals hold at "
+        f"{percent(matches[0].group.run.level)} for all {count} comparisons together.{widened}"
     )
 
 

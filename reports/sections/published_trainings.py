@@ -1,11 +1,13 @@
-"""Published figures of whole trainings beside ours: nothing is computed from them."""
+"""Published values of whole trainings next to ours: nothing is computed from them."""
 
 from __future__ import annotations
 
 from reports.document import Table
+from reports.results.estimate import Estimate
 from reports.results.published import Published, published_of
 from reports.results.trainings import Key, Trainings
-from reports.words.numbers import Estimate, format_number, percent, show
+from reports.sections.published_tables import RECALLED
+from reports.words.numbers import format_number, percent, show
 
 NAMES = {
     "test.error.mean_weights": "test error, mean weights",
@@ -14,11 +16,10 @@ NAMES = {
     "sparsity.compression": "compression",
     "sparsity.share": "pruned",
 }
-"""What metrics are called beside published figures."""
-RECALLED = " (recalled, not checked)"
+"""What metrics are called in the table of published values."""
 
 
-def beside(found: Trainings) -> list[tuple[Published, Estimate]]:
+def pairs_of(found: Trainings) -> list[tuple[Published, Estimate]]:
     """Return the published figures that a run's trainings have figures of, with ours, in the suite's order."""
     pairs = []
     known: dict[tuple[str, str], dict[Key, Estimate]] = {}
@@ -36,13 +37,13 @@ def beside(found: Trainings) -> list[tuple[Published, Estimate]]:
 
 def published_table(found: Trainings) -> Table:
     """Build the table of published figures and ours."""
-    pairs = beside(found)
+    pairs = pairs_of(found)
     rows = []
     for theirs, ours in pairs:
         layer = "" if theirs.layer == "all" else f", {theirs.layer}"
         what = NAMES.get(theirs.metric, theirs.metric) + layer
         unit = f" {theirs.unit}" if theirs.unit else ""
-        said = f"{format_number(theirs.value)}{unit}{'' if theirs.verified else RECALLED}"
+        said = f"{format_number(theirs.value)}{unit}{'' if theirs.verified else f' ({RECALLED})'}"
         inside = (
             "inside"
             if ours.low <= theirs.value <= ours.high
@@ -55,9 +56,9 @@ def published_table(found: Trainings) -> Table:
         dict.fromkeys(f"{t.source}{f' ({t.note})' if t.note else ''}" for t, _ in pairs)
     )
     said = (
-        f"Published figures beside ours, from {sources}. Our intervals at {percent(found.run.level)}, over training "
-        "seeds; recipes differ where the publication leaves details out. 'Where it lies' says on which side of our "
-        "interval the published figure is."
+        f"Published values ({sources}) and ours, with intervals at {percent(found.run.level)} over training seeds. "
+        "Training differs where the publication leaves details out. Last column: where the published value lies "
+        "relative to our interval."
     )
-    columns = ["problem", "what", "published", "ours", "where it lies"]
+    columns = ["problem", "what", "published", "ours", "published value lies"]
     return Table(columns, rows, said, folded=len(rows) > 24)

@@ -1,69 +1,84 @@
-"""How variance, time and memory go with the minibatch size, and variance with the samples."""
+"""How variance goes with the minibatch size, the samples, or an option of the problem."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from functools import partial
 
 from reports.document import Block, Heading, Paragraph, Picture, Table
-from reports.figures.draw import drawn
-from reports.figures.line_plot import cost_frames, line_figure, variance_frames, zeros
+from reports.figures import draw
+from reports.results.estimate import Estimate
+from reports.results.size_lines import variance_frames, zeros
 from reports.results.sweeps import FITS, MINIBATCH, OPTION, SAMPLES, SYMBOL, Sweep
-from reports.sections.tables import EPOCH, drop_empty, notes
+from reports.sections.section import Findings
+from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import role_name
-from reports.words.numbers import MISSING, Estimate, percent, show, show_bytes, show_seconds, slug
+from reports.words.numbers import MISSING, format_number, percent, show, slug
 from reports.words.verdicts import both
 
 LAW = {
-    MINIBATCH: "Noise that is independent from example to example falls as 1/M: a slope of −1, and "
-    "a floor of 0. A weight sample that a minibatch shares makes its examples' noise covary, "
-    "which leaves a floor that no minibatch size removes.",
-    SAMPLES: "The noise part of a mean of S independent draws falls as 1/S: a slope of −1, steeper "
-    "where more samples improve a baseline as well. The data part does not fall, so that the "
-    "total levels off.",
-    OPTION: "Each line is an estimator on problems that differ in one option alone.",
+    MINIBATCH: "If the noise of the examples is independent, the noise part falls as 1/M: slope −1, floor 0. If the "
+    "examples of a minibatch share a weight sample, their noise is correlated, which leaves a floor that no minibatch "
+    "size removes.",
+    SAMPLES: "The noise part of a mean over S independent samples falls as 1/S: slope −1, or steeper where more "
+    "samples also improve a baseline. The data part does not fall, so the total levels off.",
+    OPTION: "Each line is one estimator on problems that differ in one option only.",
 }
-TIME = "time.seconds_per_gradient"
+LACK = " Lack of fit: p value of the test that the figures lie on the fitted line."
+DISTANCE = " Largest distance: of a figure from the fitted line, in half-widths of the figure's own interval."
 
 
-def scaling_blocks(sweeps: list[Sweep], figures: Path) -> list[Block]:
-    """Show variance against M and S, with the fitted slopes and floors; nothing without them.
+class Scaling:
+    """Variance against the minibatch size, the samples or an option, with fitted slopes and floors."""
+
+    anchor = "scaling"
+    title = "Scaling of the variance"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section; nothing where variance was measured at one size alone."""
+        return scaling_blocks(found.sweeps)
+
+
+def scaling_blocks(sweeps: list[Sweep]) -> list[Block]:
+    """Show variance against M and S, with the fitted slopes and floors.
 
     Args:
         sweeps: What was measured at several sizes.
-        figures: Folder for the figures' files.
     """
     blocks: list[Block] = []
     for sweep in sweeps:
         table = slope_table(sweep)
-        drawing = variance_pictures(sweep, figures)
-        if table.rows or drawing:
+        shown = variance_pictures(sweep)
+        if table.rows or shown:
             title = f"{sweep.title}, over {sweep.over}"
             blocks += [Heading(title, slug(f"scaling {title}")), Paragraph(LAW[sweep.axis])]
-            blocks += [*drawing, *([table] if table.rows else [])]
+            blocks += [*shown, *([table] if table.rows else [])]
     return blocks
 
 
-def variance_pictures(sweep: Sweep, figures: Path) -> list[Picture]:
-    """Draw noise part and total against the size; nothing with too few sizes."""
+def variance_pictures(sweep: Sweep) -> list[Picture]:
+    """Make the picture of noise part and total against the size; nothing with too few sizes."""
     rows = variance_frames(sweep)
     if not rows:
         return []
     what = f"Variance against {sweep.over}"
-    guide = "" if sweep.axis == OPTION else "The dotted line falls as one over the size. "
+    guide = "" if sweep.axis == OPTION else " The dotted line has slope −1."
+    axes = "The vertical axis is" if sweep.axis == OPTION else "The axes are"
     said = (
-        f"{what}, over all layers, logarithmic{' upright' * (sweep.axis == OPTION)} axes; bars are intervals at "
-        f"{percent(sweep.first.run.level)}. Estimators stand a little apart at each size. "
-        f"{guide}An arrow names an estimator above the axis."
+        f"{what}, over all layers. {axes} logarithmic. Bars are intervals at "
+        f"{percent(sweep.first.run.level)}; estimators are shifted slightly so that bars do not overlap.{guide} "
+        "Arrows mark values above the axis range."
     )
     small = zeros(sweep, rows)
     said += (
-        f" Zero to rounding, in part or all, and then not drawn: {both(small)}." if small else ""
+        f" Not drawn where the variance is zero up to rounding error: {both(small)}."
+        if small
+        else ""
     )
-    said += " Crosses are exact." if any(frame.exact for row in rows for frame in row) else ""
-    name = slug(f"scaling {sweep.axis} {sweep.title}")
-    return drawn(lambda: [line_figure(sweep, variance_frames(sweep))], figures, name, said,
-                 f"{what}, {sweep.title}")  # fmt: skip
+    said += (
+        " Crosses are exact values." if any(frame.exact for row in rows for frame in row) else ""
+    )
+    name, alt = slug(f"scaling {sweep.axis} {sweep.title}"), f"{what}, {sweep.title}"
+    return [Picture(name, said, alt, partial(draw.lines, sweep, rows))]
 
 
 def slope_table(sweep: Sweep) -> Table:
@@ -78,9 +93,11 @@ def slope_table(sweep: Sweep) -> Table:
                 if any(found):
                     names = [role_name(role), layer, sweep.name(label)]
                     cells = [show(found[0], -1), show(found[1], -1), show(found[2], 0)]
-                    rows.append([*names, *cells, reading(found[0]), misfit(found[0])])
-    columns = ["role", "layer", "estimator", "slope of the noise part", "slope of the total",
-               "floor of the noise part", f"noise ∝ 1/{size}", "misfit"]  # fmt: skip
+                    rows.append(
+                        [*names, *cells, reading(found[0]), misfit(found[0]), distance(found[0])]
+                    )
+    columns = ["parameter", "layer", "estimator", "slope of the noise part", "slope of the total",
+               "floor of the noise part", f"noise ∝ 1/{size}", "lack of fit (p)", "largest distance"]  # fmt: skip
     return drop_empty(
         Table(columns, rows, slope_caption(sweep), len(rows) > 12, notes=notes([sweep], rows))
     )
@@ -89,15 +106,21 @@ def slope_table(sweep: Sweep) -> Table:
 def slope_caption(sweep: Sweep) -> str:
     """Say what was fitted, over which sizes, and how sure it is."""
     size = SYMBOL.get(sweep.axis, sweep.over)
-    over = list(dict.fromkeys(e.message.partition(";")[0] for e in sweep.fits.values()))
-    where = over[0] if len(over) == 1 else "over the sizes that slopes.csv gives"
+    points = {int(e.detail["points"]) for e in sweep.fits.values() if "points" in e.detail}
+    every = points == {len(sweep.sizes)}
+    sizes = ", ".join(f"{x:,.0f}" for x in sweep.sizes)
+    where = (
+        f"over {size} = {sizes}"
+        if every
+        else f"over the sizes with a finite interval above 0 ({size})"
+    )
     floor = f"; floor: the noise part's intercept in 1/{size}, gradient²" * (
         sweep.axis == MINIBATCH
     )
+    fit = LACK if any("misfit" in e.detail for e in sweep.fits.values()) else DISTANCE
     return (
         f"Slope of log variance against log {size}, {where}{floor}. Intervals at "
-        f"{percent(sweep.first.run.level)}, not adjusted for their number. Misfit: how far the "
-        "farthest figure lies from the fitted line, in half-widths of its own interval."
+        f"{percent(sweep.first.run.level)}, not adjusted for their number.{fit}"
     )
 
 
@@ -106,55 +129,17 @@ def reading(slope: Estimate | None) -> str:
     if slope is None or not slope.measured:
         return MISSING
     if slope.low <= -1 <= slope.high:
-        return "not excluded"
-    return "no: flatter" if slope.low > -1 else "no: steeper"
+        return "consistent"
+    return "no, flatter" if slope.low > -1 else "no, steeper"
 
 
 def misfit(slope: Estimate | None) -> str:
-    """Return the largest distance from the fitted line that a slope's message gives."""
-    hit = re.search(r"up to ([\d.e+-]+) half-widths", slope.message) if slope else None
-    return hit[1] if hit else MISSING
+    """Write the p value of a fit's lack of fit."""
+    p = slope.detail.get("misfit") if slope else None
+    return MISSING if p is None else format_number(p, 2)
 
 
-def speed_blocks(sweeps: list[Sweep], figures: Path) -> list[Block]:
-    """Show time and memory against the minibatch size; nothing without time at several."""
-    blocks: list[Block] = []
-    for sweep in sweeps:
-        if sweep.axis == MINIBATCH and sweep.has(TIME, least=2):
-            what = f"Time per gradient against {sweep.over}"
-            said = (
-                f"{what}; logarithmic axes, medians with intervals at "
-                f"{percent(sweep.first.run.level)}, which hold for this machine only."
-            )
-            blocks.append(Heading(sweep.title, slug(f"speed {sweep.title}")))
-            blocks += speed_pictures(sweep, figures, said, f"{what}, {sweep.title}")
-            blocks.append(speed_table(sweep))
-    return blocks
-
-
-def speed_pictures(sweep: Sweep, figures: Path, said: str, alt: str) -> list[Picture]:
-    """Draw time and memory against the minibatch size."""
-    name = slug(f"speed {sweep.title}")
-    return drawn(lambda: [line_figure(sweep, cost_frames(sweep))], figures, name, said, alt)
-
-
-def speed_table(sweep: Sweep) -> Table:
-    """Build the table of what a gradient and an epoch cost at each minibatch size."""
-    base = sweep.first.baseline
-    columns = {
-        TIME: ("time per gradient", show_seconds),
-        f"ratio.{TIME}": (f"ratio to {base}", lambda e: show(e, 1)),
-        "time.seconds_per_epoch": ("time per epoch", show_seconds),
-        "memory.peak_bytes": ("peak memory", show_bytes),
-    }
-    rows = []
-    for size in sweep.sizes:
-        for label, places in sweep.places.items():
-            if size in places:
-                group, name = places[size]
-                cells = [write(group.get(name, metric)) for metric, (_, write) in columns.items()]
-                if set(cells) != {MISSING}:
-                    rows.append([f"{size:,}", label, *cells])
-    said = f"Intervals at {percent(sweep.first.run.level)}. {EPOCH}"
-    names = ["M", "estimator", *(name for name, _ in columns.values())]
-    return drop_empty(Table(names, rows, said, folded=len(rows) > 30))
+def distance(slope: Estimate | None) -> str:
+    """Write the largest distance from the fitted line, which runs gave before they tested the fit."""
+    found = slope.detail.get("distance") if slope else None
+    return MISSING if found is None else format_number(found, 2)

@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from reports.document import Block, Bullets, Heading, Links, Paragraph, Section
-from reports.figures.draw import pictures
+from reports.document import Block, Bullets, Heading, Links, Paragraph, SeeAlso
+from reports.figures import draw
 from reports.results.groups import Group
+from reports.results.panels import RATIO, summary_roles
 from reports.results.ranking import failures
+from reports.sections.instrument import instrument_answer
+from reports.sections.method import Method
+from reports.sections.pictures import Caption, picture
+from reports.sections.section import Findings
 from reports.sections.summary_sentences import Line, sentences
 from reports.sections.summary_table import headline_table
+from reports.sections.training_summary import training_answer
 from reports.words.numbers import slug
 
 Members = dict[str, list[Group]]
 """Groups by their title without the run: those of several runs are put side by side."""
+CAPTION = Caption(
+    "summary",
+    "Variance and variance × time relative to the baseline",
+    "Over all layers, as a multiple of BASELINE. Values left of 1 are better. Arrows mark values outside the axis "
+    "range. Variance × time is the inverse of efficiency.",
+    RATIO,
+)
+GLOSSARY = ("Glossary", Method.anchor, Method.title, "what the terms of this report mean.")
+"""Where terms are explained."""
 MANY = 3
 """Groups with nothing to compare that are each told; more of them are named together."""
 
 
-def answer(groups: list[Group], sections: list[Section], figures: Path) -> list[Block]:
-    """Write the first section.
+class Summary:
+    """The answer for each group, with its evidence; what was found of vdbench itself and of trainings first."""
+
+    anchor = "answer"
+    title = "Summary"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section."""
+        first = [*instrument_answer(found.results),
+                 *training_answer(found.trainings, found.results.several)]  # fmt: skip
+        told = answer(found.groups) if found.groups or not first else []
+        return [Links([GLOSSARY]), *first, *told]
+
+
+def answer(groups: list[Group]) -> list[Block]:
+    """Answer for each group.
 
     Args:
         groups: What is compared with what.
-        sections: The sections that follow, which each group links to.
-        figures: Folder for the figures' files.
 
     Returns:
         A list of groups with their answers where there are several, then each group in turn.
     """
     alike: Members = {}
     for group in groups:
-        alike.setdefault(without_run(group), []).append(group)
+        alike.setdefault(group.without_run, []).append(group)
     alone = [title for title, members in alike.items() if all(single(group) for group in members)]
     if len(alone) > MANY:
         alike = {title: members for title, members in alike.items() if title not in alone}
@@ -43,10 +68,16 @@ def answer(groups: list[Group], sections: list[Section], figures: Path) -> list[
         blocks.append(Heading(title, anchor(title)))
         blocks += [block for group in members for block in said(group, len(members) > 1)]
         blocks.append(headline_table(members))
-        blocks += [block for group in members for block in pictures(group, "summary", figures)]
-        links = jumps(members, sections)
-        blocks += [Links(links, row=True)] if links and len(alike) > 1 else []
+        blocks += [
+            picture(CAPTION, group, draw.summary) for group in members if summary_roles(group)
+        ]
+        blocks += [see_also(members)] if len(alike) > 1 else []
     return blocks or [Paragraph("The run has no rows to report on.")]
+
+
+def see_also(members: list[Group]) -> SeeAlso:
+    """Ask for links to what the later sections have on a group."""
+    return SeeAlso(frozenset(title for group in members for title in (group.title, group.problem)))
 
 
 def single(group: Group) -> bool:
@@ -58,8 +89,8 @@ def left_out(titles: list[str]) -> str:
     """Say where nothing was to be compared."""
     problems = list(dict.fromkeys(title.partition(" · ")[0] for title in titles))
     return (
-        f"One estimator each, so that there is nothing to compare by variance: {', '.join(problems)}. "
-        "Their figures are below."
+        f"With one estimator each, these problems have nothing to compare by variance: {', '.join(problems)}. "
+        "Their results are below."
     )
 
 
@@ -69,7 +100,9 @@ def said(group: Group, several: bool) -> list[Block]:
     first, *others = sentences(group)
     failed = failures(group)
     if failed:
-        others.append(Line("Failed, so not compared", f"{'; '.join(failed)} (see below)."))
+        others.append(
+            Line("Failed, so not compared", f"{'; '.join(failed)}. The causes are below.")
+        )
     bold = Paragraph("", lead=f"{run}{first.text}")
     return [bold, Bullets([(f"{line.lead}:", line.body) for line in others])] if others else [bold]
 
@@ -87,22 +120,6 @@ def contents(alike: Members) -> Links:
     return Links(items)
 
 
-def jumps(members: list[Group], sections: list[Section]) -> list[tuple[str, str, str, str]]:
-    """Link to what the later sections have on a group."""
-    titles = {group.title for group in members} | {group.problem for group in members}
-    found: dict[str, Heading] = {}
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Heading) and block.anchor and block.text in titles:
-                found.setdefault(section.title, block)
-    return [(title, block.anchor, block.text, "") for title, block in found.items()]
-
-
 def anchor(title: str) -> str:
     """Name the place of a group's answer."""
     return slug(f"answer {title}")
-
-
-def without_run(group: Group) -> str:
-    """Return a group's title without its run, under which runs are put side by side."""
-    return group.title.removeprefix(f"{group.run.name} · ")

@@ -7,13 +7,27 @@ from dataclasses import dataclass
 from reports.results.groups import Group
 from reports.results.published import matches_of
 from reports.results.ranking import EFFICIENCY, VARIANCE, Contest, bounded, contest, ratio
-from reports.sections.published import summary as beside
-from reports.words.glossary import ROLES, in_role
+from reports.sections.published import summary as compared
+from reports.words.glossary import ROLES, with_respect
 from reports.words.numbers import percent, show, show_seconds
 from reports.words.training import training_words
-from reports.words.verdicts import basis, both, brief, clause, efficiency_basis, sizes, whom
+from reports.words.verdicts import (
+    ADJUSTED,
+    basis,
+    both,
+    brief,
+    clause,
+    efficiency_basis,
+    sizes,
+    whom,
+)
+from vdbench.statistics.verdicts import Verdict
 
-NAMES = {VARIANCE: "variance", EFFICIENCY: "variance × seconds"}
+NAMES = {VARIANCE: "variance", EFFICIENCY: "variance × time"}
+
+
+UNTIMED = " Time was not measured."
+DIFFERS = " This differs from the recommendation."
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ def sentences(group: Group) -> list[Line]:
 
     Returns:
         The answer, then a line on each estimator found biased and on each objective of local noise,
-        then one each on variance, on variance × seconds where that has no clear winner, on
+        then one each on variance, on variance × time where that has no clear winner, on
         training, on cost and on published figures; as far as measured.
     """
     lines, leaders = [answer(group), *bias(group), *local_noise(group)], []
@@ -50,10 +64,10 @@ def sentences(group: Group) -> list[Line]:
     if said:
         chosen = winner(deciding(group)[1])
         differs = bool(chosen) and any(chosen not in names for names in best)
-        lines.append(Line("Training differs" if differs else "Training", said))
+        lines.append(Line("Training", f"{said}{DIFFERS if differs else ''}"))
     lines += cost(group, list(dict.fromkeys(leaders)) or None)
     matches = matches_of(group)
-    return lines + ([Line("Beside the paper", beside(matches))] if matches else [])
+    return lines + ([Line("Published results", compared(matches))] if matches else [])
 
 
 def bias(group: Group) -> list[Line]:
@@ -62,16 +76,16 @@ def bias(group: Group) -> list[Line]:
     level = percent(group.run.level)
     for label in group.labels:
         found = group.biases(label)
-        said = both(f"{show(e, 0)} {in_role(role)}" for role, e in found.items())
+        said = both(f"{show(e, 0)} {with_respect(role)}" for role, e in found.items())
         if said:
-            text = f"{label} declares itself unbiased, but its relative bias against "
-            text += f"{group.reference or 'the reference'} is {said}: it is not ranked"
-            lines.append(Line("Bias", f"{text} ({level} over all estimators and roles together)."))
+            text = f"{label} is declared unbiased, but its relative bias against "
+            text += f"{group.reference or 'the reference'} is {said}. It is therefore not ranked"
+            lines.append(Line("Bias", f"{text} ({level}, {ADJUSTED})."))
     return lines
 
 
 def local_noise(group: Group) -> list[Line]:
-    """Say which estimators serve another objective here than on dense layers, a line an objective."""
+    """Say which estimators estimate another objective here than on dense layers, a line an objective."""
     served: dict[str, list[str]] = {}
     for label, objective in group.local_noise().items():
         served.setdefault(objective, []).append(label)
@@ -79,12 +93,12 @@ def local_noise(group: Group) -> list[Line]:
     where = f"layer{'s' if len(shared) > 1 else ''} {both(shared)}"
     return [
         Line(
-            "Another objective",
-            f"the weights of the {where} serve several places of an example, and {both(labels)} "
-            f"{'gives' if len(labels) == 1 else 'give'} each place noise of its own: the gradient is "
-            f"that of {objective}, not of {group.declared(labels[0]).get('objective')}. A mean that "
-            "differs from other estimators' is no bias, and the variance is ranked only among those "
-            "of that objective.",
+            "Different objective",
+            f"the weights of {where} are used at several positions of each example, as in a convolution, and "
+            f"{both(labels)} {'draws' if len(labels) == 1 else 'draw'} separate noise for each position. "
+            f"The gradient is therefore that of another objective ({objective} instead of "
+            f"{group.declared(labels[0]).get('objective')}). A difference from the mean of other estimators is not a "
+            "bias, and the variance is ranked only among estimators of that objective.",
         )
         for objective, labels in served.items()
     ]
@@ -103,9 +117,9 @@ def deciding(group: Group) -> tuple[str, list[Contest]]:
 
 
 def winner(found: list[Contest]) -> str:
-    """Return the estimator that is established as lowest in every role, or nothing."""
+    """Return the estimator that is significantly lowest in every role, or nothing."""
     leaders = {one.leader for one in found}
-    clear = bool(found) and len(leaders) == 1 and all(one.established for one in found)
+    clear = bool(found) and len(leaders) == 1 and all(one.significant for one in found)
     return leaders.pop() if clear else ""
 
 
@@ -115,53 +129,45 @@ def answer(group: Group) -> Line:
     if not found:
         return Line(
             "Not ranked",
-            "this run has no variance of the noisy weights over all layers to rank by.",
+            "this run has no variance over all layers to rank estimators by.",
         )
     if all(one.alone for one in found):
         names = both(dict.fromkeys(one.leader for one in found))
-        return Line("Nothing to compare", f"{names} alone is ranked.")
+        return Line("Nothing to compare", f"{names} is the only ranked estimator.")
     best = winner(found)
     if not best:
-        said = ", and ".join(brief(one) for one in found)
+        said = "; ".join(brief(one) for one in found)
         return Line("No clear winner", f"by {NAMES[metric]}, {said}.")
-    lead = f"Use {best}" if metric == EFFICIENCY else f"By variance alone, use {best}"
-    where = in_what([one.role for one in found])
+    timed = metric == EFFICIENCY
     against = whom(found[0]) if len({len(one.beaten) for one in found}) == 1 else "all others"
-    how = efficiency_basis(group) if metric == EFFICIENCY else "; seconds were not measured"
-    return Line(
-        lead,
-        f"it has the lowest {NAMES[metric]} {where} ({sizes(group, found, metric)}), "
-        f"established against {against}{how}.",
+    how = efficiency_basis(group) if timed else ADJUSTED
+    said = (
+        f"it has the lowest {NAMES[metric]} for {both(ROLES.get(one.role, one.role) for one in found)}: "
+        f"{sizes(group, found, metric)}. It is {Verdict.LOWER.words()} than {against} ({how})."
     )
-
-
-def in_what(roles: list[str]) -> str:
-    """Say in which roles a winner is lowest."""
-    if len(roles) == 1:
-        return f"in {ROLES.get(roles[0], roles[0])}"
-    return f"in {'both' if len(roles) == 2 else f'all {len(roles)}'} roles of the noisy weights"
+    return (
+        Line(f"Use {best}", said)
+        if timed
+        else Line(f"By variance alone, use {best}", f"{said}{UNTIMED}")
+    )
 
 
 def evidence(group: Group, found: list[Contest], metric: str) -> Line:
-    """Say the outcome of every role in full, and what that rests on."""
-    said = [clause(group, one, metric) for one in found]
-    text = f"of the gradient {said[0]}" + "".join(
-        f". {part[0].upper()}{part[1:]}" for part in said[1:]
-    )
+    """Say the outcome for every kind of parameter in full, and what that rests on."""
+    text = " ".join(clause(group, one, metric) for one in found)
     if metric == EFFICIENCY:
-        return Line("Variance × seconds", f"{text}{efficiency_basis(group)}.")
+        return Line("Variance × time", f"{text} Verdicts: {efficiency_basis(group)}.")
     short = bounded(group, (one.role for one in found))
     if short:
-        ends = "its bound" if len(short) == 1 else "their bounds"
-        text += f". {both(short)} reached {ends} of draws before the requested precision"
-    return Line("Variance", f"{text}. {basis(group)}")
+        text += f" {both(short)} stopped at max_units before the requested precision."
+    return Line("Variance", f"{text} {basis(group)}")
 
 
 def cost(group: Group, labels: list[str] | None = None) -> list[Line]:
     """Say what a gradient of each of some estimators costs; of every ranked one by default."""
     chosen = labels if labels is not None else [x for x in group.labels if group.ranked(x)]
     said = [words for label in chosen if (words := cost_of(group, label))]
-    return [Line("Cost of a gradient", f"{'; '.join(said)}.")] if said else []
+    return [Line("Time per gradient", f"{'; '.join(said)}.")] if said else []
 
 
 def cost_of(group: Group, label: str) -> str:

@@ -6,9 +6,10 @@ import dataclasses
 
 from reports.document import Table
 from reports.results.groups import BIAS, Group
-from reports.results.ranking import EFFICIENCY, VARIANCE, order, ratio, verdict
-from reports.sections.tables import drop_empty, notes
+from reports.results.ranking import EFFICIENCY, VARIANCE, order, ratio
+from reports.sections.table_parts import drop_empty, notes
 from reports.words.numbers import MISSING, percent, show, show_seconds
+from reports.words.verdicts import ADJUSTED, verdict
 
 
 def headline_table(groups: list[Group]) -> Table:
@@ -28,10 +29,10 @@ def headline_table(groups: list[Group]) -> Table:
         "estimator",
         *(f"variance, {role} (× {bases})" for role in roles),
         "time per gradient",
-        *(f"var. × time, {role} (× {bases})" for role in roles),
+        *(f"variance × time, {role} (× {bases})" for role in roles),
         "final ELBO (nats)",
         "test error (%)",
-        "verdict on variance",
+        "variance compared with the lowest",
     ]
     rows: list[list[str]] = []
     apart: set[int] = set()
@@ -70,9 +71,8 @@ def headline_row(group: Group, label: str, roles: list[str]) -> list[str]:
 def headline_note(groups: list[Group]) -> str:
     """Say what the headline table's intervals are."""
     levels = " or ".join(dict.fromkeys(percent(group.run.level) for group in groups))
-    note = f"Value [interval at {levels}]; ratios are paired, on the same minibatches. "
-    note += "Less is better, except for the ELBO. "
-    note += "Verdicts compare each pair, adjusted for the number of pairs; 'tied': not told apart."
+    note = f"Value [interval at {levels}]. Ratios are paired on the same minibatches. "
+    note += f"Lower is better, except for the ELBO. Verdicts are {ADJUSTED}."
     reasons = dict.fromkeys(filter(None, (g.why_not_ranked(x) for g in groups for x in g.labels)))
     note += f" Not ranked: {'; '.join(reasons)}." if reasons else ""
     return note + unchecked(groups)

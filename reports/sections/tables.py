@@ -2,128 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from reports.document import Table
-from reports.results.groups import BIAS, SCALED_MARK, Group
-from reports.results.load import Results
+from reports.results.estimate import Estimate
+from reports.results.groups import Group
+from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import role_name
-from reports.words.numbers import MISSING, Estimate, percent, show, show_bytes, show_seconds
+from reports.words.numbers import MISSING, percent, show, show_bytes, show_seconds
 from reports.words.training import target_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-FILES = {
-    "variance": ("variance.",),
-    "ratio": ("ratio.",),
-    "pairwise": ("pairwise.",),
-    "cost": ("time.", "throughput.", "memory.", "efficiency."),
-    "convergence": ("convergence.",),
-    "test": ("test.",),
-    "training": ("training.", "alpha.", "sparsity.", "difference.", "adjusted.difference."),
-    "slopes": ("slope.", "floor."),
-    "instrument": ("coverage.", "width.", "false_alarms.", "power.", "wrong.", "kills."),
-    "bias": ("snr", "relative_bias", BIAS),
-}
-"""CSV files, and the beginnings of the metrics in each."""
+    pass
 
 PARTS = {"variance.total": "total", "variance.noise": "noise part", "variance.data": "data part"}
 RATIOS = {"ratio.variance.total": "total", "ratio.variance.noise": "noise part"}
 """What the tables by layer show, and how they call it."""
 
-COLUMNS = (
-    "run",
-    "problem",
-    "checkpoint",
-    "batch_size",
-    "precision",
-    "device",
-    "label",
-    "layer",
-    "role",
-    "metric",
-    "against",
-    "step",
-    "seconds",
-    "value",
-    "ci_low",
-    "ci_high",
-    "level",
-    "n",
-    "unit",
-    "status",
-    "message",
-)
-
-EPOCH = "An epoch is N // M gradients, without the optimizer's steps."
-BOUNDED = "† reached its bound of draws before the requested precision; its interval holds."
-
-
-def write_csv(results: Results, folder: Path) -> None:
-    """Write one CSV a kind of figure, at full precision, with intervals; no empty one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = [name for name in COLUMNS if name != "run" or results.several]
-    for name, prefixes in FILES.items():
-        rows = results.frame[results.frame["metric"].str.startswith(prefixes)]
-        if len(rows):
-            save_csv(rows[columns], folder / f"{name}.csv")
-
-
-def save_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table with the shortest digits that give the same numbers back."""
-    frame = frame.copy()
-    for name in ("batch_size", "n"):
-        frame[name] = frame[name].astype("Int64")
-    frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
-
-
-def drop_empty(table: Table) -> Table:
-    """Leave out the columns in which there is nothing."""
-    blank = {MISSING, "1 (baseline)", ""}
-    kept = [
-        i
-        for i, name in enumerate(table.columns)
-        if name in ("estimator", "run") or any(row[i] not in blank for row in table.rows)
-    ]
-    return replace(
-        table,
-        columns=[table.columns[i] for i in kept],
-        rows=[[row[i] for i in kept] for row in table.rows],
-    )
-
-
-def notes(groups: Iterable[Marking], rows: list[list[str]]) -> tuple[str, ...]:
-    """Explain the marks that the cells of a table bear; nothing where they bear none.
-
-    Args:
-        groups: Whose figures they are.
-        rows: The table's cells.
-    """
-    cells = [cell for row in rows for cell in row]
-    said = [BOUNDED] if any("†" in cell for cell in cells) else []
-    if any(SCALED_MARK in cell for cell in cells):
-        said += [
-            f"{SCALED_MARK} {label}: {how}."
-            for group in groups
-            for label in group.labels
-            if (how := group.scaled(label))
-        ]
-    return tuple(dict.fromkeys(said))
-
-
-class Marking(Protocol):
-    """What knows of its estimators how their noise parts were scaled: a group, or a sweep."""
-
-    @property
-    def labels(self) -> list[str]:
-        """The estimators."""
-
-    def scaled(self, label: str) -> str:
-        """Say how; empty where it was not."""
+EPOCH = "An epoch is ⌊N / M⌋ gradients, without the steps of the optimizer."
 
 
 def layer_table(
@@ -151,7 +48,7 @@ def layer_table(
                     cells = [show(e, apart) for e in found]
                     names = [role_name(role), layer, group.name(label)]
                     rows.append([*names, *cells, f"{count:,}" if count else MISSING])
-    columns = ["role", "layer", "estimator", *metrics.values(), "n"]
+    columns = ["parameter", "layer", "estimator", *metrics.values(), "n"]
     marks = notes([group], rows)
     return drop_empty(Table(columns, rows, caption, folded=len(rows) > 12, notes=marks))
 
@@ -177,7 +74,7 @@ def cost_table(group: Group) -> Table:
         "throughput.examples_per_second": ("examples per second", show),
         "memory.peak_bytes": ("peak memory", show_bytes),
     }
-    said = f"Cost; intervals at {percent(group.run.level)}."
+    said = f"Cost per gradient; intervals at {percent(group.run.level)}."
     if group.has("time.seconds_per_epoch"):
         said += f" {EPOCH}"
     return label_table(group, columns, said)
@@ -196,7 +93,9 @@ def training_table(group: Group) -> Table:
     times = [group.get(label, "convergence.seconds_to_target") for label in group.labels]
     target = next((f" The target is {words.removeprefix('the target of ')}."
                    for e in times if e and (words := target_of(e)) != "the target"), "")  # fmt: skip
-    said = f"At the end of training; intervals at {percent(group.run.level)}{seeds}.{target}"
+    said = (
+        f"Results at the end of training; intervals at {percent(group.run.level)}{seeds}.{target}"
+    )
     return label_table(group, columns, said)
 
 
@@ -204,4 +103,5 @@ def to_target(estimate: Estimate | None) -> str:
     """Write a time to target, or that it was not reached."""
     if estimate is None or estimate.measured or estimate.status == "failed":
         return show_seconds(estimate)
-    return estimate.message.rpartition(", ")[2] or "not reached"
+    reached, seeds = (estimate.detail.get(key) for key in ("reached", "seeds"))
+    return f"reached by {reached} of {seeds} seeds" if seeds else "not reached"

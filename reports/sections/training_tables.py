@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from reports.document import Table
+from reports.results.log_alpha import digits
 from reports.results.trainings import Trainings
-from reports.sections.tables import drop_empty
+from reports.sections.table_parts import drop_empty
 from reports.words.numbers import percent, show, show_seconds, span
 
 FINAL = {
@@ -43,9 +44,9 @@ def final_table(found: Trainings) -> Table:
         rows.append([key[0], key[1], *cells])
     seeds = span(e.n for e in columns["test.nll"].values())
     said = (
-        f"At the end of training, or at its best validated epoch; test set, means over training seeds, intervals at "
-        f"{percent(found.run.level)} (Student), {seeds}. NLL in nats an example; ECE over 15 bins of equal width; "
-        "ELBO of the training set, with the KL counted once whatever weight it was trained with."
+        f"Test set, at the end of training or at the best validated epoch. Means over training seeds ({seeds}), "
+        f"Student intervals at {percent(found.run.level)}. NLL in nats per example; ECE over 15 bins of equal width; "
+        "ELBO of the training set with the KL at weight 1, whatever weight was used in training."
     )
     return drop_empty(Table(["problem", "estimator", *FINAL.values()], rows, said, stacked=True))
 
@@ -61,17 +62,34 @@ def difference_table(found: Trainings) -> Table:
     levels = {round(e.level, 4) for figures in columns.values() for e in figures.values()}
     level = percent(min(levels)) if levels else ""
     said = (
-        f"Difference to {found.base}, paired by seed; below 0 is better than {found.base}. Intervals at {level}: "
-        f"each metric's hold together for all rows at {percent(found.run.level)} (Bonferroni)."
+        f"Difference to {found.base}, paired by seed; below 0 is better. Intervals at {level}, so that those of each "
+        f"metric hold together at {percent(found.run.level)} (Bonferroni)."
     )
     return drop_empty(Table(["problem", *COMPARED.values()], rows, said, stacked=True))
 
 
+def noise_table(found: Trainings) -> Table:
+    """Build the table of the noise that each layer's weights have at the end."""
+    rows = []
+    for key in found.keys:
+        for layer in found.layers("alpha.log_median", key):
+            median = found.finals("alpha.log_median", layer).get(key)
+            if median is not None and median.measured:
+                rows.append([found.name(key), layer, show(median), show(digits(median), 0)])
+    said = (
+        "Median of log α = log σ²/μ² over a layer's weights, and the significant digits of a weight that remain under "
+        "such noise, −log₁₀ √α: none at α = 1, one at α = 0.01. "
+        f"Means over training seeds, intervals at {percent(found.run.level)}."
+    )
+    columns = ["problem", "layer", "median log α", "significant digits"]
+    return drop_empty(Table(columns, rows, said, folded=len(rows) > 12))
+
+
 RECIPE = {
     "epochs": "epochs",
-    "batch_size": "M",
+    "batch_size": "minibatch size M",
     "learning_rate": "learning rate",
-    "noise_rate": "× for noise",
+    "noise_rate": "learning rate of noise (×)",
     "schedule": "schedule",
     "kl_weight": "KL weight",
     "warm_up": "KL warm-up (epochs)",
@@ -90,7 +108,7 @@ def recipe_table(found: Trainings) -> Table:
     for problem in dict.fromkeys(problem for problem, _ in found.keys):
         spec = {**common, **own.get(problem, {})}
         rows.append([problem, *(_setting(spec.get(key)) for key in RECIPE)])
-    said = "How each was trained: Adam, gradients of the mean over examples."
+    said = "Training of each problem: Adam, on the gradient of the mean over examples."
     return drop_empty(Table(["problem", *RECIPE.values()], rows, said, folded=len(rows) > 6))
 
 
@@ -120,10 +138,10 @@ def sparsity_table(found: Trainings) -> Table:
                      show(error.get(key)), show(whole.get(key))])  # fmt: skip
     measure = ((found.run.info.get("suite") or {}).get("measures") or {}).get("training") or {}
     said = (
-        f"Weights with log α at or above {measure.get('prune')} set to 0 (unless the problem says otherwise). "
-        "Compression: noisy weights over those kept; biases are not counted. Errors with mean weights. "
-        f"Intervals at {percent(found.run.level)}."
+        f"Weights with log α ≥ {measure.get('prune')} are set to 0 (unless the problem says otherwise). "
+        "Compression: number of noisy weights divided by the number kept; biases are not counted. Errors with mean "
+        f"weights. Intervals at {percent(found.run.level)}."
     )
     columns = ["problem", "pruned by layer (%)", "pruned (%)", "compression (×)", "error, pruned (%)",
-               "error, whole (%)"]  # fmt: skip
+               "error, not pruned (%)"]  # fmt: skip
     return drop_empty(Table(columns, rows, said, folded=len(rows) > 12))

@@ -1,20 +1,21 @@
-"""What the terms of a report mean, in plain words."""
+"""The glossary: what the terms of a report mean."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.results.groups import FewExamples
+from vdbench.statistics.verdicts import TOLERANCE
+
 if TYPE_CHECKING:
     import pandas as pd
 
-SCALED = "noise from "
-"""How the message of a figure begins whose noise part was measured on few examples."""
 COORDINATES = {
-    "mean-log_variance": "(μ, log σ²), with roles mean and scale",
-    "theta-log_alpha": "(θ, log α), with roles theta and alpha",
-    "binary-dropout": "θ of binary dropout, with role theta",
-    "learned-binary": "(θ, logit) of learned masks, with roles theta and logit",
-    "point": "θ without noise, with role theta",
+    "mean-log_variance": "(μ, log σ²), named mean and scale",
+    "theta-log_alpha": "(θ, log α), named theta and alpha",
+    "binary-dropout": "θ of binary dropout, named theta",
+    "learned-binary": "(θ, logit) of learned masks, named theta and logit",
+    "point": "θ without noise, named theta",
 }
 
 ROLES = {
@@ -24,53 +25,75 @@ ROLES = {
     "alpha": "the noise log α",
     "logit": "the logits",
     "bias": "the biases of the layers",
-    "weight": "the deterministic parameters",
+    "weight": "the weights without noise",
 }
-"""What the gradient of a role is taken in, by the role's name."""
+"""What each kind of parameter is, by its name in the column ``role``."""
 
 VARIANCE = (
-    "Of one component of the minibatch gradient, averaged over the parameters of a layer that "
-    "have the same role; unit gradient². 'All layers' averages over those of all layers."
+    "Variance of one component of the minibatch gradient, averaged over all parameters of the same kind in a layer. "
+    "Its unit is gradient². 'All layers' averages over the parameters of all layers."
 )
 PARTS = (
-    "The noise part comes from the estimator's own random draws, given the minibatch; the data "
-    "part from which minibatch was drawn; the total is their sum. All three are estimated without "
-    "bias from units of two independent minibatches with two independent draws each, so that an "
-    "estimate of the data part can come out below 0."
+    "The noise part of a variance comes from the random draws of the estimator, for a given minibatch. The data part "
+    "comes from the choice of the minibatch. The total is their sum. All three are estimated without bias, so an "
+    "estimate of the data part can be negative."
+)
+UNIT = (
+    "The smallest piece of work that estimates a variance without bias: two independent minibatches with two "
+    "independent draws of noise each, which takes four gradients. n counts units, timing rounds or training seeds."
+)
+SIZES = (
+    "M is the number of examples in a minibatch ('batch' in headings), S the number of noise samples that one gradient "
+    "is averaged over, N the number of training examples."
 )
 DETERMINISTIC = (
-    "An estimator without weight noise: its variance is that of another network's minibatch "
-    "gradient, not the data part of the others. It is shown for scale, and never subtracted."
+    "An estimator without weight noise. Its variance is that of the minibatch gradient of a network without noise, "
+    "which is not the data part of the other estimators. It is for reference only and is not subtracted from anything."
 )
 INTERVALS = (
-    "Each at {level}, and made to hold although a measurement stops as soon as it is precise "
-    "enough. A cell goes on until its intervals are as narrow as the suite asks (for noise and "
-    "total), or until its bound of draws; a zero variance stops at once."
+    "Confidence intervals at {level}, which remain valid under early stopping. A measurement stops when its intervals "
+    "for noise part and total are as narrow as the suite asks for, or at max_units (status 'bounded', marked †)."
+)
+RATIOS = (
+    "Ratios are relative to the baseline, {baseline}. They are paired: both estimators use the same "
+    "minibatches."
+)
+RANKED = (
+    "Only unbiased estimators of the baseline's objective are ranked. An estimator is not ranked if it is declared "
+    "biased, or if its relative bias over all layers is significantly above 0 for any kind of parameter (adjusted for "
+    "the number of estimators and kinds of parameters)."
 )
 VERDICTS = (
-    "Ratios are to {baseline}, estimated in pairs on the same minibatches. A verdict on variance "
-    "needs the whole interval of a ratio on one side of 1, at a level adjusted for the number of "
-    "pairs; otherwise it is UNCLEAR, and the estimators count as tied. Only "
-    "unbiased estimators of the baseline's objective are ranked: not one that declares a bias, nor "
-    "one whose relative bias has an interval above 0 in any role over all layers, at a level "
-    "adjusted for the number of estimators and roles."
+    "Significantly lower or higher: the interval of the ratio lies wholly below or above 1, at a level adjusted for "
+    "the number of comparisons. Equivalent within ±{tolerance} %: the interval lies within that tolerance of 1. "
+    "Inconclusive: neither; more units could decide."
 )
 TIME = (
-    "Measured in a pass of its own, after warm-up, the estimators taking turns; it holds for this "
-    "machine only. Variance × seconds is what precision costs: at half of it, the same precision "
-    "takes half of the time. Intervals of absolute seconds cover the scatter within one pass, not "
-    "the drift from run to run; ratios are paired round by round."
+    "Measured in a separate pass after warm-up, with the estimators interleaved. Times hold for this machine only. "
+    "Intervals of absolute times cover the scatter within one pass, not the drift between runs. Ratios are "
+    "paired by round."
+)
+PRODUCT = (
+    "Variance × time per gradient is the inverse of efficiency: with half of it, the same precision takes half of the "
+    "time."
+)
+BIAS = (
+    "SNR is the length of the mean gradient divided by its noise. Relative bias is the distance of the mean gradient "
+    "from that of the reference, divided by the length of the latter."
+)
+NATS = (
+    "The ELBO (evidence lower bound) and log-likelihoods are in nats: they use the natural logarithm. NLL is the "
+    "negative log-likelihood, ECE the expected calibration error."
 )
 FEW_EXAMPLES = (
-    "Marked ‡: the noise part of a dear estimator whose noise is independent from example to "
-    "example was measured on a few examples of each minibatch and scaled to all of them, which "
-    "leaves it unbiased. Its data part and mean are those of another estimator in the same units, "
-    "because all unbiased estimators of one objective share them; its total is the sum of both "
-    "parts. Its time and memory are those of whole gradients."
+    "Marked ‡. The noise part of an expensive estimator was measured on a subset of each minibatch and scaled to all "
+    "examples. This is unbiased because the noise of its examples is independent. Its data part and mean are those of "
+    "another unbiased estimator of the same objective, measured in the same units. Its time and memory are those of "
+    "whole gradients."
 )
 PUBLISHED = (
-    "Compare the order of estimators and their ratios, not absolute values, which depend on "
-    "training details that publications leave out."
+    "Compare the order of the estimators and their ratios. Absolute values depend on details of training that "
+    "publications leave out."
 )
 
 
@@ -80,7 +103,7 @@ def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[st
     Args:
         frame: The rows reported on.
         level: Level of the intervals, as text.
-        baseline: What ratios are taken to.
+        baseline: What ratios are relative to.
 
     Returns:
         Terms, and what they mean here.
@@ -90,20 +113,36 @@ def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[st
     return [
         ("Variance.", VARIANCE),
         ("Total, noise part, data part.", PARTS),
-        *([("Noise from few examples.", FEW_EXAMPLES)] if few_examples(frame) else []),
-        ("Roles.", roles(coordinates or "not recorded")),
+        ("Unit, n.", UNIT),
+        ("M, S, N.", SIZES),
+        *([("Noise from a subset of examples.", FEW_EXAMPLES)] if few_examples(frame) else []),
+        ("Kinds of parameters.", kinds(coordinates or "not recorded")),
         ("Objective.", objective_words(objective)),
         ("The deterministic estimator.", DETERMINISTIC),
         ("Intervals.", INTERVALS.format(level=level)),
-        ("Ratios and verdicts.", VERDICTS.replace("{baseline}", baseline)),
+        ("Ratios.", RATIOS.replace("{baseline}", baseline)),
+        ("Ranked.", RANKED),
+        ("Verdicts.", VERDICTS.format(tolerance=f"{100 * TOLERANCE:g}")),
         ("Time.", TIME),
-        ("Published figures.", PUBLISHED),
+        ("Variance × time.", PRODUCT),
+        ("SNR and relative bias.", BIAS),
+        ("ELBO, nats, NLL, ECE.", NATS),
+        ("Published values.", PUBLISHED),
     ]
 
 
 def few_examples(frame: pd.DataFrame) -> bool:
     """Whether any figure was measured on few examples of each minibatch."""
-    return bool(frame["message"].str.contains(SCALED, regex=False).any())
+    return any("examples" in detail for detail in frame["detail"])
+
+
+def scaled_words(found: list[FewExamples]) -> str:
+    """Say how a noise part was measured on few examples, at one size or at several."""
+    counts = list(dict.fromkeys(f"{one.examples:,} of {one.batch_size:,}" for one in found))
+    return (
+        f"noise measured on {', '.join(counts)} examples of each minibatch and scaled to all; "
+        f"data part and mean are those of {found[0].data_from}"
+    )
 
 
 def values(frame: pd.DataFrame, column: str) -> list[str]:
@@ -112,27 +151,33 @@ def values(frame: pd.DataFrame, column: str) -> list[str]:
 
 
 def role_name(role: str) -> str:
-    """Name a role; the bias of a layer so that it is not taken for that of an estimator."""
+    """Name a kind of parameter; the bias of a layer so that it is not taken for that of an estimator."""
     return "layer bias" if role == "bias" else role
 
 
-def in_role(role: str) -> str:
-    """Say what the gradient of a role is taken in, with the role's name."""
-    return f"in {ROLES[role]} ({role_name(role)})" if role in ROLES else f"in {role}"
+def parameters(role: str) -> str:
+    """Say which parameters are meant, with the name of their kind: ``the means μ (mean)``."""
+    return f"{ROLES[role]} ({role_name(role)})" if role in ROLES else role
 
 
-def roles(coordinates: str) -> str:
+def with_respect(role: str) -> str:
+    """Say what a gradient is taken with respect to."""
+    return f"with respect to {parameters(role)}"
+
+
+def kinds(coordinates: str) -> str:
     """Say in which coordinates the gradient was taken."""
     return (
-        f"Coordinates {coordinates}, are those of the noisy weights, and the only ones ranked; "
-        "'layer bias' is the bias that a layer adds, 'weight' another parameter without noise. "
-        "Roles are never merged, and variances in different coordinates cannot be compared."
+        f"Gradients are taken with respect to the parameters of the noisy weights, {coordinates}. Only these are "
+        "ranked. 'layer bias' is the bias that a layer adds, 'weight' any other parameter without noise. "
+        "Kinds of parameters are never merged (column 'role' of the CSV files). Variances in different coordinates "
+        "cannot be compared."
     )
 
 
 def objective_words(objective: str) -> str:
     """Say of what the gradient was taken."""
     return (
-        f"Gradient of the {objective}. The likelihood part is summed over a minibatch of M "
-        "examples and scaled by N / M, N being the size of the training set."
+        f"Gradient of the {objective}. The likelihood part is summed over the M examples of a minibatch and scaled by "
+        "N / M."
     )

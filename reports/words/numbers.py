@@ -5,58 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from reports.results.estimate import Estimate
 
 MISSING = "–"
 MINUS = "−"
 MOST_DIGITS = 6
 SMALL, LARGE = 1e-3, 1e6
 """The sizes from and up to which numbers are written as plain decimals."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its interval.
-
-    Attributes:
-        value: The point estimate; NaN where there is none.
-        low: Lower end of the interval; NaN where there is none.
-        high: Upper end of the interval.
-        n: Number of units (or timing samples, or training seeds) it rests on.
-        unit: Its unit, as in the results.
-        status: ``ok``, ``converged``, ``bounded``, ``undefined`` or ``failed``.
-        message: What the run had to say about it.
-        level: Level of its interval; NaN where it is not known.
-    """
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    n: int = 0
-    unit: str = ""
-    status: str = "ok"
-    message: str = ""
-    level: float = math.nan
-
-    @property
-    def measured(self) -> bool:
-        """Whether there is a figure."""
-        return math.isfinite(self.value)
-
-    @property
-    def zero(self) -> bool:
-        """Whether it is zero without uncertainty."""
-        return self.value == 0 and self.low in (0, self.value) and self.high == 0
-
-    def scaled(self, factor: float) -> Estimate:
-        """Return the same estimate in a unit that is 1 / factor as large."""
-        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.n)
-
-    @property
-    def inverse(self) -> Estimate:
-        """Return one over it, for a ratio the other way round."""
-        value, low, high = (1 / x if x > 0 else math.inf for x in (self.value, self.high, self.low))
-        return replace(self, value=value, low=low, high=high)
 
 
 def format_interval(value: float, low: float, high: float, apart: float | None = None) -> str:
@@ -161,7 +117,7 @@ def show(estimate: Estimate | None, apart: float | None = None) -> str:
 
 def reason(estimate: Estimate) -> str:
     """Write a dash, and why a figure has no value where it is undefined."""
-    why = estimate.message.partition(";")[0].removeprefix("no value").lstrip(": ")
+    why = estimate.detail.get("why", "")
     return f"{MISSING} ({why})" if why and estimate.status == "undefined" else MISSING
 
 
@@ -178,6 +134,12 @@ def show_scaled(estimate: Estimate | None, units: Iterable[tuple[float, str]]) -
 def show_seconds(estimate: Estimate | None) -> str:
     """Write a time in s, ms or µs."""
     return show_scaled(estimate, [(1, "s"), (1e-3, "ms"), (1e-6, "µs")])
+
+
+def time_unit(estimates: Iterable[Estimate]) -> tuple[float, str]:
+    """Return how many of the unit that suits some times make a second, and its name."""
+    most = max((e.value for e in estimates if e.measured), default=1.0)
+    return next((x for x in ((1, "s"), (1e3, "ms")) if most * x[0] >= 1), (1e6, "µs"))
 
 
 def show_bytes(estimate: Estimate | None) -> str:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
-
+from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from reports.words.numbers import Estimate, format_number, percent, show, show_seconds
-from reports.words.verdicts import both
+from reports.words.numbers import format_number, percent, show, show_seconds
+from reports.words.verdicts import ADJUSTED, both
+from vdbench.statistics.verdicts import Verdict
 
 ELBO = "convergence.final_elbo"
 TARGET = "convergence.seconds_to_target"
+INCONCLUSIVE = Verdict.INCONCLUSIVE.words()
 
 
 def training_words(group: Group) -> tuple[str, list[set[str]]]:
-    """Say in one sentence which of the ranked estimators trains best.
+    """Say which of the ranked estimators trains best.
 
     Args:
         group: The group.
 
     Returns:
-        The sentence, empty where training was not measured; and the best estimators by ELBO and
+        Sentences, empty where training was not measured; and the best estimators by ELBO and
         by time, several where their intervals overlap.
     """
     said: list[str] = []
@@ -31,29 +32,27 @@ def training_words(group: Group) -> tuple[str, list[set[str]]]:
         said.append(elbo_words(finals, names))
     if times:
         names = leaders(times, min(times, key=lambda x: times[x].value))
-        again = best == [set(names)]
         best.append(set(names))
-        said.append(target_words(times, names, again))
+        said.append(target_words(times, names))
     level = percent(group.run.level)
-    words = f"of the ranked estimators, {'; '.join(said)} (intervals at {level}, not adjusted)."
-    return (words if said else ""), best
+    note = f"Ranked estimators only; intervals at {level}, not {ADJUSTED}."
+    return (" ".join([*said, note]) if said else ""), best
 
 
 def elbo_words(found: dict[str, Estimate], names: list[str]) -> str:
-    """Say who has the highest ELBO after equal steps, or who share it."""
+    """Say who has the highest ELBO after equal numbers of steps, or between whom it is inconclusive."""
     sizes = both(show(found[x]) for x in names)
     if len(names) == 1:
-        return f"{names[0]} has the highest ELBO after equal steps ({sizes} nats)"
-    return f"{both(names)} have about the same ELBO after equal steps ({sizes} nats; UNCLEAR)"
+        return f"After equal numbers of steps, {names[0]} has the highest ELBO, {sizes} nats."
+    return f"After equal numbers of steps, the highest ELBO is {INCONCLUSIVE} between {both(names)} ({sizes} nats)."
 
 
-def target_words(found: dict[str, Estimate], names: list[str], again: bool) -> str:
-    """Say who reaches the target first, or who do about equally fast."""
+def target_words(found: dict[str, Estimate], names: list[str]) -> str:
+    """Say who reaches the target first, or between whom it is inconclusive."""
     target, sizes = target_of(found[names[0]]), both(show_seconds(found[x]) for x in names)
     if len(names) == 1:
-        who = "it also" if again else names[0]
-        return f"{who} reaches {target} first ({sizes})"
-    return f"{both(names)} reach {target} about equally fast ({sizes}; UNCLEAR)"
+        return f"{names[0]} reaches {target} first, after {sizes}."
+    return f"Who reaches {target} first is {INCONCLUSIVE} between {both(names)} ({sizes})."
 
 
 def ranked(group: Group, metric: str) -> dict[str, Estimate]:
@@ -76,5 +75,5 @@ def leaders(found: dict[str, Estimate], best: str) -> list[str]:
 
 def target_of(estimate: Estimate) -> str:
     """Name the target ELBO, as far as the results give it."""
-    hit = re.match(r"target (-?[\d.e+]+) nats", estimate.message)
-    return f"the target of {format_number(float(hit[1]))} nats" if hit else "the target"
+    target = estimate.detail.get("target")
+    return "the target" if target is None else f"the target of {format_number(target)} nats"

@@ -1,52 +1,90 @@
-"""How the outcome of a contest is put into words."""
+"""How the outcome of a comparison is put into words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from reports.results.groups import Group
-from reports.results.ranking import EFFICIENCY, VARIANCE, Contest, ratio
-from reports.words.glossary import in_role
-from reports.words.numbers import percent, show, span
+from reports.results.ranking import (
+    APART,
+    EFFICIENCY,
+    EXACT,
+    NONE,
+    ROUNDED,
+    VARIANCE,
+    Contest,
+    Evidence,
+    contest,
+    ratio,
+)
+from reports.words.glossary import with_respect
+from reports.words.numbers import MISSING, percent, show, span
+from vdbench.statistics.verdicts import Verdict
+
+NOT_COMPARED = "not compared"
+ADJUSTED = "adjusted for multiple comparisons"
+ZEROS = {EXACT: "both exactly 0", ROUNDED: "both 0 up to rounding error"}
+"""What zeros are called, by the kind of evidence."""
 
 
 def clause(group: Group, found: Contest, metric: str) -> str:
-    """Say the outcome of one role in full: who is lowest, by how much, against whom."""
-    where = in_role(found.role)
+    """Say the outcome for one kind of parameter in full: who is lowest, by how much, compared with whom."""
+    where = with_respect(found.role)
     if not found.leader:
-        return f"{where}, nothing was measured"
+        return f"Gradient {where}: not measured."
     if found.alone:
-        return f"{where}, {found.leader} alone, nothing to compare it with"
-    if found.tied:
-        return f"{where}, {both(found.lowest)} tie, all {nothing(found)}"
-    how = size(group, found, metric)
-    if found.established:
-        return f"{where}, {found.leader} is lowest, {how}, established against {whom(found)}"
-    rest = f", established against {whom(found)}" if found.beaten else ""
-    known = f"(UNCLEAR: {', '.join(found.unclear.values())})"
-    if len(found.unclear) == 1:
-        said = f"{both(found.lowest)} are lowest and cannot be told apart {known}"
-    else:
-        said = (
-            f"{found.leader} is lowest but cannot be told apart from {both(found.unclear)} {known}"
-        )
-    return f"{where}, {said}; {found.leader} is {how}{rest}"
+        return f"Gradient {where}: {found.leader} is the only ranked estimator."
+    if found.zeros:
+        return f"Gradient {where}: {both(found.lowest)} are all {nothing(found)}."
+    said = [f"Gradient {where}: {found.leader} is lowest, {size(group, found, metric)}."]
+    if found.beaten:
+        said.append(f"It is {Verdict.LOWER.words()} than {whom(found)}.")
+    said += [f"It is {standing_to(x, x.other)}{on(x)}." for x in found.others.values()]
+    return " ".join(said)
+
+
+def standing_to(evidence: Evidence, other: str, turned: bool = False) -> str:
+    """Say how an estimator stands to another: a verdict with the name of the other.
+
+    Args:
+        evidence: What is known of the two.
+        other: The one that is compared with.
+        turned: Whether it is of the evidence's other estimator against its first.
+    """
+    if evidence.kind == NONE:
+        return f"{NOT_COMPARED} with {other}"
+    if evidence.kind in ZEROS:
+        return f"equal to {other} ({ZEROS[evidence.kind]})"
+    verdict = evidence.verdict.opposite if turned else evidence.verdict
+    joint = {Verdict.EQUIVALENT: "to", Verdict.INCONCLUSIVE: "against"}.get(verdict, "than")
+    return f"{verdict.words()} {joint} {other}"
+
+
+def on(evidence: Evidence) -> str:
+    """Write the figures that a verdict rests on, in brackets."""
+    if evidence.ratio is not None:
+        return f" (ratio {show(evidence.ratio, 1)})"
+    if evidence.kind == APART and evidence.ends is not None:
+        mine, theirs = evidence.ends
+        return f" (overlapping intervals: {show(mine)} and {show(theirs)})"
+    return ""
 
 
 def brief(found: Contest) -> str:
-    """Say the outcome of one role in a few words."""
+    """Say the outcome for one kind of parameter in a few words."""
     if not found.leader:
-        return f"nothing was measured in {found.role}"
-    if found.tied:
-        return f"{both(found.lowest)} are {nothing(found)} in {found.role}"
-    if found.unclear:
-        return f"{both(found.lowest)} cannot be told apart in {found.role}"
-    return f"{found.leader} is {'alone' if found.alone else 'lowest'} in {found.role}"
+        return f"nothing was measured for {found.role}"
+    if found.zeros:
+        return f"{both(found.lowest)} are all {nothing(found)} for {found.role}"
+    if found.alone:
+        return f"{found.leader} is the only ranked estimator for {found.role}"
+    rest = "".join(f", {standing_to(x, x.other)}" for x in found.others.values())
+    return f"{found.leader} is lowest for {found.role}{rest}"
 
 
 def nothing(found: Contest) -> str:
-    """Say how sure the zeros of a tie are."""
-    return "0 but for rounding" if found.rounded else "exactly 0"
+    """Say how sure zeros are."""
+    return "0 up to rounding error" if found.rounded else "exactly 0"
 
 
 def both(labels: Iterable[str]) -> str:
@@ -56,55 +94,72 @@ def both(labels: Iterable[str]) -> str:
 
 
 def whom(found: Contest) -> str:
-    """Name those beaten, counting them where they are several."""
+    """Name those that the lowest is significantly lower than, counting them where they are several."""
     count = len(found.beaten)
     if count == 1:
         return found.beaten[0]
-    if found.unclear:
-        return f"the other {count}"
+    if found.others:
+        return f"{count} others"
     return "both others" if count == 2 else f"all {count} others"
 
 
 def size(group: Group, found: Contest, metric: str) -> str:
-    """Say by how much the leader is below the baseline, or the next one above the baseline."""
+    """Say by how much the lowest is below the baseline, or the next one above the baseline."""
     if found.leader != group.baseline:
         known = ratio(group, metric, found.leader, found.role)
         return (
             f"{show(known, 1)} × {group.baseline}" if known else "its ratio to the baseline unknown"
         )
-    others = {x: ratio(group, metric, x, found.role) for x in (*found.beaten, *found.unclear)}
+    others = {x: ratio(group, metric, x, found.role) for x in (*found.beaten, *found.others)}
     known_ones = {x: e for x, e in others.items() if e is not None}
     if not known_ones:
-        return "the baseline"
+        return "and the baseline"
     runner = min(known_ones, key=lambda x: known_ones[x].value)
-    return f"the baseline, with {runner} next at {show(known_ones[runner], 1)} ×"
+    return f"and the baseline; the next lowest is {runner}, {show(known_ones[runner], 1)} × {group.baseline}"
 
 
 def sizes(group: Group, contests: list[Contest], metric: str) -> str:
-    """Say the leader's size in each role; the baseline's name once."""
-    unit = f" × {group.baseline}"
-    said = [size(group, found, metric) for found in contests]
-    if all(text.endswith(unit) for text in said):
-        said = [text.removesuffix(unit) for text in said[:-1]] + said[-1:]
-    return ", ".join(
-        f"{found.role} {text}" if len(said) > 1 else text
+    """Say the size of the lowest for each kind of parameter."""
+    said = [size(group, found, metric).removeprefix("and ") for found in contests]
+    return "; ".join(
+        f"{text} for {found.role}" if len(said) > 1 else text
         for found, text in zip(contests, said, strict=True)
     )
+
+
+def verdict(group: Group, label: str) -> str:
+    """Say in a few words how one estimator did, role by role; or that it is not ranked."""
+    if not group.ranked(label):
+        return "biased" if group.biases(label) else "not ranked"
+    said = {
+        role: standing(contest(group, VARIANCE, role), label) for role in group.headline_roles()
+    }
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{role}: {words}" for role, words in said.items()) or MISSING
+
+
+def standing(result: Contest, label: str) -> str:
+    """Say in a few words how one estimator did in a contest."""
+    if result.leader and label == result.leader:
+        rest = [standing_to(x, x.other) for x in result.others.values()]
+        return "only ranked estimator" if result.alone else ", ".join(["lowest", *rest])
+    if label in result.others:
+        return standing_to(result.others[label], result.leader, turned=True)
+    return Verdict.HIGHER.words() if label in result.beaten else "not measured"
 
 
 def basis(group: Group) -> str:
     """Say how sure the verdicts on variance are, and on how many units they rest."""
     pairs = [e.n for key, e in group.pairs.items() if key[0] == f"pairwise.{VARIANCE}" and e.n]
     own = [e.n for key, e in group.figures.items() if key[1] == VARIANCE and e.n]
-    level = percent(group.run.level)
-    counts = span(pairs or own)
-    counts += " units (4 gradients each)" if pairs or own else ""
-    return f"Intervals at {level}; verdicts at {level} over all pairs of a role; {counts}."
+    counts = span(pairs or own) + (" units of four gradients each" if pairs or own else "")
+    return f"Intervals at {percent(group.run.level)}; verdicts {ADJUSTED}; {counts}."
 
 
 def efficiency_basis(group: Group) -> str:
-    """Say how verdicts on variance × seconds were reached; empty where like those on variance."""
+    """Say how verdicts on variance × time were reached."""
     if any(key[0] == f"pairwise.{EFFICIENCY}" for key in group.pairs):
-        return ""
+        return ADJUSTED
     level = percent(group.run.level)
-    return f" (by {level} intervals of the ratios that do not overlap, not adjusted)"
+    return f"where the {level} intervals of the ratios do not overlap; not {ADJUSTED}"

@@ -11,6 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from reports.document import Document
+from reports.output.markdown import markdown
+from reports.results.load import load
+from reports.sections.report import document
+from reports.sections.section import Findings
+
 Row = dict[str, Any]
 SCORE = "score(samples=4, baseline=leave-one-out)"
 LABELS = ["deterministic", "naive", "per-example", "local", SCORE]
@@ -224,6 +230,32 @@ def save(folder: Path, rows: list[Row], info: dict[str, Any]) -> Path:
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run."""
     return save(tmp_path_factory.mktemp("runs") / "quick", all_rows(), run_info())
+
+
+@pytest.fixture(scope="session")
+def composed() -> Callable[..., Document]:
+    """Composes the report of run folders, without drawing a picture."""
+
+    def compose(*folders: Path) -> Document:
+        return document(Findings(load(folders)))
+
+    return compose
+
+
+@pytest.fixture(scope="session")
+def report(composed: Callable[..., Document]) -> Callable[..., str]:
+    """Writes the report of run folders as Markdown, without drawing a picture."""
+
+    def write(*folders: Path) -> str:
+        return markdown(composed(*folders))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def whole_report(run_folder: Path, report: Callable[..., str]) -> str:
+    """The report of the complete run, as Markdown."""
+    return report(run_folder)
 
 
 @pytest.fixture(scope="session")

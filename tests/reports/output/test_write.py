@@ -3,24 +3,31 @@ from __future__ import annotations
 import csv
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 import reports
-from reports.document import Code
-from reports.figures.axes import time_unit
+from reports.document import Block, Code, Document, Picture
 from reports.figures.elbo_curves import curve_figure
-from reports.figures.variance_time import pareto, points
-from reports.output.html import split
-from reports.output.markdown import block, escape, place
+from reports.output.csv import FILES, write_csv
+from reports.output.html import page, split
+from reports.output.markdown import block, escape, markdown, place
+from reports.output.paper_tables import write_tex
+from reports.output.pictures import draw_pictures
+from reports.output.write import default_folder
+from reports.results.estimate import Estimate
 from reports.results.groups import groups_of
 from reports.results.load import load
+from reports.results.pareto import pareto, points
 from reports.sections.bias import bias_text
-from reports.sections.tables import FILES
-from reports.words.numbers import Estimate
+from reports.sections.section import Findings
+from reports.words.numbers import time_unit
 
 HEADINGS = [
     "In short",
@@ -64,16 +71,6 @@ class Page(HTMLParser):
 def written(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the whole run."""
     return reports.write([run_folder], tmp_path_factory.mktemp("out") / "report").parent
-
-
-@pytest.fixture(autouse=True)
-def no_paper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures for paper out, which take as long as all others, where none is looked at.
-
-    The report of the whole run, made before this, has them.
-    """
-    if "equal_bytes" not in request.node.name:
-        monkeypatch.setattr("reports.figures.draw.draw_for_paper", lambda *_: None)
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -136,83 +133,143 @@ def test_zero_is_shown_not_dropped(written: Path) -> None:
     assert "0 (exact)" in (written / "report.md").read_text(encoding="utf-8")
 
 
-def test_equal_runs_give_equal_bytes(run_folder: Path, written: Path, tmp_path: Path) -> None:
-    again = reports.write([run_folder], tmp_path / "again").parent
-    for path in sorted(written.rglob("*")):
-        if path.suffix in (".md", ".html", ".svg", ".csv", ".tex", ".pdf"):
-            assert (again / path.relative_to(written)).read_bytes() == path.read_bytes(), path
+def test_equal_runs_give_equal_bytes(
+    run_folder: Path, written: Path, composed: Callable[..., Document], tmp_path: Path
+) -> None:
+    """Drawn again: a picture of each kind; composed again: everything else."""
+    document = composed(run_folder)
+    sections = [replace(x, blocks=first_of(x.blocks, Picture)) for x in document.sections]
+    drawn = draw_pictures(replace(document, sections=sections), tmp_path, ["svg", "pdf"])
+    assert len(drawn) == 6
+    for name, text in drawn.items():
+        assert (written / "figures" / f"{name}.svg").read_text(encoding="utf-8") == text
+        pdf = f"{name}.pdf"
+        assert (written / "figures" / pdf).read_bytes() == (tmp_path / pdf).read_bytes()
+    assert markdown(document) == (written / "report.md").read_text(encoding="utf-8")
+    svgs = {path.stem: path.read_text("utf-8") for path in written.rglob("*.svg")}
+    assert page(document, svgs) == (written / "index.html").read_text(encoding="utf-8")
+    found = Findings(load([run_folder]))
+    write_csv(found.results, tmp_path / "tables")
+    write_tex(found.groups, found.sweeps, tmp_path / "tables")
+    for path in sorted((tmp_path / "tables").iterdir()):
+        assert (written / "tables" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_only_variance(run_folder: Path, make_run: Callable[..., Path]) -> None:
+def first_of(blocks: list[Block], kind: type) -> list[Block]:
+    """Return the first block of a kind, if there is any."""
+    return [block for block in blocks if isinstance(block, kind)][:1]
+
+
+def test_figures_are_saved_in_the_formats_asked_for(
+    run_folder: Path, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = [row for row in rows_of(run_folder) if row["metric"] == "time.seconds_per_gradient"]
+    rows = [row for row in rows if row["problem"] == "digits-mlp"]
+    out = reports.write([make_run(rows)], tmp_path / "out", formats=["svg"]).parent
+    (path,) = (out / "figures").iterdir()
+    assert path.suffix == ".svg"
+    assert f"](figures/{path.name})" in (out / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_report_is_composed_without_matplotlib(run_folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from reports.results.load import load\n"
+        "from reports.sections.report import document; from reports.sections.section import Findings\n"
+        "assert document(Findings(load([Path(sys.argv[1])]))).sections\n"
+        "assert 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run_folder)], check=True)
+
+
+def test_only_variance(
+    run_folder: Path, make_run: Callable[..., Path], report: Callable[..., str]
+) -> None:
     rows = [
         row
         for row in rows_of(run_folder)
         if row["metric"].startswith("variance.") and row["problem"] == "digits-mlp"
     ]
-    out = reports.write([make_run(rows)]).parent
-    text = (out / "report.md").read_text(encoding="utf-8")
+    text = report(make_run(rows))
     assert text.count("This suite does not measure") == 5
-    assert "no paired comparison" in text
-    assert len(list((out / "figures").glob("*.svg"))) == 1  # no ratio, so no summary
+    assert "not compared" in text
+    assert text.count("](figures/") == 1  # no ratio, so no summary
 
 
-def test_only_training(run_folder: Path, make_run: Callable[..., Path]) -> None:
+def test_only_training(
+    run_folder: Path, make_run: Callable[..., Path], report: Callable[..., str]
+) -> None:
     rows = [row for row in rows_of(run_folder) if row["checkpoint"] == "training"]
-    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    text = report(make_run(rows))
     assert "Not ranked: this run has no variance of the noisy weights" in text.replace("*", "")
     assert "not reached" in text
 
 
-def test_nothing_but_failures(run_folder: Path, make_run: Callable[..., Path]) -> None:
+def test_nothing_but_failures(
+    run_folder: Path, make_run: Callable[..., Path], report: Callable[..., str]
+) -> None:
     rows = [row for row in rows_of(run_folder) if row["status"] == "failed"]
-    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    text = report(make_run(rows))
     assert "out of memory" in text
 
 
-def test_no_rows_at_all(run_folder: Path, make_run: Callable[..., Path]) -> None:
+def test_no_rows_at_all(
+    run_folder: Path, make_run: Callable[..., Path], report: Callable[..., str]
+) -> None:
     folder = make_run(rows_of(run_folder)[:1])
     load([folder]).frame.drop(columns="run").iloc[:0].to_parquet(folder / "results.parquet")
-    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    text = report(folder)
     assert "The run has no rows to report on." in text
     assert reports.headline([folder]) == []
 
 
 @pytest.mark.parametrize("ends", [(math.nan, math.nan), (0.0, math.inf), (-1.0, 1e9)])
 def test_odd_intervals(
-    run_folder: Path, make_run: Callable[..., Path], ends: tuple[float, float]
+    run_folder: Path,
+    make_run: Callable[..., Path],
+    ends: tuple[float, float],
+    report: Callable[..., str],
 ) -> None:
     rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
     rows = [row | {"ci_low": ends[0], "ci_high": ends[1]} for row in rows]
     rows[0]["value"] = math.nan
-    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
-    assert "established against" not in text  # no interval, no winner
+    text = report(make_run(rows))
+    assert (
+        "significantly lower" not in text.partition("## ")[2].partition("\n## ")[0]
+    )  # no interval
 
 
-def test_many_layers_go_to_several_figures(run_folder: Path, make_run: Callable[..., Path]) -> None:
+def test_many_layers_go_to_several_figures(
+    run_folder: Path, make_run: Callable[..., Path], report: Callable[..., str]
+) -> None:
     rows = [row for row in rows_of(run_folder) if row["metric"].startswith("variance.")]
     rows = [row for row in rows if row["problem"] == "digits-mlp" and row["label"] == "local"]
     rows += [
         row | {"layer": f"fc{i}"} for row in rows if row["layer"] == "fc1" for i in range(4, 8)
     ]
-    out = reports.write([make_run(rows, baseline="local")]).parent
-    assert len(list((out / "figures").glob("variance-*.svg"))) == 2
+    text = report(make_run(rows, baseline="local"))
+    assert len(re.findall(r"\]\(figures/variance-[a-z0-9.-]*-[12].png\)", text)) == 2
 
 
-def test_several_runs_are_put_side_by_side(run_folder: Path, make_run: Callable[..., Path]) -> None:
+def test_several_runs_are_put_side_by_side(
+    run_folder: Path, make_run: Callable[..., Path], report: Callable[..., str], tmp_path: Path
+) -> None:
     folders = [make_run(rows_of(run_folder), name=name) for name in ("cpu", "gpu")]
-    out = reports.write(folders).parent
-    assert out == folders[0].parent / "report"
-    text = (out / "report.md").read_text(encoding="utf-8")
+    assert default_folder(folders) == folders[0].parent / "report"
+    assert default_folder(folders[:1]) == folders[0] / "report"
+    text = report(*folders)
     assert text.count("| run | estimator |") == 2
     assert "**cpu: Use local: it has" in text
     assert "**gpu: Use local: it has" in text
-    with (out / "tables" / "cost.csv").open(encoding="utf-8", newline="") as file:
+    write_csv(load(folders), tmp_path)
+    with (tmp_path / "cost.csv").open(encoding="utf-8", newline="") as file:
         assert {row["run"] for row in csv.DictReader(file)} == {"cpu", "gpu"}
     said = reports.headline(folders)
     assert [line.split(" · ")[0] for line in said if " · " in line] == ["cpu", "cpu", "gpu", "gpu"]
 
 
-def test_what_users_name_is_escaped(run_folder: Path, make_run: Callable[..., Path]) -> None:
+def test_what_users_name_is_escaped(
+    run_folder: Path, make_run: Callable[..., Path], composed: Callable[..., Document]
+) -> None:
     evil = "<script>alert(1)</script>"
     rows = [
         row | {key: evil for key in ("label", "against") if row[key] == "local"}
@@ -220,13 +277,17 @@ def test_what_users_name_is_escaped(run_folder: Path, make_run: Callable[..., Pa
     ]
     rows = [row | {"message": f"{evil} $x_1$ | `a` ](b)"} for row in rows]
     rows = [row | {"problem": f"../{evil}"} for row in rows]
-    path = reports.write([make_run(rows, reference=evil, command=f"vdbench {evil}")])
-    text = path.read_text(encoding="utf-8")
+    document = composed(make_run(rows, reference=evil, command=f"vdbench {evil}"))
+    pictures = [
+        x for section in document.sections for x in section.blocks if isinstance(x, Picture)
+    ]
+    text = page(document, {picture.name: "" for picture in pictures})
     assert "script" not in Page(text).tags
     assert "&lt;script&gt;" in text
-    said = path.with_name("report.md").read_text(encoding="utf-8")
+    said = markdown(document)
     assert "<script" not in re.sub(r"```sh\n.*\n```", "", said)  # but in the code
-    assert all(p.parent == path.parent / "figures" for p in path.parent.rglob("*.svg"))
+    assert pictures
+    assert all(re.fullmatch(r"[a-z0-9.-]+", picture.name) for picture in pictures)
 
 
 def test_markdown_escapes() -> None:
@@ -271,13 +332,15 @@ def test_several_groups_are_listed_first_with_links_that_lead_somewhere(written:
     assert place("A · b (c), d_e") == "a--b-c-d_e"
 
 
-def test_what_is_undefined_is_no_failure(run_folder: Path, make_run: Callable[..., Path]) -> None:
+def test_what_is_undefined_is_no_failure(
+    run_folder: Path, make_run: Callable[..., Path], report: Callable[..., str]
+) -> None:
     rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
     nothing = {"value": math.nan, "ci_low": math.nan, "ci_high": math.nan, "status": "undefined",
                "message": "no value: division by zero"}  # fmt: skip
     rows = [row | nothing if row["metric"] == "snr" else row for row in rows]
     rows = [row | nothing if row["metric"].startswith("ratio.var") else row for row in rows]
-    text = reports.write([make_run(rows)]).with_name("report.md").read_text(encoding="utf-8")
+    text = report(make_run(rows))
     assert "| – (division by zero) |" in text
     assert "Failed, so not compared" not in text
 
@@ -294,13 +357,17 @@ def test_the_environment_gives_what_a_reader_looks_for(written: Path) -> None:
 
 @pytest.mark.parametrize(("load", "warned"), [(1.6, True), (1.0, False)])
 def test_a_busy_machine_is_said_beside_the_cost(
-    run_folder: Path, make_run: Callable[..., Path], load: float, warned: bool
+    run_folder: Path,
+    make_run: Callable[..., Path],
+    load: float,
+    warned: bool,
+    report: Callable[..., str],
 ) -> None:
     machine = {"cpu": {"model": "a processor", "logical_cores": 2},
                "load_average": [load, 0.5, 0.25], "packages": {"torch": "2.13.0"}}  # fmt: skip
     rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
     folder = make_run(rows, environment=machine)
-    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    text = report(folder)
     said = f"The machine was busy when the run began (load {load} on 2 cores): absolute times"
     assert (said in text.split("## Cost of a gradient")[1].split("## ")[0]) == warned
     assert f"| load average at the start (1, 5, 15 min) | {load}, 0.5, 0.25 |" in text
@@ -339,7 +406,6 @@ def test_no_time_at_step_0_does_not_stretch_the_axis(
     rows = [row | {"seconds": first} if row["step"] == 0 else row for row in rows]
     group = groups_of(load([make_run(rows)]))[0]
     figure = curve_figure(group)
-    assert figure is not None
     by_step, by_second = figure.axes
     starts = [line.get_xdata()[0] for line in by_second.get_lines()]
     assert by_second.get_xlim()[0] == min(starts) == pytest.approx(20 * 4.1e-4)

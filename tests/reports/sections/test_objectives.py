@@ -11,10 +11,11 @@ import pytest
 from reports.document import Bullets, Table
 from reports.results.groups import BIAS, Group, groups_of
 from reports.results.load import load
-from reports.results.ranking import order, verdict
+from reports.results.ranking import order
 from reports.sections.bias import bias_summary
 from reports.sections.method import method_blocks
 from reports.sections.summary_sentences import sentences
+from reports.words.verdicts import verdict
 
 Row = dict[str, Any]
 ELBO, LOCAL = "weight-space ELBO", "elbo-local-noise"

@@ -9,16 +9,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import reports
-from reports.figures.line_plot import exact_of
-from reports.figures.training_sweep import parts_of, swept_of, window
+from reports.document import Document, Picture
+from reports.figures.training_sweep import window
+from reports.output.markdown import markdown
+from reports.output.pictures import draw_for_page
 from reports.results.groups import groups_of
 from reports.results.load import load
 from reports.results.published import unmatched
+from reports.results.size_lines import exact_of
 from reports.results.sweeps import OPTION, sweeps_of
+from reports.results.training_sweeps import parts_of, swept_of
 from reports.results.trainings import trainings_of
 from reports.sections.published_trainings import beside, published_table
-from reports.sections.training import trained_summary
+from reports.sections.training_summary import training_summary
 
 Row = dict[str, Any]
 WIDTHS = (100, 250, 500)
@@ -78,6 +81,12 @@ def rows(figure: Callable[..., Row]) -> list[Row]:
     return found
 
 
+def pictures_of(document: Document) -> dict[str, Picture]:
+    """The pictures of a report, by name."""
+    blocks = [block for section in document.sections for block in section.blocks]
+    return {block.name: block for block in blocks if isinstance(block, Picture)}
+
+
 @pytest.fixture
 def folder(figure: Callable[..., Row], make_run: Callable[..., Path]) -> Path:
     made = make_run(rows(figure), suite=suite())
@@ -110,32 +119,32 @@ def test_test_error_is_a_line_a_group(folder: Path) -> None:
     assert high > 1.44 + 0.05
 
 
-def test_courses_are_drawn_for_each_value_apart(folder: Path) -> None:
+def test_courses_are_drawn_for_each_value_apart(
+    folder: Path, composed: Callable[..., Document]
+) -> None:
     (found,) = trainings_of(load([folder]))
     parts = {part.title.partition(", ")[2]: part for part in parts_of(found)}
     assert list(parts) == ["others", "units 100", "units 250", "units 500"]
     assert [key[0] for key in parts["others"].keys] == ["apart"]
     assert [key[0] for key in parts["units 250"].keys] == ["none-250", "A-250"]
     assert set(parts["units 250"].course("test.error")) == set(parts["units 250"].keys)
-    reports.write([folder])
-    figures = {p.name for p in (folder / "report" / "figures").glob("*.png")}
-    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
-    assert "epoch by epoch (units 100): " in text
-    assert {"over-units-run.png", "trained-run-units-100.png", "trained-run-others.png"} <= figures
+    pictures = pictures_of(composed(folder))
+    assert "epoch by epoch (units 100): " in pictures["trained-run-units-100"].caption
+    assert {"over-units-run", "trained-run-others"} <= set(pictures)
 
 
 def test_the_answer_says_who_is_lowest_at_each_value(folder: Path) -> None:
-    said = dict(trained_summary(load([folder])))
+    said = dict(training_summary(trainings_of(load([folder])), several=False))
     assert said["Lowest test error, mean weights, over units:"] == (
         "A at 100 (1.42 [1.37, 1.47] %); A at 250 (1.10 [1.05, 1.15] %); A at 500 (1.06 [1.01, 1.11] %)."
     )
     words = said["Test error, samples, against none:"]
     assert words.startswith(
-        "lower: A-250 and A-500; UNCLEAR: 1 other (paired by seed at the same value, at 98 %"
+        "significantly lower: A-250 and A-500; inconclusive: 1 (paired by seed at the same value, at 98 %"
     )
 
 
-def test_published_figures_stand_beside_trainings(folder: Path) -> None:
+def test_published_figures_stand_beside_trainings(folder: Path, report: Callable[..., str]) -> None:
     results = load([folder])
     (found,) = trainings_of(results)
     table = published_table(found)
@@ -145,8 +154,7 @@ def test_published_figures_stand_beside_trainings(folder: Path) -> None:
     ]
     left = unmatched(groups_of(results), [found.run], [theirs for theirs, _ in beside(found)])
     assert [figure.problem for figure in left] == ["A-750"]
-    reports.write([folder])
-    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    text = report(folder)
     section = text.partition("\n## Beside the paper\n")[2].partition("\n## ")[0]
     assert "| none-100 | test error, samples | 1.45 % |" in section
     assert "1 stands beside none of this report's" in section
@@ -165,7 +173,11 @@ def variance_rows(figure: Callable[..., Row], groups: tuple[str, ...]) -> list[R
 
 @pytest.mark.parametrize("groups", [("A",), ("none", "A")])
 def test_variance_is_drawn_over_the_option(
-    groups: tuple[str, ...], figure: Callable[..., Row], make_run: Callable[..., Path]
+    groups: tuple[str, ...],
+    figure: Callable[..., Row],
+    make_run: Callable[..., Path],
+    composed: Callable[..., Document],
+    tmp_path: Path,
 ) -> None:
     made = make_run(variance_rows(figure, groups), suite=suite() | {"published": []})
     results = load([made])
@@ -177,13 +189,14 @@ def test_variance_is_drawn_over_the_option(
         assert sweep.labels == ["naive", "local"]
         found = sweep.get("naive", "variance.noise", "all", "theta")
         assert {x: e.value for x, e in found.items()} == {100: 400, 250: 1000, 500: 2000}
-    reports.write([made])
-    text = (made / "report" / "report.md").read_text(encoding="utf-8")
+    document = composed(made)
+    text = markdown(document)
     for group in groups:
         assert f"### {group} · checkpoint initial · batch 32, over units" in text
-    pictures = list((made / "report" / "figures").glob("scaling-option-*.png"))
+    pictures = {x: p for x, p in pictures_of(document).items() if x.startswith("scaling-option-")}
     assert len(pictures) == len(groups)
-    assert all(picture.stat().st_size > 10_000 for picture in pictures)
+    draw_for_page(next(iter(pictures.values())), tmp_path, ["png"])
+    assert next(tmp_path.glob("scaling-option-*.png")).stat().st_size > 10_000
 
 
 def test_families_of_one_estimator_each_are_put_side_by_side(
@@ -196,20 +209,19 @@ def test_families_of_one_estimator_each_are_put_side_by_side(
 
 
 def test_zeros_to_rounding_are_named_and_not_drawn(
-    figure: Callable[..., Row], make_run: Callable[..., Path]
+    figure: Callable[..., Row], make_run: Callable[..., Path], report: Callable[..., str]
 ) -> None:
     rows = variance_rows(figure, ("A",))
     for row in rows:
         if row["label"] == "local" and row["problem"] == "A-250":
             row.update(value=1e-12, ci_low=9e-13, ci_high=2e-12)
     made = make_run(rows, suite=suite() | {"published": []})
-    reports.write([made])
-    text = (made / "report" / "report.md").read_text(encoding="utf-8")
+    text = report(made)
     assert "Zero to rounding, in part or all, and then not drawn: local." in text
 
 
 def test_exact_figures_are_drawn_at_their_sizes(
-    figure: Callable[..., Row], make_run: Callable[..., Path]
+    figure: Callable[..., Row], make_run: Callable[..., Path], report: Callable[..., str]
 ) -> None:
     exact = [
         {"source": "exact", "metric": "variance.noise", "estimator": "local", "problem": f"A-{width}",
@@ -222,8 +234,7 @@ def test_exact_figures_are_drawn_at_their_sizes(
     found = exact_of(sweep, "variance.noise", "theta")
     assert found == {"local": {100: pytest.approx(102), 500: pytest.approx(510)}}
     assert exact_of(sweep, "variance.total", "theta") == {}
-    reports.write([made])
-    text = (made / "report" / "report.md").read_text(encoding="utf-8")
+    text = report(made)
     assert "Crosses are exact." in text
     section = text.partition("\n## Beside exact values\n")[2].partition("\n## ")[0]
     assert "Of 2 exact values, our intervals at 95 % hold 2." in section

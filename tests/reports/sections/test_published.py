@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -11,12 +10,14 @@ from typing import Any
 import pytest
 
 from reports.document import Bullets, Paragraph, Table
+from reports.output.csv import write_published
+from reports.results.estimate import Estimate
 from reports.results.groups import Group, groups_of
 from reports.results.load import load
-from reports.results.published import Verdict, adjusted, comparisons, matches_of, write_published
+from reports.results.published import Judged, comparisons, judged, matches_of
 from reports.sections.published import beside_blocks
 from reports.sections.summary_sentences import sentences
-from reports.words.numbers import Estimate
+from vdbench.statistics.verdicts import Verdict
 
 Row = dict[str, Any]
 Make = Callable[..., Path]
@@ -102,17 +103,17 @@ def test_verdicts_are_adjusted_for_those_shown(group_of: Callable[..., Group]) -
     z = NormalDist().inv_cdf
     wide = half * z(1 - 0.05 / 8) / z(0.975)
     assert math.log(first.ratio.high / value) == pytest.approx(wide)
-    assert first.word == "established"
+    assert first.verdict is Verdict.LOWER
     assert "approximation" in tables(group)[2].caption
     assert "over the 4 comparisons shown" in tables(group)[2].caption
 
 
 def test_an_interval_at_a_higher_level_is_not_widened() -> None:
     ratio = Estimate(0.5, 0.4, 0.6, level=0.999)
-    assert adjusted(ratio, 0.99, 0.95) == Verdict(ratio)
-    assert adjusted(replace(ratio, level=math.nan), 0.99, 0.95).widened
-    zero = Estimate(0.0, 0.0, 0.0, level=0.95)
-    assert adjusted(zero, 0.99, 0.95) == Verdict(zero)
+    assert judged(ratio, 0.95, 4) == Judged(Verdict.LOWER, ratio)
+    assert judged(
+        Estimate(0.5, 0.4, 0.6), 0.95, 4
+    ).widened  # at the run's level, where it says none
 
 
 def test_pairs_of_every_layer_are_used_where_there_are_such(
@@ -128,14 +129,19 @@ def test_pairs_of_every_layer_are_used_where_there_are_such(
     verdict = match.verdicts("variance.total", 4)[0]
     assert verdict is not None
     assert (verdict.ratio.low, verdict.widened) == (0.85, False)
-    assert verdict.word == "established"
+    assert verdict.verdict is Verdict.LOWER
 
 
 @pytest.mark.parametrize(
     ("ends", "word"),
-    [((0.7, 0.9), "established"), ((0.9, 0.9999), "UNCLEAR"), ((1.1, 1.3), "the other way round")],
+    [
+        ((0.7, 0.9), "significantly lower"),
+        ((0.9, 0.9999), "inconclusive"),
+        ((1.1, 1.3), "significantly higher"),
+        ((0.98, 1.01), "equivalent within ±5 %"),
+    ],
 )
-def test_what_excludes_1_only_before_adjustment_is_unclear(
+def test_what_excludes_1_only_before_adjustment_is_inconclusive(
     group_of: Callable[..., Group], ends: tuple[float, float], word: str
 ) -> None:
     middle = math.sqrt(ends[0] * ends[1])
@@ -148,11 +154,11 @@ def test_what_excludes_1_only_before_adjustment_is_unclear(
     assert tables(group)[2].rows[1][4] == word
     ((place, said),) = words(group)
     assert place == "mean, layer fc1:"
-    if word == "UNCLEAR":
-        assert "UNCLEAR: per-example / naive = 0.95 [0.89, 1.01], n = 400" in said
-        assert "1 UNCLEAR" in sentences(group)[-1].body
-    if word == "established":
-        assert "Total: established at every step." in said
+    if word == "inconclusive":
+        assert "inconclusive: per-example / naive = 0.95 [0.89, 1.01], n = 400" in said
+        assert "1 inconclusive" in sentences(group)[-1].body
+    if word == "significantly lower":
+        assert "Total: significant at every step." in said
 
 
 def test_the_order_is_compared_with_the_published_one(group_of: Callable[..., Group]) -> None:
@@ -162,8 +168,8 @@ def test_the_order_is_compared_with_the_published_one(group_of: Callable[..., Gr
         in words(group)[0][1]
     )
     assert sentences(group)[-1].text.startswith(
-        "Beside the paper: Our order is the published one in 1 of 1 place. Of the 4 comparisons of "
-        "neighbours, 4 are established and 0 UNCLEAR"
+        "Beside the paper: Our order is the published one in 1 of 1 place. Each estimator compared with the next in "
+        "our order, over 4 comparisons (95 % for all together): 4 significantly lower."
     )
     other = [FOUR[0] | {"value": 30.0}, *FOUR[1:]]
     said = words(group_of(other))[0][1]

@@ -12,8 +12,9 @@ import reports
 from reports.output.terminal import time_cell
 from reports.results.groups import groups_of
 from reports.results.load import load
-from reports.results.ranking import contest, order, verdict
+from reports.results.ranking import contest, order
 from reports.sections.summary_table import headline_note, ratio_text
+from reports.words.verdicts import verdict
 
 
 def changed(rows: list[dict], where: dict, **new: object) -> list[dict]:
@@ -149,7 +150,7 @@ def test_zeros_tie(rows: list[dict], make_run: Callable[..., Path]) -> None:
     line = about(reports.headline([folder]), "Variance")
     assert "in the means μ (mean), naive and local tie, all exactly 0." in line
     found = contest(groups_of(load([folder]))[0], "variance.total", "mean")
-    assert found.tied
+    assert found.zeros
     assert set(found.beaten) == {"per-example", rows[-1]["label"]}
 
 
@@ -251,7 +252,7 @@ def biased(like: dict, label: str, low: float, role: str = "scale") -> dict:
 
 
 def test_a_biased_winner_is_accused_and_not_ranked(
-    rows: list[dict], make_run: Callable[..., Path]
+    rows: list[dict], make_run: Callable[..., Path], report: Callable[..., str]
 ) -> None:
     folder = make_run([*rows, biased(rows[0], "local", 0.89)], reference="naive")
     lines = reports.headline([folder])
@@ -264,7 +265,7 @@ def test_a_biased_winner_is_accused_and_not_ranked(
     group = groups_of(load([folder]))[0]
     assert verdict(group, "local") == "biased"
     assert order(group)[-2:] == ["deterministic", "local"]
-    text = reports.write([folder]).with_name("report.md").read_text(encoding="utf-8")
+    text = report(folder)
     assert "- **Bias:** local declares itself unbiased" in text
     assert "| local | none found; at most 0.03 |" in text
     assert "| declared unbiased |" in text
@@ -332,7 +333,7 @@ def test_the_unit_of_a_time_is_on_both_lines(run_folder: Path) -> None:
 
 
 def test_many_places_with_one_estimator_are_named_together(
-    rows: list[dict], make_run: Callable[..., Path]
+    rows: list[dict], make_run: Callable[..., Path], report: Callable[..., str]
 ) -> None:
     one = [row for row in rows if row["label"] == "local"]
     places = [dict(row, problem=f"{row['problem']}-{k}") for k in range(4) for row in one]
@@ -340,8 +341,7 @@ def test_many_places_with_one_estimator_are_named_together(
     lines = reports.headline([folder])
     assert sum("One estimator each" in line for line in lines) == 1
     assert not any("Nothing to compare" in line for line in lines)
-    reports.write([folder])
-    text = (folder / "report" / "report.md").read_text(encoding="utf-8")
+    text = report(folder)
     short = text.partition("## In short")[2].partition("\n## ")[0]
     assert "One estimator each, so that there is nothing to compare by variance: " in short
     assert short.count("-3") == 1
@@ -357,7 +357,7 @@ def test_zeros_but_for_rounding_tie(rows: list[dict], make_run: Callable[..., Pa
         rows = changed(rows, where, value=value, ci_low=0.9 * value, ci_high=1.1 * value)
     folder = make_run(rows)
     found = contest(groups_of(load([folder]))[0], "variance.total", "mean")
-    assert found.tied
+    assert found.zeros
     assert found.rounded
     assert "naive" in found.beaten
     line = about(reports.headline([folder]), "Variance")

@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.words.numbers import (
-    Estimate,
-    format_interval,
-    number,
-    show,
-    show_bytes,
-    show_seconds,
-    slug,
-)
+from reports.results.estimate import Estimate
+from reports.words.numbers import format_interval, number, show, show_bytes, show_seconds, slug
 
 NAN = math.nan
 

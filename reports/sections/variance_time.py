@@ -1,0 +1,33 @@
+"""Variance against time, with the Pareto front."""
+
+from __future__ import annotations
+
+from reports.document import Block
+from reports.figures import draw
+from reports.results.pareto import roles_of
+from reports.sections.pictures import Caption, picture
+from reports.sections.section import Findings, heading, not_measured
+
+CAPTION = Caption(
+    "plane",
+    "Variance against time per gradient",
+    "Total variance over all layers against time per gradient. Lower left is better. The dashed line is the Pareto "
+    "front of the ranked estimators: no other is both faster and less noisy, by the point estimates. Hollow markers "
+    "are not ranked. Arrows mark variances above the axis.",
+    "variance.total",
+)
+
+
+class VarianceAndTime:
+    """The plane of variance against time."""
+
+    anchor = "plane"
+    title = "Variance against time per gradient"
+
+    def blocks(self, found: Findings) -> list[Block]:
+        """Compose the section: a picture a group."""
+        blocks: list[Block] = []
+        for group in found.groups:
+            if roles_of(group):
+                blocks += [heading(self.anchor, group), picture(CAPTION, group, draw.plane)]
+        return blocks or not_measured("both variance and time")
