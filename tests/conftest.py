@@ -16,8 +16,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["pytester"]
 
-for shared in ("helpers", "estimators"):  # oracles, twins and servers that tests share
-    sys.path.append(str(Path(__file__).parent / shared))
+sys.path.append(
+    str(Path(__file__).parent / "helpers")
+)  # oracles, twins and servers that tests share
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 

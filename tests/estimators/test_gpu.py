@@ -1,16 +1,19 @@
-"""The GPU gives what the CPU gives: to rounding on the same noise, and in distribution on its own."""
+"""The GPU gives what the CPU gives: to rounding on the same noise, and in distribution on its own.
+
+Every case is built and run on the CPU too, where there is no GPU: what is wrong with a case shows there.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
+import convolution_twins
 import numpy as np
 import oracles
 import pytest
-import test_convolution_twins
 import torch
-from everyone import fitting
+from everyone import fitting, prior
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
@@ -26,64 +29,101 @@ from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Problem
 from vdbench.store import Table
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
-
 OPTIONS = {"score": [{"samples": 3, "baseline": "leave-one-out"}]}
 ESTIMATORS = [get(name, **o) for name in names() for o in [{}, *OPTIONS.get(name, [])]]
 BATCH = 5
+Make = Callable[..., tuple[Problem, dict[str, Tensor]]]
 
 
-@pytest.mark.parametrize(
-    "make", [network, test_convolution_twins.network], ids=["dense", "convolution"]
-)
-@pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES)
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=label)
-def test_parity_on_the_same_noise(
-    estimator: Estimator,
-    coordinates: Parameterization,
-    make: Callable[[Parameterization], tuple[Problem, dict[str, Tensor]]],
-) -> None:
-    problem, parameters = make(fitting(estimator, coordinates))
-    requests = trace(estimator, problem, parameters, gather(problem, np.arange(BATCH))).requests
-    keys = [Key(("parity", k)) for k in range(4)]
-    noise = inject(requests, keys, torch.device("cpu"), torch.float64)
-    rows = np.stack([(np.arange(BATCH) + k) % problem.examples for k in range(4)])
+def cases(test: Callable[..., None]) -> Callable[..., None]:
+    """Every estimator in all coordinates, dense and in a convolution."""
+    marks = (
+        pytest.mark.parametrize(
+            "make", [network, convolution_twins.network], ids=["dense", "convolution"]
+        ),
+        pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES),
+        pytest.mark.parametrize("estimator", ESTIMATORS, ids=label),
+    )
+    for mark in marks:
+        test = mark(test)
+    return test
 
-    def drawn(device: str) -> dict[str, Tensor]:
-        there = problem.to(device, torch.float64)
+
+class Case:
+    """Four draws of one estimator on one problem, with their noise: what is run on each device."""
+
+    def __init__(self, estimator: Estimator, coordinates: Parameterization, make: Make) -> None:
+        self.estimator = estimator
+        form = fitting(estimator, coordinates)
+        self.problem, self.parameters = make(form, prior=prior(estimator))
+        batch = gather(self.problem, np.arange(BATCH))
+        requests = trace(estimator, self.problem, self.parameters, batch).requests
+        keys = [Key(("parity", k)) for k in range(4)]
+        self.noise = inject(requests, keys, torch.device("cpu"), torch.float64)
+
+    def drawn(self, device: str) -> dict[str, Tensor]:
+        there = self.problem.to(device, torch.float64)
+        rows = np.stack([(np.arange(BATCH) + k) % there.examples for k in range(4)])
         found = vectorised(
-            estimator,
+            self.estimator,
             there,
-            {n: v.to(device) for n, v in parameters.items()},
+            {n: v.to(device) for n, v in self.parameters.items()},
             gather(there, rows),
-            {r: v.to(device) for r, v in noise.items()},
+            {r: v.to(device) for r, v in self.noise.items()},
         )
         outputs = {"value": found.value, **found.gradients}
         assert {v.device.type for v in outputs.values()} == {device}
         return {n: v.cpu() for n, v in outputs.items()}
 
-    cpu, gpu = drawn("cpu"), drawn("cuda")
+
+@cases
+def test_every_case_has_a_gradient_on_the_cpu(
+    estimator: Estimator, coordinates: Parameterization, make: Make
+) -> None:
+    """None asks for what is refused: a prior without a divergence from the posterior, say."""
+    case = Case(estimator, coordinates, make)
+    found = case.drawn("cpu")
+    assert set(found) == {"value", *case.problem.free(case.parameters)}
+    assert all(bool(v.isfinite().all()) for v in found.values())
+    assert any(bool(v.any()) for n, v in found.items() if n != "value")
+
+
+@pytest.mark.gpu
+@cases
+def test_parity_on_the_same_noise(
+    estimator: Estimator, coordinates: Parameterization, make: Make
+) -> None:
+    case = Case(estimator, coordinates, make)
+    cpu, gpu = case.drawn("cpu"), case.drawn("cuda")
     for name, want in cpu.items():
         gap, size = float((gpu[name] - want).abs().max()), float(want.abs().max())
         assert gap <= 1e-9 * (size + 1e-6), f"{name} differs by {gap:.3g}, largest {size:.3g}"
 
 
+COMPARED = ("naive", "local", "per-example")
+
+
+def unit_rows(estimator: Estimator, device: str, count: int) -> Table:
+    """Of the variance, with noise of the device's own."""
+    problem, parameters = network(MeanLogVariance())
+    there = {n: v.to(device) for n, v in parameters.items()}
+    at = problem.to(device, torch.float64)
+    key = Key(("devices", device))
+    return variance.rows(Context(at, there, estimator, "", BATCH, key, {}), 0, count)
+
+
+def test_variances_are_measured_on_the_cpu() -> None:
+    for name in COMPARED:
+        found = unit_rows(get(name), "cpu", 2)
+        assert all(len(c) == 2 and np.isfinite(c).all() for c in found.values())
+
+
+@pytest.mark.gpu
 def test_variances_agree() -> None:
     """Unit rows of both devices, each with noise of its own."""
-    problem, parameters = network(MeanLogVariance())
-
-    def rows(estimator: Estimator, device: str) -> Table:
-        there = {n: v.to(device) for n, v in parameters.items()}
-        at = problem.to(device, torch.float64)
-        key = Key(("devices", device))
-        return variance_units.rows(Context(at, there, estimator, "", BATCH, key, {}), 0, 1000)
-
     comparisons = []
-    for name in ("naive", "local", "per-example"):
-        cpu, gpu = rows(get(name), "cpu"), rows(get(name), "cuda")
+    for name in COMPARED:
+        cpu, gpu = (unit_rows(get(name), device, 1000) for device in ("cpu", "cuda"))
         for column, a in cpu.items():
             b = gpu[column]
             error = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a))

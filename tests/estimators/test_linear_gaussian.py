@@ -7,14 +7,15 @@ that are wrong, which they must catch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import oracles
 import pytest
 import torch
-from oracles import Linear, Options, Oracle, random_linear
+from linear_problems import DRAWS, PROBLEMS, TOLERANCE, moderate
+from oracles import Linear, Options, Oracle
 from torch import Tensor
 
 from estimators.local import Local
@@ -26,17 +27,6 @@ from vdbench.estimation.options import get
 from vdbench.noise import Key, Noise
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import Posterior
-
-TOLERANCE = 1e-9
-DRAWS = 4000
-
-# examples M, inputs K, bias, N/M
-SHAPES = [
-    (m, k, bias, times)
-    for m, k in [(1, 1), (2, 1), (1, 3), (3, 2), (2, 4), (4, 2), (2, 3), (5, 1)]
-    for bias, times in [(False, 1), (True, 3), (False, 2)]
-]
-PROBLEMS = [random_linear(seed, *shape) for seed, shape in enumerate(SHAPES)]
 
 
 def named(of: Linear) -> str:
@@ -130,12 +120,6 @@ def test_score_agrees_with_its_closed_form(of: Linear) -> None:
     np.testing.assert_allclose(oracles.score(of)["mean"][1], want, rtol=1e-9)
     local = of.c**2 * oracles.score_local_mu(of)
     np.testing.assert_allclose(oracles.score_local(of)["mean"][1], local, rtol=1e-9)
-
-
-def moderate(seed: int, m: int, k: int, times: int) -> Linear:
-    """A problem whose σ is neither tiny nor large, so that 4,000 draws estimate a fourth moment."""
-    of = random_linear(seed, m, k, True, times)
-    return replace(of, sigma=0.3 + 0.5 * of.sigma / of.sigma.max())
 
 
 SAMPLED = [

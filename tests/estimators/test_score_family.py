@@ -15,8 +15,9 @@ import oracles
 import pytest
 import torch
 from oracles import Array, Linear, Moments, random_linear
-from test_twins import BATCH, EXAMPLES, LAYERS, log_likelihood, scores
 from torch import Tensor
+from twins import BATCH, EXAMPLES, LAYERS, log_likelihood
+from twins_score import scores
 
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator, Gradient

@@ -8,8 +8,8 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from linear_problems import PROBLEMS, TOLERANCE
 from oracles import HalfSquare, Linear, Moments, Oracle
-from test_linear_gaussian import PROBLEMS, TOLERANCE
 from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split

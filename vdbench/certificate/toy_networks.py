@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.estimation.draws import gather
-from vdbench.problems.from_module import noisy
+from vdbench.problems.gaussian import Parameterization
+from vdbench.problems.layers import Convolution, NoisyModule
 from vdbench.problems.likelihoods import Categorical, GaussianNoise, Likelihood
 from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import GaussianPrior, NoPrior
@@ -44,6 +47,39 @@ class Mean(nn.Module):
     def forward(self, b: Tensor) -> Tensor:
         """(M, channels, …) to (M, channels)."""
         return b.flatten(2).mean(2)
+
+
+@dataclass(frozen=True)
+class SmallConvolution(Convolution):
+    """A convolution of a few numbers, written as products and sums.
+
+    Under `torch.func.vmap` a convolution whose weights differ between draws becomes one with a group for each draw,
+    and torch loops over the groups. The numbers are the same; thousands of draws take a twentieth of the time.
+    """
+
+    def _convolve(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+        assert not isinstance(self.padding, str)
+        assert self.dilation == (1, 1)
+        (vertical, horizontal), (outputs, inputs, height, width) = self.padding, weight.shape
+        x = F.pad(x, (horizontal, horizontal, vertical, vertical))
+        parts = x.reshape(len(x), groups, 1, inputs, *x.shape[2:])
+        kernels = weight.reshape(groups, outputs // groups, inputs, 1, 1, height, width)
+        down, across = self.stride
+        total = torch.zeros((), dtype=x.dtype, device=x.device)
+        for i, j in product(range(height), range(width)):
+            rows = slice(i, x.shape[2] - height + i + 1, down)
+            columns = slice(j, x.shape[3] - width + j + 1, across)
+            total = total + (parts[..., rows, columns] * kernels[..., i, j]).sum(3)
+        return total.flatten(1, 2)
+
+
+def _small(problem: Problem) -> Problem:
+    """The problem with every convolution a `SmallConvolution`."""
+    for module in problem.module.modules():
+        if isinstance(module, NoisyModule) and isinstance(module.layer, Convolution):
+            module.layer = SmallConvolution(**vars(module.layer))
+    layers = [m.layer for m in problem.module.modules() if isinstance(m, NoisyModule)]
+    return replace(problem, layers=tuple(layers))
 
 
 @dataclass(frozen=True)
@@ -90,13 +126,15 @@ class Toy:
         if self.blank:
             inputs[1] = 0
         split = Split(*(torch.cat([t] * self.repeats) for t in (inputs, targets)))
-        problem = noisy(
-            nn.Sequential(*self._modules()).double(),
-            Dataset(self.name, split, split, self.classes),
-            name=self.name,
-            likelihood=self._likelihood(),
-            parameterization=form,
-            prior=GaussianPrior(1.0) if form.sharing == "weights" else NoPrior(),
+        problem = _small(
+            noisy(
+                nn.Sequential(*self._modules()).double(),
+                Dataset(self.name, split, split, self.classes),
+                name=self.name,
+                likelihood=self._likelihood(),
+                parameterization=form,
+                prior=GaussianPrior(1.0) if form.sharing == "weights" else NoPrior(),
+            )
         )
         parameters = {}
         for name, value in problem.start.items():

@@ -248,6 +248,7 @@ def test_it_is_reached_as_vdbench_check_and_written_as_plain_data() -> None:
     assert len(plain["findings"]) == len(found.findings)
     assert set(plain["findings"][0]) == {
         "test", "where", "passed", "figure", "low", "high", "limit", "power", "note", "suggests",
+        "against",
     }  # fmt: skip
     assert found.verdict() in found.text()
 

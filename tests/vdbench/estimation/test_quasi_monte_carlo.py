@@ -13,10 +13,10 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from linear_problems import DRAWS, moderate
 from oracles import Array, Linear, Moments
 from scipy.special import ndtr, ndtri
 from scipy.stats import kstest
-from test_linear_gaussian import DRAWS, moderate
 from torch import Tensor
 
 from vdbench.errors import InputError

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from agreement import gaps, same
 from families import ANY, ELBO, FAMILIES, OWN, SHARED
 from oracles import network
-from test_conformance import gaps, same
-from test_twins import Affine, Twin, Weights, agrees, close, group, matched, pathwise, product
 from torch import Tensor
+from twins import Affine, Twin, Weights, agrees, close, group, pathwise, product
+from twins_moments import matched
 
 from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator, Gradient, Wrapper
@@ -352,5 +353,6 @@ def test_shared_noise_is_independent_only_between_examples() -> None:
         return seen["b"]
 
     naive_b, own_b = outputs(get("naive")), outputs(get("per-example"))
-    assert torch.equal(naive_b[0], naive_b[1])
+    # a product may round the rows of one matrix each in another way
+    torch.testing.assert_close(naive_b[0], naive_b[1], rtol=1e-12, atol=1e-12)
     assert not torch.isclose(own_b[0], own_b[1]).any()
