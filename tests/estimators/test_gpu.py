@@ -109,7 +109,7 @@ def unit_rows(estimator: Estimator, device: str, count: int) -> Table:
     there = {n: v.to(device) for n, v in parameters.items()}
     at = problem.to(device, torch.float64)
     key = Key(("devices", device))
-    return variance.rows(Context(at, there, estimator, "", BATCH, key, {}), 0, count)
+    return variance_units.rows(Context(at, there, estimator, "", BATCH, key, {}), 0, count)
 
 
 def test_variances_are_measured_on_the_cpu() -> None:

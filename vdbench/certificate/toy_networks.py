@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.estimation.draws import gather
-from vdbench.problems.gaussian import Parameterization
+from vdbench.problems.from_module import noisy
 from vdbench.problems.layers import Convolution, NoisyModule
 from vdbench.problems.likelihoods import Categorical, GaussianNoise, Likelihood
 from vdbench.problems.parameterization import Parameterization
