@@ -20,6 +20,7 @@ STATUSES = {
     "bounded": "a bound (units, rounds, time) was reached before the precision asked for",
     "undefined": "no value: a denominator is not above zero",
     "rejected": "a claim about vdbench itself was rejected by its test",
+    "coarse": "the truth that a claim was tested against is not known well enough",
     "failed": "the cell failed; `message` has the cause",
 }
 """Statuses of a row, and what each says."""
@@ -68,8 +69,10 @@ DETAILS: dict[str, tuple[str, str]] = {
     "seeds": ("integer", "seeds in all"),
     "comparisons": ("integer", "comparisons that the level is adjusted for"),
     "points": ("integer", "batch sizes or samples of a fit"),
-    "misfit": ("number", "p value of the fit's lack of fit; absent where it was not tested"),
+    "distance": ("number", "farthest of these from the fitted line, in half-widths of its interval"),
     "claimed": ("number", "level that the intervals claim"),
+    "p": ("number", "p value of the test of that claim, adjusted for all figures"),
+    "why": ("string", "why there is no value"),
     "kills": ("integer", "signals sent"),
     "campaigns": ("integer", "runs that were killed"),
     "figures": ("integer", "values compared bit by bit in each"),

@@ -46,7 +46,8 @@ def rows(cell: Cell, run: Mapping[str, Any], values: Iterable[MetricValue]) -> l
     found = []
     for figure in values:
         estimate = figure.estimate
-        status, message = standing(figure)
+        status, message, why = standing(figure)
+        detail = {**figure.detail, **({"why": why} if why else {})}
         found.append(
             {
                 **identity(cell, run),
@@ -64,25 +65,35 @@ def rows(cell: Cell, run: Mapping[str, Any], values: Iterable[MetricValue]) -> l
                 "status": status,
                 "message": message,
                 "against": figure.against,
-                "detail": json.dumps(dict(figure.detail), sort_keys=True),
+                "detail": as_json(detail),
             }
         )
     return found
 
 
-def standing(figure: MetricValue) -> tuple[str, str]:
-    """Status and message: ``undefined`` without a value, ``bounded`` where n is too small for an interval.
+def as_json(detail: Mapping[str, Any]) -> str:
+    """Facts as a JSON object; numbers that are not finite, which JSON does not have, are left out."""
+    kept = {k: v for k, v in detail.items() if not (isinstance(v, float) and not math.isfinite(v))}
+    return json.dumps(kept, sort_keys=True)
+
+
+def standing(figure: MetricValue) -> tuple[str, str, str]:
+    """Status, message, and why there is no value or no interval.
+
+    The status is ``undefined`` without a value, and ``bounded`` where n is too small for an interval.
 
     A ratio has no value where its denominator is zero, or an unbiased estimate of a square that is not above it.
     """
     estimate = figure.estimate
     if figure.status != "ok" or (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-        return figure.status, figure.message
+        return figure.status, figure.message, ""
     if not math.isfinite(estimate.value):
-        why, status = "no value: the denominator is not above zero", "undefined"
+        why, status = "the denominator is not above zero", "undefined"
+        message = f"no value: {why}"
     else:
         why, status = f"n = {estimate.n} is too small for a finite interval", "bounded"
-    return status, f"{why}; {figure.message}" if figure.message else why
+        message = why
+    return status, f"{message}; {figure.message}" if figure.message else message, why
 
 
 def failure(cell: Cell, run: Mapping[str, Any], cause: str) -> Row:

@@ -18,10 +18,10 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vdbench.estimation.options import canonical
-from vdbench.runner.results import Row
+from vdbench.runner.results import Row, as_json
 from vdbench.statistics import Estimate
 from vdbench.statistics.fits import floor, slope
 
@@ -53,11 +53,12 @@ def _over_minibatch(family: Sequence[Row]) -> Iterator[Row]:
     common = {**family[0], "batch_size": 0, "against": "batch_size", "message": messages}
     fitted, misfit = slope(sizes, figures, independent=True)
     over = f"over M = {', '.join(map(str, sizes))}"
-    yield _row(common, f"slope.{common['metric']}", fitted, "1", f"{over}; {_away(misfit)}")
+    fit = Fit(fitted, f"{over}; {_away(misfit)}", len(sizes), misfit)
+    yield _row(common, f"slope.{common['metric']}", fit, "1")
     if common["metric"] == "variance.noise":
         lowest, misfit = floor(sizes, figures)
-        told = f"{over}; {_away(misfit)}"
-        yield _row(common, "floor.variance.noise", lowest, common["unit"], told)
+        fit = Fit(lowest, f"{over}; {_away(misfit)}", len(sizes), misfit)
+        yield _row(common, "floor.variance.noise", fit, common["unit"])
 
 
 def _over_samples(family: Sequence[Row]) -> Iterator[Row]:
@@ -66,15 +67,27 @@ def _over_samples(family: Sequence[Row]) -> Iterator[Row]:
     options, label = _without_samples(family[-1])
     common = {**family[0], "samples": 0, "against": "samples", "options": options, "label": label}
     message = f"over S = {', '.join(map(str, sizes))}; {_away(misfit)}"
-    yield _row(common, f"slope.{common['metric']}", fitted, "1", message)
+    fit = Fit(fitted, message, len(sizes), misfit)
+    yield _row(common, f"slope.{common['metric']}", fit, "1")
 
 
 def _away(misfit: float) -> str:
     return f"the figures lie up to {misfit:.2g} half-widths from the line"
 
 
-def _row(common: Row, metric: str, fitted: Estimate, unit: str, message: str) -> Row:
-    told = f"{message}; {common['message']}" if common["message"] else message
+class Fit(NamedTuple):
+    """A fitted value, what was fitted, to how many figures, and how far the farthest lies from the line."""
+
+    estimate: Estimate
+    message: str
+    points: int
+    distance: float
+
+
+def _row(common: Row, metric: str, fit: Fit, unit: str) -> Row:
+    fitted = fit.estimate
+    told = f"{fit.message}; {common['message']}" if common["message"] else fit.message
+    facts = {**json.loads(common["detail"]), "points": fit.points, "distance": fit.distance}
     return {
         **common,
         "metric": metric,
@@ -85,6 +98,7 @@ def _row(common: Row, metric: str, fitted: Estimate, unit: str, message: str) ->
         "unit": unit,
         "status": "ok",
         "message": told,
+        "detail": as_json(facts),
     }
 
 

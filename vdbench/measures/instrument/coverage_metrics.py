@@ -40,6 +40,7 @@ def _coverage(evidence: Evidence, address: Address, judged: Judged) -> MetricVal
         status=judged.status,
         message=said(evidence, address, judged),
         against=address.against,
+        detail={"claimed": judged.level, "p": judged.p},
     )
 
 
