@@ -81,7 +81,8 @@ class Table:
     @property
     def folded_name(self) -> str:
         """What a table that is shown closed is opened by."""
-        return f"Table: {self.caption.partition(';')[0].partition('. ')[0]} ({len(self.rows)} rows)"
+        name = self.caption.partition(";")[0].partition(". ")[0].rstrip(".")
+        return f"Table: {name} ({len(self.rows)} rows)"
 
     @property
     def below(self) -> str:

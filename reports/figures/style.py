@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ORDER = (0, 1, 2, 4, 3, 9, 5, 7, 6, 8)
-"""The colour-blind-safe palette's colours, those most easily told apart first."""
+"""The colour-blind-safe palette's colours, those easiest to distinguish first."""
 MARKERS = "osD^vPX<>p"
 ROOMY = 2
 """Lines of a legend that the height of figures allows for."""

@@ -71,7 +71,7 @@ def save_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def write_published(groups: list[Group], folder: Path) -> None:
-    """Write the published figures beside ours as a CSV file; none where there are none."""
+    """Write published values and ours as a CSV file; none where there are none."""
     import pandas as pd
 
     rows = [

@@ -35,7 +35,7 @@ SIZES = ((77, r"\small"), (91, r"\footnotesize"), (106, r"\scriptsize"))
 NUMBER = r"(−?[\d.,]*\d)(?:e(−?\d+))?"
 THOUSANDS = r",000(?![\de]|,\d)"
 MOST_APART = 3
-"""Powers of ten between the ends of an interval up to which one power serves both."""
+"""Powers of ten between the ends of an interval up to which one power is written for both."""
 NARROW = 24
 """To how many letters names are broken where a table is too wide for the smallest type."""
 

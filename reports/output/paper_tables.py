@@ -24,7 +24,7 @@ from reports.words.glossary import COORDINATES, ROLES, role_name, with_respect
 from reports.words.numbers import MISSING, percent, show, slug, time_unit
 
 LONGEST = 54
-"""Lines that a page holds beside its caption; longer tables are split."""
+"""Lines that a page holds besides its caption; longer tables are split."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def show_in(estimate: Estimate | None, factor: float) -> str:
 
 
 def published(group: Group) -> Iterator[PaperTable]:
-    """Published figures beside ours, and the order of the estimators."""
+    """Published values and ours, and the order of the estimators."""
     matches = matches_of(group)
     if not matches:
         return

@@ -26,7 +26,7 @@ def terminal_table(group: Group) -> Table:
         table.add_column(Text(f"variance {role}\n× {group.baseline}"))
     table.add_column("time per\ngradient")
     for role in roles:
-        table.add_column(Text(f"variance × time\n{role}, × {group.baseline}"))
+        table.add_column(Text(f"variance\n× time, {role}\n× {group.baseline}"))
     for label in order(group):
         cells = [ratio_cell(group, VARIANCE, label, role) for role in roles]
         cells.append(time_cell(group, label))

@@ -125,20 +125,24 @@ class Group:
         """Return what an estimator declares of itself."""
         return dict(self.run.estimators.get(label) or {})
 
-    def serves(self, label: str) -> str:
-        """Return the objective that an estimator serves on the group's problem; empty where it is not recorded."""
+    def objective_of(self, label: str) -> str:
+        """Return the objective whose gradient an estimator estimates on the group's problem; empty if not recorded."""
         found = (self.described.get("objectives") or {}).get(label)
         return str(found or self.declared(label).get("objective") or "")
 
     def unlike(self, label: str, other: str) -> bool:
-        """Whether two estimators serve different objectives here, as far as it is recorded."""
-        mine, theirs = self.serves(label), self.serves(other)
+        """Whether two estimators have different objectives here, as far as it is recorded."""
+        mine, theirs = self.objective_of(label), self.objective_of(other)
         return bool(theirs) and mine != theirs
 
     def local_noise(self) -> dict[str, str]:
-        """Return the estimators that serve another objective here than on dense layers, and which."""
+        """Return the estimators whose objective here is not the usual one of dense layers, and which it is."""
         said = {label: self.declared(label).get("objective") for label in self.labels}
-        return {x: self.serves(x) for x, usual in said.items() if usual and self.serves(x) != usual}
+        return {
+            x: self.objective_of(x)
+            for x, usual in said.items()
+            if usual and self.objective_of(x) != usual
+        }
 
     @property
     def described(self) -> dict[str, Any]:

@@ -200,7 +200,8 @@ def read_rows(folder: Path) -> pd.DataFrame:
         frame[name] = frame[name].astype(float)
     written = frame["detail"] if "detail" in frame.columns else [""] * len(frame)
     columns = (written, frame["metric"], frame["status"], frame["message"])
-    frame["detail"] = [row_detail(*row) for row in zip(*columns, strict=True)]
+    details = [row_detail(*row) for row in zip(*columns, strict=True)]
+    frame["detail"] = pd.Series(details, index=frame.index, dtype=object)
     return frame
 
 
@@ -266,7 +267,8 @@ def stopped_early(info: dict[str, Any], cell: dict[str, Any], epochs: pd.DataFra
     own = {item.get("name"): item.get("training") or {} for item in suite.get("problems") or []}
     common = (suite.get("measures") or {}).get("training") or {}
     planned = {**common, **own.get(cell.get("problem"), {})}.get("epochs")
-    mine = epochs["problem"].eq(cell.get("problem")) & epochs["estimator"].eq(cell.get("estimator"))
+    problem, estimator = str(cell.get("problem")), str(cell.get("estimator"))
+    mine = epochs["problem"].eq(problem) & epochs["estimator"].eq(estimator)
     last = epochs[mine].groupby("seed")["epoch"].max().sort_index()
     if planned is None or last.empty:
         return {}

@@ -1,4 +1,4 @@
-"""Figures that others published beside ours: which match, in what order, and how sure ours is."""
+"""Published values and ours: which match, in what order, and how sure ours is."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Match:
 
 
 def matches_of(group: Group) -> list[Match]:
-    """Find the published figures that stand beside a group's.
+    """Find the published values that a group has values of its own for.
 
     Args:
         group: The group.
@@ -148,12 +148,12 @@ def matches_of(group: Group) -> list[Match]:
 
 def unmatched(groups: list[Group], others: Iterable[Run] = (), shown: Iterable[Published] = ()
               ) -> list[Published]:  # fmt: skip
-    """Find the published figures that stand beside none of ours: not measured here, or misspelt.
+    """Find the published values that have none of ours to compare with: not measured here, or misspelt.
 
     Args:
         groups: The groups of the report.
         others: Runs that have no group.
-        shown: Figures that stand beside ours elsewhere in the report.
+        shown: Values that are compared with ours elsewhere in the report.
     """
     matched = [
         figure

@@ -59,7 +59,7 @@ def bias_summary(group: Group) -> Table:
 
 def note(group: Group, label: str, reference: str) -> str:
     """Say what to know of an estimator's bias before reading it."""
-    if group.unlike(label, reference if group.serves(reference) else group.baseline):
+    if group.unlike(label, reference if group.objective_of(reference) else group.baseline):
         return "different objective: a bias is expected"
     if group.biases(label):
         return "declared unbiased; not ranked"

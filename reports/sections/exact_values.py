@@ -25,7 +25,7 @@ class ExactValues:
 
 
 def exact_blocks(groups: list[Group]) -> list[Block]:
-    """Set exact figures beside ours; nothing where no suite has any.
+    """Show exact values next to ours; nothing where no suite has any.
 
     Args:
         groups: The groups of the report.

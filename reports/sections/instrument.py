@@ -117,5 +117,6 @@ def kills_words(detail: dict[str, Any]) -> str:
 
 
 def words_of(metric: str) -> str:
-    """Name a metric in words: ``kills.blocks_kept`` as ``Kills, blocks kept``."""
-    return metric.replace(".", ", ").replace("_", " ").capitalize()
+    """Name a metric of killed runs in words."""
+    known = {"kills.equal": "equal results", "kills.blocks_kept": "finished blocks kept"}
+    return f"Killed and resumed runs, {known.get(metric, metric)}"

@@ -47,7 +47,7 @@ def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
 
 
 def elsewhere(groups: list[Group], label: str) -> str:
-    """Name the objectives that an estimator serves on problems where it is not the usual one."""
+    """Name the objectives of an estimator on problems where it is not the usual one."""
     found = {group.problem: group.local_noise().get(label) for group in groups}
     return "".join(
         f"; on {problem} {objective}" for problem, objective in found.items() if objective

@@ -108,18 +108,12 @@ def number(cell: dict[str, Any], key: str) -> str:
 
 
 def tally(run: Run) -> str:
-    """Count the cells by status and reason."""
-    counts = Counter((str(c.get("status")), why_stopped(c)) for c in run.cells)
-    said = [
-        f"{count} {status}{f' ({reason})' if reason and status in GOOD else ''}"
-        for (status, reason), count in merge(counts).items()
-    ]
-    return f"{'; '.join(said)}."
-
-
-def merge(counts: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
-    """Put the cells without a figure together whatever their reason, which the table gives."""
-    merged: Counter[tuple[str, str]] = Counter()
-    for (status, reason), count in counts.items():
-        merged[status, reason if status in GOOD else ""] += count
-    return merged
+    """Count the cells of each measure by status, and by why they stopped where they have values."""
+    counts: dict[str, Counter[str]] = {}
+    for cell in run.cells:
+        status, why = str(cell.get("status")), why_stopped(cell)
+        said = f"{status} ({why})" if why and status in GOOD else status
+        counts.setdefault(str(cell.get("measure", "")), Counter())[said] += 1
+    parts = (f"{measure}: {', '.join(f'{n} {said}' for said, n in found.items())}"
+             for measure, found in counts.items())  # fmt: skip
+    return f"{'; '.join(parts)}."

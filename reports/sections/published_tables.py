@@ -1,4 +1,4 @@
-"""The tables that set published figures beside ours: figures, ratios, verdicts."""
+"""Tables of published values and ours: values, ratios, verdicts."""
 
 from __future__ import annotations
 

@@ -137,13 +137,14 @@ def answer(group: Group) -> Line:
     best = winner(found)
     if not best:
         said = "; ".join(brief(one) for one in found)
-        return Line("No clear winner", f"by {NAMES[metric]}, {said}.")
+        return Line("No clear winner", f"by {NAMES[metric]}: {said}.")
     timed = metric == EFFICIENCY
     against = whom(found[0]) if len({len(one.beaten) for one in found}) == 1 else "all others"
     how = efficiency_basis(group) if timed else ADJUSTED
     said = (
-        f"it has the lowest {NAMES[metric]} for {both(ROLES.get(one.role, one.role) for one in found)}: "
-        f"{sizes(group, found, metric)}. It is {Verdict.LOWER.words()} than {against} ({how})."
+        f"it has the lowest {NAMES[metric]} for {both(ROLES.get(one.role, one.role) for one in found)}"
+        f"{sizes(group, found, metric)}. "
+        f"Its {NAMES[metric]} is {Verdict.LOWER.words()} than that of {against} ({how})."
     )
     return (
         Line(f"Use {best}", said)

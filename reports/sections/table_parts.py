@@ -11,7 +11,7 @@ from reports.results.groups import SCALED_MARK, FewExamples
 from reports.words.glossary import scaled_words
 from reports.words.numbers import MISSING
 
-BOUNDED = "† stopped at max_units before the requested precision."
+BOUNDED = "† stopped at its limit (such as max_units) before the requested precision."
 
 
 def drop_empty(table: Table) -> Table:

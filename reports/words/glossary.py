@@ -156,13 +156,13 @@ def role_name(role: str) -> str:
 
 
 def parameters(role: str) -> str:
-    """Say which parameters are meant, with the name of their kind: ``the means μ (mean)``."""
-    return f"{ROLES[role]} ({role_name(role)})" if role in ROLES else role
+    """Say which parameters are meant, with the name of their kind: ``means μ (mean)``."""
+    return f"{ROLES[role].removeprefix('the ')} ({role_name(role)})" if role in ROLES else role
 
 
 def with_respect(role: str) -> str:
     """Say what a gradient is taken with respect to."""
-    return f"with respect to {parameters(role)}"
+    return f"with respect to {'the ' * (role in ROLES)}{parameters(role)}"
 
 
 def kinds(coordinates: str) -> str:

@@ -10,6 +10,7 @@ from reports.results.ranking import (
     EFFICIENCY,
     EXACT,
     NONE,
+    PAIRED,
     ROUNDED,
     VARIANCE,
     Contest,
@@ -36,11 +37,27 @@ def clause(group: Group, found: Contest, metric: str) -> str:
         return f"Gradient {where}: {found.leader} is the only ranked estimator."
     if found.zeros:
         return f"Gradient {where}: {both(found.lowest)} are all {nothing(found)}."
-    said = [f"Gradient {where}: {found.leader} is lowest, {size(group, found, metric)}."]
+    base = found.leader == group.baseline
+    said = [
+        f"Gradient {where}: {found.leader}{', the baseline,' * base} is lowest{size(group, found, metric)}."
+    ]
     if found.beaten:
-        said.append(f"It is {Verdict.LOWER.words()} than {whom(found)}.")
-    said += [f"It is {standing_to(x, x.other)}{on(x)}." for x in found.others.values()]
+        said.append(f"{found.leader} is {Verdict.LOWER.words()} than {whom(found)}.")
+    unsure = [x for x in found.others.values() if plainly(x) is Verdict.INCONCLUSIVE]
+    if unsure:
+        several = len(unsure) > 1
+        pairs = both(f"{x.other}{on(x)}" for x in unsure)
+        said.append(
+            f"The comparison{'s' * several} with {pairs} {'are' if several else 'is'} {Verdict.INCONCLUSIVE.words()}."
+        )
+    rest = [x for x in found.others.values() if x not in unsure]
+    said += [f"It is {standing_to(x, x.other)}{on(x)}." for x in rest]
     return " ".join(said)
+
+
+def plainly(evidence: Evidence) -> Verdict | None:
+    """Return the verdict of a comparison of intervals; None without one, and for zeros."""
+    return evidence.verdict if evidence.kind in (PAIRED, APART) else None
 
 
 def standing_to(evidence: Evidence, other: str, turned: bool = False) -> str:
@@ -48,7 +65,7 @@ def standing_to(evidence: Evidence, other: str, turned: bool = False) -> str:
 
     Args:
         evidence: What is known of the two.
-        other: The one that is compared with.
+        other: The one that is compared with, or several.
         turned: Whether it is of the evidence's other estimator against its first.
     """
     if evidence.kind == NONE:
@@ -58,6 +75,14 @@ def standing_to(evidence: Evidence, other: str, turned: bool = False) -> str:
     verdict = evidence.verdict.opposite if turned else evidence.verdict
     joint = {Verdict.EQUIVALENT: "to", Verdict.INCONCLUSIVE: "against"}.get(verdict, "than")
     return f"{verdict.words()} {joint} {other}"
+
+
+def standings(found: Contest) -> list[str]:
+    """Say how the lowest stands to those that it is not significantly lower than, those alike together."""
+    alike: dict[tuple[str, Verdict], list[Evidence]] = {}
+    for evidence in found.others.values():
+        alike.setdefault((evidence.kind, evidence.verdict), []).append(evidence)
+    return [standing_to(several[0], both(x.other for x in several)) for several in alike.values()]
 
 
 def on(evidence: Evidence) -> str:
@@ -73,13 +98,12 @@ def on(evidence: Evidence) -> str:
 def brief(found: Contest) -> str:
     """Say the outcome for one kind of parameter in a few words."""
     if not found.leader:
-        return f"nothing was measured for {found.role}"
+        return f"for {found.role}, nothing was measured"
     if found.zeros:
-        return f"{both(found.lowest)} are all {nothing(found)} for {found.role}"
+        return f"for {found.role}, {both(found.lowest)} are all {nothing(found)}"
     if found.alone:
-        return f"{found.leader} is the only ranked estimator for {found.role}"
-    rest = "".join(f", {standing_to(x, x.other)}" for x in found.others.values())
-    return f"{found.leader} is lowest for {found.role}{rest}"
+        return f"for {found.role}, {found.leader} is the only ranked estimator"
+    return f"for {found.role}, {found.leader} is {', '.join(['lowest', *standings(found)])}"
 
 
 def nothing(found: Contest) -> str:
@@ -103,28 +127,29 @@ def whom(found: Contest) -> str:
     return "both others" if count == 2 else f"all {count} others"
 
 
-def size(group: Group, found: Contest, metric: str) -> str:
+def size(group: Group, found: Contest, metric: str, joint: str = ", ") -> str:
     """Say by how much the lowest is below the baseline, or the next one above the baseline."""
     if found.leader != group.baseline:
         known = ratio(group, metric, found.leader, found.role)
-        return (
-            f"{show(known, 1)} × {group.baseline}" if known else "its ratio to the baseline unknown"
-        )
+        return f"{joint}{show(known, 1)} × {group.baseline}" if known else ""
     others = {x: ratio(group, metric, x, found.role) for x in (*found.beaten, *found.others)}
     known_ones = {x: e for x, e in others.items() if e is not None}
     if not known_ones:
-        return "and the baseline"
+        return ""
     runner = min(known_ones, key=lambda x: known_ones[x].value)
-    return f"and the baseline; the next lowest is {runner}, {show(known_ones[runner], 1)} × {group.baseline}"
+    return f". The next lowest is {runner}, {show(known_ones[runner], 1)} × {group.baseline}"
 
 
 def sizes(group: Group, contests: list[Contest], metric: str) -> str:
-    """Say the size of the lowest for each kind of parameter."""
-    said = [size(group, found, metric).removeprefix("and ") for found in contests]
-    return "; ".join(
-        f"{text} for {found.role}" if len(said) > 1 else text
-        for found, text in zip(contests, said, strict=True)
-    )
+    """Say the size of the lowest for each kind of parameter, after what it is the lowest in."""
+    said = [size(group, found, metric, ": ") for found in contests]
+    if len(said) > 1 and all(text.startswith(": ") for text in said):
+        each = (
+            f"{text.removeprefix(': ')} for {found.role}"
+            for found, text in zip(contests, said, strict=True)
+        )
+        return f": {both(each)}"
+    return "".join(dict.fromkeys(said))
 
 
 def verdict(group: Group, label: str) -> str:
@@ -142,8 +167,9 @@ def verdict(group: Group, label: str) -> str:
 def standing(result: Contest, label: str) -> str:
     """Say in a few words how one estimator did in a contest."""
     if result.leader and label == result.leader:
-        rest = [standing_to(x, x.other) for x in result.others.values()]
-        return "only ranked estimator" if result.alone else ", ".join(["lowest", *rest])
+        return (
+            "only ranked estimator" if result.alone else ", ".join(["lowest", *standings(result)])
+        )
     if label in result.others:
         return standing_to(result.others[label], result.leader, turned=True)
     return Verdict.HIGHER.words() if label in result.beaten else "not measured"

@@ -90,17 +90,19 @@ def test_captions_stand_by_themselves(written: dict[str, str]) -> None:
     for words in (r"95\,\% intervals", "n = 400 units", "minibatches of 128", "checkpoint initial",
                   r"coordinates ($\theta $, log $\alpha $)", "N/M-scaled log-likelihood"):  # fmt: skip
         assert words in said
-    assert "Machine" not in said  # a variance does not hang on it
+    assert "Machine" not in said  # a variance does not depend on it
     assert "Machine: Some CPU, 2 threads, torch 2.13." in written["cost"]
-    assert "as a multiple of that of naive, paired" in written["ratio-mean"]
+    assert "relative to that of naive, paired" in written["ratio-mean"]
     assert r"Somebody \& Co. 2015" in written["published"]
 
 
 def test_who_is_not_ranked_and_what_was_scaled_is_said_below(written: dict[str, str]) -> None:
     said = written["variance-mean"]
     assert said.count(r"per-example$^\ddagger $") == 4  # a row a layer, and all of them
-    assert r"$^\ddagger $ per-example: noise from 8 of 128 examples, scaled; data part" in said
-    assert "deterministic: another objective, shown for scale." in said
+    assert (
+        r"$^\ddagger $ per-example: noise measured on 8 of 128 examples of each minibatch" in said
+    )
+    assert "deterministic: different objective; for reference only." in said
     assert r"$^\ddagger $" not in written["cost"]
 
 

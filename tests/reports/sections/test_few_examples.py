@@ -8,6 +8,8 @@ import pytest
 
 Row = dict[str, Any]
 FEW = "noise from 8 of 128 examples, scaled; data part and mean from local"
+"""As a run of schema 1 says it."""
+SAID = "noise measured on 8 of 128 examples of each minibatch and scaled to all; data part and mean are those of local"
 
 
 @pytest.fixture
@@ -29,21 +31,21 @@ def text(first_rows: list[Row], make_run: Callable[..., Path], report: Callable[
 
 def test_what_was_scaled_is_marked_and_explained_everywhere(text: str) -> None:
     for title in (
-        "In short",
-        "Variance by layer and role",
-        "Ratio to the baseline",
+        "Summary",
+        "Variance by layer",
+        "Variance relative to the baseline",
         "Signal-to-noise",
     ):
         section = text.split(f"## {title}")[1].split("\n## ")[0]
         assert "per-example ‡ |" in section, title
-        assert f"‡ per-example: {FEW}." in section, title
+        assert f"‡ per-example: {SAID}." in section, title
         assert "local ‡" not in section
-    method = text.split("## How it was measured")[1]
-    assert "**Noise from few examples.** Marked ‡:" in method
+    method = text.split("## Method and glossary")[1]
+    assert "**Noise from a subset of examples.** Marked ‡." in method
 
 
 def test_what_was_not_is_not(text: str) -> None:
-    assert "‡" not in text.split("## Cost of a gradient")[1].split("\n## ")[0]
+    assert "‡" not in text.split("## Cost per gradient")[1].split("\n## ")[0]
 
 
 def test_a_run_without_says_nothing_of_it(
@@ -51,4 +53,4 @@ def test_a_run_without_says_nothing_of_it(
 ) -> None:
     text = report(make_run(first_rows))
     assert "‡" not in text
-    assert "Noise from few examples" not in text
+    assert "Noise from a subset" not in text

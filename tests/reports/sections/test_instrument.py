@@ -17,6 +17,7 @@ from reports.sections.instrument import instrument_blocks, summary
 from reports.sections.instrument_tables import coverage_table, power_table, stops_table
 
 Row = dict[str, Any]
+KILLS = "20 kills in 20 campaigns; 8 figures of a small suite each, compared bit by bit"
 TEST = "at least {} % {}rejected, p = 0.5 (Holm over 4 figures); truth 3"
 
 
@@ -43,7 +44,7 @@ def rows(figure: Callable[..., Row]) -> list[Row]:
         figure("local", "width.variance.total", 1.23, 1.22, 1.24, **some),
         figure("local", "false_alarms.variance.total", 0.04, 0.03, 0.05, **some),
         figure("naive", "false_alarms.pooled.variance.total", 0.045, 0.034, 0.06, **some),
-        figure("naive", "kills.equal", 1.0, 0.83, 1.0, **some | {"message": "20 kills", "n": 20}),
+        figure("naive", "kills.equal", 1.0, 0.83, 1.0, **some | {"message": KILLS, "n": 20}),
     ]
     for step, seen in ((0.05, 0.3), (0.2, 0.99)):
         at = some | {"step": step, "against": "precision=0.05"}
@@ -69,16 +70,18 @@ def test_the_summary_names_what_is_worst_for_its_level(results: Results) -> None
     ((_, _, found),) = places(results)
     said = dict(summary(found, 0.95))
     assert said["Coverage:"] == (
-        "5 figures, 1 rejected by their test; the lowest for its level is pairwise.variance.total "
-        "(local, mean, all layers, to naive), 97.0 [96.0, 98.0] % where 99.75 % is claimed."
+        "5 rates tested, 1 rejected. The lowest relative to its level is that of pairwise.variance.total "
+        "(local, mean, all layers, to naive): 97.0 [96.0, 98.0] % at a claimed level of 99.75 %."
     )
     assert said["False alarms:"].endswith(
-        "the most over all estimators is variance.total (every estimator, mean, all layers), "
-        "4.5 [3.4, 6.0] % of comparisons of a thing with itself."
+        "The highest rate over all estimators is that of variance.total (every estimator, mean, all layers): "
+        "4.5 [3.4, 6.0] % of comparisons of an estimator with itself."
     )
-    assert said["Power:"].startswith("a difference of 20 % is seen in 99 %")
-    assert said["Power:"].endswith("and taken for its opposite in at most 0.1 %.")
-    assert said["Kills, equal:"] == "100 [83, 100] % of campaigns; 20 kills."
+    assert said["Power:"].startswith("a difference of 20 % is detected in 99 %")
+    assert said["Power:"].endswith("It is called in the wrong direction in at most 0.1 %.")
+    assert said["Killed and resumed runs, equal results:"] == (
+        "100 [83, 100] % of campaigns (20 kills in 20 campaigns; in each, 8 figures compared bit by bit)."
+    )
 
 
 def test_coverage_by_metric(results: Results) -> None:
@@ -130,10 +133,10 @@ def test_a_report_of_nothing_else_answers_with_it(
 ) -> None:
     folder = make_run(rows(figure))
     text = report(folder)
-    short = text.split("## In short")[1].split("\n## ")[0]
-    assert "**Coverage:** 5 figures, 1 rejected" in short
-    section = text.split("## The instrument itself")[1].split("\n## ")[0]
-    assert section.count("| what |") == 4  # coverage, widths, false alarms, power
+    short = text.split("## Summary")[1].split("\n## ")[0]
+    assert "**Coverage:** 5 rates tested, 1 rejected" in short
+    section = text.split("\n## Reliability of the intervals\n")[1].split("\n## ")[0]
+    assert section.count("| metric |") == 4  # coverage, widths, false alarms, power
     assert "![Coverage, digits-mlp" in section
     assert reports.headline([folder])[0].startswith(
         "digits-mlp · checkpoint initial · batch 128. Cov"

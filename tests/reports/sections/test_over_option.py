@@ -20,7 +20,7 @@ from reports.results.size_lines import exact_of
 from reports.results.sweeps import OPTION, sweeps_of
 from reports.results.training_sweeps import parts_of, swept_of
 from reports.results.trainings import trainings_of
-from reports.sections.published_trainings import beside, published_table
+from reports.sections.published_trainings import pairs_of, published_table
 from reports.sections.training_summary import training_summary
 
 Row = dict[str, Any]
@@ -129,7 +129,7 @@ def test_courses_are_drawn_for_each_value_apart(
     assert [key[0] for key in parts["units 250"].keys] == ["none-250", "A-250"]
     assert set(parts["units 250"].course("test.error")) == set(parts["units 250"].keys)
     pictures = pictures_of(composed(folder))
-    assert "epoch by epoch (units 100): " in pictures["trained-run-units-100"].caption
+    assert "Training by epoch (units 100). " in pictures["trained-run-units-100"].caption
     assert {"over-units-run", "trained-run-others"} <= set(pictures)
 
 
@@ -138,9 +138,9 @@ def test_the_answer_says_who_is_lowest_at_each_value(folder: Path) -> None:
     assert said["Lowest test error, mean weights, over units:"] == (
         "A at 100 (1.42 [1.37, 1.47] %); A at 250 (1.10 [1.05, 1.15] %); A at 500 (1.06 [1.01, 1.11] %)."
     )
-    words = said["Test error, samples, against none:"]
+    words = said["Test error, samples, compared with none:"]
     assert words.startswith(
-        "significantly lower: A-250 and A-500; inconclusive: 1 (paired by seed at the same value, at 98 %"
+        "significantly lower: A-250 and A-500; inconclusive: 1 (paired by seed at the same value; intervals at 98 %"
     )
 
 
@@ -150,14 +150,14 @@ def test_published_figures_stand_beside_trainings(folder: Path, report: Callable
     table = published_table(found)
     assert [row[:3] + row[4:] for row in table.rows] == [
         ["none-100", "test error, samples", "1.45 %", "inside"],
-        ["A-500", "test error, samples", "0.9 % (recalled, not checked)", "below"],
+        ["A-500", "test error, samples", "0.9 % (from memory, not checked)", "below"],
     ]
-    left = unmatched(groups_of(results), [found.run], [theirs for theirs, _ in beside(found)])
+    left = unmatched(groups_of(results), [found.run], [theirs for theirs, _ in pairs_of(found)])
     assert [figure.problem for figure in left] == ["A-750"]
     text = report(folder)
-    section = text.partition("\n## Beside the paper\n")[2].partition("\n## ")[0]
+    section = text.partition("\n## Comparison with published results\n")[2].partition("\n## ")[0]
     assert "| none-100 | test error, samples | 1.45 % |" in section
-    assert "1 stands beside none of this report's" in section
+    assert "1 of the suite's published values is not shown" in section
 
 
 def variance_rows(figure: Callable[..., Row], groups: tuple[str, ...]) -> list[Row]:
@@ -217,7 +217,7 @@ def test_zeros_to_rounding_are_named_and_not_drawn(
             row.update(value=1e-12, ci_low=9e-13, ci_high=2e-12)
     made = make_run(rows, suite=suite() | {"published": []})
     text = report(made)
-    assert "Zero to rounding, in part or all, and then not drawn: local." in text
+    assert "Not drawn where the variance is zero up to rounding error: local." in text
 
 
 def test_exact_figures_are_drawn_at_their_sizes(
@@ -235,7 +235,7 @@ def test_exact_figures_are_drawn_at_their_sizes(
     assert found == {"local": {100: pytest.approx(102), 500: pytest.approx(510)}}
     assert exact_of(sweep, "variance.total", "theta") == {}
     text = report(made)
-    assert "Crosses are exact." in text
-    section = text.partition("\n## Beside exact values\n")[2].partition("\n## ")[0]
-    assert "Of 2 exact values, our intervals at 95 % hold 2." in section
-    assert "## Beside the paper" not in text
+    assert "Crosses are exact values." in text
+    section = text.partition("\n## Comparison with exact values\n")[2].partition("\n## ")[0]
+    assert "Our intervals at 95 % contain 2 of 2 exact values." in section
+    assert "## Comparison with published results" not in text

@@ -15,7 +15,7 @@ from reports.results.estimate import Estimate
 from reports.results.groups import Group, groups_of
 from reports.results.load import load
 from reports.results.published import Judged, comparisons, judged, matches_of
-from reports.sections.published import beside_blocks
+from reports.sections.published import published_blocks
 from reports.sections.summary_sentences import sentences
 from vdbench.statistics.verdicts import Verdict
 
@@ -54,12 +54,12 @@ def paired(row: Row, layer: str = "fc1") -> bool:
 
 
 def tables(group: Group) -> list[Table]:
-    return [block for block in beside_blocks([group]) if isinstance(block, Table)]
+    return [block for block in published_blocks([group]) if isinstance(block, Table)]
 
 
 def words(group: Group) -> list[tuple[str, str]]:
     """The sentences on each place: the last list of the section."""
-    return [block for block in beside_blocks([group]) if isinstance(block, Bullets)][-1].items
+    return [block for block in published_blocks([group]) if isinstance(block, Bullets)][-1].items
 
 
 def test_figures_stand_beside_ours_in_our_order(group_of: Callable[..., Group]) -> None:
@@ -85,7 +85,7 @@ def test_the_floor_is_taken_off_published_ratios_alone(group_of: Callable[..., G
     assert ratios.rows[0][above] == "0.059"  # (10 − 5) / (90 − 5)
     assert ratios.rows[3][above] == "–"  # the floor itself
     assert ratios.rows[0][noise].startswith("0.112 [")  # measured: (84 − 2) / (732 − 2)
-    texts = [b.text for b in beside_blocks([group_of(FOUR)]) if isinstance(b, Paragraph)]
+    texts = [b.text for b in published_blocks([group_of(FOUR)]) if isinstance(b, Paragraph)]
     assert any("nothing is subtracted from it" in text for text in texts)
     without = tables(group_of(FOUR[:3]))[1]
     assert "published, above its floor" not in without.columns
@@ -105,7 +105,7 @@ def test_verdicts_are_adjusted_for_those_shown(group_of: Callable[..., Group]) -
     assert math.log(first.ratio.high / value) == pytest.approx(wide)
     assert first.verdict is Verdict.LOWER
     assert "approximation" in tables(group)[2].caption
-    assert "over the 4 comparisons shown" in tables(group)[2].caption
+    assert "for all 4 comparisons together" in tables(group)[2].caption
 
 
 def test_an_interval_at_a_higher_level_is_not_widened() -> None:
@@ -156,20 +156,20 @@ def test_what_excludes_1_only_before_adjustment_is_inconclusive(
     assert place == "mean, layer fc1:"
     if word == "inconclusive":
         assert "inconclusive: per-example / naive = 0.95 [0.89, 1.01], n = 400" in said
-        assert "1 inconclusive" in sentences(group)[-1].body
+        assert "1 is inconclusive" in sentences(group)[-1].body
     if word == "significantly lower":
-        assert "Total: significant at every step." in said
+        assert "Total: significant for all pairs of neighbours." in said
 
 
 def test_the_order_is_compared_with_the_published_one(group_of: Callable[..., Group]) -> None:
     group = group_of(FOUR)
     assert (
-        "ours is local < per-example < naive; the published order is the same."
+        "our order is local < per-example < naive; the published order is the same."
         in words(group)[0][1]
     )
     assert sentences(group)[-1].text.startswith(
-        "Beside the paper: Our order is the published one in 1 of 1 place. Each estimator compared with the next in "
-        "our order, over 4 comparisons (95 % for all together): 4 significantly lower."
+        "Published results: Our order of the estimators agrees with the published one in 1 of 1 case. Each estimator "
+        "was compared with the next in our order. Of 4 comparisons, 4 are significantly lower (95 %, adjusted"
     )
     other = [FOUR[0] | {"value": 30.0}, *FOUR[1:]]
     said = words(group_of(other))[0][1]
@@ -189,11 +189,11 @@ def test_what_was_recalled_is_marked_and_times_have_their_unit(
     ]
     group = group_of(items, more=rows)
     figures, ratios, verdicts = tables(group)
-    assert ["seconds per epoch", "naive", "1,635 s (recalled, not checked)",
+    assert ["seconds per epoch", "naive", "1,635 s (from memory, not checked)",
             "4.0 [3.6, 4.4] s"] in figures.rows  # fmt: skip
     assert ratios.rows[1][3] == "1.34 [1.29, 1.39]"  # that of seconds per gradient
     assert verdicts.rows[0][1] == "naive / local"
-    texts = [b.text for b in beside_blocks([group]) if isinstance(b, Paragraph)]
+    texts = [b.text for b in published_blocks([group]) if isinstance(b, Paragraph)]
     assert any("quoted from memory" in text for text in texts)
 
 
@@ -201,8 +201,8 @@ def test_what_is_of_another_place_is_left_out(group_of: Callable[..., Group]) ->
     group = group_of([published("local", 1.0, checkpoint="other"), published("naive", 2.0, batch_size=7),
                       published("score", 3.0), published("local", 4.0, layer="fc9")])  # fmt: skip
     assert matches_of(group) == []
-    (said,) = beside_blocks([group])
-    assert "4 stand beside none" in said.text
+    (said,) = published_blocks([group])
+    assert said.text.startswith("4 of the suite's published values are not shown")
     assert "variance.total score fc1 mean initial" in said.text
     assert len(matches_of(group_of([published("local", 1.0, batch_size=128, checkpoint="")]))) == 1
 

@@ -31,7 +31,7 @@ def ratio_to(label: str, other: str, value: float, low: float, high: float) -> t
 @pytest.fixture
 def rows(run_folder: Path) -> list[dict]:
     """Rows of the first group: variance and cost."""
-    frame = load([run_folder]).frame.drop(columns="run")
+    frame = load([run_folder]).frame.drop(columns=["run", "detail"])
     kept = (frame["problem"] == "digits-mlp") & (frame["checkpoint"] == "initial")
     return frame[kept].to_dict("records")
 
@@ -46,109 +46,130 @@ def about(lines: list[str], lead: str) -> str:
 def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: Path) -> None:
     lines = reports.headline([run_folder])
     assert lines[0].startswith(
-        "digits-mlp · checkpoint initial · batch 128. Use local: it has the lowest variance × "
-        "seconds in both roles of the noisy weights (mean 0.154 [0.144, 0.163], scale 0.196 "
+        "digits-mlp · checkpoint initial · batch 128. Use local: it has the lowest variance × time for the means μ and "
+        "the scales log σ²: 0.154 [0.144, 0.163] × naive for mean and 0.196 "
     )
-    assert "× naive), established against all 3 others (by 95 %" in lines[0]
+    assert lines[0].endswith(
+        "Its variance × time is significantly lower than that of all 3 others (where the 95 % intervals of the ratios "
+        "do not overlap; not adjusted for multiple comparisons)."
+    )
     assert lines[1] == (
-        "Variance: of the gradient in the means μ (mean), local is lowest, "
-        "0.115 [0.111, 0.118] × naive, established against all 3 others. In the scales log σ² "
-        "(scale), local is lowest, 0.146 [0.142, 0.151] × naive, established against all 3 others. "
-        "score(samples=4, baseline=leave-one-out) reached its bound of draws before the requested "
-        "precision. Intervals at 95 %; verdicts at 95 % over all pairs of a role; "
-        "n = 400 units (4 gradients each)."
+        "Variance: Gradient with respect to the means μ (mean): local is lowest, 0.115 [0.111, 0.118] × naive. "
+        "local is significantly lower than all 3 others. Gradient with respect to the scales log σ² (scale): local is "
+        "lowest, 0.146 [0.142, 0.151] × naive. local is significantly lower than all 3 others. "
+        "score(samples=4, baseline=leave-one-out) stopped at max_units before the requested precision. "
+        "Intervals at 95 %; verdicts adjusted for multiple comparisons; n = 400 units of four gradients each."
     )
-    assert lines[3] == "Cost of a gradient: local 830 [805, 855] µs (1.34 [1.29, 1.39] × naive)."
+    assert lines[3] == "Time per gradient: local 830 [805, 855] µs (1.34 [1.29, 1.39] × naive)."
 
 
 def test_training_that_favours_another_says_so(run_folder: Path) -> None:
     line = reports.headline([run_folder])[2]
     assert line == (
-        "Training differs: of the ranked estimators, naive has the highest ELBO after equal steps "
-        "(−960 [−978, −942] nats); it also reaches the target first (200 [190, 210] ms) "
-        "(intervals at 95 %, not adjusted)."
+        "Training: After equal numbers of steps, naive has the highest ELBO, −960 [−978, −942] nats. naive reaches "
+        "the target first, after 200 [190, 210] ms. Ranked estimators only; intervals at 95 %, not adjusted for "
+        "multiple comparisons. This differs from the recommendation."
     )
 
 
-def test_training_without_clear_intervals_is_unclear(
+def test_training_without_clear_intervals_is_inconclusive(
     run_folder: Path, make_run: Callable[..., Path]
 ) -> None:
-    rows = load([run_folder]).frame.drop(columns="run").to_dict("records")
+    rows = load([run_folder]).frame.drop(columns=["run", "detail"]).to_dict("records")
     rows = [row for row in rows if row["problem"] == "digits-mlp"]
     wide = {"ci_low": -2000.0, "ci_high": -300.0}
     rows = changed(rows, {"metric": "convergence.final_elbo", "label": "local"}, **wide)
-    said = {"message": "target -905.5 nats, reached by 5 of 5 seeds"}
+    said = {"message": "target -905.5 nats, reached by 5 of 5 seeds"}  # as in runs of schema 1
     rows = changed(rows, {"metric": "convergence.seconds_to_target"}, **said)
-    line = about(reports.headline([make_run(rows)]), "Training differs")
-    assert "naive and local have about the same ELBO after equal steps (−960 [−978, −942] " in line
-    assert " nats; UNCLEAR); naive reaches the target of −905.5 nats first (200 [" in line
+    line = about(reports.headline([make_run(rows)]), "Training")
+    assert "the highest ELBO is inconclusive between naive and local (−960 [−978, −942] " in line
+    assert " nats). naive reaches the target of −905.5 nats first, after 200 [" in line
 
 
 def test_equal_times_to_the_target_are_not_said_to_be_first(
     run_folder: Path, make_run: Callable[..., Path]
 ) -> None:
-    rows = load([run_folder]).frame.drop(columns="run").to_dict("records")
+    rows = load([run_folder]).frame.drop(columns=["run", "detail"]).to_dict("records")
     rows = [row for row in rows if row["problem"] == "digits-mlp"]
     where = {"metric": "convergence.seconds_to_target", "label": "per-example"}
     rows = changed(rows, where, ci_low=0.2)
-    line = about(reports.headline([make_run(rows)]), "Training differs")
-    assert "; naive and per-example reach the target about equally fast (200 [190, 210] ms" in line
-    assert "; UNCLEAR) (intervals" in line
-    assert "first" not in line
+    line = about(reports.headline([make_run(rows)]), "Training")
+    assert (
+        "Who reaches the target first is inconclusive between naive and per-example (200 [190, 210] ms"
+        in line
+    )
+    assert "reaches the target first, after" not in line
 
 
-def test_an_interval_that_contains_1_is_unclear(
+def test_an_interval_that_contains_1_is_inconclusive(
     rows: list[dict], make_run: Callable[..., Path]
 ) -> None:
     where, new = ratio_to("local", "per-example", 0.97, 0.93, 1.012)
     folder = make_run(changed(rows, where | {"role": "mean"}, **new))
     line = about(reports.headline([folder]), "Variance")
     assert (
-        "in the means μ (mean), local and per-example are lowest and cannot be told apart "
-        "(UNCLEAR: local / per-example = 0.97 [0.93, 1.01]); local is 0.115 [0.111, 0.118] × naive, "
-        "established against the other 2. In the scales"
+        "(mean): local is lowest, 0.115 [0.111, 0.118] × naive. local is significantly lower than 2 others. "
+        "The comparison with per-example (ratio 0.97 [0.93, 1.01]) is inconclusive. Gradient with respect to the scales"
     ) in line
     group = groups_of(load([folder]))[0]
-    assert verdict(group, "local") == "mean: tied with per-example; scale: lowest"
-    assert verdict(group, "per-example") == "mean: tied with local; scale: higher"
-    assert verdict(group, "naive") == "higher"
+    assert (
+        verdict(group, "local") == "mean: lowest, inconclusive against per-example; scale: lowest"
+    )
+    assert verdict(group, "per-example") == (
+        "mean: inconclusive against local; scale: significantly higher"
+    )
+    assert verdict(group, "naive") == "significantly higher"
 
 
-def test_several_that_cannot_be_told_apart_are_not_said_to_be_equal(
+def test_an_interval_within_the_tolerance_is_equivalent(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    where, new = ratio_to("local", "per-example", 0.99, 0.97, 1.012)
+    folder = make_run(changed(rows, where | {"role": "mean"}, **new))
+    line = about(reports.headline([folder]), "Variance")
+    assert "It is equivalent within ±5 % to per-example (ratio 0.990 [0.970, 1.012])." in line
+    group = groups_of(load([folder]))[0]
+    assert verdict(group, "per-example") == (
+        "mean: equivalent within ±5 % to local; scale: significantly higher"
+    )
+
+
+def test_several_inconclusive_comparisons_are_told_together(
     rows: list[dict], make_run: Callable[..., Path]
 ) -> None:
     for other in ("per-example", "naive"):
         where, new = ratio_to("local", other, 0.97, 0.93, 1.012)
         rows = changed(rows, where, **new)
     line = about(reports.headline([make_run(rows)]), "Variance")
-    assert "local is lowest but cannot be told apart from naive and per-example (UNCLEAR: " in line
+    assert "The comparisons with naive (ratio 0.97 [0.93, 1.01]) and per-example (ratio " in line
+    assert "are inconclusive" in line
 
 
 def test_an_end_at_1_is_not_below_1(rows: list[dict], make_run: Callable[..., Path]) -> None:
     where, new = ratio_to("local", "naive", 0.9, 0.8, 1.0)
     lines = reports.headline([make_run(changed(rows, where, **new))])
-    assert "UNCLEAR" in about(lines, "Variance")
+    assert "The comparison with naive (ratio 0.90 [0.80, 1.00]) is inconclusive" in about(
+        lines, "Variance"
+    )
 
 
 @pytest.mark.parametrize("new", [{"value": math.nan}, {"metric": "other"}])
-def test_no_comparison_is_unclear(
-    rows: list[dict], make_run: Callable[..., Path], new: dict
-) -> None:
+def test_no_comparison_is_told(rows: list[dict], make_run: Callable[..., Path], new: dict) -> None:
     where, _ = ratio_to("local", "naive", 0, 0, 0)
     folder = make_run(changed(rows, where, **new))
     line = about(reports.headline([folder]), "Variance")
-    assert "(UNCLEAR: no paired comparison with naive)" in line
-    assert verdict(groups_of(load([folder]))[0], "local") == "unclear against naive"
+    assert "It is not compared with naive." in line
+    assert verdict(groups_of(load([folder]))[0], "local") == "lowest, not compared with naive"
 
 
-def test_zeros_tie(rows: list[dict], make_run: Callable[..., Path]) -> None:
+def test_zeros_are_equal(rows: list[dict], make_run: Callable[..., Path]) -> None:
     zero = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.0}
     for label in ("local", "naive"):
         where = {"metric": "variance.total", "label": label, "role": "mean"}
         rows = changed(rows, where, **zero)
     folder = make_run(rows)
     line = about(reports.headline([folder]), "Variance")
-    assert "in the means μ (mean), naive and local tie, all exactly 0." in line
+    assert "the means μ (mean): naive and local are all exactly 0." in line
     found = contest(groups_of(load([folder]))[0], "variance.total", "mean")
     assert found.zeros
     assert set(found.beaten) == {"per-example", rows[-1]["label"]}
@@ -159,8 +180,8 @@ def test_the_baseline_may_win(rows: list[dict], make_run: Callable[..., Path]) -
     two = changed(two, {"metric": "variance.total", "label": "naive"}, value=1.0)
     where, new = ratio_to("naive", "per-example", 0.5, 0.4, 0.6)
     line = about(reports.headline([make_run(changed(two, where, **new))]), "Variance")
-    assert "naive is lowest, the baseline, with per-example next at 0.230" in line
-    assert "established against per-example" in line
+    assert "naive, the baseline, is lowest. The next lowest is per-example, 0.230" in line
+    assert "naive is significantly lower than per-example." in line
 
 
 def test_another_objective_is_never_ranked(run_folder: Path) -> None:
@@ -185,8 +206,8 @@ def test_one_estimator_has_nothing_to_be_compared_with(
 ) -> None:
     alone = [item for item in rows if item["label"] == "local" and not item["against"]]
     lines = reports.headline([make_run(alone, baseline="local")])
-    assert lines[0].endswith("Nothing to compare: local alone is ranked.")
-    assert "in the means μ (mean), local alone, nothing to compare it with" in lines[1]
+    assert lines[0].endswith("Nothing to compare: local is the only ranked estimator.")
+    assert "the means μ (mean): local is the only ranked estimator." in lines[1]
 
 
 def test_efficiency_is_won_only_where_intervals_are_apart(
@@ -195,14 +216,11 @@ def test_efficiency_is_won_only_where_intervals_are_apart(
     where = {"metric": "ratio.efficiency.variance_seconds", "label": "local", "role": "mean"}
     lines = reports.headline([make_run(changed(rows, where, ci_high=1.05))])
     assert lines[0].endswith(
-        "No clear winner: by variance × seconds, naive and local cannot be told apart in mean, "
-        "and local is lowest in scale."
-    ) or lines[0].endswith(
-        "No clear winner: by variance × seconds, local and naive cannot be told apart in mean, "
-        "and local is lowest in scale."
+        "No clear winner: by variance × time: for mean, local is lowest, inconclusive against naive; for scale, local "
+        "is lowest."
     )
-    line = about(lines, "Variance × seconds")
-    assert "(UNCLEAR: local 0.2 [0.1, 1.1] overlaps naive 1)" in line
+    line = about(lines, "Variance × time")
+    assert "The comparison with naive (overlapping intervals: 0.2 [0.1, 1.1] and 1) is" in line
 
 
 def test_paired_efficiency_is_preferred(rows: list[dict], make_run: Callable[..., Path]) -> None:
@@ -212,7 +230,9 @@ def test_paired_efficiency_is_preferred(rows: list[dict], make_run: Callable[...
         if item["metric"] == "pairwise.variance.total"
     ]
     line = reports.headline([make_run(rows + extra)])[0]
-    assert line.endswith("established against all 3 others.")
+    assert line.endswith(
+        "significantly lower than that of all 3 others (adjusted for multiple comparisons)."
+    )
 
 
 def test_without_time_variance_decides_and_says_so(
@@ -222,10 +242,10 @@ def test_without_time_variance_decides_and_says_so(
     rows = [item for item in rows if "efficiency" not in item["metric"]]
     line = reports.headline([make_run(rows)])[0]
     assert (
-        "By variance alone, use local: it has the lowest variance in both roles of the noisy weights ("
+        "By variance alone, use local: it has the lowest variance for the means μ and the scales log σ²: "
         in line
     )
-    assert line.endswith("; seconds were not measured.")
+    assert line.endswith("(adjusted for multiple comparisons). Time was not measured.")
 
 
 def test_without_variance_nothing_is_ranked(
@@ -258,17 +278,16 @@ def test_a_biased_winner_is_accused_and_not_ranked(
     lines = reports.headline([folder])
     assert ". Use local" not in lines[0]
     assert lines[1] == (
-        "Bias: local declares itself unbiased, but its relative bias against naive is 0.94 "
-        "[0.89, 0.96] in the scales log σ² (scale): it is not ranked (95 % over all estimators "
-        "and roles together)."
+        "Bias: local is declared unbiased, but its relative bias against naive is 0.94 [0.89, 0.96] with respect to "
+        "the scales log σ² (scale). It is therefore not ranked (95 %, adjusted for multiple comparisons)."
     )
     group = groups_of(load([folder]))[0]
     assert verdict(group, "local") == "biased"
     assert order(group)[-2:] == ["deterministic", "local"]
     text = report(folder)
-    assert "- **Bias:** local declares itself unbiased" in text
+    assert "- **Bias:** local is declared unbiased, but" in text
     assert "| local | none found; at most 0.03 |" in text
-    assert "| declared unbiased |" in text
+    assert "| declared unbiased; not ranked |" in text
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(reports.headline_table([folder]))
     assert "local (biased, not ranked)" in console.export_text()
@@ -276,7 +295,9 @@ def test_a_biased_winner_is_accused_and_not_ranked(
 
 def test_bias_in_any_role_counts(rows: list[dict], make_run: Callable[..., Path]) -> None:
     folder = make_run([*rows, biased(rows[0], "local", 0.89, "bias")], reference="naive")
-    assert "in the biases of the layers (layer bias)" in about(reports.headline([folder]), "Bias")
+    assert "with respect to the biases of the layers (layer bias)" in about(
+        reports.headline([folder]), "Bias"
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,10 +332,10 @@ def test_only_the_roles_of_noisy_weights_are_ranked(
 ) -> None:
     one = [item for item in rows if item["role"] != "scale"]
     line = reports.headline([make_run(one, name="one")])[0]
-    assert "lowest variance × seconds in the means μ (0.154 [0.144, 0.163] × naive)" in line
+    assert "lowest variance × time for the means μ: 0.154 [0.144, 0.163] × naive." in line
     none = [item for item in rows if item["role"] not in ("scale", "mean")]
     line = reports.headline([make_run(none, name="none")])[0]
-    assert "Not ranked: this run has no variance of the noisy weights" in line
+    assert "Not ranked: this run has no variance over all layers" in line
 
 
 def test_without_time_the_baseline_has_no_product(
@@ -339,15 +360,17 @@ def test_many_places_with_one_estimator_are_named_together(
     places = [dict(row, problem=f"{row['problem']}-{k}") for k in range(4) for row in one]
     folder = make_run(places)
     lines = reports.headline([folder])
-    assert sum("One estimator each" in line for line in lines) == 1
+    assert sum("With one estimator each" in line for line in lines) == 1
     assert not any("Nothing to compare" in line for line in lines)
     text = report(folder)
-    short = text.partition("## In short")[2].partition("\n## ")[0]
-    assert "One estimator each, so that there is nothing to compare by variance: " in short
+    short = text.partition("## Summary")[2].partition("\n## ")[0]
+    assert "With one estimator each, these problems have nothing to compare by variance: " in short
     assert short.count("-3") == 1
 
 
-def test_zeros_but_for_rounding_tie(rows: list[dict], make_run: Callable[..., Path]) -> None:
+def test_zeros_up_to_rounding_error_are_equal(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
     """1e-14 and 3e-14 of the baseline's variance are what rounding leaves of 0: neither is lower."""
     base = next(r["value"] for r in rows if r["metric"] == "variance.total" and r["label"] == "naive"
                 and (r["layer"], r["role"]) == ("all", "mean"))  # fmt: skip
@@ -361,4 +384,4 @@ def test_zeros_but_for_rounding_tie(rows: list[dict], make_run: Callable[..., Pa
     assert found.rounded
     assert "naive" in found.beaten
     line = about(reports.headline([folder]), "Variance")
-    assert "tie, all 0 but for rounding" in line
+    assert "are all 0 up to rounding error" in line

@@ -19,6 +19,7 @@ from reports.results.size_lines import cost_frames, variance_frames
 from reports.results.sweeps import MINIBATCH, SAMPLES, Sweep, sweeps_of, without_samples
 from reports.sections.scaling import reading, scaling_blocks, slope_table
 from reports.sections.speed import speed_blocks, speed_table
+from reports.words.glossary import scaled_words
 
 Row = dict[str, Any]
 Make = Callable[..., Path]
@@ -108,7 +109,7 @@ def test_samples_are_put_together_by_label(figure: Callable[..., Row], make_run:
     (found,) = sweeps_of(results, groups_of(results))
     assert (found.axis, found.labels, found.sizes) == (SAMPLES, [FAMILY], [2, 4, 8])
     table = slope_table(found)
-    assert table.rows == [["theta", "all", FAMILY, "−1.00 [−1.20, −0.80]", "not excluded"]]
+    assert table.rows == [["theta", "all", FAMILY, "−1.00 [−1.20, −0.80]", "consistent"]]
     assert "noise ∝ 1/S" in table.columns
     assert "over S = 2, 4, 8." in table.caption
 
@@ -131,12 +132,12 @@ def test_the_option_samples_is_taken_out_of_a_label(label: str, without: str) ->
 
 def test_slopes_say_whether_noise_falls_as_one_over_the_size(sweep: Sweep) -> None:
     table = slope_table(sweep)
-    assert table.columns[-2:] == ["noise ∝ 1/M", "misfit"]
+    assert table.columns[-2:] == ["noise ∝ 1/M", "largest distance"]
     assert table.rows[0] == ["theta", "all", "local", "−1.00 [−1.05, −0.95]", "−1.00 [−1.05, −0.95]",
-                             "0.5 [−0.5, 1.5]", "not excluded", "0.37"]  # fmt: skip
-    assert table.rows[1][-2] == "no: flatter"
+                             "0.5 [−0.5, 1.5]", "consistent", "0.37"]  # fmt: skip
+    assert table.rows[1][-2] == "no, flatter"
     assert [row[1] for row in table.rows] == ["all", "all", "fc1", "fc1"]
-    assert reading(Estimate(-1.5, -1.6, -1.4)) == "no: steeper"
+    assert reading(Estimate(-1.5, -1.6, -1.4)) == "no, steeper"
     assert reading(Estimate(math.nan)) == reading(None) == "–"
 
 
@@ -167,21 +168,28 @@ def test_the_section_has_figure_and_table(sweep: Sweep) -> None:
 
 def test_scaled_noise_is_marked_with_all_its_sizes(sweep: Sweep) -> None:
     assert sweep.name("per-example") == "per-example ‡"
-    assert sweep.scaled("per-example") == (
-        "noise from 4 of 8, 4 of 32, 4 of 128 examples, scaled; data part and mean from local"
+    assert scaled_words(sweep.few_examples("per-example")) == (
+        "noise measured on 4 of 8, 4 of 32, 4 of 128 examples of each minibatch and scaled to all; data part and mean "
+        "are those of local"
     )
     assert sweep.name("local") == "local"
 
 
 def test_speed_over_sizes(sweep: Sweep) -> None:
     table = speed_table(sweep)
-    assert table.columns == ["M", "estimator", "time per gradient", "time per epoch", "peak memory"]
+    assert table.columns == [
+        "minibatch size M",
+        "estimator",
+        "time per gradient",
+        "time per epoch",
+        "peak memory",
+    ]
     assert table.rows[0][:3] == ["8", "local", "8.0 [7.2, 8.8] ms"]
     assert len(table.rows) == 12
     kinds = [type(block) for block in speed_blocks([sweep])]
     assert kinds == [Heading, Picture, Table]
     frames = cost_frames(sweep)[0]
-    assert [scale_of(frame)[0] for frame in frames] == ["time (s)", "memory (MiB)"]
+    assert [scale_of(frame)[0] for frame in frames] == ["time (ms)", "memory (MiB)"]
     assert frames[1].lines["local"][8].scaled(scale_of(frames[1])[1]).value == 8
 
 
@@ -198,8 +206,8 @@ def test_a_report_has_both_sections(
 ) -> None:
     folder = make_run(over_sizes(figure) + fits(figure), baseline="local")
     text = report(folder)
-    assert "## Variance over sizes" in text
-    assert "## Speed over minibatch sizes" in text
+    assert "## Scaling of the variance" in text
+    assert "## Time and memory against minibatch size" in text
     assert "batch 0" not in text
     results, tables = load([folder]), tmp_path / "tables"
     groups = groups_of(results)

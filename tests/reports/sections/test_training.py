@@ -121,16 +121,17 @@ def tables_of(folder: Path, out: Path) -> list[Path]:
 
 def test_the_answer_says_what_the_differences_show(folder: Path) -> None:
     said = dict(training_summary(trainings_of(load([folder])), several=False))
-    assert said["Test error, samples:"].startswith("lowest is that of A, 1.42")
+    assert said["Test error, samples:"].startswith("lowest for A, 1.42")
     words = [
         text
         for lead, text in training_summary(trainings_of(load([folder])), several=False)
         if lead.endswith("none:")
     ]
-    assert [text.partition(":")[0] for text in words] == [
-        "that of A is inconclusive", "that of A2 is significantly higher",
-    ]  # fmt: skip
-    assert any("that of A2 is significantly higher" in line for line in reports.headline([folder]))
+    assert [text.partition(":")[0].partition(" at ")[0] for text in words] == [
+        "A is inconclusive",
+        "A2 is significantly higher, by 0.06 [0.03, 0.09] percentage points (paired by seed; interval",
+    ]
+    assert any("A2 is significantly higher" in line for line in reports.headline([folder]))
 
 
 def test_courses_go_by_epoch(folder: Path) -> None:
@@ -226,10 +227,10 @@ def test_one_training_alone_is_told_in_short(folder: Path, report: Callable[...,
     every = epochs()
     every[every["problem"] == "A"].to_parquet(folder / "training.parquet")
     said = dict(training_summary(trainings_of(load([folder])), several=False))
-    assert said["Test error, samples:"] == "that of A is 1.42 [1.37, 1.47] %."
+    assert said["Test error, samples:"] == "A: 1.42 [1.37, 1.47] %."
     assert (
         said["Pruned:"]
-        == "A by a factor of 4.0 [3.5, 4.5], with a test error of 1.60 [1.50, 1.70] %."
+        == "A is compressed by a factor of 4.0 [3.5, 4.5]. Its test error is then 1.60 [1.50, 1.70] %."
     )
     text = report(folder)
-    assert "that of A is 1.42" in text.partition("## In short")[2].partition("\n## ")[0]
+    assert "A: 1.42" in text.partition("## Summary")[2].partition("\n## ")[0]

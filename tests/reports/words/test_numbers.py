@@ -62,9 +62,8 @@ def test_status_is_shown() -> None:
 
 
 def test_what_is_undefined_is_a_dash_with_its_reason_and_no_failure() -> None:
-    why = "no value: division by zero"
-    assert show(Estimate(NAN, status="undefined", message=why)) == "– (division by zero)"
-    assert show(Estimate(NAN, status="undefined", message=f"{why}; x")) == "– (division by zero)"
+    why = {"why": "division by zero"}
+    assert show(Estimate(NAN, status="undefined", detail=why)) == "– (division by zero)"
     assert show(Estimate(NAN, status="undefined")) == "–"
 
 
