@@ -18,7 +18,7 @@ from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import gather, inject, trace, vectorised
 from vdbench.estimation.options import get, label
 from vdbench.estimation.registry import names
-from vdbench.measures import variance
+from vdbench.measures import variance_units
 from vdbench.measures.context import Context
 from vdbench.noise import Key
 from vdbench.problems.gaussian import MeanLogVariance
@@ -79,7 +79,7 @@ def test_variances_agree() -> None:
         there = {n: v.to(device) for n, v in parameters.items()}
         at = problem.to(device, torch.float64)
         key = Key(("devices", device))
-        return variance.rows(Context(at, there, estimator, "", BATCH, key, {}), 0, 1000)
+        return variance_units.rows(Context(at, there, estimator, "", BATCH, key, {}), 0, 1000)
 
     comparisons = []
     for name in ("naive", "local", "per-example"):

@@ -130,8 +130,8 @@ def _dry_run(
 ) -> None:
     from vdbench import datasets, problems
     from vdbench.estimation import registry
+    from vdbench.measures.registry import load
     from vdbench.runner import plan
-    from vdbench.suite import load
 
     for plugin in plugins:
         registry.load_plugin(plugin)
@@ -140,7 +140,7 @@ def _dry_run(
     for spec in suite.problems:
         problem = problems.check(spec.name, spec.factory, spec.options)
         if problem is not None:
-            plan.check_sizes(suite, problem)
+            plan.check_problem(suite, problem)
             examples[spec.name] = problem.examples
         else:  # not on this machine: no more than all its examples
             examples[spec.name] = datasets.info(str(spec.options.get("dataset"))).examples

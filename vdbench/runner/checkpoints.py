@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -123,12 +122,3 @@ def _address(
         "estimator": "",
         **(training if spec.epochs else {}),
     }
-
-
-def parameters_digest(values: Mapping[str, Tensor]) -> str:
-    """A hash of parameters, part of the address of every block measured at them."""
-    state = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(values.items()):
-        state.update(name.encode())
-        state.update(value.contiguous().cpu().numpy().tobytes())
-    return state.hexdigest()

@@ -21,13 +21,20 @@ from vdbench.suite.short_forms import short_forms
 from vdbench.suite.yaml_file import content
 
 
-def load(source: str | Path | Mapping[str, Any], settings: Sequence[str] = ()) -> Suite:
-    """Load and validate a suite.
+def load(
+    source: str | Path | Mapping[str, Any],
+    settings: Sequence[str] = (),
+    model: type[Suite] = Suite,
+) -> Suite:
+    """Load and validate a suite: its form, its names and their options.
+
+    `vdbench.measures.registry.load` sees in addition that what it asks for can be measured.
 
     Args:
         source: Name of a bundled suite, path of a YAML file, or the suite as a mapping.
         settings: ``key=value`` changes, such as ``measures.variance.max_units=256`` or ``batch_sizes=[16,64]``;
             values are YAML. ``scale=small`` makes the changes that the suite gives for that scale, before all others.
+        model: `Suite`, or one that has the options of further measures.
 
     Raises:
         InputError: The suite cannot be found or read, or is not valid; one sentence says where and why.
@@ -37,21 +44,21 @@ def load(source: str | Path | Mapping[str, Any], settings: Sequence[str] = ()) -
     where, written = content(source)
     written = changed(where, written, settings)
     try:
-        suite = Suite.model_validate(short_forms(where, written))
+        suite = model.model_validate(short_forms(where, written))
     except pydantic.ValidationError as error:
-        raise InputError(f"{where}: {explain(error)}") from error
+        raise InputError(f"{where}: {explain(error, model)}") from error
     check(where, suite)
     return suite
 
 
-def explain(error: pydantic.ValidationError) -> str:
+def explain(error: pydantic.ValidationError, model: type[BaseModel] = Suite) -> str:
     """One sentence for the first thing that is wrong, with the nearest valid key where one is unknown."""
     # a mistyped key is also a missing one: name the mistype first
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     place = [str(part) for part in first["loc"]]
     at = ".".join(place)
     if first["type"] == "extra_forbidden":
-        known = _keys(Suite, first["loc"][:-1])
+        known = _keys(model, first["loc"][:-1])
         above = f" in {'.'.join(place[:-1])}" if place[:-1] else ""
         return f"unknown key '{place[-1]}'{above}.{nearest(place[-1], known)}"
     if first["type"] == "missing":

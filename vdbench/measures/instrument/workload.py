@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vdbench import statistics
-from vdbench.suite.schema import MeasuresSpec, VarianceSpec
+from vdbench.errors import InputError
+from vdbench.suite.schema import MeasuresSpec, Suite, VarianceSpec
 
 BLOCK = 50
 """Repetitions in a stored block; even, so that the pairs of `vdbench.measures.instrument.error_rates` are whole."""
@@ -76,3 +77,28 @@ def _beside(measures: MeasuresSpec) -> int:
         training = measures.convergence.steps * measures.convergence.seeds
         count += training * measures.coverage.trainings
     return count
+
+
+def need_variance(where: str, suite: Suite, measure: str) -> None:
+    """See that a measure that compares variances has them.
+
+    Raises:
+        InputError: The suite does not measure variance.
+    """
+    if not suite.measures.variance:
+        raise InputError(
+            f"{where}: measures.{measure} compares variances; expected measures.variance in the suite."
+        )
+
+
+def refuse_few_examples(where: str, suite: Suite, measure: str) -> None:
+    """See that variance is measured on whole minibatches: only these measurements are repeated.
+
+    Raises:
+        InputError: The suite measures some estimators on few examples of each minibatch.
+    """
+    if suite.measures.variance and suite.measures.variance.few_examples:
+        raise InputError(
+            f"{where}: measures.{measure} repeats measurements on whole minibatches; "
+            "expected no few_examples in measures.variance."
+        )
