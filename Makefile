@@ -23,8 +23,10 @@ help:
 quick: $(VENV)/.installed
 	$(BIN)/vdbench run quick
 
+# Two workers for all but what is marked "alone", which follows in one process with nothing beside it.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not alone and not network"
+	$(BIN)/python -m pytest -q -m "alone and not network"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

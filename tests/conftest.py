@@ -64,7 +64,23 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, with the reason."""
+    """Keep together what shares a fixture, longest first, and skip what needs a GPU where there is none."""
+    for item in items:
+        if shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    skip_without_gpu(items)
+
+
+def shares(item: pytest.Item) -> bool:
+    """Whether a fixture of its module or of the session, made by these tests, is among its own."""
+    fixtures = getattr(item, "_fixtureinfo", None)
+    defined = [] if fixtures is None else fixtures.name2fixturedefs.values()
+    wide = (d[-1] for d in defined if d[-1].scope in ("module", "session", "package"))
+    return any(d.baseid.startswith("tests") for d in wide)
+
+
+def skip_without_gpu(items: list[pytest.Item]) -> None:
+    """Skip them with the reason."""
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not on_gpu:
         return

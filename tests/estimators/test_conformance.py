@@ -1,23 +1,28 @@
-"""What must hold of every estimator in the registry, with every option set that matters."""
+"""What must hold of every estimator in the registry, with every option set that matters.
+
+The certificate's checks without statistics are made of all of them, and beside those what its stages do not have.
+"""
 
 from __future__ import annotations
 
 import math
-import random
+from functools import partial
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 import oracles
 import pytest
 import torch
-from agreement import gaps, same
+from agreement import gaps
 from everyone import around, everyone, fitting, masked, prior
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
-from estimators.antithetic import Antithetic
-from estimators.control_variate import ControlVariate
 from estimators.measure_valued import MeasureValued
+from vdbench.certificate.checks import contract, finite, precision, repeatable, several_draws
+from vdbench.certificate.protocol import guarded, settle
+from vdbench.certificate.sampling import Subject
 from vdbench.estimation.base import Estimator, Gradient, Wrapper
 from vdbench.estimation.draws import Trace, gather, gradients, inject, trace
 from vdbench.estimation.options import get, label
@@ -34,6 +39,10 @@ EXAMPLES, BATCH = 12, 5
 KEY = Key(("conformance",))
 
 each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=label)
+DEFAULTS = [get(name) for name in names()]
+EXACT = (contract, finite, several_draws, repeatable, precision)
+"""The certificate's checks without statistics."""
+
 everywhere = pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES)
 
 
@@ -67,68 +76,50 @@ def narrowed(state: Any) -> Any:
     return type(state)(map(narrowed, state)) if isinstance(state, (tuple, list)) else state
 
 
+@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if e not in DEFAULTS], ids=label)
+def test_the_certificate_s_exact_checks_pass(estimator: Estimator) -> None:
+    """With options, and around one another; test_certificate.py has each with its defaults, and the statistics too."""
+    subject = Subject(estimator, KEY / "certificate")
+    asked = [a for check in EXACT for a in guarded(check.NAME, "all", partial(check.ask, subject))]
+    wrong = [str(f) for f in settle(asked) if f.passed is False]
+    assert {f.test for f in settle(asked)} == {check.NAME for check in EXACT}
+    assert not wrong, "\n".join(wrong)
+
+
 @each
-@everywhere
-def test_names_shapes_and_laws(estimator: Estimator, coordinates: Parameterization) -> None:
-    at = place(coordinates, torch.float32, estimator)
-    free = at[0].free(at[1])
-    traced = trace(
-        estimator, *at, state_of(estimator, *at[:2])
-    )  # refuses other laws than the declared, and an address asked twice
-    gradient = one(estimator, at, KEY)
-    assert {n: (v.shape, v.dtype) for n, v in gradient.gradients.items()} == {
-        n: (v.shape, v.dtype) for n, v in free.items()
-    }
-    assert gradient.value.shape == ()
-    assert bool(traced.requests) == bool(estimator.declaration.laws)
-    assert not any(v.requires_grad for v in gradient.gradients.values())
+def test_names_shapes_laws_and_arguments(estimator: Estimator) -> None:
+    """In float32 and all coordinates, a fixed α among them: neither is on the certificate's stages."""
+    for name, coordinates in COORDINATES.items():
+        at = place(coordinates, torch.float32, estimator)
+        problem, parameters, batch = at
+        kept = [t.clone() for t in (*parameters.values(), *batch)]
+        # refuses other laws than the declared, and an address asked twice
+        traced = trace(estimator, *at, state_of(estimator, problem, parameters))
+        assert bool(traced.requests) == bool(estimator.declaration.laws), name
+        gradient = one(estimator, at, KEY)
+        found = {n: (v.shape, v.dtype) for n, v in gradient.gradients.items()}
+        assert found == {n: (v.shape, v.dtype) for n, v in problem.free(parameters).items()}, name
+        assert gradient.value.shape == (), name
+        assert not any(v.requires_grad for v in gradient.gradients.values()), name
+        assert not any(v.requires_grad or v.grad is not None for v in parameters.values()), name
+        unchanged = map(torch.equal, (*parameters.values(), *batch), kept)
+        assert all(unchanged), f"{name}: it writes into parameters or data"
 
 
-AWKWARD = {
-    "sigma=1e-30": (MeanLogVariance(1e-30), 2 * math.log(1e-30)),
-    "sigma=1e-5": (MeanLogVariance(1e-5), 2 * math.log(1e-5)),
-    "log_variance=20": (MeanLogVariance(1.0), 20.0),
-    "alpha=1e-8": (ThetaLogAlpha(1e-8), math.log(1e-8)),
-    "alpha=1e4": (ThetaLogAlpha(1e4), math.log(1e4)),
-    "logit=20": (LearnedBinary(), 20.0),
-    "logit=-20": (LearnedBinary(), -20.0),
-}
-TINY = ("sigma=1e-30", "sigma=1e-5", "alpha=1e-8")
+LOGITS = (20.0, -20.0)
+"""Where a probability is 1 in float32, or the smallest part of it: the certificate's points are nearer to 0."""
 
 
-def awkward(
-    point: str, dtype: torch.dtype, estimator: Estimator, zero: bool = False
-) -> tuple[Problem, dict[str, Tensor], Batch]:
-    """The network at an awkward point of q; with ``zero``, every input is 0 as well."""
-    coordinates, value = AWKWARD[point]
-    problem, parameters, batch = place(coordinates, dtype, estimator)
-    for name, tensor in parameters.items():
-        if name.endswith(("log_variance", "log_alpha", "logit")):
-            tensor.fill_(value)
-    inputs = torch.zeros_like(batch.inputs) if zero else batch.inputs
-    return problem, parameters, Batch(inputs, batch.targets)
-
-
-def points(estimator: Estimator) -> list[str]:
-    """The awkward points of a posterior that it is valid for."""
-    return [name for name, (form, *_) in AWKWARD.items() if form.learned_law == masked(estimator)]
-
-
-@pytest.mark.parametrize("zero", [False, True], ids=["inputs", "zero-inputs"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize(
-    ("estimator", "point"),
-    [
-        pytest.param(estimator, point, id=f"{point}-{label(estimator)}")
-        for estimator in ESTIMATORS
-        for point in points(estimator)
-    ],
-)
-def test_finite_at_awkward_points(
-    estimator: Estimator, point: str, dtype: torch.dtype, zero: bool
-) -> None:
-    gradient = one(estimator, awkward(point, dtype, estimator, zero), KEY)
-    broken = [n for n, v in gradient.gradients.items() if not bool(v.isfinite().all())]
+@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if masked(e)], ids=label)
+def test_finite_where_all_masks_are_alike(estimator: Estimator) -> None:
+    broken = []
+    for logit, dtype in product(LOGITS, (torch.float32, torch.float64)):
+        problem, parameters, batch = place(LearnedBinary(), dtype, estimator)
+        at = {n: v.fill_(logit) if n.endswith("logit") else v for n, v in parameters.items()}
+        for what, inputs in (("inputs", batch.inputs), ("zeros", torch.zeros_like(batch.inputs))):
+            gradient = one(estimator, (problem, at, Batch(inputs, batch.targets)), KEY)
+            names = [n for n, v in gradient.gradients.items() if not bool(v.isfinite().all())]
+            broken += [f"{n} at logit {logit} in {dtype} with {what}" for n in names]
     assert not broken, f"not finite: {broken}"
 
 
@@ -167,42 +158,21 @@ def innermost(estimator: Estimator) -> Estimator:
     return estimator
 
 
-def comparable(estimator: Estimator, point: str) -> bool:
-    """As σ → 0 costs that are subtracted from one another agree to all digits of float32: none are left.
-
-    Every baseline but a distant one subtracts them, as do differences of costs, the Taylor polynomial of a cost, and
-    an antithetic pair of score functions, which are odd in ε.
-    """
-    chain = [estimator]
-    while isinstance(chain[-1], Wrapper):
-        chain.append(chain[-1].of)
-    inner = chain[-1]
-    pair = isinstance(inner, LikelihoodRatio) and any(
-        isinstance(e, Antithetic | ControlVariate) for e in chain
-    )
-    close = pair or isinstance(inner, MeasureValued) or getattr(inner, "baseline", "none") != "none"
-    return point not in TINY or not close
+@each
+def test_float32_follows_float64(estimator: Estimator) -> None:
+    """On the same noise, entry by entry; the certificate has the points where digits cancel in a careless formula."""
+    wrong = [
+        f"{name}: {line}"
+        for name, coordinates in COORDINATES.items()
+        for line in narrowing(estimator, coordinates)
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    ("estimator", "point"),
-    [
-        pytest.param(estimator, point, id=f"{point}-{label(estimator)}")
-        for estimator in ESTIMATORS
-        for point in [*COORDINATES, *points(estimator)]
-        if comparable(estimator, point)
-    ],
-)
-def test_float32_follows_float64(estimator: Estimator, point: str) -> None:
-    """On the same noise; at the awkward points too, where digits cancel in a careless formula."""
-    known = point in AWKWARD
-    wide = (
-        awkward(point, torch.float64, estimator)
-        if known
-        else place(COORDINATES[point], estimator=estimator)
-    )
-    problem, parameters, batch = wide
-    state = state_of(estimator, *wide[:2])
+def narrowing(estimator: Estimator, coordinates: Parameterization) -> list[str]:
+    """What float32 changes, on one noise."""
+    wide = problem, parameters, batch = place(coordinates, estimator=estimator)
+    state = state_of(estimator, problem, parameters)
     requests = trace(estimator, *wide, state).requests
     # numbers that float32 has: a uniform one that is rounded may fall on the other side of a threshold
     injected = {r: v[0].float().double() for r, v in noise(requests, 1).items()}
@@ -214,85 +184,12 @@ def test_float32_follows_float64(estimator: Estimator, point: str) -> None:
         Noise(Injected({r: v.float() for r, v in injected.items()})),
         narrowed(state),
     )
-    wrong = gaps(narrow, exact, 2e-4, rounding(estimator, *wide[:2], float(exact.value)))
-    assert not wrong, "\n".join(wrong)
+    return gaps(narrow, exact, 2e-4, rounding(estimator, problem, parameters, float(exact.value)))
 
 
 def noise(requests: tuple, draws: int) -> dict:  # type: ignore[type-arg]
     keys = [KEY / "injected" / k for k in range(draws)]
     return inject(requests, keys, torch.device("cpu"), torch.float64)
-
-
-@each
-def test_a_draw_belongs_to_its_key(estimator: Estimator) -> None:
-    """The same key gives the same bits, whatever was drawn in between, and another key other numbers."""
-    at = place(MeanLogVariance(), estimator=estimator)
-    first = one(estimator, at, KEY)
-    kept = Gradient(first.value.clone(), {n: v.clone() for n, v in first.gradients.items()})
-    others = [one(estimator, at, KEY / k) for k in range(4)]
-    assert same(first, kept), "a later draw wrote over an earlier one"
-    assert same(one(estimator, at, KEY), first)
-    assert not estimator.declaration.laws or not any(same(first, g) for g in others)
-
-
-@each
-def test_leaves_the_global_generators_alone(estimator: Estimator) -> None:
-    at = place(MeanLogVariance(), estimator=estimator)
-    found = []
-    for seed in (1, 2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-            found.append(one(estimator, at, KEY))
-            assert bool((torch.get_rng_state() == before[0]).all())
-            assert (np.random.get_state()[1] == before[1]).all()
-            assert random.getstate() == before[2]
-    assert same(*found)
-
-
-@each
-@everywhere
-def test_mutates_nothing(estimator: Estimator, coordinates: Parameterization) -> None:
-    problem, parameters, batch = place(coordinates, estimator=estimator)
-    before = {n: v.clone() for n, v in parameters.items()}
-    data = [t.clone() for t in batch]
-    one(estimator, (problem, parameters, batch), KEY)
-    assert list(parameters) == list(before)
-    assert all(bool((v == before[n]).all()) for n, v in parameters.items())
-    assert all(bool((a == b).all()) for a, b in zip(batch, data, strict=True))
-    assert not any(v.requires_grad or v.grad is not None for v in parameters.values())
-
-
-@pytest.mark.parametrize(
-    ("estimator", "coordinates"),
-    [
-        pytest.param(estimator, coordinates, id=f"{name}-{label(estimator)}")
-        for estimator in ESTIMATORS
-        for name, coordinates in COORDINATES.items()
-        if name == "mean-log_variance" or estimator == type(estimator)()
-    ],
-)
-def test_vectorised_draws_are_the_looped_ones(
-    estimator: Estimator, coordinates: Parameterization
-) -> None:
-    problem, parameters, batch = place(coordinates, estimator=estimator)
-    rows = np.stack([(np.arange(BATCH) + k) % EXAMPLES for k in range(5)])
-    batches, keys = gather(problem, rows), [KEY / k for k in range(5)]
-    state = state_of(estimator, problem, parameters)
-    requests = trace(estimator, problem, parameters, batch, state).requests
-
-    def draws(together: int) -> Gradient:
-        traced = Trace(requests, together)
-        return gradients(estimator, problem, parameters, batches, keys, traced, state)
-
-    looped = draws(0)
-    parts = draws(3)  # the last part is smaller
-    for drawn in (draws(5), parts):
-        wrong = gaps(drawn, looped, 1e-10)
-        assert not wrong, "\n".join(wrong)
-    assert same(draws(3), parts)
-    alone = one(estimator, (problem, parameters, Batch(*(t[4] for t in batches))), keys[4])
-    assert same(alone, Gradient(looped.value[4], {n: v[4] for n, v in looped.gradients.items()}))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])

@@ -113,6 +113,7 @@ class Subject:
     most: int = 65536
     few: int = 512
     _made: dict[Any, Draws] = field(default_factory=dict)
+    _states: dict[Any, Any] = field(default_factory=dict)
 
     def on(self, at: Stage) -> Draws:
         """Draws on a stage: traced and fitted there, once.
@@ -126,8 +127,12 @@ class Subject:
         return self._made[place]
 
     def state(self, at: Stage) -> Any:
-        """What the estimator is fitted to on a stage."""
-        return self.estimator.fit(at.problem, at.parameters, self.key / "fit" / at.name)
+        """What the estimator is fitted to on a stage: always the same, so it is fitted once."""
+        place = (at.name, at.problem.dtype, at.problem.device)
+        if place not in self._states:
+            key = self.key / "fit" / at.name
+            self._states[place] = self.estimator.fit(at.problem, at.parameters, key)
+        return self._states[place]
 
     def fresh(self, at: Stage, state: Any = None) -> Draws:
         """Draws on a stage that are not kept, at another state if one is given."""

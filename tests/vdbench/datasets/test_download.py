@@ -99,6 +99,7 @@ def test_a_bad_archive_is_refused(archive: bytes, why: str, mirror: Mirror) -> N
     assert why in failure(archived(mirror.url, archive))
 
 
+@pytest.mark.alone
 def test_the_second_mirror_helps_out(
     mirror: Mirror,
     silent: str,
@@ -128,6 +129,7 @@ def test_a_missing_file_is_said(mirror: Mirror) -> None:
     assert "answered 404" in failure(mirrored(mirror.url))
 
 
+@pytest.mark.alone
 def test_hanging_mirrors_and_look_ups_cost_at_most_five_seconds(
     silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

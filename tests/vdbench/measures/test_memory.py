@@ -20,7 +20,10 @@ from vdbench.measures.memory import rows
 from vdbench.noise import Key
 from vdbench.training.trainer import Trainer
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 MIB = 2**20
 KEY = ("tests", "memory", 0)

@@ -90,6 +90,7 @@ def agreement(one: Callable[[], object], other: Callable[[], object]) -> tuple[f
     return interval(ours, lambda: timer.timeit(repeats).mean)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("no_garbage")
 def test_agreement_with_torch_s_timer() -> None:
     """The interval of the ratio contains 1, in one of three attempts.
@@ -107,6 +108,7 @@ def test_agreement_with_torch_s_timer() -> None:
     pytest.fail(f"ours/torch's lies in none of {found}")
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("no_garbage")
 def test_disagreement_would_be_seen() -> None:
     """Control: where torch's timer is given twice the work, 1 lies outside, in one of three attempts."""

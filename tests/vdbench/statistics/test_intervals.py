@@ -259,8 +259,9 @@ def stopping(
     figure: Callable[..., Estimate],
     truth: float,
     runs: int = 1500,
+    unadjusted: bool = True,
 ) -> tuple[int, int, int]:
-    """Count the runs that hold where they stop (±5 %, or 4096), at all looks, and with z = 1.96."""
+    """Count the runs that hold where they stop (±5 %, or 4096), at all looks, and at all of them with z = 1.96."""
     rng = np.random.default_rng(2000)
     values = critical_values(LOOKS, 0.95)
     stopped = always = naive = 0
@@ -270,9 +271,9 @@ def stopping(
         hold = [e.low <= truth <= e.high for e in found]
         stopped += hold[next((k for k, e in enumerate(found) if e.relative_half_width <= 0.05), -1)]
         always += all(hold)
-        naive += all(
-            e.low <= truth <= e.high for e in (figure(*(x[:n] for x in rows), Z) for n in LOOKS)
-        )
+        if unadjusted and all(hold):  # the narrower interval lies in the wider one
+            narrow = (figure(*(x[:n] for x in rows), Z) for n in LOOKS)
+            naive += all(e.low <= truth <= e.high for e in narrow)
     return stopped, always, naive
 
 
@@ -325,7 +326,7 @@ PAIRED = {
 @pytest.mark.parametrize("name", PAIRED)
 def test_ratios_are_covered_where_the_run_stops(name: str) -> None:
     draw, figure, truth = PAIRED[name]
-    stopped, always, _ = stopping(draw, figure, truth, runs=1000)
+    stopped, always, _ = stopping(draw, figure, truth, runs=1000, unadjusted=False)
     good, message = report("at the stop", stopped, 1000, 0.95)
     holds, more = report("at all looks", always, 1000, 0.93)
     assert good, f"{name}: {message}; {more}"
@@ -376,16 +377,14 @@ def test_unequal_numbers_are_covered_whatever_the_correlation(correlation: float
     rng, runs = np.random.default_rng(2002), 2000
     cross = math.sqrt(1 - correlation**2)
     for more in (128, 192):
-        hits = equal = 0
-        for _ in range(runs):
-            x, y = rng.standard_normal((2, more))
+        hits = 0
+        for x, y in rng.standard_normal((runs, 2, more)):
             a, b = np.exp(0.5 * x), np.exp(0.5 * (correlation * x + cross * y))
-            e, f = ratio(a[:64], b, Z), ratio(a[:64], b[:64], Z)
+            e = ratio(a[:64], b, Z)
             hits += e.low <= 1 <= e.high
-            equal += f.low <= 1 <= f.high
         # delta method at n = 64: 94 % are asked for
         good, message = report(f"{more} units", hits, runs, 0.94)
-        assert good, f"{message}; of 64 pairs {equal}"
+        assert good, message
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.7, 0.95])
@@ -394,16 +393,15 @@ def test_ratios_of_cells_that_stop_at_different_looks_are_covered(shared: float)
     rng, runs = np.random.default_rng(2001), 1000
     apart = critical_values(LOOKS, 1 - 0.05 / LookSchedule.apart)
     together = 0
-    for _ in range(runs):
+    for k in range(runs):
         # the mean of eight squares a unit: close to normal, so that the boundary is what is tested
         common, own, other = rng.standard_normal((3, 8, LOOKS[-1]))
         a = ((math.sqrt(shared) * common + math.sqrt(1 - shared) * own) ** 2).mean(0)
         b = ((math.sqrt(shared) * common + math.sqrt(1 - shared) * other) ** 2).mean(0)
         found = (
-            ratio(a[:n], b[:m], apart[min(i, j)])
+            ratio(a[:n], b[:m], apart[i]) if k % 2 else ratio(a[:m], b[:n], apart[i])
             for i, n in enumerate(LOOKS)
-            for j, m in enumerate(LOOKS)
-            if n != m
+            for m in LOOKS[i + 1 :]
         )
         together += all(e.low <= 1 <= e.high for e in found)
     good, message = report("at all pairs of different looks", together, runs, 0.95)
