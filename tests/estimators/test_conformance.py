@@ -24,7 +24,7 @@ from vdbench.certificate.checks import contract, finite, precision, repeatable, 
 from vdbench.certificate.protocol import guarded, settle
 from vdbench.certificate.sampling import Subject
 from vdbench.estimation.base import Estimator, Gradient, Wrapper
-from vdbench.estimation.draws import Trace, gather, gradients, inject, trace
+from vdbench.estimation.draws import gather, gradients, inject, trace
 from vdbench.estimation.options import get, label
 from vdbench.estimation.registry import names
 from vdbench.estimation.score_function import LikelihoodRatio

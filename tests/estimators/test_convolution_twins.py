@@ -35,7 +35,7 @@ from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import Trace, gather, gradients, trace
 from vdbench.estimation.options import get, label
 from vdbench.estimation.registry import names
-from vdbench.noise import Key
+from vdbench.noise import Key, stream
 from vdbench.problems.gaussian import Parameterization
 from vdbench.problems.problem import Batch
 
