@@ -6,12 +6,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from estimators.naive import Naive
-from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.errors import CellError
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    InputError,
+    Noise,
+    Parameters,
+    Problem,
+    Wrapper,
+    register,
+)
 from vdbench.estimation.base import average, chain
-from vdbench.estimation.coupling import Coupling
-from vdbench.noise import POSTERIOR, SYMMETRIC, Noise, antithetic
-from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.estimation.quasi_monte_carlo import Coupling
+from vdbench.noise import POSTERIOR, SYMMETRIC, antithetic
 
 
 @register("antithetic", version="1")
@@ -21,20 +30,21 @@ class Antithetic(Wrapper):
 
     Formula: $\frac12[g(\varepsilon) + g(-\varepsilon)]$, all noise of the draw negated together.
 
-    Where the law of ε is symmetric about 0, both draws have the same law, so the mean is that of one draw. The part
-    $g_o$ that is odd in ε cancels, the even part $g_e$ is left as it was: the noise variance is
-    $\mathrm{Var}[g_e]$, where that of two independent draws is
-    $\frac12(\mathrm{Var}[g_e] + \mathrm{Var}[g_o])$. At best nothing is left (the pathwise gradient of μ of a
-    quadratic loss), at worst it is twice that of two independent draws. The first draw of the pair is the very draw
-    that the wrapped estimator makes of this noise, so that both are compared on common random numbers.
+    If the distribution of ε is symmetric about 0, both draws have the same distribution, so the mean is unchanged. The
+    part $g_o$ that is odd in ε cancels; the even part $g_e$ is unchanged. The noise variance is $\mathrm{Var}[g_e]$.
+    For two independent draws it would be $\frac12(\mathrm{Var}[g_e] + \mathrm{Var}[g_o])$. At best no noise is left
+    (the pathwise gradient of μ of a quadratic loss). At worst the variance is twice that of two independent draws.
 
-    Claim: as the wrapped estimator; its noise must be normal or of random sign.
-    Cost: 2 times the wrapped estimator's time; its noise is drawn once and held until the second draw, all of it
-    (M·K·L numbers around per-example, whatever its chunk).
+    The first draw of the pair is the draw that the wrapped estimator makes with the same noise, so both are compared
+    on common random numbers.
+
+    Claim: as the wrapped estimator; its noise must be normal or random signs.
+    Cost: 2 times the wrapped estimator's time. All noise of the first draw is held in memory for the second (M·K·L
+    numbers for per-example, whatever its chunk).
     Source: Hammersley & Morton 1956; in variational inference Wu, Goodman & Ermon 2019.
 
     Attributes:
-        of: The estimator that is drawn from; any whose noise is symmetric, another wrapper too.
+        of: The wrapped estimator; any with symmetric noise, including other wrappers.
 
     Example:
         >>> import vdbench
@@ -45,7 +55,7 @@ class Antithetic(Wrapper):
     of: Estimator = field(default_factory=Naive)
 
     def __post_init__(self) -> None:
-        """Refuse noise that cannot be negated, or whose negative has another law, or that already is in pairs."""
+        """Refuse noise that cannot be negated, is not symmetric about 0, or is already in pairs."""
         super().__post_init__()
         self.need_noise()
         inner = self.of.declaration
@@ -68,7 +78,7 @@ class Antithetic(Wrapper):
 
     @property
     def draws_per_gradient(self) -> int:
-        """Twice the wrapped estimator's."""
+        """Twice those of the wrapped estimator."""
         return 2 * self.of.draws_per_gradient
 
     def __call__(
@@ -92,5 +102,5 @@ class Antithetic(Wrapper):
 
 
 def _asymmetric(laws: tuple[str, ...]) -> list[str]:
-    """The laws that are not symmetric about 0; what the posterior's is, the problem says."""
+    """The laws that are not symmetric about 0; the problem knows the law of its posterior."""
     return [law for law in laws if law not in (*SYMMETRIC, POSTERIOR)]

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vdbench import register
+from vdbench import Noise, register
 from vdbench.estimation.binary_masks import Masked, MaskEstimator, need_temperature, relaxed
-from vdbench.noise import Noise
 
 
 @register(
@@ -26,13 +25,14 @@ class Concrete(MaskEstimator):
 
     Formula: $\nabla_{\varphi,\theta}\sum_m f_m\big(\sigma((\varphi + \ln\frac{u_m}{1-u_m})/\lambda)\big)$.
 
-    It is the exact gradient of another objective, $E_u[f]$ under relaxed masks, and the value returned is that
-    objective's. As the temperature λ falls the masks become binary, the bias goes to 0 and the variance to infinity.
-    The bias is in θ and in the biases too, since these meet relaxed masks.
+    This is the exact gradient of a different objective, $E_u[f]$ under relaxed masks, and the returned value is that
+    objective's. As the temperature λ decreases, the masks become binary, the bias goes to 0 and the variance to
+    infinity. θ and the biases are biased too, because they see relaxed masks.
 
     Claim: biased for the ELBO of learned masks; unbiased for the relaxed objective.
-    Cost: 1 product forward, 1 backward; M·K numbers of noise a layer.
-    Source: Maddison, Mnih & Teh 2017; Jang, Gu & Poole 2017; for dropout Gal, Hron & Kendall 2017 (*Concrete dropout*).
+    Cost: 1 product forward, 1 backward; M·K numbers of noise per layer.
+    Source: Maddison, Mnih & Teh 2017; Jang, Gu & Poole 2017; for dropout Gal, Hron & Kendall 2017 (*Concrete
+    dropout*).
 
     Attributes:
         temperature: λ.
@@ -46,7 +46,7 @@ class Concrete(MaskEstimator):
     temperature: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse what is no temperature."""
+        """Refuse an invalid temperature."""
         need_temperature("concrete", self.temperature)
 
     def surrogate(self, network: Masked, noise: Noise) -> tuple[Tensor, Tensor]:

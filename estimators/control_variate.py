@@ -1,4 +1,4 @@
-"""Control variates: a Taylor polynomial of a draw is subtracted, and its mean added."""
+"""Control variates: subtract a Taylor polynomial of a draw and add its mean."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ from torch import Tensor
 from estimators.measure_valued import refuse_more
 from estimators.naive import Naive
 from estimators.score import Score, log_density, normals, posteriors
-from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.errors import CellError
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    InputError,
+    Key,
+    Noise,
+    Parameters,
+    Problem,
+    Wrapper,
+    differentiate,
+    register,
+)
 from vdbench.estimation import taylor
-from vdbench.estimation.autodiff import differentiate, vectorising
+from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import Declaration
 from vdbench.estimation.draws import gather, minibatch
-from vdbench.noise import POSTERIOR, SYMMETRIC, Injected, Kept, Key, Noise, Request, stream
-from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.noise import POSTERIOR, SYMMETRIC, Injected, Kept, Request, stream
 
 PILOT_EXAMPLES = 64
 """Examples of a pilot minibatch."""
@@ -27,41 +38,40 @@ PILOT_EXAMPLES = 64
 @register("control-variate", version="1")
 @dataclass(frozen=True)
 class ControlVariate(Wrapper):
-    r"""Another estimator's draw less a control variate: a Taylor polynomial of the draw, whose mean is known.
+    r"""Another estimator's draw minus a control variate: a Taylor polynomial of the draw, whose mean is known.
 
     Formula: $g - \beta\,(c - E[c])$, for every parameter.
 
-    ``hvp``, around a pathwise estimator: $c$ is the Taylor polynomial of the gradient in its normal noise,
-    $c(\varepsilon) = g(0) + \frac{d}{dt}g(t\varepsilon)|_0$, whose mean is $g(0)$. Around naive sampling this
-    is, for μ, $\nabla L(\mu) + H\sigma\varepsilon$, one Hessian-vector product, and for σ
-    $\varepsilon\,\nabla L(\mu)$. With ``curvature`` the second-order term
-    $\frac12\frac{d^2}{dt^2}g(t\varepsilon)|_0$ is there as well, of mean $\frac12\sum_j\partial_j^2 g(0)$ (for σ of
-    naive sampling $\sigma_i H_{ii}$). Of a quadratic loss the first order leaves no noise in μ, and the second none at
-    all.
+    ``hvp`` wraps a pathwise estimator. $c$ is the Taylor polynomial of the gradient in its normal noise,
+    $c(\varepsilon) = g(0) + \frac{d}{dt}g(t\varepsilon)|_0$, with mean $g(0)$. For naive sampling this is
+    $\nabla L(\mu) + H\sigma\varepsilon$ for μ, one Hessian-vector product, and $\varepsilon\,\nabla L(\mu)$ for σ.
+    With ``curvature`` the second-order term $\frac12\frac{d^2}{dt^2}g(t\varepsilon)|_0$ is included, with mean
+    $\frac12\sum_j\partial_j^2 g(0)$ (for σ of naive sampling $\sigma_i H_{ii}$). For a quadratic loss, the first order
+    removes all noise in μ, and the second order all noise.
 
-    ``delta``, around the score function: $c = \tilde L(W)\,\nabla\log q(W)$ with $\tilde L$ the Taylor polynomial of
-    the cost about the mean weights, of first order, or of second with ``curvature``. Its mean is
-    $\nabla E_q[\tilde L]$: in μ $\nabla L(\mu)$, in σ $\sigma_i H_{ii}$. Around a score function with a baseline the
-    constant of $\tilde L$ is left to that.
+    ``delta`` wraps the score function. $c = \tilde L(W)\,\nabla\log q(W)$, where $\tilde L$ is the Taylor polynomial
+    of the cost about the mean weights, of first order, or of second order with ``curvature``. Its mean is
+    $\nabla E_q[\tilde L]$: in μ $\nabla L(\mu)$, in σ $\sigma_i H_{ii}$. If the score function has a baseline, the
+    constant of $\tilde L$ is left to the baseline.
 
-    The mean of the second order is ``exact``, one Hessian product (``hvp``: one third derivative) for every weight
-    (number drawn), or ``sampled``: the same quadratic form at random signs of their own, of the same mean. Either way
-    the estimate keeps its mean. ``fitted`` takes β as the regression of g on c over pairs of pilot draws on one
-    minibatch; what is measured is then conditional on them.
+    The mean of the second order is either ``exact``, with one Hessian product (``hvp``: one third derivative) per
+    weight (number drawn), or ``sampled``: the same quadratic form at independent random signs, which has the same
+    mean. In both cases the mean of the estimate does not change. ``fitted`` estimates β by regression of g on c over
+    pairs of pilot draws on one minibatch; the results are then conditional on these draws.
 
     Claim: as the wrapped estimator.
-    Cost: the wrapped estimator's, and about 2 times that (``hvp``), or 2 and a Hessian product a sample
-    (``delta``); 4 to 6 times that of the second order, and the mean's products.
-    Source: Miller, Foti, D'Amour & Adams 2017 (``hvp``); Paisley, Blei & Jordan 2012 and Mohamed et al. 2020,
-    section 7.4 (``delta``). Taking the polynomial in the noise, so that it serves every pathwise estimator, is ours.
+    Cost: the wrapped estimator's plus about 2 times that (``hvp``), or plus 2 products and a Hessian product per
+    sample (``delta``). The second order costs 4 to 6 times the wrapped estimator, plus the products for its mean.
+    Source: Miller, Foti, D'Amour & Adams 2017 (``hvp``); Paisley, Blei & Jordan 2012 and Mohamed et al. 2020, section
+    7.4 (``delta``). New here: the polynomial in the noise, which applies to every pathwise estimator.
 
     Attributes:
-        of: The estimator that is wrapped: a pathwise one with normal noise (``hvp``), or ``score`` (``delta``).
+        of: The wrapped estimator: a pathwise one with normal noise (``hvp``), or ``score`` (``delta``).
         kind: ``hvp`` or ``delta``.
-        curvature: ``none``, ``exact`` or ``sampled``; by default none of ``hvp``, exact of ``delta``.
-        coefficient: β: ``one``, or ``fitted`` to pilot draws, for every parameter its own.
-        limit: Weights (numbers drawn) above which ``exact`` is refused.
-        pilot: Pairs of pilot draws, each on a minibatch of its own of 64 examples.
+        curvature: ``none``, ``exact`` or ``sampled``; the default is none for ``hvp`` and exact for ``delta``.
+        coefficient: β: ``one``, or ``fitted`` to pilot draws, separately for every parameter.
+        limit: Number of weights (numbers drawn) above which ``exact`` is refused.
+        pilot: Pairs of pilot draws, each on a separate minibatch of 64 examples.
 
     Example:
         >>> import vdbench
@@ -77,7 +87,7 @@ class ControlVariate(Wrapper):
     pilot: int = 64
 
     def __post_init__(self) -> None:
-        """Refuse what has no such polynomial."""
+        """Refuse estimators that have no such polynomial."""
         super().__post_init__()
         why = self._unfit()
         if why:
@@ -111,12 +121,12 @@ class ControlVariate(Wrapper):
 
     @property
     def order(self) -> str:
-        """What is done about the second order, the default put in its place."""
+        """How the second order is treated, with the default filled in."""
         return self.curvature or {"hvp": "none", "delta": "exact"}[self.kind]
 
     @property
     def declaration(self) -> Declaration:
-        """The inner estimator's, and random signs where the second order's mean takes them."""
+        """That of the inner estimator, with random signs if the mean of the second order uses them."""
         inner = super().declaration
         if self.order != "sampled" or "sign" in inner.laws:
             return inner
@@ -124,13 +134,13 @@ class ControlVariate(Wrapper):
 
     @property
     def passes_together(self) -> int:
-        """The inner estimator's, with derivatives; and the directions of the second order's exact mean."""
+        """Those of the inner estimator with derivatives, and the directions of the exact second-order mean."""
         return self.of.passes_together * (4 * taylor.TOGETHER if self.order == "exact" else 4)
 
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        """Draw, and correct.
+        """Draw, and subtract the control variate.
 
         Raises:
             CellError: The posterior's noise is not normal, the problem is larger than ``limit``, or ``fitted`` was
@@ -195,7 +205,7 @@ class ControlVariate(Wrapper):
     def _of_cost(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, given: Noise
     ) -> dict[str, Tensor]:
-        """The score function of the polynomial, on the draws of the inner one, less its mean."""
+        """The score function of the polynomial on the inner estimator's draws, minus its mean."""
         assert isinstance(self.of, Score)
         q = posteriors(problem, parameters)
         scale = {name: law.scale.detach() for name, law in q.items()}
@@ -224,7 +234,7 @@ class ControlVariate(Wrapper):
     def _spread(
         self, problem: Problem, cost: taylor.Expansion, scale: dict[str, Tensor], noise: Noise
     ) -> dict[str, Tensor]:
-        """The mean's derivative in σ, σ_i H_ii, exactly or without bias; nothing of the first order."""
+        """The derivative of the mean in σ, σ_i H_ii, exact or an unbiased estimate; 0 for the first order."""
         if self.order == "none":
             return {}
         if self.order == "exact":
@@ -237,7 +247,7 @@ class ControlVariate(Wrapper):
         return {name: signs[name] * value for name, value in curved.items()}
 
     def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
-        """State of the inner estimator; with β by parameter, Σ ΔgΔc / ΣΔc² over pairs of draws, if it is fitted."""
+        """State of the inner estimator; if β is fitted, also β by parameter, Σ ΔgΔc / ΣΔc² over pairs of draws."""
         inner = self.of.fit(problem, parameters, key)
         if self.coefficient == "one":
             return inner
@@ -261,14 +271,14 @@ class ControlVariate(Wrapper):
         return {"of": inner, "coefficient": beta}
 
     def update(self, state: Any, gradient: Gradient) -> Any:
-        """The inner estimator's state moves on; β stays."""
+        """Update the state of the inner estimator; β stays as it is."""
         if self.coefficient == "one":
             return self.of.update(state, gradient)
         return {**state, "of": self.of.update(state["of"], gradient)}
 
 
 def _probe(noise: Noise, request: Request) -> Request:
-    """The address of random signs beside the normal numbers of a request."""
+    """The address of the random signs that accompany the normal numbers of a request."""
     return Request((*noise.path, "probe", *request.path), request.shape, "sign")
 
 

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vdbench import Pathwise, register
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
+from vdbench import Layer, Noise, Pathwise, Posterior, register
 
 
 @register(
@@ -27,13 +24,13 @@ class Deterministic(Pathwise):
 
     Formula: $b = x\mu$.
 
-    The floor called "no dropout noise" in the paper's Table 1. It estimates the gradient of another
-    objective, $\log p(y \mid x, \mu)$, without noise. Its variance over minibatches is that of *another*
-    network: shown for scale, never subtracted, never ranked. In the scale parameters the gradient is exactly
-    zero in $(\mu, \log\sigma^2)$.
+    This is the row "no dropout noise" in the paper's Table 1. It estimates the gradient of a different objective,
+    $\log p(y \mid x, \mu)$, without noise. Its variance over minibatches belongs to a *different* network: it is shown
+    for reference only, never subtracted and never ranked. In $(\mu, \log\sigma^2)$, the gradient in the scale
+    parameters is exactly zero.
 
     Claim: unbiased for the mean-weights log-likelihood; not an estimate of the ELBO's gradient.
-    Cost: 1 product forward, 2 backward a layer.
+    Cost: 1 product forward, 2 backward per layer.
     Source: Kingma, Salimans & Welling 2015, Table 1, last row.
 
     Example:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench import register
+from vdbench import Noise, register
 from vdbench.estimation.binary_masks import Masked, MaskEstimator, flipped, kept
-from vdbench.noise import Noise
 
 
 @register(
@@ -23,19 +22,20 @@ from vdbench.noise import Noise
 )
 @dataclass(frozen=True)
 class DisArm(MaskEstimator):
-    r"""Two antithetic masks an example; ARM's weight replaced by its mean given the masks.
+    r"""Two antithetic masks per example, with ARM's weight replaced by its mean given the masks.
 
     Formula: $\nabla_\varphi \leftarrow \sum_m\frac12\big(f_m(B_m) - f_m(\tilde B_m)\big)(B_m - \tilde B_m)\,
     \sigma(|\varphi|)$, $B_m = 1[u_m \ge \sigma(-\varphi)]$, $\tilde B_m = 1[u_m < \sigma(\varphi)]$.
 
-    ARM's $u - \frac12$ holds noise that the costs do not depend on: given the pair $(B, \tilde B)$ its mean is
-    $\frac12(B - \tilde B)\sigma(|\varphi|)$. Conditioning leaves the mean as it is and can only lower the variance
-    (Rao and Blackwell). A number that both masks share gives its logit nothing. In θ and in the biases as ARM.
+    ARM's $u - \frac12$ contains noise that the costs do not depend on. Given the pair $(B, \tilde B)$, its mean is
+    $\frac12(B - \tilde B)\sigma(|\varphi|)$. Conditioning does not change the mean of the estimator and can only lower
+    its variance (Rao–Blackwell). A logit whose two masks are equal gets no contribution. θ and the biases are treated
+    as in ARM.
 
-    Claim: unbiased for the ELBO of learned masks, dense and convolution; never more variance than ARM.
-    Cost: 2 products forward, 2 backward for θ; M·K numbers of noise a layer.
-    Source: Dong, Mnih & Tucker 2020 (*DisARM: an antithetic gradient estimator for binary latent variables*); the same
-    found by Yin, Ho, Yan, Qian & Zhou 2020 (U2G).
+    Claim: unbiased for the ELBO of learned masks, dense and convolution; variance never above ARM's.
+    Cost: 2 products forward, 2 backward for θ; M·K numbers of noise per layer.
+    Source: Dong, Mnih & Tucker 2020 (*DisARM: an antithetic gradient estimator for binary latent variables*); found
+    independently by Yin, Ho, Yan, Qian & Zhou 2020 (U2G).
 
     Example:
         >>> import vdbench
@@ -49,7 +49,7 @@ class DisArm(MaskEstimator):
         return 2
 
     def surrogate(self, network: Masked, noise: Noise) -> tuple[Tensor, Tensor]:
-        """The mean of both costs, and the slope along ½(B − B̃)σ(|φ|)."""
+        """The mean of both costs, plus the logits' slope along ½(B − B̃)σ(|φ|)."""
         uniforms = network.uniforms(noise)
         masks, mirrored = (network.each(side, uniforms) for side in (kept, flipped))
         one, other = network.costs(masks), network.costs(mirrored)

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from estimators.local import safe_sqrt
-from vdbench import Pathwise, register
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
+from vdbench import Layer, Noise, Pathwise, Posterior, register
 
 
 @register(
@@ -24,19 +21,19 @@ from vdbench.problems.layers import Layer
 )
 @dataclass(frozen=True)
 class FastDropout(Pathwise):
-    r"""Independent Gaussian pre-activations with the means and variances that the posterior gives them.
+    r"""Independent Gaussian pre-activations with the mean and variance that the posterior gives them.
 
     Formula: $b = \gamma + \sqrt{\delta}\,\zeta$, $\gamma = x\,E[W]$, $\delta = x^2\,\mathrm{Var}[W]$,
     $\zeta \sim N(0, 1)$.
 
     For Gaussian or binary dropout at $\alpha = p/(1-p)$, $\delta = \alpha\,x^2\theta^2$. $\zeta$ is drawn for every
-    example and output, so that pre-activations are independent and Gaussian whatever the posterior. Independent normal
-    weights of a dense layer make them so themselves, and this is then the local estimator, draw by draw.
-    Elsewhere it is another model: noise that outputs share makes them correlated, and binary noise makes them
-    Gaussian only in the limit of many inputs. Its objective is therefore one of its own.
+    example and output, so pre-activations are independent and Gaussian for any posterior. With independent normal
+    weights in a dense layer they are so anyway, and the draws equal those of the local estimator. In all other cases
+    it is a different model: noise that outputs share would correlate them, and binary noise makes them Gaussian only
+    in the limit of many inputs. It therefore has its own objective class.
 
     Claim: unbiased for the expected log-likelihood under independent Gaussian pre-activations of every layer.
-    Cost: 2 products forward, 4 backward a layer; M·L noise.
+    Cost: 2 products forward, 4 backward per layer; M·L noise.
     Source: Wang & Manning 2013, the sampled form; Kingma, Salimans & Welling 2015, section 3.1.
 
     Example:

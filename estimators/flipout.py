@@ -1,4 +1,4 @@
-"""Flipout: one weight perturbation, with random signs of its own for every example."""
+"""Flipout: one weight perturbation, with independent random signs for every example."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench import InputError, Pathwise, register
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
+from vdbench import InputError, Layer, Noise, Pathwise, Posterior, register
 
 
 @register(
@@ -23,25 +20,27 @@ from vdbench.problems.layers import Layer
 )
 @dataclass(frozen=True)
 class Flipout(Pathwise):
-    r"""A weight perturbation shared by the minibatch, with random signs of its own for every example.
+    r"""A weight perturbation shared by the minibatch, with independent random signs for every example.
 
     Formula: $b_m = x_m\mu + ((x_m \circ s_m)\,\Delta W)\circ t_m$, $\Delta W = \sigma\varepsilon$,
     $\varepsilon \sim N(0, 1)$, $s_m, t_m$ vectors of independent random signs.
 
-    $s_{mi}\,t_{mj}\,\Delta W_{ij}$ has the law of $\Delta W_{ij}$, because that law is symmetric about 0, so every
-    example sees a weight sample of the right law and its term of the objective keeps its expectation. In a convolution
-    the signs are those of channels, the same at every location: a sign for every pixel would break the weight sample
-    into a different one at each location, and with it the objective. The signs make
-    the samples of different examples uncorrelated, and with them the gradients in $\mu$ of a linear layer. Not
-    independent: all share $|\varepsilon|$, which leaves in the gradient of $\sigma$ a part that does not fall with M.
-    It falls with the number P of perturbations, each shared by about M/P examples.
+    $s_{mi}\,t_{mj}\,\Delta W_{ij}$ has the same distribution as $\Delta W_{ij}$, because that distribution is
+    symmetric about 0. Every example therefore sees a correctly distributed weight sample, and its term of the
+    objective keeps its expectation. In a convolution the signs belong to channels and are the same at every location.
+    A sign for every pixel would give every location a different weight sample, and so change the objective.
+
+    The signs make the samples of different examples uncorrelated, and with them the gradients in $\mu$ of a linear
+    layer. The samples are not independent: all share $|\varepsilon|$. This leaves a part in the gradient of $\sigma$
+    that does not fall with M. It falls with the number P of perturbations, each shared by about M/P examples.
 
     Claim: unbiased for the ELBO of dense and convolutional layers.
-    Cost: 2 products forward, 4 backward a layer; P·K·L normal numbers and M·(K + L) signs.
-    Source: Wen, Vicol, Ba, Tran & Grosse 2018; one perturbation, their equation 4. Several are ours.
+    Cost: 2 products forward, 4 backward per layer; P·K·L normal numbers and M·(K + L) signs.
+    Source: Wen, Vicol, Ba, Tran & Grosse 2018; one perturbation is their equation 4. Several perturbations are new
+    here.
 
     Attributes:
-        perturbations: P; as many as there are examples, if those are fewer.
+        perturbations: P; limited to the number of examples.
 
     Example:
         >>> import vdbench
@@ -52,14 +51,14 @@ class Flipout(Pathwise):
     perturbations: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse no perturbation at all."""
+        """Refuse fewer than one perturbation."""
         if self.perturbations < 1:
             raise InputError(
                 f"flipout: perturbations must be at least 1, not {self.perturbations}."
             )
 
     def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
-        """B = xμ + ((x∘s)ΔW)∘t: the mean's part has no sign, and the perturbation no mean."""
+        """B = xμ + ((x∘s)ΔW)∘t; signs apply to the perturbation only."""
         mean = layer.linear(x, q.mean)
         flipped = x * noise.at("input")(layer.name, layer.sign_shape(x), law="sign")
         parts = torch.tensor_split(flipped, min(self.perturbations, x.shape[0]))

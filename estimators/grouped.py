@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench import InputError, Pathwise, register
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
+from vdbench import InputError, Layer, Noise, Pathwise, Posterior, register
 
 
 @register(
@@ -29,16 +26,16 @@ class Grouped(Pathwise):
     Formula: $b_m = x_m(\mu + \sigma\varepsilon_{g(m)})$, $\varepsilon_1, \dots, \varepsilon_G \sim N(0, 1)$, $g(m)$ the
     group of example $m$.
 
-    Between naive sampling (G = 1) and a weight sample for every example (G = M): unbiased as both are. Examples of
-    different groups are independent, so that of the covariance term of the minibatch law only a share of about
-    $1/G$ is left. The groups are consecutive parts of the minibatch, whose order is random.
+    This lies between naive sampling (G = 1) and a weight sample for every example (G = M), and is unbiased like both.
+    Examples of different groups are independent, so only a share of about $1/G$ of the covariance term is left. The
+    groups are consecutive parts of the minibatch, whose order is random.
 
     Claim: unbiased for the ELBO of any layer kind and any posterior.
-    Cost: the products of naive sampling in G small ones; G·K·L noise.
+    Cost: the products of naive sampling, as G smaller ones; G·K·L noise.
     Source: between the two estimators of Kingma, Salimans & Welling 2015, section 2.2.
 
     Attributes:
-        groups: G; as many as there are examples, if those are fewer.
+        groups: G; limited to the number of examples.
 
     Example:
         >>> import vdbench
@@ -49,7 +46,7 @@ class Grouped(Pathwise):
     groups: int = 4
 
     def __post_init__(self) -> None:
-        """Refuse no groups at all."""
+        """Refuse fewer than one group."""
         if self.groups < 1:
             raise InputError(f"grouped: groups must be at least 1, not {self.groups}.")
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench import Pathwise, register
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
+from vdbench import Layer, Noise, Pathwise, Posterior, register
 
 
 @register(
@@ -28,19 +25,18 @@ class Local(Pathwise):
 
     Formula: $b = x\mu + \sqrt{x^2\sigma^2}\,\zeta$, $\zeta \sim N(0, 1)$.
 
-    $\zeta \sim N(0, 1)$ is drawn for every example and output. For one example and independent Gaussian
-    weights, $b$ is exactly Gaussian with that mean and variance, independent across outputs, so each
-    example's term of the objective keeps its expectation. Noise of different examples is independent: the
-    covariance term of naive sampling is gone, and the variance in the scale parameters falls further because
-    only one number a pre-activation is random.
+    $\zeta$ is drawn for every example and output. For one example and independent Gaussian weights, $b$ is exactly
+    Gaussian with that mean and variance, and independent across outputs, so each example's term of the objective keeps
+    its expectation. Noise of different examples is independent, so the covariance term of naive sampling vanishes. The
+    variance in the scale parameters falls further, because there is only one random number per pre-activation.
 
-    Where one weight serves several places of an example, as in a convolution, noise of the weight is common to those
-    places, and $\zeta$ is not. Every pre-activation keeps its law, but they are no longer correlated as they would be:
-    the mean is the gradient of another objective, ``elbo-local-noise``, in which every place has weight noise of its
-    own. Local sampling is unbiased for that one, and is compared with nothing else.
+    In a convolution one weight is used at several locations of an example. Noise of the weight is shared by these
+    locations, but $\zeta$ is not. Every pre-activation keeps its distribution, but the correlation between locations
+    is lost. The mean is therefore the gradient of a different objective, ``elbo-local-noise``, in which every location
+    has separate weight noise. Local sampling is unbiased for that objective, and is ranked only within it.
 
     Claim: unbiased for the ELBO of dense layers used once; on convolutions, for ``elbo-local-noise``.
-    Cost: 2 products forward, 4 backward a layer; M·L noise.
+    Cost: 2 products forward, 4 backward per layer; M·L noise.
     Source: Kingma, Salimans & Welling 2015, equation 6.
 
     Example:

@@ -10,15 +10,23 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from vdbench import Estimator, Gradient, InputError, register
-from vdbench.errors import CellError
-from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.base import differentiate as pathwise
-from vdbench.estimation.base import need_posterior
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer, Sampler
-from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    InputError,
+    Layer,
+    Noise,
+    Parameters,
+    Posterior,
+    Problem,
+    differentiate,
+    need_posterior,
+    register,
+)
+from vdbench.estimation.base import pathwise_gradient
+from vdbench.problems.layers import Sampler
 
 TOGETHER = 64
 """Weights whose forward passes are taken in one vectorised call."""
@@ -34,32 +42,33 @@ TOGETHER = 64
 )
 @dataclass(frozen=True)
 class MeasureValued(Estimator):
-    r"""Measure-valued (weak) derivatives of the normal law, coupled, one weight at a time.
+    r"""Measure-valued (weak) derivatives of the normal distribution, coupled, one weight at a time.
 
     Formula: $g_{\mu_i} = \frac{L(\mu_i + \sigma_i R_i) - L(\mu_i - \sigma_i R_i)}{\sigma_i\sqrt{2\pi}}$,
     $g_{\sigma_i} = \frac{L(\mu_i + \sigma_i D_i) - L(\mu_i + \sigma_i D_i U_i)}{\sigma_i}$,
     $R \sim$ Weibull(2, √2), $D \sim$ double-sided Maxwell, $U \sim$ uniform; all other weights are those of one sample
     $W = \mu + \sigma\varepsilon$.
 
-    The derivative of the density N(μ, σ²) in μ is $1/(\sigma\sqrt{2\pi})$ times the difference of two densities,
-    those of $\mu \pm \sigma R$; in σ it is $1/\sigma$ times the density of $\mu + \sigma D$ less the normal density
-    itself. Each difference of costs is therefore unbiased, whatever joint law its two points have, and the coupled
-    ones above (one $R$; $D U$, which is normal) leave little noise. The cost need not be differentiable.
+    The derivative of the density N(μ, σ²) with respect to μ is $1/(\sigma\sqrt{2\pi})$ times the difference of two
+    densities, those of $\mu \pm \sigma R$. With respect to σ it is $1/\sigma$ times the density of $\mu + \sigma D$
+    minus the normal density itself. Each difference of costs is therefore unbiased, for any joint distribution of its
+    two points. The couplings above (one $R$; $D U$, which is normal) leave little noise. The cost need not be
+    differentiable.
 
-    Three normal numbers a weight, $n_1, n_2, n_3$, make it all: $\varepsilon = n_1$, $R = \sqrt{n_2^2 + n_3^2}$ and
+    Three normal numbers per weight, $n_1, n_2, n_3$, suffice: $\varepsilon = n_1$, $R = \sqrt{n_2^2 + n_3^2}$ and
     $D = \pm\lVert n\rVert$ with the sign of $n_1$. Since $n_1 = D\,U$ with $U = |n_1|/\lVert n\rVert$ uniform and
-    independent of $D$ (Archimedes), the second half of the difference in σ is the common sample $W$ itself. The draws
-    of different weights are not independent, which changes no mean and no variance of any one of them. Biases get their
-    ordinary gradient at $W$.
+    independent of $D$ (Archimedes), the second point of the difference in σ is the common sample $W$ itself. The draws
+    of different weights are dependent. This changes neither the mean nor the variance of any single one. Biases get
+    their ordinary gradient at $W$.
 
     Claim: unbiased for the ELBO of any layer kind, differentiable or not.
-    Cost: 3 forwards a weight and one more, and 1 backward for the biases; 3·K·L noise. Feasible for small networks:
-    above ``limit`` weights it is refused.
-    Source: Pflug 1989; Heidergott, Vázquez-Abad & Volk-Makarewicz 2008; Mohamed, Rosca, Figurnov & Mnih 2020,
-    section 6.
+    Cost: 3 forward passes per weight and one more, and 1 backward pass for the biases; 3·K·L noise. Feasible only for
+    small networks: above ``limit`` weights it is refused.
+    Source: Pflug 1989; Heidergott, Vázquez-Abad & Volk-Makarewicz 2008; Mohamed, Rosca, Figurnov & Mnih 2020, section
+    6.
 
     Attributes:
-        limit: Weights of all noisy layers together above which a problem is refused.
+        limit: Number of weights of all noisy layers above which a problem is refused.
 
     Example:
         >>> import vdbench
@@ -70,19 +79,19 @@ class MeasureValued(Estimator):
     limit: int = 2000
 
     def __post_init__(self) -> None:
-        """Refuse a limit that allows nothing."""
+        """Refuse a limit below one weight."""
         if self.limit < 1:
             raise InputError(f"measure-valued: limit must be at least 1 weight, not {self.limit}.")
 
     @property
     def passes_together(self) -> int:
-        """Three for each weight of a vectorised call."""
+        """Three for each weight in a vectorised call."""
         return 3 * TOGETHER
 
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        """Differences of costs a weight, then the chain rule from (μ, σ) to the parameters.
+        """Differences of costs for each weight, then the chain rule from (μ, σ) to the parameters.
 
         Raises:
             CellError: The problem has more weights than ``limit``, or a posterior that is not normal and independent.
@@ -92,7 +101,7 @@ class MeasureValued(Estimator):
         q = {layer.name: problem.posterior(layer, parameters) for layer in problem.layers}
         n = {name: noise(name, (3, *law.mean.shape)) for name, law in q.items()}
         weights = {name: (law.mean + law.scale * n[name][0]).detach() for name, law in q.items()}
-        ordinary = pathwise(
+        ordinary = pathwise_gradient(
             problem, parameters, batch, lambda _: _fixed(weights), problem.scale(batch)
         )
         slopes = {
@@ -113,7 +122,7 @@ class MeasureValued(Estimator):
 
 
 def refuse_more(name: str, problem: Problem, limit: int, work: str, instead: str = "") -> None:
-    """Refuse a problem of more weights than an estimator can go through one by one.
+    """Refuse a problem with too many weights to be treated one by one.
 
     Raises:
         CellError: It has more than ``limit``.

@@ -1,26 +1,43 @@
-"""Moment matching: mean and variance of every activation are propagated, and nothing is sampled."""
+"""Moment matching: propagate the mean and variance of every activation, without sampling."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vdbench import Estimator, Gradient, register
-from vdbench.errors import CellError
-from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.moments import Moments, relu
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer, NoisyModule
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    Layer,
+    Noise,
+    Parameters,
+    Posterior,
+    Problem,
+    differentiate,
+    register,
+)
+from vdbench.problems.layers import NoisyModule
 from vdbench.problems.likelihoods import Expected
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 RESHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 """Modules that move numbers and change none."""
+
+FARTHEST = 40.0
+"""Standard deviations beyond which a normal tail and its density are 0 to the last digit, in float64 too."""
+
+
+class Moments(NamedTuple):
+    """Mean and variance of each of some numbers, of one shape."""
+
+    mean: Tensor
+    variance: Tensor
 
 
 @register(
@@ -34,26 +51,28 @@ RESHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 )
 @dataclass(frozen=True)
 class MomentMatching(Estimator):
-    r"""No sample at all: means and variances are propagated through the network, as if all were independent normal.
+    r"""No samples: means and variances are propagated through the network, as if all units were independent and normal.
 
     Formula: $\gamma = m\,E[W]$, $\delta = (m^2 + v)\,\mathrm{Var}[W] + v\,E[W]^2$.
 
-    That is a layer, of inputs of mean $m$ and variance $v$. Of ReLU come the exact moments of $\max(0, b)$, and of the
-    output $E[\log p(y \mid b)]$, both under $b \sim N(\gamma, \delta)$.
+    The formula holds for a layer whose inputs have mean $m$ and variance $v$. ReLU uses the exact moments of
+    $\max(0, b)$, and the output $E[\log p(y \mid b)]$, both under $b \sim N(\gamma, \delta)$.
 
-    The moments of a layer are exact where its inputs are independent. Two things are not: hidden units share the noise
-    below them, and are correlated (all outputs of a layer too, where they share noise); and a pre-activation that is a
-    sum of rectified units is normal only in the limit of many. The last step is exact for a Gaussian likelihood; for
-    a categorical one it is the second-order expansion of log-sum-exp about $\gamma$,
+    The moments of a layer are exact if its inputs are independent. Two assumptions fail. Hidden units share the noise
+    of earlier layers and are correlated (as are all outputs of a layer whose outputs share noise). And a
+    pre-activation that sums rectified units is normal only in the limit of many units. The last step is exact for a
+    Gaussian likelihood. For a categorical one it is the second-order expansion of log-sum-exp about $\gamma$,
     $\operatorname{lse}(\gamma) + \frac12\sum_k p_k(1 - p_k)\,\delta_k$ (Braun & McAuliffe 2010), which is too large
-    where $\delta$ is. What comes out is the exact gradient of an approximate objective: without noise, and with a bias
-    that no number of draws takes away. One dense layer with a Gaussian likelihood and independent weights has none.
+    for large $\delta$.
+
+    The result is the exact gradient of an approximate objective. It has no noise, but a bias that no number of draws
+    removes. A single dense layer with a Gaussian likelihood and independent weights has no bias.
 
     Networks are chains (``nn.Sequential``) of dense and convolutional layers, ReLU and modules that only reshape.
-    Max-pooling and other non-linearities are refused: their moments are others.
+    Max-pooling and other non-linearities are refused, because their moments are different.
 
-    Claim: biased for the ELBO, but for one layer with a Gaussian likelihood.
-    Cost: 3 products forward, 6 backward a layer, 2 and 4 of the first; no noise.
+    Claim: biased for the ELBO, except for one layer with a Gaussian likelihood.
+    Cost: 3 products forward and 6 backward per layer, 2 and 4 for the first layer; no noise.
     Source: Wang & Manning 2013, the deterministic form; ReLU moments as in Frey & Hinton 1999.
 
     Example:
@@ -114,7 +133,7 @@ def walk(problem: Problem) -> Iterator[nn.Module]:
 
 
 def _inactive(module: nn.Module) -> bool:
-    """Dropout that drops nothing."""
+    """Whether it is dropout that is switched off."""
     return isinstance(module, nn.modules.dropout._DropoutNd) and not (
         module.training and module.p > 0
     )
@@ -144,3 +163,33 @@ def affine(layer: Layer, x: Moments, q: Posterior) -> Moments:
     second = x.mean.square() + x.variance
     variance = layer.linear(second, q.variance) + layer.linear(x.variance, q.mean.square())
     return Moments(layer.linear(x.mean, q.mean), variance)
+
+
+def relu(b: Moments) -> Moments:
+    """Moments of max(0, b), b ~ N(m, v), exactly; those of max(0, m) where v is 0.
+
+    With s = √v, t = m/s, Φ and φ the normal distribution and density:
+
+    - mean: s(tΦ + φ);
+    - variance: v(Φ + t²Φ(1 − Φ) + tφ(1 − 2Φ) − φ²), which has no difference of large numbers, as E[h²] − E[h]² has
+      where t is large.
+
+    Frey & Hinton 1999.
+
+    Example:
+        >>> h = relu(Moments(torch.zeros(1), torch.ones(1)))
+        >>> [round(float(x), 4) for x in h]
+        [0.3989, 0.3408]
+    """
+    random = b.variance > 0
+    s = torch.where(random, b.variance, 1.0).sqrt()
+    t = (b.mean / s).clamp(-FARTHEST, FARTHEST)
+    # erfc keeps the digits of a far tail, which 1 + erf would lose
+    below, above = (0.5 * torch.special.erfc(x / math.sqrt(2)) for x in (-t, t))
+    density = torch.exp(-0.5 * t.square()) / math.sqrt(2 * math.pi)
+    mean = b.mean * below + s * density
+    share = below + t.square() * below * above + t * density * (above - below) - density.square()
+    return Moments(
+        torch.where(random, mean, b.mean.relu()),
+        torch.where(random, b.variance * share.clamp(min=0), 0.0),
+    )

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vdbench import Pathwise, register
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
+from vdbench import Layer, Noise, Pathwise, Posterior, register
 
 
 @register(
@@ -28,13 +25,13 @@ class Naive(Pathwise):
     Formula: $b = xW$, $W = \mu + \sigma\varepsilon$, $\varepsilon \sim N(0, 1)$, or the posterior's own noise:
     binary, or one number for all outputs of an input feature.
 
-    Unbiased because $\varepsilon$ does not depend on $(\mu, \sigma)$: the gradient of the expectation is the
-    expectation of the gradient along the sampled path. All examples share $\varepsilon$, so their gradients
-    are correlated and the covariance term of the minibatch law
-    $\mathrm{Var} = N^2(\mathrm{Var}[L_i]/M + \tfrac{M-1}{M}\mathrm{Cov}[L_i, L_j])$ does not fall with $M$.
+    It is unbiased because $\varepsilon$ does not depend on $(\mu, \sigma)$: the gradient of the expectation is the
+    expectation of the gradient along the sampled path. All examples share $\varepsilon$, so their gradients are
+    correlated. The covariance term of $\mathrm{Var} = N^2(\mathrm{Var}[L_i]/M + \tfrac{M-1}{M}\mathrm{Cov}[L_i, L_j])$
+    does not fall with $M$.
 
     Claim: unbiased for the ELBO of any layer kind and any posterior.
-    Cost: 1 product forward, 2 backward a layer; K·L noise.
+    Cost: 1 product forward, 2 backward per layer; K·L noise.
     Source: Graves 2011; Blundell et al. 2015 ("Bayes by backprop"); Kingma et al. 2015, section 2.1.
 
     Example:

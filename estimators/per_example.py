@@ -1,4 +1,4 @@
-"""Separate weight samples: a weight sample of its own for every example."""
+"""Separate weight samples: one weight sample for every example."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ import torch
 from torch import Tensor
 
 from estimators.type_a import masked
-from vdbench import Estimator, Gradient, InputError, register
-from vdbench.estimation.base import add, differentiate, need_posterior
-from vdbench.noise import Noise
-from vdbench.problems.layers import Layer, Sampler
-from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench import (
+    Batch,
+    Estimator,
+    Gradient,
+    InputError,
+    Layer,
+    Noise,
+    Parameters,
+    Problem,
+    need_posterior,
+    register,
+)
+from vdbench.estimation.base import add, pathwise_gradient
+from vdbench.problems.layers import Sampler
 
 LARGEST = 2**24
 """Weight samples held at once where one example has fewer."""
@@ -32,27 +41,27 @@ LARGEST = 2**24
 )
 @dataclass(frozen=True)
 class PerExample(Estimator):
-    r"""A weight sample of its own for every example.
+    r"""A separate weight sample for every example.
 
     Formula: $b_m = x_m(\mu + \sigma\varepsilon_m)$, $\varepsilon_m \sim N(0, 1)$.
 
-    Unbiased as naive sampling is, example by example; the noise of different examples is independent, so no
-    covariance is left, at the price of M weight samples. Examples pass through the whole network ``chunk``
-    at a time and their gradients are added up, which bounds the memory by chunk · (number of weights), and
-    leaves the result as it is: an example's noise has an address of its own.
+    It is unbiased like naive sampling, example by example. The noise of different examples is independent, so there is
+    no covariance term. The cost is M weight samples. Examples pass through the network ``chunk`` at a time and their
+    gradients are summed. This bounds the memory by chunk · (number of weights) and does not change the result, because
+    the noise of each example has its own address.
 
-    Where all outputs share the noise of an input feature (type A), a sample of the weights is a mask of the inputs:
-    $x_m(\theta \circ \xi_m) = (x_m \circ \xi_m)\theta$. The weights are then never written out, and the whole minibatch
-    passes at once, draw by draw as ``type-a`` does; so it does where there is no noise.
+    If all outputs share the noise of an input feature (type A), a weight sample is a mask of the inputs:
+    $x_m(\theta \circ \xi_m) = (x_m \circ \xi_m)\theta$. Then no weight samples are formed, and the whole minibatch
+    passes at once. The draws equal those of ``type-a``. The same holds without noise.
 
     Claim: unbiased for the ELBO of any layer kind and any posterior.
     Cost: the products of naive sampling; M·K·L noise, M·K where outputs share it.
-    Source: Kingma, Salimans & Welling 2015, section 2.2 ("separate weight sample per example"), and
-    section 3.2 for noise that outputs share.
+    Source: Kingma, Salimans & Welling 2015, section 2.2 ("separate weight sample per example"), and section 3.2 for
+    noise that outputs share.
 
     Attributes:
-        chunk: Examples held in memory at once; fewer of a large network, whose weight samples would fall out of
-            every cache.
+        chunk: Examples held in memory at once; fewer for large networks, whose weight samples would not fit into a
+            cache.
 
     Example:
         >>> import vdbench
@@ -69,7 +78,7 @@ class PerExample(Estimator):
 
     @property
     def pathwise(self) -> bool:
-        """Every example's part is."""
+        """Whether a draw is a pathwise gradient: it is, for every example."""
         return True
 
     def __call__(
@@ -83,7 +92,7 @@ class PerExample(Estimator):
         need_posterior(self, problem)
         form = problem.parameterization
         if form.sharing == "inputs" or form.law == "none":
-            return differentiate(
+            return pathwise_gradient(
                 problem, parameters, batch, _masking(problem, noise), problem.scale(batch)
             )
         total: Gradient | None = None
@@ -92,7 +101,7 @@ class PerExample(Estimator):
         for start in range(0, batch.inputs.shape[0], held):
             part = Batch(*(t[start : start + held] for t in batch))
             own = [noise.at("example", start + m) for m in range(part.inputs.shape[0])]
-            gradient = differentiate(
+            gradient = pathwise_gradient(
                 problem, parameters, part, _sampler(problem, own), problem.scale(batch)
             )
             total = gradient if total is None else add(total, gradient)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench import InputError, register
+from vdbench import InputError, Noise, register
 from vdbench.estimation.binary_masks import Masked, MaskEstimator, kept, score
-from vdbench.noise import Noise
 
 
 @register(
@@ -23,20 +22,20 @@ from vdbench.noise import Noise
 )
 @dataclass(frozen=True)
 class Rloo(MaskEstimator):
-    r"""Score function over several masks an example, each less the mean cost of the others.
+    r"""Score function over several masks per example, each cost minus the mean cost of the others.
 
     Formula: $\nabla_\varphi \leftarrow
     \sum_m\frac1S\sum_s\Big(f_m(B_{ms}) - \frac1{S-1}\sum_{t\ne s} f_m(B_{mt})\Big)(B_{ms} - q)$.
 
-    Unbiased because the baseline of a sample contains the other samples alone, which are independent of it: a mean that
-    contained its own cost would shrink the gradient by (S−1)/S. What all masks of an example have in common
-    cancels, an additive constant among it. In θ and in the biases it is the mean of the ordinary gradients under the S
-    masks.
+    It is unbiased because the baseline of a sample contains only the other samples, which are independent of it. A
+    mean that included its own cost would shrink the gradient by (S−1)/S. What all masks of an example have in common
+    cancels, including additive constants. In θ and in the biases, the estimate is the mean of the ordinary gradients
+    under the S masks.
 
     Claim: unbiased for the ELBO of learned masks, dense and convolution.
-    Cost: S products forward, S backward for θ; S·M·K numbers of noise a layer.
-    Source: Salimans & Knowles 2014; Kool, van Hoof & Welling 2019 (*Buy 4 REINFORCE samples,
-    get a baseline for free!*).
+    Cost: S products forward, S backward for θ; S·M·K numbers of noise per layer.
+    Source: Salimans & Knowles 2014; Kool, van Hoof & Welling 2019 (*Buy 4 REINFORCE samples, get a baseline for
+    free!*).
 
     Attributes:
         samples: S, at least 2.
@@ -50,7 +49,7 @@ class Rloo(MaskEstimator):
     samples: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse too few samples."""
+        """Refuse fewer than two samples."""
         if self.samples < 2:
             raise InputError(
                 f"rloo: samples must be at least 2, not {self.samples}: with one there is nothing to leave in."
@@ -62,7 +61,7 @@ class Rloo(MaskEstimator):
         return self.samples
 
     def surrogate(self, network: Masked, noise: Noise) -> tuple[Tensor, Tensor]:
-        """The mean over samples of Σ_m f_m, and of the scores' slopes."""
+        """The mean over samples of Σ_m f_m, plus that of the slopes of the scores."""
         drawn = [
             network.each(kept, network.uniforms(noise.at("sample", s))) for s in range(self.samples)
         ]

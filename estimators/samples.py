@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from estimators.naive import Naive
-from vdbench import Estimator, Gradient, InputError, Wrapper, register
+from vdbench import (
+    Batch,
+    Estimator,
+    Gradient,
+    InputError,
+    Noise,
+    Parameters,
+    Problem,
+    Wrapper,
+    register,
+)
 from vdbench.estimation.base import average
-from vdbench.noise import Noise
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register("samples", version="1")
@@ -19,18 +27,18 @@ class Samples(Wrapper):
 
     Formula: $\frac1S\sum_{s=1}^S g_s$, $g_s$ independent draws of the wrapped estimator.
 
-    The mean is that of one draw, so whatever the wrapped estimator is unbiased for, this is too. Given the minibatch
-    the draws are independent and identically distributed: the noise part of the variance is exactly $1/S$ of the
-    wrapped estimator's, and the data part stays what it is. It is the yardstick of every other way to spend S times
-    the work. Sample $s$ has the noise at ``("sample", s)``: the first samples of a larger S are those of a smaller
+    The mean is that of one draw, so this is unbiased whenever the wrapped estimator is. Given the minibatch, the draws
+    are independent and identically distributed. The noise part of the variance is exactly $1/S$ of the wrapped
+    estimator's, and the data part is unchanged. Any other use of S times the work should be compared with this one.
+    Sample $s$ uses the noise at ``("sample", s)``. The first samples of a larger S are therefore those of a smaller
     one, and none of them is the noise that the wrapped estimator would draw by itself.
 
     Claim: as the wrapped estimator.
-    Cost: S times the wrapped estimator's, noise and time; the memory of one.
+    Cost: S times the wrapped estimator's noise and time; the memory of one draw.
     Source: Kingma & Welling 2014, section 2.3 (L samples a data point).
 
     Attributes:
-        of: The estimator that is drawn from; any that has noise, another wrapper too.
+        of: The wrapped estimator; any with noise, including other wrappers.
         samples: S.
 
     Example:
@@ -43,7 +51,7 @@ class Samples(Wrapper):
     samples: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse no samples at all, and an estimator that has no noise to average over."""
+        """Refuse fewer than one sample, and an estimator without noise."""
         super().__post_init__()
         self.need_noise()
         if self.samples < 1:
@@ -51,12 +59,12 @@ class Samples(Wrapper):
 
     @property
     def draws_per_gradient(self) -> int:
-        """S times the wrapped estimator's."""
+        """S times those of the wrapped estimator."""
         return self.samples * self.of.draws_per_gradient
 
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        """Draw S times, each at an address of its own."""
+        """Draw S times, each at a separate noise address."""
         sources = (noise.at("sample", s) for s in range(self.samples))
         return average(self.of(problem, parameters, batch, own, state) for own in sources)

@@ -8,12 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdbench import register
+from vdbench import Batch, Layer, Noise, Parameters, Posterior, Problem, register
 from vdbench.estimation.score_function import LikelihoodRatio
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register(
@@ -30,25 +26,28 @@ class Score(LikelihoodRatio):
 
     Formula: $\frac1S\sum_s (L_s - b_s)\,\nabla\log q(W_s)$, $W_s \sim q$.
 
-    $L_s$ is the N/M-scaled log-likelihood under sample $s$, the whole of it, constants included: an additive
-    constant changes the variance. Unbiased by $\nabla E_q[L] = E_q[L\,\nabla\log q]$ and
-    $E_q[\nabla\log q] = 0$ for any baseline $b_s$ that does not depend on $W_s$. ``leave-one-out`` takes the
-    mean of the *other* samples' $L$; a mean that contained $L_s$ itself would shrink the gradient by
-    $(S-1)/S$. ``moving-average`` takes a mean of earlier costs, ``optimal`` for every parameter
-    $E[L h^2]/E[h^2]$, $h$ its entry of $\nabla\log q$; both come from pilot draws
-    (`vdbench.estimation.score_function`), and what is measured with them is conditional on those. Biases are
-    deterministic and get their ordinary gradient, averaged over the samples.
+    $L_s$ is the whole N/M-scaled log-likelihood under sample $s$, including constants: an additive constant changes
+    the variance. It is unbiased by $\nabla E_q[L] = E_q[L\,\nabla\log q]$ and $E_q[\nabla\log q] = 0$, for any
+    baseline $b_s$ that does not depend on $W_s$:
 
-    Claim: unbiased for the ELBO of any layer kind, differentiable or not; heavy-tailed when σ ∝ |μ|.
-    Cost: 1 product forward a sample, 1 backward a layer for the biases; S·K·L noise.
+    - ``leave-one-out`` is the mean $L$ of the *other* samples. A mean that included $L_s$ itself would shrink the
+      gradient by $(S-1)/S$.
+    - ``moving-average`` is a mean of earlier costs.
+    - ``optimal`` is $E[L h^2]/E[h^2]$ for every parameter, where $h$ is its entry of $\nabla\log q$.
+
+    The last two are fitted to pilot draws (`vdbench.estimation.score_function`), and results are conditional on these
+    draws. Biases are deterministic and get their ordinary gradient, averaged over the samples.
+
+    Claim: unbiased for the ELBO of any layer kind, differentiable or not; heavy-tailed if σ ∝ |μ|.
+    Cost: 1 product forward per sample, 1 backward per layer for the biases; S·K·L noise.
     Source: Williams 1992; Ranganath et al. 2014; leave-one-out: Salimans & Knowles 2014, Kool et al. 2019; moving
     average: Mnih & Gregor 2014; optimal: Greensmith, Bartlett & Baxter 2004, Weaver & Tao 2001.
 
     Attributes:
         samples: S, the number of weight samples.
         baseline: ``none``, ``moving-average``, ``leave-one-out`` (needs two samples) or ``optimal``.
-        decay: What a training step leaves of the moving average.
-        pilot: Pilot draws, each on a minibatch of its own of 64 examples.
+        decay: Share of the moving average that is kept at a training step.
+        pilot: Pilot draws, each on a separate minibatch of 64 examples.
 
     Example:
         >>> import vdbench
@@ -59,7 +58,7 @@ class Score(LikelihoodRatio):
     def sample(
         self, problem: Problem, at: Parameters, batch: Batch, noise: Noise
     ) -> tuple[Tensor, Any]:
-        """The whole cost under one weight sample, (1,), and the normal numbers it was made of."""
+        """The whole cost under one weight sample, (1,), and the normal numbers behind the sample."""
         q = posteriors(problem, at)
         eps = normals(q, noise)
         weights = {name: (law.mean + law.scale * eps[name]).detach() for name, law in q.items()}
@@ -76,7 +75,7 @@ class Score(LikelihoodRatio):
 
 
 def posteriors(problem: Problem, at: Parameters) -> dict[str, Posterior]:
-    """Q of every layer, by its name."""
+    """The posterior of every layer, by layer name."""
     return {layer.name: problem.posterior(layer, at) for layer in problem.layers}
 
 

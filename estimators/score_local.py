@@ -1,4 +1,4 @@
-"""Score function over pre-activations: every example's own cost times the score of its own draws."""
+"""Score function over pre-activations: each example's cost times the score of the same example's draws."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import torch
 from torch import Tensor
 
 from estimators.local import safe_sqrt
-from vdbench import register
+from vdbench import Batch, Layer, Noise, Parameters, Posterior, Problem, register
 from vdbench.estimation.score_function import LikelihoodRatio
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 
 @register(
@@ -33,28 +29,30 @@ class ScoreLocal(LikelihoodRatio):
     Formula: $\frac NM\sum_m (\ell_m - b_m)\sum_l \nabla\log q(b_m^l \mid b_m^1, \dots, b_m^{l-1})$,
     $b_m^l \sim N(\gamma, \delta)$, $\gamma = x\mu$, $\delta = x^2\sigma^2$.
 
-    $\ell_m = \log p(y_m \mid b_m)$ is example $m$'s own log-likelihood. The pre-activations of all layers have one
-    joint density, the product of each layer's given those before it: layer by layer the inputs $x$ and the drawn $b$
-    are held fixed, and the log density is differentiated in the weights' parameters, which enter through $\gamma$ and
-    $\delta$ alone. Noise and scores of different examples are independent, and no example's cost meets another's
-    score: where the weight-space score function multiplies every score with the cost of the whole minibatch, this
-    one's noise variance falls as $1/M$. An all-zero input row gives $\delta = 0$, a pre-activation that depends on no
-    parameter, and no score.
+    $\ell_m = \log p(y_m \mid b_m)$ is the log-likelihood of example $m$. The joint density of the pre-activations of
+    all layers is the product of each layer's density given the layers before it. Layer by layer, the inputs $x$ and
+    the drawn $b$ are held fixed, and the log density is differentiated with respect to the parameters of the weights,
+    which enter only through $\gamma$ and $\delta$.
 
-    Biases are deterministic. They get the pathwise gradient along $b = \gamma + \sqrt\delta\,\zeta$ at fixed
-    $\zeta$, as in local sampling: a score in them would need the density of the next layer's pre-activations to be
-    smooth in its inputs, and it is not where all units of a layer but one are at zero.
+    Noise and scores of different examples are independent, and no example's cost multiplies another example's score.
+    The weight-space score function multiplies every score by the cost of the whole minibatch; here the noise variance
+    falls as $1/M$. An all-zero input row gives $\delta = 0$: its pre-activation depends on no parameter and has no
+    score.
 
-    Claim: unbiased for the ELBO of dense layers used once; on convolutions, for ``elbo-local-noise``, as ``local`` is.
-    Cost: a sample takes local's 2 products forward and, for biases, 2 backward, and 2 forward and 2 backward for the
-    scores; S·M·L noise.
+    Biases are deterministic. They get the pathwise gradient along $b = \gamma + \sqrt\delta\,\zeta$ at fixed $\zeta$,
+    as in local sampling. A score in the biases would need a density of the next layer's pre-activations that is smooth
+    in its inputs. That density is not smooth where all units of a layer but one are at zero.
+
+    Claim: unbiased for the ELBO of dense layers used once; on convolutions, for ``elbo-local-noise``, like ``local``.
+    Cost: per sample, local's 2 products forward and, for biases, 2 backward; 2 forward and 2 backward for the scores;
+    S·M·L noise.
     Source: Williams 1992 with the local sampling of Kingma, Salimans & Welling 2015, section 2.3.
 
     Attributes:
         samples: S, samples of all pre-activations.
-        baseline: ``none``, ``moving-average``, ``leave-one-out`` (needs two samples; of the example's own cost) or
-            ``optimal``. An average cost of the data set is divided by N for an example's.
-        decay: What a training step leaves of the moving average.
+        baseline: ``none``, ``moving-average``, ``leave-one-out`` (needs two samples; uses the example's own cost) or
+            ``optimal``. An average cost of the data set is divided by N to get that of an example.
+        decay: Share of the moving average that is kept at a training step.
         pilot: Pilot draws, each on one example: the optimum is the same for every minibatch size.
 
     Example:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from estimators.naive import Naive
-from vdbench import Estimator, InputError, register
+from vdbench import Estimator, InputError, Noise, register
 from vdbench.estimation.base import Declaration
-from vdbench.estimation.coupling import Coupling
-from vdbench.estimation.quasi_monte_carlo import DIMENSIONS
+from vdbench.estimation.quasi_monte_carlo import DIMENSIONS, Coupling
 from vdbench.estimation.quasi_monte_carlo import Sobol as Strata
-from vdbench.noise import Noise
 
 
 @register("sobol", version="1")
@@ -21,26 +19,26 @@ class Sobol(Coupling):
     Formula: $\frac1S\sum_s g(\varepsilon_s)$, $\varepsilon_{sk} = F^{-1}(x_{sk})$, $x_1, \dots, x_S$ the first points
     of the Sobol' sequence, scrambled in each coordinate $k$ by Owen's nested uniform permutation of its digits.
 
-    Scrambling makes each point uniform in the cube, so that each $\varepsilon_s$ has the law of one draw's noise and
-    the mean is that of one draw. The set stays a net: each coordinate is stratified as in a Latin hypercube, and so
-    are boxes of several coordinates, as far as S points reach; of hundreds of coordinates that is not far. For a smooth
-    integrand of few coordinates the variance falls as $S^{-3}$, up to logarithms; for any square-integrable one it
-    falls faster than $1/S$ in the limit (Owen 1997).
+    Scrambling makes each point uniform in the unit cube. Each $\varepsilon_s$ therefore has the distribution of one
+    draw's noise, and the mean is that of one draw. The point set remains a net: each coordinate is stratified as in a
+    Latin hypercube, and so are boxes of several coordinates, as far as S points allow. With hundreds of coordinates
+    they allow little. For a smooth integrand of few coordinates the variance falls as $S^{-3}$, up to logarithms. For
+    any square-integrable integrand it falls faster than $1/S$ in the limit (Owen 1997).
 
-    The sequence has 21,201 dimensions. Coordinates beyond ``block`` take the same net again, scrambled
-    independently and its points in a random order: Latin supercube sampling, as unbiased, and coupled within blocks
-    alone. Coordinates take the dimensions in the order in which the estimator asks for them, so that examples are not
-    interchangeable: it does not declare them independent.
+    The sequence has 21,201 dimensions. Coordinates beyond ``block`` reuse the same net, scrambled independently and
+    with its points in random order (Latin supercube sampling). This is also unbiased, and stratifies only within
+    blocks. Coordinates are assigned to dimensions in the order in which the estimator requests them, so examples are
+    not interchangeable. The wrapper therefore does not declare examples independent.
 
     Claim: as the wrapped estimator.
-    Cost: S times the wrapped estimator's time; 2S − 1 uniform numbers a coordinate, and the S draws' noise held.
-    Source: Owen 1995 and 1997; Joe & Kuo 2008 (direction numbers); Owen 1998 (Latin supercube sampling);
-    for variational inference Buchholz, Wenzel & Mandt 2018.
+    Cost: S times the wrapped estimator's time; 2S − 1 uniform numbers per coordinate; the noise of S draws in memory.
+    Source: Owen 1995 and 1997; Joe & Kuo 2008 (direction numbers); Owen 1998 (Latin supercube sampling); for
+    variational inference Buchholz, Wenzel & Mandt 2018.
 
     Attributes:
-        of: The estimator that is drawn from; any whose noise is normal, uniform or of random sign.
+        of: The wrapped estimator; any whose noise is normal, uniform or random signs.
         samples: S, a power of 2.
-        block: Coordinates that one net serves, at most 21,201.
+        block: Coordinates per net, at most 21,201.
 
     Example:
         >>> import vdbench
@@ -53,7 +51,7 @@ class Sobol(Coupling):
     block: int = DIMENSIONS
 
     def __post_init__(self) -> None:
-        """Refuse a number of points that is no net, a block beyond the sequence, and what cannot be coupled."""
+        """Refuse a number of points that is not a power of 2, a block that is too large, and unsuitable noise."""
         super().__post_init__()
         if self.samples < 1 or self.samples & (self.samples - 1):
             above = 2 ** max(self.samples, 1).bit_length()
@@ -68,9 +66,9 @@ class Sobol(Coupling):
 
     @property
     def declaration(self) -> Declaration:
-        """The inner estimator's, without independence of the examples."""
+        """That of the inner estimator, without independence of the examples."""
         return replace(super().declaration, independent_examples=False)
 
     def strata(self, noise: Noise) -> Strata:
-        """Of one net for each block of coordinates."""
+        """Strata from one net for each block of coordinates."""
         return Strata(noise, self.block)

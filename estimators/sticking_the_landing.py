@@ -1,4 +1,4 @@
-"""Sticking the landing: the KL sampled at the weights that were drawn, without the score of q."""
+"""Sticking the landing: sample the KL at the drawn weights, without the score of q."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ from torch import Tensor
 from estimators.grouped import Grouped
 from estimators.naive import Naive
 from estimators.per_example import PerExample
-from vdbench import Estimator, Gradient, InputError, Wrapper, register
-from vdbench.errors import CellError
-from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.base import Declaration, add, need_posterior
-from vdbench.noise import Kept, Noise
-from vdbench.problems.gaussian import Posterior
+from vdbench import (
+    Batch,
+    CellError,
+    Estimator,
+    Gradient,
+    InputError,
+    Noise,
+    Parameters,
+    Posterior,
+    Problem,
+    Wrapper,
+    differentiate,
+    need_posterior,
+    register,
+)
+from vdbench.estimation.base import Declaration, add
+from vdbench.noise import Kept
 from vdbench.problems.priors import GaussianPrior
-from vdbench.problems.problem import Batch, Parameters, Problem
 
 SAMPLES_WEIGHTS = (Naive, Grouped, PerExample)
 """The estimators that differentiate along sampled weights, and ask for nothing but the noise of those."""
@@ -27,26 +37,29 @@ SAMPLES_WEIGHTS = (Naive, Grouped, PerExample)
 @register("sticking-the-landing", version="1")
 @dataclass(frozen=True)
 class StickingTheLanding(Wrapper):
-    r"""An estimator with weight samples, and with them the KL sampled instead of exact; the score of q dropped.
+    r"""An estimator with weight samples, with the KL sampled instead of exact and the score of q dropped.
 
     Formula: $g + \nabla\mathrm{KL} - \nabla_\phi[\log q_{\bar\phi}(w) - \log p(w)]$, $w = \mu + \sigma\varepsilon$ the
     weights behind $g$, $\bar\phi$ the parameters held fixed, $p$ the prior.
 
-    Training subtracts the exact $\nabla\mathrm{KL}$ again, and is left with the gradient of the sampled lower bound
-    $\log p(y \mid x, w) + \log p(w) - \log q(w)$ along the path of $w$ alone. Left out is $-\nabla_\phi\log
-    q_\phi(w)$ at fixed $w$, whose mean is 0, so that the mean stays that of $g$. Where q is the posterior itself the
-    bound is the log-evidence at every $w$: its gradient along the path is 0, and so is the variance of the whole
-    minibatch's gradient, which neither the exact KL nor the sampled one with its score reaches. Far from there it may
-    as well add variance. Where training weighs the KL by less than 1 the mean stays right, and this property is lost.
-    With several weight samples (``grouped``, ``per-example``) the KL is their mean.
+    Training subtracts the exact $\nabla\mathrm{KL}$ again. What remains is the gradient of the sampled lower bound
+    $\log p(y \mid x, w) + \log p(w) - \log q(w)$ along the path of $w$ alone. The omitted term is
+    $-\nabla_\phi\log q_\phi(w)$ at fixed $w$. Its mean is 0, so the mean stays that of $g$.
+
+    If q is the posterior itself, the bound equals the log-evidence at every $w$. Its gradient along the path is 0, and
+    so is the variance of the whole minibatch's gradient. Neither the exact KL nor the sampled KL with its score has
+    this property. Far from the posterior, dropping the score may also increase the variance. If training multiplies
+    the KL by less than 1, the mean is still right, but the property is lost. With several weight samples (``grouped``,
+    ``per-example``) the KL is their mean.
 
     Claim: as the wrapped estimator: unbiased for the ELBO of any layer kind.
-    Cost: that of the wrapped estimator, and a few operations a weight.
+    Cost: that of the wrapped estimator, and a few operations per weight.
     Source: Roeder, Wu & Duvenaud 2017.
 
     Attributes:
-        of: ``naive``, ``grouped`` or ``per-example``; ``samples``, ``antithetic`` and the like go around this.
-        drop_score: Whether the score is left out; with it, this is the plain estimator of the sampled bound.
+        of: ``naive``, ``grouped`` or ``per-example``. ``samples``, ``antithetic`` and similar wrappers go around this
+            one.
+        drop_score: Whether the score is dropped; if not, this is the plain estimator of the sampled bound.
 
     Example:
         >>> import vdbench
@@ -58,7 +71,7 @@ class StickingTheLanding(Wrapper):
     drop_score: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what does not differentiate along weight samples."""
+        """Refuse estimators that do not differentiate along weight samples."""
         super().__post_init__()
         if isinstance(self.of, SAMPLES_WEIGHTS):
             return
@@ -72,13 +85,13 @@ class StickingTheLanding(Wrapper):
 
     @property
     def declaration(self) -> Declaration:
-        """The inner estimator's, for posteriors with a density of independent normal weights."""
+        """That of the inner estimator, restricted to independent normal weights."""
         return replace(super().declaration, posteriors="independent-normal")
 
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        """The inner estimator's draw, and the difference of the exact and the sampled KL at its weights.
+        """The inner estimator's draw, plus the exact KL minus the sampled KL at its weights.
 
         Raises:
             CellError: The posterior has no density, or the prior no sampled KL whose gradient has a mean.
@@ -111,7 +124,7 @@ class StickingTheLanding(Wrapper):
 def _exact_less_sampled(q: Posterior, z: Tensor, prior: GaussianPrior) -> Tensor:
     """KL(q‖p) − log q(w)/p(w) at w = μ + σz, a mean over the samples: ½Σ[(σ²(1 − z²) − 2μσz)/s² + z² − 1].
 
-    The terms log σ of the two cancel: left to subtraction they would take all digits with them where σ is small.
+    The terms log σ cancel. They are left out, because subtracting them would lose all digits if σ is small.
 
     Args:
         q: Posterior.
@@ -126,8 +139,8 @@ def _exact_less_sampled(q: Posterior, z: Tensor, prior: GaussianPrior) -> Tensor
 def _log_density_of_held(q: Posterior, z: Tensor) -> Tensor:
     """Log q(w) at w = μ + σz held fixed, up to a constant, whose gradient is the score.
 
-    The deviation w − μ is written (μ̄ − μ) + σ̄z, with μ̄ and σ̄ the values alone, which loses no digits where σ is small
-    beside μ.
+    The deviation w − μ is written (μ̄ − μ) + σ̄z, with μ̄ and σ̄ the detached values, which loses no digits if σ is small
+    compared with μ.
     """
     deviation = ((q.mean.detach() - q.mean) + q.scale.detach() * z) / q.scale
     return (-0.5 * deviation.square() - q.scale.abs().log()).sum() / len(z)

@@ -1,4 +1,4 @@
-"""Type A: noise on a layer's inputs, which is a weight sample of every example where outputs share the noise."""
+"""Type A: noise on a layer's inputs; with noise shared by outputs, this is a weight sample for every example."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vdbench import Pathwise, register
-from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer
+from vdbench import Layer, Noise, Pathwise, Posterior, register
 
 
 @register(
@@ -23,22 +20,23 @@ from vdbench.problems.layers import Layer
 )
 @dataclass(frozen=True)
 class TypeA(Pathwise):
-    r"""Noise on the inputs of a layer, a number of its own for every example and input feature.
+    r"""Noise on the inputs of a layer, with a separate number for every example and input feature.
 
     Formula: $b_m = (x_m \circ \xi_m)\theta$, $\xi_m = 1 + \sqrt\alpha\,z_m$, $z_m \sim N(0, 1)$; or $z_m$ the
     standardised Bernoulli variable of binary dropout.
 
-    Where all outputs share the noise of an input feature, a weight sample is $W = \operatorname{diag}(\xi)\theta$,
-    and $xW = (x \circ \xi)\theta$ exactly. Every example therefore meets a weight sample of its own, of the right law,
-    which nobody has to write out: unbiased as any pathwise estimator is, because $z_m$ does not depend on
-    $(\theta, \alpha)$, and without covariance between examples. In a convolution a number belongs to a channel and
-    serves all its locations, as the weights do; numbers of every pixel would serve another objective. Where weights
-    have noise of their own this would be another posterior, and is refused.
+    If all outputs share the noise of an input feature, a weight sample is $W = \operatorname{diag}(\xi)\theta$, and
+    $xW = (x \circ \xi)\theta$ exactly. Every example therefore has its own, correctly distributed weight sample, which
+    need not be formed. It is unbiased like any pathwise estimator, because $z_m$ does not depend on
+    $(\theta, \alpha)$, and there is no covariance between examples. In a convolution a number belongs to a channel and
+    applies at all its locations, as the weights do. A separate number for every pixel would give a different
+    objective. If weights had separate noise this would be a different posterior, and is refused.
 
-    Claim: unbiased for the ELBO of any layer kind whose posterior shares noise between outputs; draw by draw the same
-    as ``per-example`` there.
-    Cost: 1 product forward, 2 backward a layer; M·K noise.
-    Source: Kingma, Salimans & Welling 2015, section 3.2, "correlated weight noise"; Srivastava et al. 2014, section 10.
+    Claim: unbiased for the ELBO of any layer kind whose posterior shares noise between outputs; there, the draws equal
+    those of ``per-example``.
+    Cost: 1 product forward, 2 backward per layer; M·K noise.
+    Source: Kingma, Salimans & Welling 2015, section 3.2, "correlated weight noise"; Srivastava et al. 2014, section
+    10.
 
     Example:
         >>> import vdbench
@@ -52,12 +50,12 @@ class TypeA(Pathwise):
 
 
 def masked(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
-    """Pre-activations of inputs masked by a ξ of its own for every example.
+    """Pre-activations of inputs masked by a separate ξ for every example.
 
     Args:
         layer: The layer.
         x: Its inputs, (M, …).
-        q: A posterior whose noise all outputs share, or one without noise, under which the inputs stay as they are.
+        q: A posterior whose noise all outputs share, or one without noise, which leaves the inputs unchanged.
         noise: Of the draw; ``noise.at("examples")`` gives M numbers for every input feature.
     """
     z = q.draw(noise.at("examples"), layer.name, examples=len(x))

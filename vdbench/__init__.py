@@ -1,7 +1,8 @@
 """vdbench: benchmarks gradient estimators for variational dropout.
 
-What users write against is here and nowhere else; each name is imported when it is first used, so
-that ``import vdbench`` and ``vdbench --help`` answer at once.
+Public are the names here, the modules ``vdbench.datasets``, ``noise``, ``problems``, ``schedules`` and ``training``,
+and ``vdbench.estimation`` for authors of families of estimators; everything else is private and may change in any
+version. Each name is imported when it is first used, so that ``import vdbench`` and ``vdbench --help`` answer at once.
 """
 
 from __future__ import annotations
@@ -9,20 +10,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from vdbench import moved
+
 if TYPE_CHECKING:
     from vdbench.certificate import check
     from vdbench.errors import CellError, InputError
     from vdbench.estimation.autodiff import differentiate
-    from vdbench.estimation.base import Estimator, Gradient, Pathwise, Wrapper, need_posterior
-    from vdbench.estimation.registry import get, register
+    from vdbench.estimation.base import Estimator, Gradient, Wrapper
+    from vdbench.estimation.options import get
+    from vdbench.estimation.pathwise import Pathwise
+    from vdbench.estimation.registry import register
     from vdbench.estimation.third_party_register import register_layer
+    from vdbench.estimation.validity import need_posterior
     from vdbench.noise import Key, Noise
+    from vdbench.problems.from_module import noisy
     from vdbench.problems.layers import Layer
     from vdbench.problems.posterior import Posterior
-    from vdbench.problems.problem import Batch, Parameters, Problem, noisy
+    from vdbench.problems.problem import Batch, Parameters, Problem
     from vdbench.runner import run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Batch",
@@ -59,15 +66,15 @@ _HOME = {
     "Layer": "vdbench.problems.layers",
     "Noise": "vdbench.noise",
     "Parameters": "vdbench.problems.problem",
-    "Pathwise": "vdbench.estimation.base",
+    "Pathwise": "vdbench.estimation.pathwise",
     "Posterior": "vdbench.problems.posterior",
     "Problem": "vdbench.problems.problem",
     "Wrapper": "vdbench.estimation.base",
     "check": "vdbench.certificate",
     "differentiate": "vdbench.estimation.autodiff",
-    "get": "vdbench.estimation.registry",
-    "need_posterior": "vdbench.estimation.base",
-    "noisy": "vdbench.problems.problem",
+    "get": "vdbench.estimation.options",
+    "need_posterior": "vdbench.estimation.validity",
+    "noisy": "vdbench.problems.from_module",
     "register": "vdbench.estimation.registry",
     "register_layer": "vdbench.estimation.third_party_register",
     "run": "vdbench.runner",
@@ -76,6 +83,8 @@ _HOME = {
 
 def __getattr__(name: str) -> object:
     """Import a public name from where it lives, once (PEP 562)."""
+    if name in moved.MOVED:
+        return importlib.import_module(f"vdbench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'vdbench' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOME[name]), name)
@@ -86,3 +95,6 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """List the public names, imported yet or not."""
     return sorted({*globals(), *__all__})
+
+
+moved.install()

@@ -32,7 +32,11 @@ from vdbench.errors import InputError, nearest
 class Key:
     """The address of a random stream: a path of strings and integers, extended with ``/``.
 
+    Attributes:
+        path: Its parts, outermost first.
+
     Example:
+        >>> from vdbench import Key
         >>> (Key() / "seed" / 0 / "draw" / 1).seed() == Key(("seed", 0, "draw", 1)).seed()
         True
     """
@@ -103,7 +107,23 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of one draw, as an estimator sees it: a source and the path walked below its root."""
+    """The noise of one draw, as an estimator sees it: a source and the path walked below its root.
+
+    Attributes:
+        source: Where numbers come from; `stream` makes the usual one from a `Key`.
+        path: What was passed to `at` so far.
+
+    Example:
+        >>> from vdbench import Key
+        >>> from vdbench.noise import stream
+        >>> noise = stream(Key(("seed", 0, "draw", 1)))
+        >>> noise("fc1", (16, 10)).shape
+        torch.Size([16, 10])
+        >>> bool((noise("fc1", (3,)) == noise("fc1", (3,))).all())
+        True
+        >>> bool((noise.at("sample", 1)("fc1", (3,)) == noise("fc1", (3,))).any())
+        False
+    """
 
     source: Source
     path: tuple[str | int, ...] = ()

@@ -79,9 +79,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             f"{where}: is marked {MARKER} and must take the argument {FIXTURE}."
         )
     asked = _asked(where, marker, metafunc.definition.path)
-    from vdbench.certificate import tests_of
+    from vdbench.certificate import checks_of
 
-    names = [*(test.name for test in tests_of(asked.estimator)), COMPLETE]
+    names = [*(test.name for test in checks_of(asked.estimator)), COMPLETE]
     metafunc.parametrize(FIXTURE, [(asked, name) for name in names], indirect=True, ids=names)
 
 
@@ -89,6 +89,7 @@ def _asked(where: str, marker: pytest.Mark, test: Path) -> Asked:
     """Read a marker; what is wrong with it is a usage error, said in one sentence."""
     from vdbench.errors import InputError, nearest
     from vdbench.estimation import registry
+    from vdbench.estimation.options import get
 
     known = ("file", "level", "seed", "options")
     for key in marker.kwargs:
@@ -108,7 +109,7 @@ def _asked(where: str, marker: pytest.Mark, test: Path) -> Asked:
         if file is not None:
             registry.load_plugin(test.parent / file)
         options = marker.kwargs.get("options", {})
-        estimator = registry.get(given, **options) if isinstance(given, str) else given
+        estimator = get(given, **options) if isinstance(given, str) else given
     except InputError as error:
         raise pytest.UsageError(f"{where}: {error}") from error
     return Asked(estimator, level, marker.kwargs.get("seed", 0))
@@ -127,10 +128,10 @@ def vdbench_finding(request: pytest.FixtureRequest) -> Found:
 
         made[asked] = check(asked.estimator, level=asked.level, seed=asked.seed)
     certificate = made[asked]
-    from vdbench.certificate import tests_of
+    from vdbench.certificate import checks_of
 
     if name == COMPLETE:
-        known = {test.name for test in tests_of(asked.estimator)}
+        known = {test.name for test in checks_of(asked.estimator)}
         left = tuple(f for f in certificate.findings if f.test not in known)
         return Found(name, left, certificate)
     return Found(name, tuple(f for f in certificate.findings if f.test == name), certificate)
@@ -153,7 +154,8 @@ def _judge(found: Found) -> None:
             pytest.fail(f"{subject}: findings that no test stands for: {names}.", pytrace=False)
         if not found.certificate.compared:
             pytest.fail(
-                f"{subject}: its mean could be compared with an exact gradient nowhere; see 'unbiased'.",
+                f"{subject}: no exact reference gradient exists for its objective, so bias was not tested; "
+                "see 'unbiased'.",
                 pytrace=False,
             )
         return

@@ -12,13 +12,13 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-SCHEMA = 1
-"""Changes when the layout of blocks does; part of every address."""
+from vdbench import schema
 
 Table = dict[str, np.ndarray[Any, Any]]
 """Columns of equal length by name."""
@@ -29,7 +29,7 @@ Address = Mapping[str, Any]
 
 def digest(address: Address) -> str:
     """32 hexadecimal digits that name an address."""
-    text = json.dumps({"schema": SCHEMA, **address}, sort_keys=True, separators=(",", ":"))
+    text = json.dumps({"schema": schema.BLOCKS, **address}, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -107,3 +107,15 @@ class atomic:
             os.replace(self.temporary, self.path)
         else:
             self.temporary.unlink(missing_ok=True)
+
+
+def concatenate(parts: list[Table]) -> Table:
+    """Rows of several tables with the same columns, in order."""
+    import numpy as np
+
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -18,7 +18,7 @@ import torch
 import vdbench
 from vdbench import problems
 from vdbench.estimation.draws import gather, minibatch
-from vdbench.measures import variance
+from vdbench.measures import variance_units
 from vdbench.measures.context import Context
 from vdbench.measures.throughput import gradient_call
 from vdbench.noise import Key
@@ -103,7 +103,7 @@ def test_variance(benchmark, name: str) -> None:
                 ((w - x).square() + (y - z).square()).mean()
 
     def ours() -> Table:
-        return variance.rows(at, 0, UNITS)
+        return variance_units.rows(at, 0, UNITS)
 
     assert {len(column) for column in ours().values()} == {UNITS}
     ratio = interleave(ours, theirs, 5)

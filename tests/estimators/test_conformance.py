@@ -25,15 +25,13 @@ from vdbench.certificate.protocol import guarded, settle
 from vdbench.certificate.sampling import Subject
 from vdbench.estimation.base import Estimator, Gradient, Wrapper
 from vdbench.estimation.draws import gather, gradients, inject, trace
-from vdbench.estimation.registry import get, label, names
+from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import names
 from vdbench.estimation.score_function import LikelihoodRatio
 from vdbench.noise import Injected, Key, Noise, stream
-from vdbench.problems.gaussian import (
-    LearnedBinary,
-    MeanLogVariance,
-    Parameterization,
-    ThetaLogAlpha,
-)
+from vdbench.problems.dropout import LearnedBinary
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Batch, Problem
 
 ESTIMATORS = everyone()

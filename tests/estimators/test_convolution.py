@@ -22,11 +22,13 @@ from estimators.flipout import Flipout
 from estimators.naive import Naive
 from vdbench.datasets import Dataset, Split
 from vdbench.estimation.base import Estimator, objective
-from vdbench.estimation.registry import get, names, register
+from vdbench.estimation.options import get
+from vdbench.estimation.registry import names, register
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
+from vdbench.problems.from_module import noisy
 from vdbench.problems.layers import Convolution, Layer
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.posterior import Posterior
+from vdbench.problems.problem import Batch, Problem
 
 TOLERANCE = 1e-9
 CHANNELS, KERNEL, PLACES = 2, 2, 3

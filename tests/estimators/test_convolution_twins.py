@@ -33,7 +33,8 @@ from twins_wrapped import antithetic, hvp, latin_hypercube, samples, sobol, stic
 
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import Trace, gather, gradients, trace
-from vdbench.estimation.registry import get, label, names
+from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import names
 from vdbench.noise import Key, stream
 from vdbench.problems.gaussian import Parameterization
 from vdbench.problems.problem import Batch

@@ -19,11 +19,13 @@ from torch import Tensor
 
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import gather, inject, trace, vectorised
-from vdbench.estimation.registry import get, label, names
-from vdbench.measures import variance
+from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import names
+from vdbench.measures import variance_units
 from vdbench.measures.context import Context
 from vdbench.noise import Key
-from vdbench.problems.gaussian import MeanLogVariance, Parameterization
+from vdbench.problems.gaussian import MeanLogVariance
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Problem
 from vdbench.store import Table
 
@@ -107,7 +109,7 @@ def unit_rows(estimator: Estimator, device: str, count: int) -> Table:
     there = {n: v.to(device) for n, v in parameters.items()}
     at = problem.to(device, torch.float64)
     key = Key(("devices", device))
-    return variance.rows(Context(at, there, estimator, "", BATCH, key, {}), 0, count)
+    return variance_units.rows(Context(at, there, estimator, "", BATCH, key, {}), 0, count)
 
 
 def test_variances_are_measured_on_the_cpu() -> None:

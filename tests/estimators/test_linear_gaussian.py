@@ -23,10 +23,10 @@ from estimators.naive import Naive
 from estimators.per_example import PerExample
 from estimators.score import Score
 from vdbench.estimation.base import Estimator, Gradient
-from vdbench.estimation.registry import get
+from vdbench.estimation.options import get
 from vdbench.noise import Key, Noise
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
+from vdbench.problems.posterior import Posterior
 
 
 def named(of: Linear) -> str:

@@ -22,9 +22,11 @@ from torch import Tensor
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import gather, trace, vectorised
-from vdbench.estimation.registry import find, get, label, names
+from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import find, names
 from vdbench.noise import Key, Request, stream
-from vdbench.problems.gaussian import LearnedBinary, MeanLogVariance
+from vdbench.problems.dropout import LearnedBinary
+from vdbench.problems.gaussian import MeanLogVariance
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch, Problem
 

@@ -14,16 +14,16 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from estimators.moment_matching import affine, propagate, walk
+from estimators.moment_matching import Moments, affine, propagate, relu, walk
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError
 from vdbench.estimation.draws import gradients, trace
-from vdbench.estimation.moments import Moments, relu
-from vdbench.estimation.registry import get
+from vdbench.estimation.options import get
 from vdbench.noise import Key
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance
 from vdbench.problems.likelihoods import Categorical, GaussianNoise
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.problem import Batch, Problem
 
 KEY = Key(("moments",))
 

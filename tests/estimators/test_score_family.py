@@ -22,9 +22,10 @@ from twins_score import scores
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import gather, gradients, minibatch, trace, vectorised
-from vdbench.estimation.registry import get, label
+from vdbench.estimation.options import get, label
 from vdbench.noise import Key, stream
-from vdbench.problems.gaussian import BinaryDropout, MeanLogVariance
+from vdbench.problems.dropout import BinaryDropout
+from vdbench.problems.gaussian import MeanLogVariance
 from vdbench.problems.problem import Batch, Problem
 from vdbench.training import estimator_state
 

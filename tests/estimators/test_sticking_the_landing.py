@@ -17,11 +17,12 @@ from vdbench.errors import CellError
 from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import trace
-from vdbench.estimation.registry import get
+from vdbench.estimation.options import get
 from vdbench.noise import Key, stream
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.priors import GaussianPrior, LogUniformPrior, NoPrior, Prior
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.problem import Batch, Problem
 
 KEY = Key(("landing",))
 PRIOR = 0.7

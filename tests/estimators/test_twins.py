@@ -30,7 +30,8 @@ from twins_score import fitted, measure_valued, score, score_local
 from twins_wrapped import antithetic, delta, hvp, latin_hypercube, samples, sobol, sticking
 
 from vdbench.estimation.draws import gather
-from vdbench.estimation.registry import get, names
+from vdbench.estimation.options import get
+from vdbench.estimation.registry import names
 from vdbench.noise import Key
 from vdbench.problems.gaussian import Parameterization
 

@@ -23,7 +23,8 @@ from estimators.samples import Samples
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Declaration, Estimator, Gradient, Wrapper, average
 from vdbench.estimation.draws import Trace, gather, gradients, trace
-from vdbench.estimation.registry import find, get, label
+from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import find
 from vdbench.noise import Key, Noise, Recorder, Request, antithetic, stream
 from vdbench.problems.gaussian import MeanLogVariance
 from vdbench.problems.problem import Batch, Problem

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 from vdbench.certificate import Certificate, check
-from vdbench.estimation.registry import get
+from vdbench.estimation.options import get
 
 CORRECT = [
     get("naive"),

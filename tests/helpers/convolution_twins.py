@@ -16,9 +16,10 @@ from twins_score import scored
 
 from vdbench.datasets import Dataset, Split
 from vdbench.noise import Noise
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import Parameterization
 from vdbench.problems.priors import NoPrior, Prior
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.problem import Problem
 
 Weights = Mapping[str, Tensor]
 LAYERS = ("0", "2", "5")

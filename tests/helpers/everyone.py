@@ -11,13 +11,11 @@ from typing import Any
 
 from vdbench.errors import InputError
 from vdbench.estimation.base import LEARNED_BINARY, Estimator, Wrapper
-from vdbench.estimation.registry import find, get, names
-from vdbench.problems.gaussian import (
-    LearnedBinary,
-    MeanLogVariance,
-    Parameterization,
-    ThetaLogAlpha,
-)
+from vdbench.estimation.options import get
+from vdbench.estimation.registry import find, names
+from vdbench.problems.dropout import LearnedBinary
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import NoPrior, Prior
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {

@@ -27,20 +27,17 @@ from estimators.score import Score
 from vdbench.datasets import Dataset, Split
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import vectorised
-from vdbench.estimation.registry import get, label, names
+from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import names
 from vdbench.noise import Injected, Noise, Recorder, Request, stream
 from vdbench.noise import Key as Address
-from vdbench.problems.gaussian import (
-    BinaryDropout,
-    LearnedBinary,
-    MeanLogVariance,
-    Point,
-    Posterior,
-    ThetaLogAlpha,
-)
+from vdbench.problems.dropout import BinaryDropout, LearnedBinary, Point
+from vdbench.problems.from_module import noisy
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.layers import Layer
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.priors import BernoulliPrior, GaussianPrior, LogUniformPrior, NoPrior, Prior
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.problem import Batch, Problem
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "per-example": [{"chunk": 2}],

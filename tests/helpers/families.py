@@ -19,10 +19,13 @@ from vdbench.datasets import Dataset, Split
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import trace, vectorised
 from vdbench.noise import Key, Request, stream
-from vdbench.problems.gaussian import BinaryDropout, Parameterization, Point, ThetaLogAlpha
+from vdbench.problems.dropout import BinaryDropout, Point
+from vdbench.problems.from_module import noisy
+from vdbench.problems.gaussian import ThetaLogAlpha
 from vdbench.problems.likelihoods import Likelihood
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import NoPrior
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.problem import Batch, Problem
 
 SHARED = {
     "gaussian-dropout": ThetaLogAlpha(0.4, learned=False, sharing="inputs"),

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from estimators.local import Local, safe_sqrt
-from vdbench.estimation.base import Declaration, Estimator, Gradient, Pathwise, differentiate
+from vdbench.estimation.base import Declaration, Estimator, Gradient, pathwise_gradient
+from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer, Sampler
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 Sample = Callable[[Layer, Tensor, Posterior, Noise], Tensor]
@@ -264,7 +265,7 @@ class BadScore(Estimator):
                 q = problem.posterior(layer, parameters)
                 eps = noise.at("sample", s)(layer.name, q.mean.shape)
                 drawn[layer.name] = ((q.mean + q.scale * eps).detach(), eps)
-            g = differentiate(problem, parameters, batch, sampler, problem.scale(batch))
+            g = pathwise_gradient(problem, parameters, batch, sampler, problem.scale(batch))
             costs.append(g.value)
             ordinary.append(g.gradients)
             scores.append(self._score(problem, parameters, drawn))

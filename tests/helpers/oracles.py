@@ -25,9 +25,11 @@ from vdbench.datasets import Dataset, Split
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import gradients, trace, vectorised
 from vdbench.noise import Key
-from vdbench.problems.gaussian import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.problems.from_module import noisy
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import NoPrior, Prior
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.problem import Batch, Problem
 
 FALSE_ALARM = 1e-5
 """Nominal family-wise rate of false alarms of a Monte Carlo test. The true one is higher, because means of squares

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from vdbench import problems, suite
+from vdbench import problems
 from vdbench.cli import catalogue
 from vdbench.errors import InputError
+from vdbench.measures.registry import load
 from vdbench.runner import plan
 from vdbench.suite import scales, training_recipe, yaml_file
 
@@ -40,32 +41,32 @@ def content(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_suite_is_run_at_its_full_size_unless_a_scale_is_asked_for() -> None:
-    full = suite.load(content())
+    full = load(content())
     assert (full.scale, full.batch_sizes, full.seed) == ("full", [16], 1)
-    small = suite.load(content(), ["scale=small"])
+    small = load(content(), ["scale=small"])
     assert (small.scale, small.batch_sizes, small.seed) == ("small", [4], 2)
     assert small.measures.variance is not None
     assert (small.measures.variance.first_units, small.measures.variance.max_units) == (8, 16)
-    assert suite.load(content(), ["scale=tiny"]).problems[0].options["widths"] == [2]
-    assert suite.load(content(scale="small")) == small
-    assert suite.load(content(scale="small"), ["scale=full"]) == full
+    assert load(content(), ["scale=tiny"]).problems[0].options["widths"] == [2]
+    assert load(content(scale="small")) == small
+    assert load(content(scale="small"), ["scale=full"]) == full
 
 
 @pytest.mark.parametrize("settings", [["scale=small", "seed=9"], ["seed=9", "scale=small"]])
 def test_other_settings_come_after_the_scale_wherever_they_stand(settings: list[str]) -> None:
-    made = suite.load(content(), settings)
+    made = load(content(), settings)
     assert (made.seed, made.batch_sizes) == (9, [4])
 
 
 def test_a_scale_can_be_changed_on_the_command_line() -> None:
-    assert suite.load(content(), ["scale=small", "scales.small.seed=7"]).seed == 7
+    assert load(content(), ["scale=small", "scales.small.seed=7"]).seed == 7
 
 
 @pytest.mark.parametrize("scale", ["full", "small"])
 def test_the_resolved_suite_is_read_again_as_it_was(scale: str) -> None:
-    made = suite.load(content(), [f"scale={scale}", "seed=9"])
+    made = load(content(), [f"scale={scale}", "seed=9"])
     recorded = json.loads(json.dumps(made.model_dump(mode="json", exclude_none=True)))
-    assert suite.load(recorded) == made
+    assert load(recorded) == made
     assert made.seed == 9
 
 
@@ -100,7 +101,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], str]] = {
 def test_a_bad_scale_is_refused_in_one_sentence(kind: str) -> None:
     changes, settings, expected = BAD[kind]
     with pytest.raises(InputError, match=expected) as caught:
-        suite.load(content(**changes), settings)
+        load(content(**changes), settings)
     assert "\n" not in str(caught.value)
 
 
@@ -113,9 +114,7 @@ def test_anchors_are_copies(tmp_path: Path) -> None:
     )
     file = tmp_path / "anchors.yaml"
     file.write_text(anchored)
-    made = suite.load(
-        file, ["problems.0.options.widths=[2]", "problems.0.options.prior.variance=3"]
-    )
+    made = load(file, ["problems.0.options.widths=[2]", "problems.0.options.prior.variance=3"])
     assert [p.options["widths"] for p in made.problems] == [[2], [8], [4]]
     assert [p.options["prior"].get("variance") for p in made.problems] == [3, None, None]
 
@@ -123,7 +122,7 @@ def test_anchors_are_copies(tmp_path: Path) -> None:
 def test_a_sweep_writes_out_a_problem_for_each_value() -> None:
     swept = {"name": "a", "options": {"widths": [1]}, "sweep": WIDTHS}
     other = {"name": "b", "sweep": {"key": "training.kl_weight", "values": [0, 0.5]}}
-    made = suite.load(content(problems=[swept, other], measures={"training": {}}))
+    made = load(content(problems=[swept, other], measures={"training": {}}))
     assert [p.name for p in made.problems] == ["a-8", "a-16", "b-0", "b-0.5"]
     assert [p.options.get("widths") for p in made.problems] == [[8, 8], [16, 16], None, None]
     assert [p.training for p in made.problems] == [{}, {}, {"kl_weight": 0}, {"kl_weight": 0.5}]
@@ -148,7 +147,7 @@ def test_a_sweep_writes_out_a_problem_for_each_value() -> None:
 def test_a_bad_sweep_is_refused(sweep: Any, expected: str) -> None:
     swept = content(problems=[{**BASE["problems"][0], "sweep": sweep}])
     with pytest.raises(InputError, match=expected):
-        suite.load(swept)
+        load(swept)
 
 
 def test_a_baseline_group_is_met_at_the_same_value() -> None:
@@ -157,25 +156,25 @@ def test_a_baseline_group_is_met_at_the_same_value() -> None:
     wanted = content(
         problems=[*groups, extra], measures={"training": {}}, baseline_problem="a"
     )  # fmt: skip
-    assert training_recipe.bases(suite.load(wanted)) == {"b-8": "a-8", "b-16": "a-16"}
+    assert training_recipe.bases(load(wanted)) == {"b-8": "a-8", "b-16": "a-16"}
     wanted["baseline_problem"] = "b-8"
-    assert training_recipe.bases(suite.load(wanted)) == dict.fromkeys(
+    assert training_recipe.bases(load(wanted)) == dict.fromkeys(
         ["a-8", "a-16", "b-16", "c-8"], "b-8"
     )
     wanted["baseline_problem"] = "d"
     with pytest.raises(InputError, match=r"baseline_problem 'd' is none of the suite's problems"):
-        suite.load(wanted)
+        load(wanted)
 
 
 @pytest.mark.parametrize("name", SIZED)
 def test_a_bundled_suite_is_good_at_every_scale(name: str) -> None:
     work = {}
     for scale in scales.names(yaml_file.content(name)[1]):
-        made = suite.load(name, [f"scale={scale}"])
+        made = load(name, [f"scale={scale}"])
         for spec in made.problems:
             problem = problems.check(spec.name, spec.factory, spec.options)
             if problem is not None:
-                plan.check_sizes(made, problem)
+                plan.check_problem(made, problem)
         examples = dict.fromkeys([p.name for p in made.problems], 60000)
         work[scale] = sum(plan.work(made, cell, examples)[1] for cell in plan.cells(made))
         if made.measures.training and made.baseline_problem:
@@ -187,7 +186,7 @@ def test_a_bundled_suite_is_good_at_every_scale(name: str) -> None:
 
 @pytest.mark.parametrize("name", SIZED)
 def test_published_figures_of_a_bundled_suite_name_what_is_run(name: str) -> None:
-    made = suite.load(name)
+    made = load(name)
     run = {(cell.problem, cell.label) for cell in plan.cells(made)}
     for figure in made.published:
         assert not figure.problem or (figure.problem, figure.estimator) in run, figure

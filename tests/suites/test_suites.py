@@ -14,13 +14,15 @@ import pytest
 import torch
 import yaml
 
-from vdbench import cli, suite
+from vdbench import cli
 from vdbench.errors import InputError
-from vdbench.estimation import registry
+from vdbench.estimation.options import label
+from vdbench.measures.registry import load
 from vdbench.problems import check
 from vdbench.runner import plan
-from vdbench.suite import load, yaml_file
 from vdbench.suite import schema as suite_specs
+from vdbench.suite import yaml_file
+from vdbench.suite.grid import checkpoint_name
 
 Refused = Callable[..., str]
 
@@ -438,7 +440,7 @@ def test_settings_change_the_suite_and_not_what_was_given() -> None:
         "measures.memory=",
         "seed=3",
     )
-    made = suite.load(given, settings)
+    made = load(given, settings)
     assert made.measures.variance is not None
     assert made.measures.variance.max_units == 16
     assert made.measures.memory is not None
@@ -457,29 +459,27 @@ def test_short_forms_and_grids_stand_for_what_they_say() -> None:
             "batch_sizes": [8, 16],
         }
     )  # fmt: skip
-    made = suite.load(content)
-    names = [suite.checkpoint_name(c) for c in made.checkpoints]
+    made = load(content)
+    names = [checkpoint_name(c) for c in made.checkpoints]
     assert names == ["initial", "naive-2-epochs", "late"]
-    labels = [registry.label(e) for e in plan.estimators(made)]
+    labels = [label(e) for e in plan.estimators(made)]
     assert labels[:3] == ["naive", "local", "score(samples=2)"]
     assert len(labels) == len(set(labels)) == 6
     assert len(plan.cells(made)) == 3 * 2 * 6 * 2  # checkpoints, batch sizes, estimators, measures
-    assert [registry.label(e) for e in plan.estimators(made, ("local",))] == ["naive", "local"]
+    assert [label(e) for e in plan.estimators(made, ("local",))] == ["naive", "local"]
     assert len(plan.estimators(made, ("score",))) == 5
 
 
 def test_the_resolved_suite_is_a_suite() -> None:
-    made = suite.load(GOOD)
-    assert (
-        suite.load(json.loads(json.dumps(made.model_dump(mode="json", exclude_none=True)))) == made
-    )
+    made = load(GOOD)
+    assert load(json.loads(json.dumps(made.model_dump(mode="json", exclude_none=True)))) == made
 
 
 @pytest.mark.parametrize("name", yaml_file.names())
 def test_a_bundled_suite_is_good(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = suite.load(name)
+    made = load(name)
     assert made.name == name
     assert made.description
     monkeypatch.setattr(sys, "argv", ["vdbench", "run", name, "--dry-run"])
@@ -510,7 +510,7 @@ def test_editors_can_have_a_schema() -> None:
 
 def test_bad_input_from_python_is_an_input_error() -> None:
     with pytest.raises(InputError, match=r"unknown key 'sed'\. Did you mean 'seed'"):
-        suite.load({**GOOD, "sed": 1})
+        load({**GOOD, "sed": 1})
 
 
 def test_an_item_of_a_list_is_set_by_its_number() -> None:

@@ -16,10 +16,12 @@ from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
 from vdbench.noise import Key, stream
 from vdbench.problems import log_alpha
-from vdbench.problems.gaussian import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.problems.from_module import noisy
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.layers import Layer
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import LogUniformPrior
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.problem import Problem
 from vdbench.schedules import Cosine, Linear, Recipe, Step
 from vdbench.training import estimator_state
 from vdbench.training.pruning import prune

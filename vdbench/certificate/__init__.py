@@ -1,12 +1,14 @@
 """The certificate: whether an estimator does what it declares, tested on problems whose truth is known.
 
-`check` makes every test of `TESTS` on the stages of the posterior that the estimator declares, and returns a
-`Certificate` of `Finding`s. ``vdbench.check`` is the same function, and ``vdbench check`` the same from a shell.
+`check` makes every check of `CHECKS` that applies, on reference problems with the posterior that the estimator
+declares, and returns a `Certificate` of `Finding`s. ``vdbench.check`` is the same function, and ``vdbench check`` the
+same from a shell.
 """
 
 from __future__ import annotations
 
 from vdbench.certificate.certificate import LEVELS, Certificate, Finding, Level
-from vdbench.certificate.run import TESTS, check, tests_of
+from vdbench.certificate.checks import CHECKS
+from vdbench.certificate.run import check, checks_of
 
-__all__ = ["LEVELS", "TESTS", "Certificate", "Finding", "Level", "check", "tests_of"]
+__all__ = ["CHECKS", "LEVELS", "Certificate", "Finding", "Level", "check", "checks_of"]

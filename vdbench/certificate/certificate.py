@@ -20,7 +20,7 @@ class Finding:
     """What one test found at one place.
 
     Attributes:
-        test: Name of the test, one of `vdbench.certificate.TESTS`.
+        test: Name of the test, one of `vdbench.certificate.CHECKS`.
         where: What it was looked for in: a problem, and a layer and role where one is meant.
         passed: Whether it holds; None where the test does not apply, and ``note`` says why.
         figure: What was measured, in the unit that ``note`` names; None where nothing was.
@@ -136,10 +136,17 @@ class Certificate:
         count = len(self.failed)
         what = "passed" if self.passed else f"FAILED {count} of {len(self.findings)} findings"
         if not self.failed and not self.compared:
-            what = "NOT PASSED, its mean could be compared nowhere (see the findings of 'unbiased')"
-        caught = f"; would have found a relative bias of {self.power:.2g}" if self.power else ""
+            what = (
+                "NOT PASSED: no exact reference gradient exists for its objective, so bias was not tested "
+                "(see the findings of 'unbiased')"
+            )
+        caught = (
+            f"; smallest detectable relative bias on these problems: {self.power:.2g}"
+            if self.power
+            else ""
+        )
         return (
-            f"{self.subject}: {what} at level {self.level}, false alarms below {self.false_alarm:.2g}"
+            f"{self.subject}: {what} at level {self.level}, false-alarm rate at most {self.false_alarm:.2g}"
             f"{caught}; {self.seconds:.1f} s."
         )
 

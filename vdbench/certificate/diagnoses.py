@@ -15,7 +15,7 @@ CLOSE = 4.0
 
 
 def suggest(drawn: Draws, objective: str, sample: Sample) -> str:
-    """The mistake whose mean lies nearest, if one explains all coordinates; else what the figures say."""
+    """The mistake whose mean lies nearest, if one explains all coordinates; else what the numbers say."""
     if not np.isfinite(sample.mean).all():
         return "draws are not finite: see the findings of 'finite'."
     explained = [
@@ -33,10 +33,10 @@ def suggest(drawn: Draws, objective: str, sample: Sample) -> str:
     if relative is not None:
         factor = 1 + relative[0]
         return (
-            f"along the exact gradient the mean is {factor:.3g} times as long: no single known factor explains every "
-            "coordinate; compare the estimator's formula term by term, the path through the scale first."
+            f"along the exact gradient the mean is {factor:.3g} times as long, and no known mistake explains every "
+            "coordinate: compare the estimator's formula term by term, the path through the scale first."
         )
-    return "the mean is not 0 where the exact gradient is: a path that should be closed is open."
+    return "the mean is not 0 where the exact gradient is 0: is a detach() missing?"
 
 
 def mistakes(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Rows, str]]:
@@ -98,7 +98,7 @@ def _others(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Rows
             mean,
             (
                 f"the mean is the gradient of another objective, '{other}': "
-                f"declare that, or mend what makes it another ({_why(other)})."
+                f"declare that objective, or fix the cause ({_why(other)})."
             ),
         )
 
@@ -106,7 +106,7 @@ def _others(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Rows
 def _why(objective: str) -> str:
     return {
         "elbo": "noise is that of common weights",
-        "elbo-local-noise": "every location of an example has noise of its own where one weight should serve all",
+        "elbo-local-noise": "every location of an example has its own noise, where all should share that of one weight",
         "elbo-gaussian-preactivations": "pre-activations are drawn independently of one another",
         "mean-weights": "the noise takes no part in the gradient",
     }.get(objective, "see its definition")

@@ -18,8 +18,8 @@ from torch.func import vmap
 
 from vdbench.estimation.autodiff import differentiate
 from vdbench.noise import Noise, Request
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 Truth = dict[str, Tensor]

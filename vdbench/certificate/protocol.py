@@ -1,16 +1,19 @@
-"""What a test is, and how it asks: exact findings at once, statistical ones after two looks at all of them."""
+"""What a check is, and how it asks: exact findings at once, statistical ones after two looks at all of them.
+
+A check is one file in `vdbench.certificate.checks` with one `Check`, and one line in `CHECKS` there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.reference_problems import Stage, stage
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import Answer, Question, answers
 from vdbench.errors import CellError, InputError
+from vdbench.estimation.base import Estimator
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,27 @@ class Pending:
 Asked = Finding | Pending
 
 
+def everyone(estimator: Estimator) -> bool:
+    """Every estimator is checked."""
+    return True
+
+
 @dataclass(frozen=True)
-class Test:
-    """One test of a certificate.
+class Check:
+    """One check of a certificate.
 
     Attributes:
         name: In findings.
         about: What it tests, in one line.
-        ask: Gives findings, and questions for two looks.
+        ask: Gives findings, and questions for two looks. A `CellError` or `InputError` is a finding that the check
+            does not apply, any other error one that it failed.
+        applies: Whether an estimator is checked at all.
     """
-
-    __test__: ClassVar[bool] = False  # it is none of pytest's
 
     name: str
     about: str
     ask: Callable[[Subject], Iterable[Asked]]
+    applies: Callable[[Estimator], bool] = everyone
 
 
 def settle(asked: Sequence[Asked]) -> list[Finding]:

@@ -13,13 +13,9 @@ from vdbench.certificate import exact_gradients, toy_networks
 from vdbench.certificate.toy_networks import Toy
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator, objective
-from vdbench.problems.gaussian import (
-    BinaryDropout,
-    LearnedBinary,
-    MeanLogVariance,
-    Parameterization,
-    ThetaLogAlpha,
-)
+from vdbench.problems.dropout import BinaryDropout, LearnedBinary
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 
@@ -200,5 +196,5 @@ def _truth(name: str, objective: str) -> dict[str, Tensor]:
 
 
 def served(estimator: Estimator, at: Stage) -> str:
-    """The objective class that an estimator serves on a stage."""
+    """The objective class whose gradient an estimator estimates on a stage."""
     return objective(estimator, at.problem)

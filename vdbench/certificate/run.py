@@ -1,4 +1,4 @@
-"""Check an estimator: all tests, at a level of work, in one family of comparisons."""
+"""Check an estimator: all checks, at a level of work, in one family of comparisons."""
 
 from __future__ import annotations
 
@@ -6,55 +6,22 @@ import time
 
 import torch
 
+from vdbench.certificate import third_party_layers
 from vdbench.certificate.certificate import LEVELS, Certificate, Level
-from vdbench.certificate.checks import (
-    contract,
-    finite,
-    minibatch_law,
-    preactivations,
-    precision,
-    repeatable,
-    several_draws,
-    unbiased,
-)
-from vdbench.certificate.protocol import Asked, Test, guarded, settle
+from vdbench.certificate.checks import CHECKS
+from vdbench.certificate.protocol import Asked, Check, guarded, settle
 from vdbench.certificate.reference_problems import kind
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import FALSE_ALARM
 from vdbench.errors import InputError, nearest
-from vdbench.estimation import registry
-from vdbench.estimation.base import Estimator, Wrapper
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.options import label
 from vdbench.noise import Key
 
-TESTS: tuple[Test, ...] = (
-    Test(contract.NAME, "names, shapes, types, laws; arguments are kept", contract.ask),
-    Test(unbiased.NAME, "the mean of the gradient in every layer and role", unbiased.ask),
-    Test(preactivations.NAME, "mean, variance and covariances of a layer", preactivations.ask),
-    Test(minibatch_law.NAME, "noise variance as 1/M, or its floor", minibatch_law.ask),
-    Test(finite.NAME, "no NaN or infinity at awkward points", finite.ask),
-    Test(
-        several_draws.NAME, "in one backward pass and vectorised, as each alone", several_draws.ask
-    ),
-    Test(
-        repeatable.NAME,
-        "a draw belongs to its key; global generators are left alone",
-        repeatable.ask,
-    ),
-    Test(precision.NAME, "float32 follows float64 on the same noise", precision.ask),
-    Test(precision.DEVICES, "a GPU follows the CPU on the same noise", precision.ask_devices),
-)
-"""Every test of a certificate, in order; `check` makes all of them, and nothing chooses among them."""
 
-
-def tests_of(estimator: Estimator) -> tuple[Test, ...]:
-    """The tests that `check` makes of an estimator: `TESTS`, and of a third-party layer those that layers have."""
-    from vdbench.certificate.checks import third_party
-    from vdbench.estimation.third_party_register import ForeignLayer
-
-    inner = estimator
-    while isinstance(inner, Wrapper):
-        inner = inner.of
-    return (*TESTS, *third_party.TESTS) if isinstance(inner, ForeignLayer) else TESTS
+def checks_of(estimator: Estimator) -> tuple[Check, ...]:
+    """The checks that `check` makes of an estimator: those of `CHECKS` that apply to it."""
+    return tuple(one for one in CHECKS if one.applies(estimator))
 
 
 WORK: dict[Level, tuple[int, int]] = {"small": (65536, 512), "full": (1048576, 8192)}
@@ -88,11 +55,11 @@ def check(
     start = time.perf_counter()
     subject = Subject(estimator, Key(("check", seed)), device, *WORK[level])
     asked: list[Asked] = []
-    for test in tests_of(estimator):
-        asked += guarded(test.name, "all", lambda test=test: test.ask(subject))  # type: ignore[misc]
+    for one in checks_of(estimator):
+        asked += guarded(one.name, "all", lambda one=one: one.ask(subject))  # type: ignore[misc]
     findings = tuple(settle(asked))
     seconds = time.perf_counter() - start
-    return Certificate(registry.label(estimator), level, findings, FALSE_ALARM, seconds)
+    return Certificate(label(estimator), level, findings, FALSE_ALARM, seconds)
 
 
 def _refuse(estimator: Estimator, level: str, device: str) -> None:
@@ -107,6 +74,4 @@ def _refuse(estimator: Estimator, level: str, device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("check: device 'cuda' is not available: torch sees no GPU; expected cpu.")
     kind(estimator)
-    from vdbench.certificate.checks.third_party import refuse
-
-    refuse(estimator)
+    third_party_layers.refuse(estimator)

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.estimation.draws import gather
-from vdbench.problems.gaussian import Parameterization
+from vdbench.problems.from_module import noisy
 from vdbench.problems.layers import Convolution, NoisyModule
 from vdbench.problems.likelihoods import Categorical, GaussianNoise, Likelihood
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import GaussianPrior, NoPrior
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.problem import Batch, Problem
 
 SEED = 2015
 """Of the data and parameters of every toy: they are the same for every estimator and every check."""

@@ -1,4 +1,4 @@
-"""Means of draws beside what they should be: two looks, whose false alarms multiply.
+"""Means of draws compared with what they should be: two looks, whose false-alarm rates multiply.
 
 A first look compares every figure of a certificate with its truth, at a family-wise rate of `RATE` (Bonferroni over all
 columns of all samples). What differs is drawn again, twice as often, from fresh noise, and fails only if it

@@ -1,6 +1,7 @@
-"""The command line: ``vdbench VERB``. Each verb says its options with ``--help``.
+"""The command line: ``vdbench VERB``. ``vdbench VERB --help`` lists the options of a verb.
 
-Exit codes: 0 done; 1 ran, and a cell (or a check) failed; 2 bad input, said in one sentence on stderr; 130 interrupted.
+Exit codes: 0 done; 1 ran, and a cell (or a check) failed; 2 bad input, explained in one sentence
+on stderr; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def run_verb(
     suite: Annotated[str, Argument(help="A bundled suite's name, or a path to a YAML file.")],
     out: Annotated[
         Path | None,
-        Option(help="Run folder; run again on the same one, it resumes. Default runs/SUITE-TIME."),
+        Option(help="Run folder; one that exists is resumed. Default runs/SUITE-TIME."),
     ] = None,
     device: Annotated[str, Option(help="cpu, cuda or auto.")] = "cpu",
     setting: Annotated[
@@ -59,7 +60,8 @@ def run_verb(
     ] = None,
     plugin: Plugins = None,
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Print the cells and the work, and measure nothing.")
+        bool,
+        Option("--dry-run", help="Print the cells and the number of gradients; measure nothing."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -70,7 +72,7 @@ def run_verb(
         return
     from vdbench import runner
     from vdbench import suite as suites
-    from vdbench.measures.progress import automatic
+    from vdbench.cli.progress import automatic
 
     if out is None:
         out = runner.default_folder(
@@ -89,7 +91,7 @@ def run_verb(
         )
     except KeyboardInterrupt:
         typer.echo(
-            f"interrupted; what was measured is kept: run the same command with --out {out}\n"
+            "Interrupted. Completed measurements are saved; resume with:\n"
             f"  {_command(suite, device, settings, chosen, plugins, out)}",
             err=True,
         )
@@ -128,8 +130,8 @@ def _dry_run(
 ) -> None:
     from vdbench import datasets, problems
     from vdbench.estimation import registry
+    from vdbench.measures.registry import load
     from vdbench.runner import plan
-    from vdbench.suite import load
 
     for plugin in plugins:
         registry.load_plugin(plugin)
@@ -138,7 +140,7 @@ def _dry_run(
     for spec in suite.problems:
         problem = problems.check(spec.name, spec.factory, spec.options)
         if problem is not None:
-            plan.check_sizes(suite, problem)
+            plan.check_problem(suite, problem)
             examples[spec.name] = problem.examples
         else:  # not on this machine: no more than all its examples
             examples[spec.name] = datasets.info(str(spec.options.get("dataset"))).examples
@@ -170,7 +172,7 @@ def report_verb(
     out: Annotated[
         Path | None,
         Option(
-            help="Where to write; default report/ in the folder, or beside the first of several."
+            help="Where to write; default report/ in the folder, or next to the first of several folders."
         ),
     ] = None,
     json: Json = False,
@@ -210,7 +212,7 @@ def list_verb(
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
-    """List what there is."""
+    """List the estimators, suites, problems or data sets."""
     from vdbench.cli import catalogue
 
     if what not in catalogue.LISTS:
@@ -251,10 +253,12 @@ def check_verb(
     ] = None,
     of: Annotated[
         list[str] | None,
-        Option(metavar="NAME", help="What a wrapper wraps; repeatable, from the outside in."),
+        Option(
+            metavar="NAME", help="Inner estimator; repeat for nested wrappers, outermost first."
+        ),
     ] = None,
     level: Annotated[str, Option(help="small (seconds) or full.")] = "small",
-    seed: Annotated[int, Option(help="Of all noise of the check.")] = 0,
+    seed: Annotated[int, Option(help="Random seed.")] = 0,
     device: Annotated[str, Option(help="cpu or cuda.")] = "cpu",
     plugin: Plugins = None,
     json: Json = False,

@@ -12,7 +12,8 @@ from vdbench import datasets, suite
 from vdbench.cli import formulas
 from vdbench.errors import InputError, nearest
 from vdbench.estimation import registry
-from vdbench.estimation.base import Estimator, Wrapper
+from vdbench.estimation.base import Estimator, Wrapper, default
+from vdbench.estimation.options import get, label
 from vdbench.problems import FACTORIES
 from vdbench.suite import scales, yaml_file
 
@@ -120,18 +121,18 @@ def _show_estimator(name: str) -> Row:
 
 def _can_wrap(cls: type[Wrapper], name: str) -> bool:
     try:
-        cls(of=registry.get(name))
+        cls(of=get(name))
     except InputError:
         return False
     return True
 
 
 def _options(cls: type) -> list[str]:
-    return [f"{f.name}={_text(registry.default(f))}" for f in dataclasses.fields(cls)]
+    return [f"{f.name}={_text(default(f))}" for f in dataclasses.fields(cls)]
 
 
 def _text(value: Any) -> str:
-    return registry.label(value) if isinstance(value, Estimator) else repr(value)
+    return label(value) if isinstance(value, Estimator) else repr(value)
 
 
 def _summary(thing: object) -> str:

@@ -11,6 +11,7 @@ import yaml
 from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
+from vdbench.estimation.options import get
 
 
 def subjects(name: str, options: Sequence[str] = (), of: Sequence[str] = ()) -> list[Estimator]:
@@ -37,7 +38,7 @@ def subjects(name: str, options: Sequence[str] = (), of: Sequence[str] = ()) -> 
 
 def _made(name: str, values: dict[str, Any], of: Sequence[str]) -> Estimator:
     if not of:
-        return registry.get(name, **values)
+        return get(name, **values)
     if "of" in values:
         raise InputError(
             f"check {name}: the estimator inside is given twice, by --of and --option of."
@@ -48,7 +49,7 @@ def _made(name: str, values: dict[str, Any], of: Sequence[str]) -> Estimator:
             f"check {name}: estimator '{name}' wraps no other; --of is for one that does, such as samples."
         )
     first, *rest = of
-    return registry.get(name, **values, of=_made(first, {}, rest))
+    return get(name, **values, of=_made(first, {}, rest))
 
 
 def _values(options: Sequence[str]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class _Entry:
 
 def names() -> list[str]:
     """The names of all data sets, sorted."""
-    return sorted(_ENTRIES)
+    return sorted(DATASETS)
 
 
 def info(name: str) -> DatasetInfo:
@@ -170,9 +170,9 @@ def blank(name: str) -> Dataset:
 
 
 def _entry(name: str) -> _Entry:
-    if name not in _ENTRIES:
-        raise InputError(f"There is no data set '{name}'.{nearest(name, _ENTRIES)}")
-    return _ENTRIES[name]
+    if name not in DATASETS:
+        raise InputError(f"There is no data set '{name}'.{nearest(name, DATASETS)}")
+    return DATASETS[name]
 
 
 def _split(inputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Split:
@@ -182,7 +182,7 @@ def _split(inputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> Split
     return Split(torch.from_numpy(inputs), torch.from_numpy(targets.astype(np.int64)))
 
 
-_ENTRIES = {
+DATASETS = {
     "breast-cancer": _Entry(
         description="30 measurements of cell nuclei, standardised by the training part; 0 malignant, "
         "1 benign; fixed split 455 / 114",

@@ -34,7 +34,26 @@ def vectorising() -> Iterator[None]:
 def differentiate(
     objective: Objective, at: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The reported value, and the gradient of the objective by name; zeros where it does not depend on a tensor."""
+    """Value and gradient of an objective, alone or inside a vectorised call.
+
+    Args:
+        objective: Of tensors by name: the scalar that is differentiated, and the scalar that is reported.
+        at: Where, each tensor of its own shape.
+
+    Returns:
+        The reported value, and the gradient of the objective by name, each of its tensor's shape; zeros where the
+        objective does not depend on a tensor.
+
+    Example:
+        >>> import torch
+        >>> import vdbench
+        >>> def objective(at):
+        ...     value = at["w"].square().sum()
+        ...     return value, value
+        >>> value, gradient = vdbench.differentiate(objective, {"w": torch.tensor([1.0, 2.0])})
+        >>> float(value), gradient["w"].tolist()
+        (5.0, [2.0, 4.0])
+    """
     if _inside_vmap.get():
         gradients, (_, value) = grad_and_value(objective, has_aux=True)(dict(at))
         return value, gradients

@@ -1,11 +1,12 @@
-"""What a gradient estimator is: a frozen dataclass that is called; and the bases that most of them share.
+"""What a gradient estimator is, a frozen dataclass that is called; and what is made of another estimator.
 
-`Pathwise` is the base of those that sample pre-activations and differentiate, `Wrapper` of those that are made of
-another estimator.
+The other bases have files of their own: `vdbench.estimation.pathwise`, `score_function`, `binary_masks` and
+`quasi_monte_carlo`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,11 +14,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from vdbench.errors import CellError, InputError
+from vdbench.errors import InputError
 from vdbench.estimation import autodiff
-from vdbench.noise import POSTERIOR, Key, Noise
-from vdbench.problems.gaussian import Posterior
-from vdbench.problems.layers import Layer, Sampler
+from vdbench.noise import Key, Noise
+from vdbench.problems.layers import Sampler
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 LEARNED_BINARY = "learned-binary"
@@ -30,6 +30,17 @@ class Gradient(NamedTuple):
     Attributes:
         value: Estimate of the objective, a scalar in nats: N/M · Σ_m log p(y_m | x_m, w).
         gradients: Estimate of its gradient, by parameter name, each of the parameter's shape. It points uphill.
+
+    Example:
+        >>> import vdbench
+        >>> from vdbench import problems
+        >>> from vdbench.noise import stream
+        >>> problem = problems.build("mine", "classification", {"widths": []})
+        >>> parameters = problem.initial(vdbench.Key(("seed", 0)))
+        >>> batch = vdbench.Batch(*(tensor[:16] for tensor in problem.data.train))
+        >>> draw = vdbench.get("local")(problem, parameters, batch, stream(vdbench.Key(("draw", 0))))
+        >>> draw.value.shape, draw.gradients["fc1.mean"].shape
+        (torch.Size([]), torch.Size([10, 64]))
     """
 
     value: Tensor
@@ -48,13 +59,13 @@ class Declaration:
         laws: Noise laws it asks for; empty for an estimator without noise. ``posterior`` stands for what the
             posterior's own noise (``q.draw``) asks for.
         independent_examples: Whether, given the parameters, the noise of different examples is independent.
-        version: Changes whenever its figures may change; part of the address of every stored block.
+        version: Changes whenever its results may change; part of the address of every stored block.
         pure: Whether a call is a function of its arguments alone; only then is it vectorised.
         posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
             ``row-shared`` where it needs one random number an input feature, shared by all outputs, ``any`` where it
             is valid for every posterior whose noise has a fixed law, and for learned binary masks too unless it draws
             them; ``learned-binary`` where it is made for those.
-        objective_on_convolution: The objective class where weights serve several places of one example, as in a
+        objective_on_convolution: The objective class where several places of one example share a weight, as in a
             convolution; empty where it is ``objective`` there too.
     """
 
@@ -74,6 +85,20 @@ class Estimator(ABC):
 
     A concrete estimator is a frozen dataclass whose fields are its options, registered under a name. A call is
     a pure function of its arguments: noise comes from ``noise`` alone.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> import vdbench
+        >>> @vdbench.register("zero", objective="elbo", unbiased=False, laws=(), independent_examples=True)
+        ... @dataclass(frozen=True)
+        ... class Zero(vdbench.Estimator):
+        ...     def __call__(self, problem, parameters, batch, noise, state=()):
+        ...         free = problem.free(parameters)
+        ...         zeros = {name: torch.zeros_like(value) for name, value in free.items()}
+        ...         return vdbench.Gradient(torch.zeros(()), zeros)
+        >>> vdbench.get("zero").declaration.objective
+        'elbo'
     """
 
     declared: ClassVar[Declaration]
@@ -122,51 +147,6 @@ class Estimator(ABC):
         return state
 
 
-class Pathwise(Estimator):
-    """An estimator that samples pre-activations and differentiates through them.
-
-    A subclass writes `preactivation`; reparameterization does the rest: for w = f(ε, φ) with ε free of φ,
-    ∇_φ E_q[L(w)] = E_ε[∇_φ L(f(ε, φ))].
-    """
-
-    @property
-    def pathwise(self) -> bool:
-        """It is."""
-        return True
-
-    def __call__(
-        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
-    ) -> Gradient:
-        """One draw; see `Estimator`.
-
-        Raises:
-            CellError: The estimator is not valid for the problem's posterior.
-        """
-        need_posterior(self, problem)
-
-        def sampler(at: Parameters) -> Sampler:
-            return lambda layer, x: self.preactivation(
-                layer, x, problem.posterior(layer, at), noise
-            )
-
-        return differentiate(problem, parameters, batch, sampler, problem.scale(batch))
-
-    @abstractmethod
-    def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
-        """A noisy layer's pre-activation without bias.
-
-        Args:
-            layer: The layer; ``layer.linear(x, weight)`` and ``layer.squared(x, variance)`` are its maps.
-            x: Inputs of the layer, (M, inputs); of a convolution, (M, channels, height, width).
-            q: Posterior of its weights: ``q.mean``, ``q.scale``, ``q.variance``, each of the weights' shape;
-                ``q.weights(q.draw(noise, layer.name))`` is a sample of them, whatever their law.
-            noise: ``noise(layer.name, shape)`` gives standard normal numbers.
-
-        Returns:
-            (M, outputs); of a convolution, (M, channels, height, width).
-        """
-
-
 @dataclass(frozen=True)
 class Wrapper(Estimator):
     """An estimator made of another: it declares what that one declares, and passes its state on.
@@ -177,6 +157,19 @@ class Wrapper(Estimator):
 
     Attributes:
         of: The estimator that is wrapped.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import vdbench
+        >>> @vdbench.register("negated", version="1")
+        ... @dataclass(frozen=True)
+        ... class Negated(vdbench.Wrapper):
+        ...     of: vdbench.Estimator = vdbench.get("local")
+        ...     def __call__(self, problem, parameters, batch, noise, state=()):
+        ...         value, gradients = self.of(problem, parameters, batch, noise, state)
+        ...         return vdbench.Gradient(value, {name: -g for name, g in gradients.items()})
+        >>> vdbench.get("negated", of="naive").declaration.laws
+        ('posterior',)
     """
 
     of: Estimator
@@ -245,89 +238,6 @@ class Wrapper(Estimator):
         return self.of.update(state, gradient)
 
 
-def need_posterior(estimator: Estimator, problem: Problem) -> None:
-    """Refuse a problem whose posterior an estimator is not derived for.
-
-    Raises:
-        CellError: It is derived for independent normal weights, and those of the posterior are not; or it needs noise
-            that the outputs share, and the posterior has another; or it passes gradients through draws of masks whose
-            law is learned; or it is made for such masks, and there are none.
-    """
-    declared = estimator.declaration if hasattr(estimator, "declaration") else None
-    form = problem.parameterization
-    if form.learned_law or (declared is not None and declared.posteriors == LEARNED_BINARY):
-        _need_masks(estimator, problem, declared)
-        return
-    if declared is not None and declared.posteriors == "any":
-        return
-    if declared is not None and declared.posteriors == "row-shared":
-        _need_shared(declared.name, problem)
-        return
-    if form.law == "none":
-        why = "has no noise at all"
-    elif form.law != "normal":
-        why = f"has {form.law} noise"
-    elif form.sharing != "weights":
-        why = "has one random number an input feature, which makes the weights of its outputs correlated"
-    else:
-        return
-    name = declared.name if declared else type(estimator).__name__
-    raise CellError(
-        f"estimator '{name}' is derived for independent normal weights, and the posterior '{form.name}' of problem "
-        f"'{problem.name}' {why}; expected an estimator that is valid for every posterior: {', '.join(_general())}."
-    )
-
-
-def _need_shared(name: str, problem: Problem) -> None:
-    form = problem.parameterization
-    if form.sharing == "inputs" and form.law != "none":
-        return
-    own = form.law == "normal"
-    valid = _general("any", "independent-normal") if own else _general()
-    has = "no noise at all" if form.law == "none" else "a random number of its own for every weight"
-    raise CellError(
-        f"estimator '{name}' masks the inputs of a layer, which samples its weights only where all outputs share the "
-        f"noise of an input feature, and the posterior '{form.name}' of problem '{problem.name}' has {has}; expected "
-        f"sharing 'inputs' of the posterior, or an estimator that is valid for this one: {', '.join(valid)}."
-    )
-
-
-def _need_masks(estimator: Estimator, problem: Problem, declared: Declaration | None) -> None:
-    """The same where the posterior has learned masks, or the estimator is made for them."""
-    form = problem.parameterization
-    kind = declared.posteriors if declared else "independent-normal"
-    if form.learned_law and kind == LEARNED_BINARY:
-        return
-    if form.learned_law and declared and kind == "any" and POSTERIOR not in declared.laws:
-        return  # it takes the moments of q, which are smooth in the logits
-    name = declared.name if declared else type(estimator).__name__
-    where = f"the posterior '{form.name}' of problem '{problem.name}'"
-    if not form.learned_law:
-        raise CellError(
-            f"estimator '{name}' is made for learned binary masks, and {where} has none; expected the posterior "
-            f"'{LEARNED_BINARY}', or an estimator that is valid for every posterior: {', '.join(_general())}."
-        )
-    why = (
-        "passes gradients through draws of the noise, whose law is learned here: in the logits they would be wrong"
-        if kind == "any"
-        else "is derived for independent normal weights"
-    )
-    raise CellError(
-        f"estimator '{name}' {why}, and {where} has learned binary masks; expected an estimator made for them: "
-        f"{', '.join(_general(LEARNED_BINARY))}."
-    )
-
-
-def _general(*posteriors: str) -> list[str]:
-    """The registered unbiased estimators of the ELBO that are valid for every posterior, or declare one of these."""
-    from vdbench.estimation import registry  # it imports this module
-
-    every = [registry.find(name) for name in registry.names()]
-    own = [cls.declared for cls in every if not issubclass(cls, Wrapper)]
-    serving = [d for d in own if d.objective == "elbo" and d.unbiased]
-    return [d.name for d in serving if d.posteriors in (posteriors or ("any",))]
-
-
 def chain(estimator: Estimator) -> Iterator[Estimator]:
     """An estimator and, if it is a wrapper, what it wraps, from the outermost to the innermost."""
     yield estimator
@@ -336,11 +246,11 @@ def chain(estimator: Estimator) -> Iterator[Estimator]:
 
 
 def objective(estimator: Estimator, problem: Problem) -> str:
-    """The objective class that an estimator serves on a problem.
+    """The objective class whose gradient an estimator estimates on a problem.
 
-    An estimator that samples pre-activations gives every place of an example noise of its own. Where one weight
-    serves several places, as in a convolution or a dense layer along a sequence, noise of that weight would be common
-    to them: it is another objective, and its expectation another gradient.
+    An estimator that samples pre-activations gives every place of an example noise of its own. Where several places
+    share one weight, as in a convolution or a dense layer along a sequence, they would share the noise of that weight:
+    independent noise is another objective, with another gradient.
     """
     declared = estimator.declaration
     if problem.shared and declared.objective_on_convolution:
@@ -364,7 +274,7 @@ def add(a: Gradient, b: Gradient) -> Gradient:
     return Gradient(a.value + b.value, gradients)
 
 
-def differentiate(
+def pathwise_gradient(
     problem: Problem,
     parameters: Parameters,
     batch: Batch,
@@ -387,3 +297,9 @@ def differentiate(
         return value, value
 
     return Gradient(*autodiff.differentiate(target, problem.free(parameters)))
+
+
+def default(item: dataclasses.Field[Any]) -> Any:
+    """The default of an estimator's option."""
+    made = item.default_factory
+    return item.default if made is dataclasses.MISSING else made()

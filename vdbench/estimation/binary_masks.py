@@ -22,7 +22,8 @@ from torch import Tensor
 
 from vdbench.errors import InputError
 from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.base import Estimator, Gradient, need_posterior
+from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.validity import need_posterior
 from vdbench.noise import Noise
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import on_inputs

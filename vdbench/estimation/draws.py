@@ -18,7 +18,8 @@ from torch.func import vmap
 
 from vdbench.errors import CellError
 from vdbench.estimation.autodiff import vectorising
-from vdbench.estimation.base import Estimator, Gradient, need_posterior
+from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.validity import need_posterior
 from vdbench.noise import (
     POSTERIOR,
     Injected,

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.base import Declaration, Estimator, Gradient, need_posterior
+from vdbench.estimation.base import Declaration, Estimator, Gradient
 from vdbench.estimation.draws import gather, gradients, minibatch, trace
+from vdbench.estimation.validity import need_posterior
 from vdbench.noise import Key, Noise
 from vdbench.problems.problem import Batch, Parameters, Problem
 

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vdbench.errors import CellError, InputError, nearest
-from vdbench.estimation.base import Gradient, Pathwise, differentiate, need_posterior
+from vdbench.estimation.base import Gradient, pathwise_gradient
+from vdbench.estimation.pathwise import Pathwise
 from vdbench.estimation.third_party_transforms import Transform
+from vdbench.estimation.validity import need_posterior
 from vdbench.noise import Noise
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Convolution, Layer, Sampler
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 Factory = Callable[..., nn.Module]
@@ -202,7 +204,7 @@ class ForeignLayer(Pathwise):
                 layer, x, problem.posterior(layer, at), at.get(f"{layer.name}.bias")
             )
 
-        return differentiate(problem, parameters, batch, sampler, problem.scale(batch))
+        return pathwise_gradient(problem, parameters, batch, sampler, problem.scale(batch))
 
     def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """The layer's output without bias; its noise comes from torch's global generator."""

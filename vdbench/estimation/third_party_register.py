@@ -4,20 +4,6 @@ A layer is registered with a factory and with the names of the parameters that a
 vdbench then sets those parameters from its own (mean, scale), through the inverse of the layer's own transform, and
 autograd carries the gradient back, so that the layer is measured and checked in the coordinates of every other
 estimator. It is declared not pure: its draws are looped under a forked and seeded global generator.
-
->>> import torch
->>> from torch import nn
->>> class Noisy(nn.Module):
-...     def __init__(self, inputs, outputs):
-...         super().__init__()
-...         self.mu = nn.Parameter(torch.zeros(outputs, inputs))
-...         self.rho = nn.Parameter(torch.zeros(outputs, inputs))
-...     def forward(self, x):
-...         sigma = nn.functional.softplus(self.rho)
-...         return x @ (self.mu + sigma * torch.randn_like(sigma)).T
->>> register_layer("noisy", dense=Noisy, mean="mu", scale=("rho", "softplus"), unbiased=True,
-...          independent_examples=False).declaration.pure
-False
 """
 
 from __future__ import annotations
@@ -83,7 +69,7 @@ def register_layer(
             KL. Take another than 1, at which a variance taken for a standard deviation goes unseen.
         objective: Objective class.
         objective_on_convolution: Objective class on convolutions, if another.
-        version: Changes with the layer's figures.
+        version: Changes with the layer's results.
         about: Docstring of the estimator, for ``vdbench show``.
 
     Returns:
@@ -91,6 +77,22 @@ def register_layer(
 
     Raises:
         InputError: A name, transform or factory is not valid.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import vdbench
+        >>> class Noisy(nn.Module):
+        ...     def __init__(self, inputs, outputs):
+        ...         super().__init__()
+        ...         self.mu = nn.Parameter(torch.zeros(outputs, inputs))
+        ...         self.rho = nn.Parameter(torch.zeros(outputs, inputs))
+        ...     def forward(self, x):
+        ...         sigma = nn.functional.softplus(self.rho)
+        ...         return x @ (self.mu + sigma * torch.randn_like(sigma)).T
+        >>> vdbench.register_layer("noisy", dense=Noisy, mean="mu", scale=("rho", "softplus"), unbiased=True,
+        ...          independent_examples=False).declaration.pure
+        False
     """
     where = f"layer '{name}'"
     parameter, transform = _scale(f"{where}, scale", scale)

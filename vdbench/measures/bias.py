@@ -8,13 +8,26 @@ without bias; averaged over the parameters of a layer and role, relative bias = 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+
 from torch import Tensor
 
+from vdbench import statistics
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.options import identity, label
+from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context, column
-from vdbench.measures.variance import concatenate, gradient_at, units_together
+from vdbench.measures.metrics import MetricValue, UnitRows
+from vdbench.measures.protocol import Measure, Values, mine
+from vdbench.measures.session import Session, Site
+from vdbench.measures.variance_units import gradient_at, units_together
 from vdbench.noise import Key
 from vdbench.problems.problem import Batch
-from vdbench.store import Table
+from vdbench.statistics.sequential import two_sided
+from vdbench.store import Table, concatenate
+from vdbench.suite.grid import single
+from vdbench.suite.schema import BiasSpec, Suite
 
 VERSION = "1"
 """Changes whenever a row may change; part of every block's address."""
@@ -66,3 +79,76 @@ def _average(
         for name, value in gradient_at(context, batches, keys, places).items():
             total[name] = total[name] + value if name in total else value
     return {name: value / draws for name, value in total.items()}
+
+
+def values(rows: UnitRows, level: float, reference: str, estimators: int) -> list[MetricValue]:
+    """Relative bias of every layer and role, and of every role over all layers at an adjusted level.
+
+    Args:
+        rows: ``bias2`` and ``reference2`` of every unit.
+        level: Of the intervals.
+        reference: Label of the reference.
+        estimators: How many are checked at this place; the adjusted rows hold for all of them and all roles at once.
+    """
+    roles = len({group.role for group in rows.sizes})
+    adjusted = 1 - (1 - level) / max(1, estimators * roles)
+    wanted = [("relative_bias", group, level) for group in rows.groups()]
+    wanted += [
+        ("adjusted.relative_bias", group, adjusted)
+        for group in rows.groups()
+        if group.layer == "all"
+    ]
+    found = []
+    for metric, group, at in wanted:
+        bias2, size2 = rows.of(group, "bias2"), rows.of(group, "reference2")
+        estimate = statistics.ratio_root(bias2, size2, two_sided(at))
+        message, detail = f"reference: {reference}", {"reference": reference}
+        found.append(
+            MetricValue(
+                metric, estimate, at, "1", group.layer, group.role, message=message, detail=detail
+            )
+        )
+    return found
+
+
+class Bias(Measure):
+    """How far the mean of an estimator is from the gradient, by layer and role."""
+
+    name = "bias"
+    spec = BiasSpec
+
+    def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
+        """One for each estimator at each place."""
+        return everywhere(suite, estimators, self.name)
+
+    def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
+        """Four averages a unit."""
+        spec = self.asked(suite)
+        count = 4 * spec.units * spec.draws
+        return count, count
+
+    def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
+        """A fixed number of units against the reference."""
+        (cell,) = cells
+        spec = self.asked(session.suite)
+        context = site.context(cell.estimator).at(self.name)
+        reference = site.context(single(session.suite.reference)).at(self.name)
+        address = session.address(
+            context,
+            self.name,
+            VERSION,
+            units=[0, spec.units],
+            draws=spec.draws,
+            reference=identity(reference.estimator),
+        )
+        compute = partial(rows, context, reference, spec.draws, 0, spec.units)
+        table = session.finite(session.store.get(address, compute))
+        found = UnitRows(table, context.sizes)
+        return [Outcome(cell, "ok", f"{spec.units} units", spec.units, found)]
+
+    def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
+        """Relative bias, each at the suite's level and at one adjusted for all estimators and roles."""
+        here = mine(self, outcomes)
+        reference = label(single(suite.reference))
+        for outcome in here.values():
+            yield outcome, values(outcome.data, suite.level, reference, len(here))

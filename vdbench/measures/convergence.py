@@ -7,17 +7,30 @@ evaluation too. The clock runs during training steps only: gradient, the KL's gr
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from vdbench.errors import InputError
+from vdbench import statistics
+from vdbench.errors import CellError, InputError
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.draws import trace
+from vdbench.measures.cells import TRAINING, Cell, Outcome, fits, on
 from vdbench.measures.context import Context
+from vdbench.measures.metrics import MetricValue
+from vdbench.measures.protocol import Measure, Values, mine
+from vdbench.measures.session import Session, Site
 from vdbench.noise import Key
+from vdbench.problems.problem import Problem
+from vdbench.statistics import Estimate
 from vdbench.store import Table
+from vdbench.suite.schema import ConvergenceSpec, ProblemSpec, Suite
 from vdbench.training.trainer import Trainer, evaluate
 
 Curve = np.ndarray[Any, np.dtype[np.float64]]
@@ -126,3 +139,137 @@ def seconds_to(target: float, seconds: Curve, elbo: Curve) -> float:
         return float(seconds[i])
     share = (target - elbo[i - 1]) / (elbo[i] - elbo[i - 1])
     return float(seconds[i - 1] + share * (seconds[i] - seconds[i - 1]))
+
+
+def values(seeds: list[Table], level: float, target: float | None) -> list[MetricValue]:
+    """ELBO by step and second, final ELBO, test figures, and seconds to a target.
+
+    Args:
+        seeds: One training each.
+        level: Of the intervals over seeds.
+        target: ELBO to be reached, nats; None for no such figure.
+    """
+    found = []
+    for place, step in enumerate(seeds[0]["step"]):
+        found.append(
+            MetricValue(
+                "convergence.elbo",
+                statistics.seed_mean([s["elbo"][place] for s in seeds], level),
+                level,
+                "nats",
+                step=float(step),
+                seconds=float(np.mean([s["seconds"][place] for s in seeds])),
+            )
+        )
+    for metric, name, unit in (
+        ("convergence.final_elbo", "elbo", "nats"),
+        ("test.error", "error", "percent"),
+        ("test.nll", "nll", "nats/example"),
+    ):
+        values = [float(s[name][-1]) for s in seeds]
+        if all(math.isfinite(v) for v in values):
+            found.append(MetricValue(metric, statistics.seed_mean(values, level), level, unit))
+    if target is not None:
+        found.append(_seconds_to_target(seeds, level, target))
+    return found
+
+
+def _seconds_to_target(seeds: list[Table], level: float, target: float) -> MetricValue:
+    times = [seconds_to(target, s["seconds"], s["elbo"]) for s in seeds]
+    reached = sum(math.isfinite(t) for t in times)
+    message = f"target {target:.6g} nats, reached by {reached} of {len(seeds)} seeds"
+    detail = {"target": target, "reached": reached, "seeds": len(seeds)}
+    metric = "convergence.seconds_to_target"
+    if reached < len(seeds) or min(times) <= 0:
+        nothing = Estimate(math.nan, math.nan, math.nan, reached)
+        return MetricValue(
+            metric, nothing, level, "s", status="bounded", message=message, detail=detail
+        )
+    return MetricValue(
+        metric, statistics.log_mean(times, level), level, "s", message=message, detail=detail
+    )
+
+
+class Convergence(Measure):
+    """ELBO by steps and seconds of training."""
+
+    name = "convergence"
+    spec = ConvergenceSpec
+
+    def check_problem(self, suite: Suite, problem: Problem) -> None:
+        """See that training minibatches fit into the data."""
+        own = next((p for p in suite.problems if p.name == problem.name), None)
+        fits(suite, problem, max(self._sizes(suite, own)))
+
+    def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
+        """One for each problem, training minibatch size and estimator."""
+        return [
+            Cell(problem.name, TRAINING, size, estimator, self.name)
+            for problem in suite.problems
+            for size in self._sizes(suite, problem)
+            for estimator in on(problem, estimators)
+        ]
+
+    def _sizes(self, suite: Suite, problem: ProblemSpec | None) -> list[int]:
+        spec = self.asked(suite)
+        if spec.batch_size:
+            return [spec.batch_size]
+        return list((problem and problem.batch_sizes) or suite.batch_sizes)
+
+    def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
+        """One a step and seed."""
+        count = self.asked(suite).steps * self.asked(suite).seeds
+        return count, count
+
+    def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
+        """One training a seed."""
+        (cell,) = cells
+        spec = self.asked(session.suite)
+        context = site.untrained(cell.estimator)
+        try_at_start(context)
+        plan = Plan(spec.steps, spec.evaluations, spec.learning_rate, spec.samples, spec.examples)
+        seeds = []
+        for seed in range(spec.seeds):
+            session.progress.detail(f"seed {seed + 1} of {spec.seeds}")
+            address = session.address(
+                context,
+                self.name,
+                VERSION,
+                together=0,
+                training=seed,
+                plan=list(astuple(plan)),
+                threads=torch.get_num_threads(),
+            )
+            seeds.append(session.store.get(address, partial(rows, context, plan, seed)))
+            _refuse_diverged(seeds[-1], seed)
+        return [Outcome(cell, "ok", f"{spec.seeds} seeds of {spec.steps} steps", spec.seeds, seeds)]
+
+    def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
+        """ELBO by step, final values, and seconds to the suite's target.
+
+        Where the suite sets none, the target is nine tenths of what the baseline gains, on average over seeds.
+        """
+        here = mine(self, outcomes)
+        target = self.asked(suite).target if here else None
+        if target is None and suite.baseline in here:
+            seeds = here[suite.baseline].data
+            first, last = (np.mean([seed["elbo"][end] for seed in seeds]) for end in (0, -1))
+            target = float(first + 0.9 * (last - first))
+        for outcome in here.values():
+            yield outcome, values(outcome.data, suite.level, target)
+
+
+def try_at_start(context: Context) -> None:
+    """Take one draw at initialisation: an estimator that breaks its contract is not trained with."""
+    start = context.problem.initial(context.key)
+    state = context.estimator.fit(context.problem, start, context.key / "fit")
+    batch = context.batch(context.key / "trace")
+    trace(context.estimator, context.problem, start, batch, state)
+
+
+def _refuse_diverged(table: Table, seed: int) -> None:
+    lost = ~np.isfinite(table["elbo"])
+    if lost.any():
+        raise CellError(
+            f"training diverged: the ELBO is not finite at step {table['step'][lost][0]:.0f} of seed {seed}."
+        )

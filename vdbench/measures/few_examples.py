@@ -1,4 +1,4 @@
-"""The variance of a dear estimator from few examples of each minibatch.
+"""The variance of an expensive estimator from a few examples of each minibatch.
 
 Where the noise of different examples is independent given the parameters, the noise of a minibatch's gradient is a
 sum over its examples: (N/M)² Σ_m v_m, v_m the variance of one draw of ∇log p(y_m | x_m, w). On average over
@@ -11,7 +11,7 @@ share: they are taken from another estimator, in the same units. The total is th
 
 from __future__ import annotations
 
-from vdbench.measures import variance
+from vdbench.measures import variance_units
 from vdbench.measures.context import Context
 from vdbench.store import Table
 
@@ -33,7 +33,7 @@ def rows(context: Context, size: int, start: int, stop: int) -> Table:
     """
     assert context.examples is not None
     share = context.examples / size
-    table = variance.rows(context, start, stop)
+    table = variance_units.rows(context, start, stop)
     return {name: share * values for name, values in table.items() if name.endswith("|noise")}
 
 
@@ -42,8 +42,8 @@ def combine(few: Table, source: Table) -> Table:
 
     Args:
         few: From `rows`.
-        source: Rows of `vdbench.measures.variance.rows` for the same units, of the estimator that data part and mean
-            are taken from.
+        source: Rows of `vdbench.measures.variance_units.rows` for the same units, of the estimator that data part and
+            mean are taken from.
 
     Returns:
         The columns of ``source``. A row of ``total`` may be negative, because one of ``data`` may; its mean estimates

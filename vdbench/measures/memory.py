@@ -13,12 +13,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
+from vdbench import statistics
 from vdbench.errors import CellError
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.options import options
+from vdbench.measures.cells import Cell, Outcome, everywhere
+from vdbench.measures.metrics import MetricValue
+from vdbench.measures.protocol import Measure, Values, mine
+from vdbench.measures.session import Session, Site
 from vdbench.store import Table
+from vdbench.suite.schema import MemorySpec, Suite
 
 VERSION = "2"
 """Changes whenever the meaning of a row changes; part of every block's address."""
@@ -52,3 +63,54 @@ def rows(job: dict[str, Any], repetitions: int) -> Table:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise CellError(f"measuring memory in a process of its own failed: {lines[-1]}")
     return {"bytes": np.array(json.loads(done.stdout.splitlines()[-1]), dtype=np.float64)}
+
+
+def values(table: Table, level: float) -> list[MetricValue]:
+    """Peak bytes of one gradient, median over processes."""
+    return [
+        MetricValue("memory.peak_bytes", statistics.median(table["bytes"], level), level, "bytes")
+    ]
+
+
+class Memory(Measure):
+    """Peak memory of one gradient."""
+
+    name = "memory"
+    spec = MemorySpec
+
+    def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
+        """One for each estimator at each place."""
+        return everywhere(suite, estimators, self.name)
+
+    def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
+        """One a process; that which warms it up is not counted."""
+        count = self.asked(suite).repetitions
+        return count, count
+
+    def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
+        """One process a repetition."""
+        (cell,) = cells
+        context = site.context(cell.estimator)
+        problem = next(p for p in session.suite.problems if p.name == cell.problem)
+        assert site.file is not None
+        job = {
+            "problem": problem.model_dump(include={"name", "factory", "options"}),
+            "parameters": str(site.file.resolve()),
+            "estimator": cell.estimator.declaration.name,
+            "options": options(cell.estimator),
+            "batch_size": cell.batch_size,
+            "device": session.device.type,
+            "precision": session.suite.precision,
+            "key": list(context.key.path),
+            "threads": torch.get_num_threads(),
+            "plugins": list(session.plugins),
+        }
+        count = self.asked(session.suite).repetitions
+        address = session.address(context, self.name, VERSION, repetitions=count)
+        table = session.store.get(address, partial(rows, job, count))
+        return [Outcome(cell, "ok", f"{count} processes", count, table)]
+
+    def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
+        """Peak bytes."""
+        for outcome in mine(self, outcomes).values():
+            yield outcome, values(outcome.data, suite.level)

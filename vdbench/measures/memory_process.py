@@ -15,6 +15,7 @@ import torch
 from vdbench import problems
 from vdbench.estimation import registry
 from vdbench.estimation.draws import call, gather, minibatch
+from vdbench.estimation.options import get
 from vdbench.noise import Key, stream
 from vdbench.training.trainer import load_parameters
 
@@ -57,7 +58,7 @@ def measure(job: dict[str, Any], repetition: int) -> int:
     problem = problems.build(**job["problem"]).to(device, dtype)
     saved = load_parameters(Path(job["parameters"]))
     parameters = {n: torch.from_numpy(v.copy()).to(device, dtype) for n, v in saved.items()}
-    estimator = registry.get(job["estimator"], **job["options"])
+    estimator = get(job["estimator"], **job["options"])
     key = Key(tuple(job["key"])) / "memory" / repetition
     batch = gather(problem, minibatch(problem, job["batch_size"], key))
     state = estimator.fit(problem, parameters, key / "fit")

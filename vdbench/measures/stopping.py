@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from vdbench.measures.metrics import Rows, Schedule, widest
-from vdbench.measures.variance import concatenate
+from vdbench import statistics
+from vdbench.measures.metrics import LookSchedule, UnitRows
+from vdbench.measures.variance_metrics import widest
 from vdbench.problems.problem import Group
-from vdbench.store import Table
+from vdbench.store import Table, concatenate
+from vdbench.suite.schema import Suite
+
+
+def look_schedule(suite: Suite) -> LookSchedule:
+    """The looks of a suite's variance cells; the suite must measure variance."""
+    spec = suite.measures.variance
+    assert spec is not None
+    looks = statistics.looks(spec.first_units, spec.max_units)
+    return LookSchedule(looks, suite.level, spec.precision)
 
 
 @dataclass(frozen=True)
@@ -24,12 +35,14 @@ class Stopped:
         width: Largest relative half-width among noise and total variances.
         converged: Whether that is the precision asked for, or better; else the bound was reached.
         reason: In words.
+        detail: In facts.
     """
 
-    rows: Rows
+    rows: UnitRows
     width: float
     converged: bool
     reason: str
+    detail: Mapping[str, Any]
 
     @property
     def status(self) -> str:
@@ -38,11 +51,12 @@ class Stopped:
 
 
 def until_precise(
-    schedule: Schedule,
+    schedule: LookSchedule,
     units: Callable[[int, int], Table],
     sizes: Mapping[Group, int],
     message: str = "",
     signed: bool = False,
+    detail: Mapping[str, Any] | None = None,
 ) -> Stopped:
     """Take units until noise and total are precise enough, or the bound is reached.
 
@@ -50,8 +64,9 @@ def until_precise(
         schedule: When to look, and how precise is precise enough.
         units: Measures (or reads) the units from ``start`` to ``stop``, in blocks as large as the first look.
         sizes: Number of parameters of each layer and role.
-        message: How rows were obtained, as in `Rows`.
-        signed: Whether single rows may be negative, as in `Rows`.
+        message: How rows were obtained, as in `UnitRows`.
+        signed: Whether single rows may be negative, as in `UnitRows`.
+        detail: The facts of ``message``.
     """
     parts: list[Table] = []
     block = schedule.looks[0]
@@ -59,10 +74,11 @@ def until_precise(
         while len(parts) * block < n:
             start = len(parts) * block
             parts.append(units(start, start + block))
-        rows = Rows(concatenate(parts), sizes, message, signed)
+        rows = UnitRows(concatenate(parts), sizes, message, signed, detail or {})
         width, where = widest(rows, schedule)
+        facts = {"units": n, "width": width, "widest": where}
         if width <= schedule.precision:
             reason = f"±{schedule.precision:.3g} reached at {n} units"
-            return Stopped(rows, width, True, reason)
+            return Stopped(rows, width, True, reason, {"stop": "precision", **facts})
     reason = f"bound of {n} units reached; widest is ±{width:.2g}, {where}"
-    return Stopped(rows, width, False, reason)
+    return Stopped(rows, width, False, reason, {"stop": "max_units", **facts})

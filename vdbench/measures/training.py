@@ -7,17 +7,28 @@ in pairs, seed by seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from vdbench.errors import InputError
+from vdbench.estimation.base import Estimator
+from vdbench.measures import training_metrics
+from vdbench.measures.cells import TRAINED, Cell, Outcome, fits, on
 from vdbench.measures.context import Context
+from vdbench.measures.convergence import try_at_start
+from vdbench.measures.protocol import Measure, Values, mine
+from vdbench.measures.session import Session, Site
+from vdbench.problems.problem import Problem
 from vdbench.schedules import Recipe
-from vdbench.store import Table, atomic
-from vdbench.suite.schema import TrainingSpec
+from vdbench.store import Table, atomic, digest
+from vdbench.suite.schema import Suite, TrainingSpec
+from vdbench.suite.training_recipe import left, recipe_of, spec_of
 from vdbench.training.history import PREFIX, Tracker, Tracking, hold_out
 from vdbench.training.trainer import Trainer, train
 
@@ -103,3 +114,115 @@ def keep_result(file: Path) -> None:
         }
     with atomic(file) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, allow_pickle=False, **values)
+
+
+class Training(Measure):
+    """Whole trainings by a recipe: test error, calibration, ELBO and sparsity."""
+
+    name = "training"
+    spec = TrainingSpec
+    compares = True
+
+    def check(self, where: str, suite: Suite) -> None:
+        """See that trainings are measured where problems change them or are compared by them, and can be run."""
+        if self.asked(suite) is None:
+            _refuse_without(where, suite)
+            return
+        for problem in suite.problems:
+            try:
+                spec = spec_of(suite, problem)
+                recipe_of(spec)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from error
+            if spec.patience and spec.validation is None:
+                raise InputError(
+                    f"{where}: training of problem '{problem.name}' has patience without validation; "
+                    "expected a share of the training set, such as validation: 0.1."
+                )
+
+    def check_problem(self, suite: Suite, problem: Problem) -> None:
+        """See that training minibatches fit into the data that validation leaves."""
+        spec = spec_of(suite, next(p for p in suite.problems if p.name == problem.name))
+        if spec.validation and spec.batch_size > left(problem.examples, spec.validation):
+            raise InputError(
+                f"suite '{suite.name}': batch size {spec.batch_size} is more than the "
+                f"{left(problem.examples, spec.validation)} training examples that validation leaves of problem "
+                f"'{problem.name}'."
+            )
+        fits(suite, problem, spec.batch_size)
+
+    def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
+        """One for each problem and estimator."""
+        return [
+            Cell(problem.name, TRAINED, spec_of(suite, problem).batch_size, estimator, self.name)
+            for problem in suite.problems
+            for estimator in on(problem, estimators)
+        ]
+
+    def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
+        """Steps of all seeds; where the data set is not known, one an epoch is the fewest, none the most."""
+        spec = _spec(suite, cell)
+        size = left(examples.get(cell.problem, 0), spec.validation)
+        each = spec.seeds * max(1, size // spec.batch_size)
+        fewest = min(spec.epochs, 1 + (spec.patience or spec.epochs))
+        return each * fewest, each * spec.epochs
+
+    def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
+        """One whole training a seed, each a block of its own; one that is killed goes on from its last epoch."""
+        (cell,) = cells
+        spec = _spec(session.suite, cell)
+        plan = Plan(spec, recipe_of(spec))
+        context = site.untrained(cell.estimator)
+        try_at_start(context)
+        seeds = []
+        for seed in range(spec.seeds):
+            session.progress.detail(f"seed {seed + 1} of {spec.seeds}")
+            address = session.address(
+                context,
+                self.name,
+                VERSION,
+                together=0,
+                training=seed,
+                plan=plan.address,
+                threads=torch.get_num_threads(),
+            )
+            file = session.folder / "training" / f"{digest(address)}.npz"
+            compute = partial(rows, context, plan, seed, file, session.progress.note)
+            seeds.append(session.store.get(address, compute))
+            keep_result(file)
+        reason = f"{spec.seeds} seeds of up to {spec.epochs} epochs"
+        return [Outcome(cell, "ok", reason, spec.seeds, seeds, detail=_epochs(seeds, spec.epochs))]
+
+    def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
+        """What the trainings gave, and their course."""
+        for outcome in mine(self, outcomes).values():
+            yield outcome, training_metrics.values(outcome.data, suite.level)
+
+    def across(self, session: Session, outcomes: Sequence[Outcome]) -> Values:
+        """Differences between problems, seed by seed; writes the table of all trainings' epochs."""
+        training_metrics.write(outcomes, session.folder / training_metrics.FILE)
+        yield from training_metrics.differences(session.suite, outcomes)
+
+
+def _refuse_without(where: str, suite: Suite) -> None:
+    for problem in suite.problems:
+        if problem.training:
+            raise InputError(
+                f"{where}: problem '{problem.name}' changes training, which the suite does not measure; "
+                "expected measures.training."
+            )
+    if suite.baseline_problem is not None:
+        raise InputError(
+            f"{where}: baseline_problem is what trainings are compared with; expected measures.training."
+        )
+
+
+def _spec(suite: Suite, cell: Cell) -> TrainingSpec:
+    return spec_of(suite, next(p for p in suite.problems if p.name == cell.problem))
+
+
+def _epochs(seeds: Sequence[Table], planned: int) -> dict[str, Any]:
+    """Where patience ended each seed's training, and the epoch whose parameters it gave."""
+    last = [int(table["epoch"].max()) for table in seeds]
+    best = [int(table["value"][table["metric"] == "final.training.epochs"][0]) for table in seeds]
+    return {"stopped_early": [e if e < planned else None for e in last], "best": best}

@@ -10,19 +10,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vdbench import statistics
-from vdbench.measures.metrics import Figure
+from vdbench.measures.cells import Outcome
+from vdbench.measures.metrics import MetricValue
 from vdbench.statistics import Estimate
 from vdbench.store import Table, atomic
 from vdbench.suite import training_recipe
 from vdbench.suite.schema import Suite
-
-if TYPE_CHECKING:
-    from vdbench.measures.session import Outcome
 
 FILE = "training.parquet"
 """In the run folder: problem, estimator, seed and the columns of `vdbench.training.history`, a row a number."""
@@ -45,31 +42,30 @@ COMPARED = ("test.error", "test.error.mean_weights", "test.nll", "test.nll.mean_
 """Metrics of which differences between problems are taken."""
 
 
-def figures(seeds: Sequence[Table], level: float) -> list[Figure]:
+def values(seeds: Sequence[Table], level: float) -> list[MetricValue]:
     """What the trainings of one cell gave, then their course at the tracked epochs that all of them reached."""
     found = []
     for metric, unit in UNITS.items():
         for layer in _layers(seeds[0], FINAL + metric):
             values = [_final(table, metric, layer) for table in seeds]
-            found.append(Figure(metric, _mean(values, level), level, unit, layer=layer))
+            found.append(MetricValue(metric, _mean(values, level), level, unit, layer=layer))
     for metric, unit in UNITS.items():
         for layer in _layers(seeds[0], metric):
             found += _course(seeds, metric, layer, level, unit)
-    return [figure for figure in found if figure.estimate.n]
+    return [value for value in found if value.estimate.n]
 
 
 def _course(
     seeds: Sequence[Table], metric: str, layer: str, level: float, unit: str
-) -> Iterator[Figure]:
+) -> Iterator[MetricValue]:
     curves = [_curve(table, metric, layer) for table in seeds]
     clocks = [_curve(table, "seconds", "all") for table in seeds]
     for step, first in curves[0].items():
-        if all(step in curve for curve in curves):
-            estimate = _mean([curve[step] for curve in curves], level)
-            seconds = float(np.mean([clock.get(step, 0.0) for clock in clocks]))
-            if not math.isnan(first):
-                where = {"layer": layer, "unit": unit}
-                yield Figure(metric, estimate, level, step=step, seconds=seconds, **where)
+        if math.isnan(first) or not all(step in curve for curve in curves):
+            continue
+        estimate = _mean([curve[step] for curve in curves], level)
+        seconds = float(np.mean([clock.get(step, 0.0) for clock in clocks]))
+        yield MetricValue(metric, estimate, level, unit, layer=layer, step=step, seconds=seconds)
 
 
 def _layers(table: Table, metric: str) -> list[str]:
@@ -96,7 +92,7 @@ def _mean(values: Sequence[float], level: float) -> Estimate:
 
 def differences(
     suite: Suite, outcomes: Sequence[Outcome]
-) -> Iterator[tuple[Outcome, list[Figure]]]:
+) -> Iterator[tuple[Outcome, list[MetricValue]]]:
     """Differences to the baseline problem, or to the problem of the baseline group at the same x, paired by seed.
 
     A cell is compared with the other problem's cell of the same estimator, or with its only one. Each difference
@@ -133,7 +129,7 @@ def _counterpart(outcome: Outcome, base: str, outcomes: Sequence[Outcome]) -> Ou
 
 def _differences(
     outcome: Outcome, against: Outcome, level: float, kind: str, name: str, count: int
-) -> list[Figure]:
+) -> list[MetricValue]:
     found = []
     for metric in COMPARED:
         if not (
@@ -149,13 +145,14 @@ def _differences(
         message = f"minus {name}, paired by seed{many}"
         if estimate.n:
             found.append(
-                Figure(
+                MetricValue(
                     f"{kind}.{metric}",
                     estimate,
                     level,
                     UNITS[metric],
                     message=message,
                     against=against.cell.problem,
+                    detail={"comparisons": count if many else 1},
                 )
             )
     return found

@@ -1,123 +1,163 @@
-"""Gradient variance: total, its noise part and its data part, one row of scalars a unit.
-
-A unit is two independent minibatches a and b, and two independent draws on each: g(a₁), g(a₂), g(b₁), g(b₂).
-For every parameter, and then averaged over the parameters of a layer and role,
-
-    noise = ¼[(a₁−a₂)² + (b₁−b₂)²]            estimates E[Var(g | minibatch)]
-    data  = ¼[(a₁−b₁)(a₂−b₂) + (a₁−b₂)(a₂−b₁)] estimates Var(E[g | minibatch])
-    total = ⅛ Σᵢⱼ (aᵢ−bⱼ)²                      estimates Var(g)
-    signal = ¼ Σᵢⱼ aᵢbⱼ                         estimates (E g)²
-
-each without bias, and noise + data = total in every unit. Units are independent and identically distributed, so
-intervals come from the rows, whatever the law of the gradient.
-"""
+"""The measure ``variance``: units until noise and total are precise enough, or the bound is reached."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from torch import Tensor
-
-from vdbench.errors import CellError
-from vdbench.estimation.draws import gradients
-from vdbench.measures.context import Context, column
-from vdbench.noise import Key
-from vdbench.problems.problem import Batch
+from vdbench import statistics
+from vdbench.errors import CellError, InputError, nearest
+from vdbench.estimation.base import Estimator, objective
+from vdbench.estimation.options import label
+from vdbench.measures import few_examples, variance_units
+from vdbench.measures.cells import Cell, Outcome, everywhere
+from vdbench.measures.context import Context
+from vdbench.measures.protocol import Measure, Values, mine
+from vdbench.measures.session import Session, Site
+from vdbench.measures.stopping import Stopped, look_schedule, until_precise
+from vdbench.measures.variance_metrics import variance_values
+from vdbench.problems.problem import Problem
 from vdbench.store import Table
-
-VERSION = "1"
-"""Changes whenever a row may change; part of every block's address."""
-
-QUANTITIES = ("noise", "data", "total", "signal")
+from vdbench.suite.grid import expand
+from vdbench.suite.schema import Suite, VarianceSpec
 
 
-def rows(context: Context, start: int, stop: int) -> Table:
-    """Measure units ``start`` to ``stop``.
+class Variance(Measure):
+    """Variance of gradients by layer and role, in its noise part and its data part."""
 
-    Returns:
-        Columns ``layer|role|quantity``, each of shape (stop − start,), in squared units of the gradient.
+    name = "variance"
+    spec = VarianceSpec
+
+    def check(self, where: str, suite: Suite) -> None:
+        """See that noise may be measured on few examples of those estimators for which that is asked."""
+        spec = suite.measures.variance
+        if spec and (spec.few_examples or spec.data_from):
+            _check_few_examples(f"{where}: measures.variance", suite, spec)
+
+    def check_problem(self, suite: Suite, problem: Problem) -> None:
+        """See that the estimators measured on few examples have the same objective here as their data part's source."""
+        spec = self.asked(suite)
+        if spec.few_examples:
+            _check_objectives(suite, spec, problem)
+
+    def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
+        """One for each estimator at each place."""
+        return everywhere(suite, estimators, self.name)
+
+    def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
+        """Four a unit, from the first look to the last."""
+        spec = self.asked(suite)
+        looks = statistics.looks(spec.first_units, spec.max_units)
+        return 4 * looks[0], 4 * looks[-1]
+
+    def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
+        """One cell, on whole minibatches or on few examples of each."""
+        (cell,) = cells
+        few = self.asked(session.suite).few_examples.get(cell.label)
+        if few is None:
+            context = site.context(cell.estimator).at(self.name)
+            found = until_precise(
+                look_schedule(session.suite), partial(_units, session, context), context.sizes
+            )
+        else:
+            found = self._on_few_examples(session, site, cell, few)
+        rows = found.rows
+        return [Outcome(cell, found.status, found.reason, rows.n, rows, detail=found.detail)]
+
+    def _on_few_examples(self, session: Session, site: Site, cell: Cell, count: int) -> Stopped:
+        source = _source(site, str(self.asked(session.suite).data_from)).at(self.name)
+        context = site.context(cell.estimator, count).at(self.name)
+
+        def units(start: int, stop: int) -> Table:
+            few = _few(session, context, start, stop)
+            return few_examples.combine(few, _units(session, source, start, stop))
+
+        return until_precise(
+            look_schedule(session.suite),
+            units,
+            context.sizes,
+            few_examples.describe(count, context.batch_size, source.label),
+            signed=True,
+            detail={
+                "examples": count, "batch_size": context.batch_size, "data_from": source.label,
+            },
+        )  # fmt: skip
+
+    def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
+        """Parts, signal-to-noise ratio, and paired ratios to the other estimators."""
+        here = mine(self, outcomes)
+        units = {name: outcome.data for name, outcome in here.items()}
+        for name, outcome in here.items():
+            yield outcome, variance_values(suite, name, units, look_schedule(suite))
+
+
+def _units(session: Session, context: Context, start: int, stop: int) -> Table:
+    session.progress.detail(f"{start} units")
+    address = session.address(context, "variance", variance_units.VERSION, units=[start, stop])
+    compute = partial(variance_units.rows, context, start, stop)
+    return session.finite(session.store.get(address, compute))
+
+
+def _few(session: Session, context: Context, start: int, stop: int) -> Table:
+    more = {"examples": context.examples, "units": [start, stop]}
+    address = session.address(context, "few-examples", few_examples.VERSION, **more)
+    compute = partial(few_examples.rows, context, context.batch_size, start, stop)
+    return session.finite(session.store.get(address, compute))
+
+
+def _source(site: Site, name: str) -> Context:
+    """The estimator that data part and mean are taken from.
 
     Raises:
-        CellError: A gradient is not finite.
+        CellError: It failed at this place.
     """
-    step = units_together(context)
-    parts = [
-        _rows(context, list(range(first, min(first + step, stop))))
-        for first in range(start, stop, step)
-    ]
-    return concatenate(parts)
+    found = next((e for e in site.estimators if label(e) == name), None)
+    try:
+        assert found is not None
+        return site.context(found)
+    except Exception as error:
+        raise CellError(f"the data part cannot be taken from {name}, which failed.") from error
 
 
-def units_together(context: Context) -> int:
-    """Units that fit into one vectorised call; one at a time where draws are looped."""
-    return max(1, context.traced.together // 4)
+def _check_few_examples(at: str, suite: Suite, spec: VarianceSpec) -> None:
+    """See that the noise of each estimator measured on few examples is a sum over them, and its mean the source's."""
+    known = {label(e): e for item in suite.estimators for e in expand(item)}
+    for name in (*spec.few_examples, *([spec.data_from] if spec.data_from else [])):
+        if name not in known:
+            raise InputError(
+                f"{at}: '{name}' is none of the suite's estimators.{nearest(name, known)}"
+            )
+    if not (spec.few_examples and spec.data_from):
+        raise InputError(f"{at}: few_examples and data_from are given together or not at all.")
+    if spec.data_from in spec.few_examples:
+        raise InputError(f"{at}: data_from '{spec.data_from}' is itself in few_examples.")
+    source = known[spec.data_from].declaration
+    for name, count in spec.few_examples.items():
+        mine = known[name].declaration
+        if not mine.independent_examples:
+            raise InputError(
+                f"{at}: the noise of '{name}' is not independent from example to example, "
+                "so it cannot be estimated from a subset of a minibatch."
+            )
+        if not (mine.unbiased and source.unbiased and mine.objective == source.objective):
+            raise InputError(
+                f"{at}: '{name}' cannot take its data part from '{spec.data_from}': "
+                "they are not both unbiased for one objective."
+            )
+        if count > min(suite.batch_sizes):
+            raise InputError(
+                f"{at}: few_examples of '{name}' is {count}, more than batch size {min(suite.batch_sizes)}."
+            )
 
 
-def _rows(context: Context, units: list[int]) -> Table:
-    a1, a2, b1, b2 = _draws(context, units)
-    products = {
-        "noise": lambda a, c, b, d: ((a - c).square() + (b - d).square()) / 4,
-        "data": lambda a, c, b, d: ((a - b) * (c - d) + (a - d) * (c - b)) / 4,
-        "total": lambda a, c, b, d: (
-            ((a - b).square() + (a - d).square() + (c - b).square() + (c - d).square()) / 8
-        ),
-        "signal": lambda a, c, b, d: (a + c) * (b + d) / 4,
-    }
-    table: Table = {}
-    for quantity, product in products.items():
-        values = _combine(product, a1, a2, b1, b2)
-        for group, mean in context.mean(values).items():
-            table[column(group, quantity)] = mean
-    return table
-
-
-def _combine(
-    product: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], *draws: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    return {name: product(*(draw[name] for draw in draws)) for name in draws[0]}
-
-
-def _draws(context: Context, units: list[int]) -> tuple[dict[str, Tensor], ...]:
-    """The four gradients of each unit, each by parameter with shape (U, …)."""
-    places = [context.key / "unit" / unit / side for unit in units for side in "ab"]
-    batches = context.batches([place / "minibatch" for place in places])
-    first = gradient_at(context, batches, [place / "draw" / 1 for place in places], places)
-    if context.traced.requests or not context.estimator.declaration.pure:
-        second = gradient_at(context, batches, [place / "draw" / 2 for place in places], places)
-    else:
-        second = first  # no noise: a second draw on the same minibatch is the first
-    return tuple(
-        {name: value[side::2] for name, value in drawn.items()}
-        for side in (0, 1)
-        for drawn in (first, second)
-    )
-
-
-def gradient_at(
-    context: Context, batches: Batch, keys: list[Key], places: list[Key]
-) -> dict[str, Tensor]:
-    """Gradients (K, …) by parameter, checked to be finite; −KL's gradient is added for the ELBO."""
-    drawn = gradients(
-        context.estimator,
-        context.problem,
-        context.parameters,
-        batches,
-        keys,
-        context.traced,
-        context.state,
-    ).gradients
-    for name, value in drawn.items():
-        finite = value.flatten(1).isfinite().all(1)
-        if not bool(finite.all()):
-            where = "/".join(map(str, places[int((~finite).nonzero()[0])].path))
-            raise CellError(f"the gradient in '{name}' is not finite at {where}.")
-    for name, slope in context.divergence.items():
-        drawn[name] = drawn[name] + slope
-    return drawn
-
-
-def concatenate(parts: list[Table]) -> Table:
-    """Rows of several tables with the same columns, in order."""
-    import numpy as np
-
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _check_objectives(suite: Suite, spec: VarianceSpec, problem: Problem) -> None:
+    known = {label(e): e for item in suite.estimators for e in expand(item)}
+    source = objective(known[str(spec.data_from)], problem)
+    for name in spec.few_examples:
+        own = objective(known[name], problem)
+        if own != source:
+            raise InputError(
+                f"suite '{suite.name}': measures.variance: '{name}' cannot take its data part from "
+                f"'{spec.data_from}' on problem '{problem.name}', whose layers {', '.join(problem.shared)} use a "
+                f"weight at several places: they estimate gradients of different objectives there, {own} and {source}."
+            )

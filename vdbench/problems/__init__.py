@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import hashlib
 import importlib
 import inspect
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,15 +12,14 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vdbench import datasets
-from vdbench.datasets import Dataset, Split
+from vdbench.datasets import Dataset
 from vdbench.errors import InputError, nearest
-from vdbench.noise import Key, stream
 from vdbench.problems import gaussian, networks, priors, toys
-from vdbench.problems.layers import Layer
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.from_module import noisy
+from vdbench.problems.problem import Problem
 
 _stand_in: ContextVar[Callable[[str], Dataset] | None] = ContextVar("stand_in", default=None)
 """Gives data sets in place of `datasets.load`, for a check that fetches nothing."""
@@ -44,11 +40,11 @@ def classification(
         dataset: Name of a data set.
         widths: Units of the hidden layers of ``mlp``; none for a linear classifier; default one layer of 32.
         parameterization: The posterior: ``mean-log_variance``, ``theta-log_alpha``, ``binary-dropout``,
-            ``learned-binary`` or ``point``, or a mapping with that under ``kind`` and options beside it: ``sigma``;
+            ``learned-binary`` or ``point``, or a mapping with that under ``kind`` and these options: ``sigma``;
             ``alpha``, ``learned``, ``per`` and ``sharing``; ``rate``, ``scaling`` and ``sharing``; ``keep`` and
             ``per``; none.
         prior: ``gaussian``, ``log-uniform``, ``bernoulli`` or ``none``, or a mapping with that under ``kind`` and
-            options beside it: ``variance``; ``form``; ``keep``; none.
+            these options: ``variance``; ``form``; ``keep``; none.
         model: ``mlp`` (images are flattened), ``lenet-300-100``, ``lenet-5`` or ``kingma-cifar``; see
             `vdbench.problems.networks`.
         size: Of ``kingma-cifar``: 32 × size and 64 × size channels; default 1.
@@ -175,103 +171,3 @@ def _own(name: str, factory: str) -> Callable[..., Problem]:
         raise InputError(f"problem '{name}': {factory} is no function.")
     make: Callable[..., Problem] = found
     return make
-
-
-def fingerprint(problem: Problem) -> str:
-    """A hash of all that a problem's figures depend on: data, network, coordinates, likelihood, prior.
-
-    Blocks and checkpoints are named by it, so that a changed problem never meets its old figures.
-    """
-    state = hashlib.blake2b(digest_size=16)
-    for split in (problem.data.train, problem.data.test):
-        for tensor in split:
-            state.update(str(tuple(tensor.shape)).encode())
-            state.update(tensor.contiguous().cpu().numpy().tobytes())
-    for name, value in sorted(_constants(problem).items()):
-        state.update(name.encode())
-        state.update(value.contiguous().cpu().numpy().tobytes())
-    for text in (problem.module, problem.layers, problem.parameterization):
-        state.update(repr(text).encode())
-    kinds = dict.fromkeys(type(part) for part in problem.module.modules())
-    for code in (problem.likelihood, problem.prior, *kinds):
-        state.update(_describe(code).encode())
-    state.update(f"{problem.keep_weights}".encode())
-    state.update(_behaviour(problem).encode())
-    return state.hexdigest()
-
-
-def _behaviour(problem: Problem) -> str:
-    """What the problem computes at fixed weights on a few examples, to nine digits.
-
-    It sees what no description does: a constant that the user's code takes from elsewhere, a closure, an
-    attribute of a module.
-    """
-    batch = Batch(
-        *(t[:64].double() if t.is_floating_point() else t[:64] for t in problem.data.train)
-    )
-    few = dataclasses.replace(problem.data, train=Split(*batch))
-    probe = dataclasses.replace(
-        problem,
-        module=copy.deepcopy(problem.module).double(),
-        data=few,
-        start={name: value.double() for name, value in problem.start.items()},
-    )
-    key = Key(("vdbench", "fingerprint"))
-    parameters, noise = probe.initial(key), stream(key, dtype=torch.float64)
-
-    def sampler(layer: Layer, x: Tensor) -> Tensor:
-        q = probe.posterior(layer, parameters)
-        return layer.linear(x, q.weights(q.draw(noise, layer.name)))
-
-    with torch.no_grad():
-        values = probe.log_likelihood(sampler, batch, parameters)
-        found = [*values.tolist(), float(probe.kl(parameters))]
-    return " ".join(f"{value:.9g}" for value in found)
-
-
-def _constants(problem: Problem) -> dict[str, Tensor]:
-    """Tensors that are the same under every seed: buffers, and the parameters that are not drawn."""
-    drawn = set() if problem.keep_weights else {layer.name for layer in problem.layers}
-    kept = {n: v for n, v in problem.start.items() if problem.groups[n].layer not in drawn}
-    return {**dict(problem.module.named_buffers()), **kept}
-
-
-def _describe(part: object) -> str:
-    """Text that is the same in every process: the values that a part holds, and the source of its code."""
-    if inspect.isclass(part) or inspect.isfunction(part):
-        return _source(part)
-    if dataclasses.is_dataclass(part):
-        return repr(part) + _source(type(part))
-    held = json.dumps(getattr(part, "__dict__", {}), sort_keys=True, default=_plain)
-    return held + _source(type(part))
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else type(value).__qualname__
-
-
-STABLE_NAMES = {
-    "Bernoulli": "vdbench.likelihoods.Bernoulli",
-    "BernoulliPrior": "vdbench.bernoulli.BernoulliPrior",
-    "Categorical": "vdbench.likelihoods.Categorical",
-    "Cost": "vdbench.toys.Cost",
-    "GaussianNoise": "vdbench.likelihoods.GaussianNoise",
-    "GaussianPrior": "vdbench.priors.GaussianPrior",
-    "LogUniformPrior": "vdbench.priors.LogUniformPrior",
-    "NoPrior": "vdbench.priors.NoPrior",
-    "NoisyModule": "vdbench.layers.NoisyModule",
-}
-"""What fingerprints call parts of vdbench, wherever their code is: as version 0.1.0 did, which had no other names."""
-
-
-def _source(code: Any) -> str:
-    """Source of the user's code; a name for torch's and our own, whose versions are recorded."""
-    if code.__module__.startswith("torch."):
-        return f"{code.__module__}.{code.__qualname__}"
-    if code.__module__.startswith("vdbench."):
-        return STABLE_NAMES.get(code.__qualname__, f"vdbench.{code.__qualname__}")
-    name = f"{code.__module__}.{code.__qualname__}"
-    try:
-        return inspect.getsource(code)
-    except (OSError, TypeError):
-        return name

@@ -33,23 +33,6 @@ from vdbench.problems.dropout import BinaryDropout, LearnedBinary, Point
 from vdbench.problems.parameterization import Parameterization, at, between, count, each, one_of
 from vdbench.problems.posterior import Posterior, Sharing
 
-__all__ = [
-    "PARAMETERIZATIONS",
-    "SCALE_ROLES",
-    "BinaryDropout",
-    "Gaussian",
-    "LearnedBinary",
-    "MeanLogVariance",
-    "Parameterization",
-    "Point",
-    "Posterior",
-    "ThetaLogAlpha",
-    "from_spec",
-]
-
-Gaussian = Posterior
-"""Its name until version 0.1."""
-
 SCALE_ROLES = ("scale", "alpha")
 """Roles of the parameters that set the spread of q."""
 

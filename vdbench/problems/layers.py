@@ -24,6 +24,15 @@ class Layer:
     Attributes:
         name: Name of the layer inside its module, such as ``fc1``.
         weight_shape: (outputs, inputs).
+
+    Example:
+        >>> import torch
+        >>> import vdbench
+        >>> layer = vdbench.Layer("fc1", (10, 64))
+        >>> layer.linear(torch.ones(16, 64), torch.ones(10, 64)).shape
+        torch.Size([16, 10])
+        >>> float(layer.squared(2 * torch.ones(1, 64), torch.ones(10, 64))[0, 0])  # Σ x² var
+        256.0
     """
 
     name: str

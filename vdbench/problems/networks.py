@@ -1,7 +1,7 @@
 """The networks that built-in problems are made of, by name.
 
 Every network maps examples as a data set has them to logits, without a softmax. Weights as torch leaves them are never
-used: `vdbench.problems.problem.noisy` draws them anew under each seed.
+used: `vdbench.noisy` draws them anew under each seed.
 """
 
 from __future__ import annotations

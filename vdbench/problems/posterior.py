@@ -27,12 +27,28 @@ NOISE_LAWS: dict[Law, tuple[str, ...]] = {"normal": ("normal",), "binary": ("uni
 
 
 class Posterior(NamedTuple):
-    """The law of one layer's weights, by their moments: a Gaussian unless ``law`` says otherwise.
+    """The law q of one layer's weights, by their moments: a Gaussian unless ``law`` says otherwise.
 
-    ``log_alpha`` is log σ²/μ² where it is a coordinate, of a shape that broadcasts to the weights, else None.
-    ``scale`` multiplies the standardised noise and may be negative (σ = √α·θ has the sign of θ; the law is the
-    same); ``variance`` is its square, computed without a root so that it is smooth at zero. With ``sharing``
-    ``inputs`` it is still the variance of each weight, and says nothing of their covariance.
+    Attributes:
+        mean: Of the layer's weights' shape: (outputs, inputs), or (channels out, channels in / groups, height, width).
+        scale: What multiplies the standardised noise, of the weights' shape. It may be negative: σ = √α·θ has the sign
+            of θ, and the law is the same.
+        variance: The square of ``scale``, of the weights' shape, computed without a root so that it is smooth at 0.
+            With ``sharing`` ``inputs`` it is still the variance of each weight, and says nothing of their covariance.
+        log_alpha: log σ²/μ² where it is a coordinate, of a shape that broadcasts to the weights; else None.
+        sharing: ``weights`` where every weight has noise of its own, ``inputs`` where all outputs share one number for
+            each input feature.
+        law: Of the standardised noise: ``normal``, ``binary`` or ``none``.
+
+    Example:
+        >>> import torch
+        >>> import vdbench
+        >>> from vdbench.noise import stream
+        >>> sigma = torch.full((10, 64), 0.1)
+        >>> q = vdbench.Posterior(torch.zeros(10, 64), sigma, sigma.square())
+        >>> noise = stream(vdbench.Key(("draw", 0)))
+        >>> q.weights(q.draw(noise, "fc1")).shape
+        torch.Size([10, 64])
     """
 
     mean: Tensor

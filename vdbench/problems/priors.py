@@ -221,10 +221,10 @@ def from_spec(spec: object) -> Prior:
     Raises:
         InputError: The form, the name or an option is not one there is.
     """
-    return kinds.build("prior", _PRIORS, spec)
+    return kinds.build("prior", PRIORS, spec)
 
 
-_PRIORS: dict[str, type[Prior]] = {
+PRIORS: dict[str, type[Prior]] = {
     "bernoulli": BernoulliPrior,
     "gaussian": GaussianPrior,
     "log-uniform": LogUniformPrior,

@@ -12,8 +12,9 @@ from vdbench import datasets
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError, nearest
 from vdbench.problems import gaussian, priors
+from vdbench.problems.from_module import noisy
 from vdbench.problems.likelihoods import Bernoulli
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.problem import Problem
 
 COSTS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "quadratic": lambda w, k: (w - k).square(),

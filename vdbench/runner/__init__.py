@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from vdbench import suite
 from vdbench.errors import InputError, nearest
 from vdbench.estimation import registry
+from vdbench.measures import registry as measures
 from vdbench.measures.progress import Progress, Quiet
-from vdbench.measures.session import Lab
+from vdbench.measures.session import Session
 from vdbench.runner import plan
 from vdbench.runner.execution import Finished, Run
 from vdbench.store import Store
@@ -45,17 +45,32 @@ def run(
 
     Raises:
         InputError: Something given is wrong; nothing has been measured.
+
+    Example:
+        >>> import vdbench
+        >>> finished = vdbench.run({
+        ...     "name": "mine",
+        ...     "problems": [{"name": "digits", "options": {"widths": []}}],
+        ...     "batch_sizes": [16],
+        ...     "estimators": ["naive", "local"],
+        ...     "baseline": "naive",
+        ...     "measures": {"variance": {"first_units": 16, "max_units": 16}},
+        ... }, "runs/mine")
+        >>> table = finished.results  # pandas, one row a metric value
+        >>> ratio = table[(table.metric == "ratio.variance.total") & (table.layer == "all")]
+        >>> sorted(ratio.label.unique())
+        ['local', 'naive']
     """
     where = resolve_device(device)
     files = [str(Path(plugin).resolve()) for plugin in plugins]
     for plugin in plugins:
         registry.load_plugin(plugin)
-    checked = suite.load(source, settings)
+    checked = measures.load(source, settings)
     chosen = plan.estimators(checked, tuple(only))
     folder = Path(out) if out is not None else default_folder(checked.name)
-    lab = Lab(checked, Store(folder / "blocks"), folder, where, progress or Quiet(), files)
+    session = Session(checked, Store(folder / "blocks"), folder, where, progress or Quiet(), files)
     with using_threads(checked.threads):
-        return Run(lab, chosen, tuple(only)).all(command)
+        return Run(session, chosen, tuple(only)).all(command)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor
 
 from vdbench.datasets.files import cache_folder
-from vdbench.estimation.registry import identity
+from vdbench.estimation.options import identity
 from vdbench.noise import Key
 from vdbench.problems.problem import Problem
 from vdbench.store import atomic, digest
-from vdbench.suite import single
+from vdbench.suite.grid import single
 from vdbench.suite.schema import CheckpointSpec
 from vdbench.training.trainer import VERSION, Trainer, load_parameters, train
 
@@ -123,12 +122,3 @@ def _address(
         "estimator": "",
         **(training if spec.epochs else {}),
     }
-
-
-def parameters_digest(values: Mapping[str, Tensor]) -> str:
-    """A hash of parameters, part of the address of every block measured at them."""
-    state = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(values.items()):
-        state.update(name.encode())
-        state.update(value.contiguous().cpu().numpy().tobytes())
-    return state.hexdigest()

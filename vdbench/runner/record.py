@@ -6,23 +6,20 @@ import inspect
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
+from vdbench import schema
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, objective
-from vdbench.estimation.registry import label, options
+from vdbench.estimation.options import label, options
+from vdbench.measures.registry import FullSuite
 from vdbench.problems.problem import Problem
 from vdbench.runner import environment
-from vdbench.store import atomic
-from vdbench.suite.schema import Suite
-
-SCHEMA = 1
-"""Version of ``run.json`` and ``results.parquet``."""
+from vdbench.store import atomic, now
 
 
 @dataclass
@@ -59,7 +56,7 @@ class Record:
                 f"--out {self.folder}: expected a new or empty folder, or one with a run of vdbench."
             )
         else:
-            self.content = {"schema": SCHEMA, **asked, "started": now(), "chunks": {}, **rest}
+            self.content = {"schema": schema.RUN, **asked, "started": now(), "chunks": {}, **rest}
         self.content["cells"] = []
         try:
             self.save()
@@ -114,14 +111,9 @@ class Record:
 def _completed(suite: Any) -> Any:
     """A recorded suite with the keys that have come since, at their defaults, which change nothing."""
     try:
-        return Suite.model_validate(suite).model_dump(mode="json")
+        return FullSuite.model_validate(suite).model_dump(mode="json")
     except ValidationError:
         return suite  # another version's, or damaged: the difference is told
-
-
-def now() -> str:
-    """The time, UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _difference(key: str, old: Any, new: Any) -> str:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vdbench.estimation.registry import canonical, options
-from vdbench.measures.metrics import Figure
-from vdbench.runner.plan import Cell
+from vdbench.estimation.options import canonical, options
+from vdbench.measures.cells import Cell
+from vdbench.measures.metrics import MetricValue
+from vdbench.schema import COLUMNS
 from vdbench.store import atomic
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COLUMNS = {
-    "suite": "str", "problem": "str", "checkpoint": "str", "estimator": "str", "options": "str",
-    "objective": "str", "parameterization": "str", "precision": "str", "device": "str",
-    "batch_size": "int64", "samples": "int64", "seed": "int64", "layer": "str", "role": "str",
-    "metric": "str", "step": "float64", "seconds": "float64", "value": "float64", "ci_low": "float64",
-    "ci_high": "float64", "level": "float64", "n": "int64", "unit": "str", "status": "str",
-    "message": "str", "against": "str", "label": "str", "serves": "str",
-}  # fmt: skip
-"""Columns of ``results.parquet`` in order, with their types.
-
-``samples`` is how many draws of noise one gradient is the mean of: the option ``samples`` of an estimator that has one,
-and of a wrapper that times what it wraps takes; an antithetic pair is 2. ``objective`` is the run's, with the KL's
-gradient or without; ``serves`` is the objective class of the estimator on that problem.
-"""
 
 Row = dict[str, Any]
 
@@ -54,12 +41,13 @@ def identity(cell: Cell, run: Mapping[str, Any]) -> Row:
     }
 
 
-def rows(cell: Cell, run: Mapping[str, Any], figures: Iterable[Figure]) -> list[Row]:
-    """Rows of a cell's figures; one without a value or a finite interval says so."""
+def rows(cell: Cell, run: Mapping[str, Any], values: Iterable[MetricValue]) -> list[Row]:
+    """Rows of a cell's values; one without a value or a finite interval says so."""
     found = []
-    for figure in figures:
+    for figure in values:
         estimate = figure.estimate
-        status, message = standing(figure)
+        status, message, why = standing(figure)
+        detail = {**figure.detail, **({"why": why} if why else {})}
         found.append(
             {
                 **identity(cell, run),
@@ -77,24 +65,35 @@ def rows(cell: Cell, run: Mapping[str, Any], figures: Iterable[Figure]) -> list[
                 "status": status,
                 "message": message,
                 "against": figure.against,
+                "detail": as_json(detail),
             }
         )
     return found
 
 
-def standing(figure: Figure) -> tuple[str, str]:
-    """Status and message: ``undefined`` without a value, ``bounded`` where n is too small for an interval.
+def as_json(detail: Mapping[str, Any]) -> str:
+    """Facts as a JSON object; numbers that are not finite, which JSON does not have, are left out."""
+    kept = {k: v for k, v in detail.items() if not (isinstance(v, float) and not math.isfinite(v))}
+    return json.dumps(kept, sort_keys=True)
+
+
+def standing(figure: MetricValue) -> tuple[str, str, str]:
+    """Status, message, and why there is no value or no interval.
+
+    The status is ``undefined`` without a value, and ``bounded`` where n is too small for an interval.
 
     A ratio has no value where its denominator is zero, or an unbiased estimate of a square that is not above it.
     """
     estimate = figure.estimate
     if figure.status != "ok" or (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-        return figure.status, figure.message
+        return figure.status, figure.message, ""
     if not math.isfinite(estimate.value):
-        why, status = "no value: the denominator is not above zero", "undefined"
+        why, status = "the denominator is not above zero", "undefined"
+        message = f"no value: {why}"
     else:
         why, status = f"n = {estimate.n} is too small for a finite interval", "bounded"
-    return status, f"{why}; {figure.message}" if figure.message else why
+        message = why
+    return status, f"{message}; {figure.message}" if figure.message else message, why
 
 
 def failure(cell: Cell, run: Mapping[str, Any], cause: str) -> Row:
@@ -115,6 +114,7 @@ def failure(cell: Cell, run: Mapping[str, Any], cause: str) -> Row:
         "status": "failed",
         "message": cause,
         "against": "",
+        "detail": "{}",
     }
 
 
@@ -122,7 +122,8 @@ def frame(found: list[Row]) -> pd.DataFrame:
     """The table with its columns in order and of their types."""
     import pandas as pd
 
-    return pd.DataFrame(found, columns=list(COLUMNS)).astype(COLUMNS)
+    types = {name: kind for name, (kind, _) in COLUMNS.items()}
+    return pd.DataFrame(found, columns=list(types)).astype(types)
 
 
 def write(found: list[Row], path: Path) -> None:

@@ -8,9 +8,8 @@ V the variance of an example's noise and C the covariance of two examples', both
 that is independent from example to example has C = 0: a slope of −1 in log-log coordinates and a floor B = N²C of 0.
 A weight sample that a minibatch shares has C > 0, a flatter slope, and a floor that no minibatch size removes.
 
-Fits are weighted by the figures' intervals. The half-width of a fitted number Σ c_i y_i is √Σ(c_i h_i)² where the
-figures are independent (other minibatch sizes have other minibatches and noise), and Σ|c_i| h_i, which holds whatever
-their dependence, where they share noise (other S at the same place).
+The fits are those of `vdbench.statistics.fits`. Figures at other minibatch sizes are independent, having other
+minibatches and noise; those at another S and the same place share noise.
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from vdbench.estimation.registry import canonical
-from vdbench.runner.results import Row
+from vdbench.estimation.options import canonical
+from vdbench.runner.results import Row, as_json
 from vdbench.statistics import Estimate
+from vdbench.statistics.fits import floor, slope
 
 LEAST = 3
 """Sizes below which no slope is fitted: two points fit any line."""
@@ -48,57 +46,6 @@ def rows(found: Sequence[Row]) -> list[Row]:
     return made
 
 
-def slope(x: Sequence[float], y: Sequence[Estimate], independent: bool) -> tuple[Estimate, float]:
-    """Fit log y = a + b log x.
-
-    Args:
-        x: Positive sizes, at least two of them different.
-        y: Positive figures, each with an interval.
-        independent: Whether the figures are independent of each other.
-
-    Returns:
-        b with its interval, and the largest distance of a point from the line, in half-widths of its interval.
-    """
-    logs, values = np.log(x), np.log([e.value for e in y])
-    half = np.array([_log_half(e) for e in y])
-    weights = 1 / half**2
-    centred = logs - weights @ logs / weights.sum()
-    coefficients = weights * centred / (weights @ centred**2)
-    b = float(coefficients @ values)
-    residuals = values - weights @ values / weights.sum() - b * centred
-    return _combination(b, coefficients * half, y, independent), float(
-        np.max(abs(residuals) / half)
-    )
-
-
-def floor(x: Sequence[float], y: Sequence[Estimate]) -> tuple[Estimate, float]:
-    """Fit y = B + A/x to independent figures.
-
-    Returns:
-        B with its interval, and the largest distance of a figure from the fit, in half-widths of its interval.
-    """
-    inverse, values = 1 / np.asarray(x, dtype=float), np.array([e.value for e in y])
-    half = values * np.array([_log_half(e) for e in y])
-    weights = 1 / half**2
-    middle = weights @ inverse / weights.sum()
-    steepness = weights * (inverse - middle) / (weights @ (inverse - middle) ** 2)
-    coefficients = weights / weights.sum() - middle * steepness
-    b = float(coefficients @ values)
-    residuals = values - b - float(steepness @ values) * inverse
-    return _combination(b, coefficients * half, y, True), float(np.max(abs(residuals) / half))
-
-
-def _log_half(figure: Estimate) -> float:
-    return (math.log(figure.high / figure.value) + math.log(figure.value / figure.low)) / 2
-
-
-def _combination(
-    value: float, parts: np.ndarray[Any, Any], y: Sequence[Estimate], independent: bool
-) -> Estimate:
-    half = float(np.sqrt((parts**2).sum()) if independent else abs(parts).sum())
-    return Estimate(value, value - half, value + half, min(e.n for e in y))
-
-
 def _over_minibatch(family: Sequence[Row]) -> Iterator[Row]:
     sizes = [row["batch_size"] for row in family]
     figures = [_estimate(row) for row in family]
@@ -106,11 +53,12 @@ def _over_minibatch(family: Sequence[Row]) -> Iterator[Row]:
     common = {**family[0], "batch_size": 0, "against": "batch_size", "message": messages}
     fitted, misfit = slope(sizes, figures, independent=True)
     over = f"over M = {', '.join(map(str, sizes))}"
-    yield _row(common, f"slope.{common['metric']}", fitted, "1", f"{over}; {_away(misfit)}")
+    fit = Fit(fitted, f"{over}; {_away(misfit)}", len(sizes), misfit)
+    yield _row(common, f"slope.{common['metric']}", fit, "1")
     if common["metric"] == "variance.noise":
         lowest, misfit = floor(sizes, figures)
-        told = f"{over}; {_away(misfit)}"
-        yield _row(common, "floor.variance.noise", lowest, common["unit"], told)
+        fit = Fit(lowest, f"{over}; {_away(misfit)}", len(sizes), misfit)
+        yield _row(common, "floor.variance.noise", fit, common["unit"])
 
 
 def _over_samples(family: Sequence[Row]) -> Iterator[Row]:
@@ -119,15 +67,27 @@ def _over_samples(family: Sequence[Row]) -> Iterator[Row]:
     options, label = _without_samples(family[-1])
     common = {**family[0], "samples": 0, "against": "samples", "options": options, "label": label}
     message = f"over S = {', '.join(map(str, sizes))}; {_away(misfit)}"
-    yield _row(common, f"slope.{common['metric']}", fitted, "1", message)
+    fit = Fit(fitted, message, len(sizes), misfit)
+    yield _row(common, f"slope.{common['metric']}", fit, "1")
 
 
 def _away(misfit: float) -> str:
     return f"the figures lie up to {misfit:.2g} half-widths from the line"
 
 
-def _row(common: Row, metric: str, fitted: Estimate, unit: str, message: str) -> Row:
-    told = f"{message}; {common['message']}" if common["message"] else message
+class Fit(NamedTuple):
+    """A fitted value, what was fitted, to how many figures, and how far the farthest lies from the line."""
+
+    estimate: Estimate
+    message: str
+    points: int
+    distance: float
+
+
+def _row(common: Row, metric: str, fit: Fit, unit: str) -> Row:
+    fitted = fit.estimate
+    told = f"{fit.message}; {common['message']}" if common["message"] else fit.message
+    facts = {**json.loads(common["detail"]), "points": fit.points, "distance": fit.distance}
     return {
         **common,
         "metric": metric,
@@ -138,6 +98,7 @@ def _row(common: Row, metric: str, fitted: Estimate, unit: str, message: str) ->
         "unit": unit,
         "status": "ok",
         "message": told,
+        "detail": as_json(facts),
     }
 
 

@@ -16,38 +16,49 @@ from pydantic import BaseModel
 
 from vdbench.errors import InputError, nearest
 from vdbench.suite.scales import changed
-from vdbench.suite.schema import CheckpointSpec, EstimatorSpec, MeasuresSpec, Suite
-from vdbench.suite.yaml_file import content, short_forms
+from vdbench.suite.schema import Suite
+from vdbench.suite.short_forms import short_forms
+from vdbench.suite.yaml_file import content
 
 
-def load(source: str | Path | Mapping[str, Any], settings: Sequence[str] = ()) -> Suite:
-    """Load and validate a suite.
+def load(
+    source: str | Path | Mapping[str, Any],
+    settings: Sequence[str] = (),
+    model: type[Suite] = Suite,
+) -> Suite:
+    """Load and validate a suite: its form, its names and their options.
+
+    `vdbench.measures.registry.load` sees in addition that what it asks for can be measured.
 
     Args:
         source: Name of a bundled suite, path of a YAML file, or the suite as a mapping.
         settings: ``key=value`` changes, such as ``measures.variance.max_units=256`` or ``batch_sizes=[16,64]``;
             values are YAML. ``scale=small`` makes the changes that the suite gives for that scale, before all others.
+        model: `Suite`, or one that has the options of further measures.
 
     Raises:
         InputError: The suite cannot be found or read, or is not valid; one sentence says where and why.
     """
+    from vdbench.suite.validation import check
+
     where, written = content(source)
     written = changed(where, written, settings)
     try:
-        suite = Suite.model_validate(short_forms(where, written))
+        suite = model.model_validate(short_forms(where, written))
     except pydantic.ValidationError as error:
-        raise InputError(f"{where}: {explain(error)}") from error
-    return _check(where, suite)
+        raise InputError(f"{where}: {explain(error, model)}") from error
+    check(where, suite)
+    return suite
 
 
-def explain(error: pydantic.ValidationError) -> str:
+def explain(error: pydantic.ValidationError, model: type[BaseModel] = Suite) -> str:
     """One sentence for the first thing that is wrong, with the nearest valid key where one is unknown."""
     # a mistyped key is also a missing one: name the mistype first
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     place = [str(part) for part in first["loc"]]
     at = ".".join(place)
     if first["type"] == "extra_forbidden":
-        known = _keys(Suite, first["loc"][:-1])
+        known = _keys(model, first["loc"][:-1])
         above = f" in {'.'.join(place[:-1])}" if place[:-1] else ""
         return f"unknown key '{place[-1]}'{above}.{nearest(place[-1], known)}"
     if first["type"] == "missing":
@@ -72,135 +83,3 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
         return [annotation]
     inner = getattr(annotation, "__args__", ())
     return list(itertools.chain.from_iterable(_models(a) for a in inner))
-
-
-def _check(where: str, suite: Suite) -> Suite:
-    """Look up every name and check every option, before anything is measured."""
-    from vdbench.estimation import registry
-    from vdbench.measures.instrument.workload import check as check_instrument
-    from vdbench.suite.training_recipe import check as check_training
-
-    repeated = _repeated([p.name for p in suite.problems])
-    if repeated:
-        raise InputError(f"{where}: two problems are called '{repeated}'.")
-    repeated = _repeated(suite.batch_sizes)
-    if repeated:
-        raise InputError(f"{where}: batch size {repeated} is given twice.")
-    try:
-        labels = [registry.label(e) for spec in suite.estimators for e in expand(spec)]
-        single(suite.reference)
-        for checkpoint in suite.checkpoints:
-            single(checkpoint.estimator)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-    repeated = _repeated(labels)
-    if repeated:
-        raise InputError(f"{where}: estimator '{repeated}' is given twice.")
-    repeated = _repeated([checkpoint_name(c) for c in suite.checkpoints])
-    if repeated:
-        raise InputError(f"{where}: two checkpoints are called '{repeated}'; give one a name.")
-    if suite.baseline not in labels:
-        raise InputError(
-            f"{where}: baseline '{suite.baseline}' is none of the suite's estimators."
-            f"{nearest(suite.baseline, labels)}"
-        )
-    _check_few_examples(where, suite)
-    check_training(where, suite, labels)
-    check_instrument(where, suite)
-    if all(value is None for _, value in suite.measures):
-        raise InputError(f"{where}: measures is empty.{nearest('', MeasuresSpec.model_fields)}")
-    return suite
-
-
-def _check_few_examples(where: str, suite: Suite) -> None:
-    """See that the noise of each estimator measured on few examples is a sum over them, and its mean the source's."""
-    from vdbench.estimation import registry
-
-    spec = suite.measures.variance
-    if spec is None or not (spec.few_examples or spec.data_from):
-        return
-    at = f"{where}: measures.variance"
-    known = {registry.label(e): e for item in suite.estimators for e in expand(item)}
-    for name in (*spec.few_examples, *([spec.data_from] if spec.data_from else [])):
-        if name not in known:
-            raise InputError(
-                f"{at}: '{name}' is none of the suite's estimators.{nearest(name, known)}"
-            )
-    if not (spec.few_examples and spec.data_from):
-        raise InputError(f"{at}: few_examples and data_from are given together or not at all.")
-    if spec.data_from in spec.few_examples:
-        raise InputError(f"{at}: data_from '{spec.data_from}' is itself in few_examples.")
-    source = known[spec.data_from].declaration
-    for name, count in spec.few_examples.items():
-        mine = known[name].declaration
-        if not mine.independent_examples:
-            raise InputError(
-                f"{at}: the noise of '{name}' is not independent from example to example, "
-                "so that few of them do not tell the noise of a minibatch."
-            )
-        if not (mine.unbiased and source.unbiased and mine.objective == source.objective):
-            raise InputError(
-                f"{at}: '{name}' cannot take its data part from '{spec.data_from}': "
-                "they are not both unbiased for one objective."
-            )
-        if count > min(suite.batch_sizes):
-            raise InputError(
-                f"{at}: few_examples of '{name}' is {count}, more than batch size {min(suite.batch_sizes)}."
-            )
-
-
-def _repeated(values: Sequence[Any]) -> Any:
-    return next((v for i, v in enumerate(values) if v in values[:i]), None)
-
-
-def expand(spec: EstimatorSpec) -> list[Any]:
-    """The estimators that a specification stands for: one for each combination of listed option values.
-
-    Raises:
-        InputError: The name or an option is not one there is.
-    """
-    from vdbench.estimation import registry
-
-    combinations = _combinations(spec.options)
-    if not combinations:
-        raise InputError(f"estimator '{spec.name}': an option's list of values is empty.")
-    return [registry.get(spec.name, **options) for options in combinations]
-
-
-def _combinations(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every mapping that one with lists in it stands for; a mapping within, as a wrapper's ``of``, is a grid too."""
-    values = {key: value if isinstance(value, list) else [value] for key, value in grid.items()}
-    each = [
-        [
-            one
-            for item in items
-            for one in (_combinations(item) if isinstance(item, Mapping) else [item])
-        ]
-        for items in values.values()
-    ]
-    return [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*each)]
-
-
-def single(spec: EstimatorSpec) -> Any:
-    """The one estimator that a specification stands for.
-
-    Raises:
-        InputError: It stands for several, or is not valid.
-    """
-    found = expand(spec)
-    if len(found) > 1:
-        raise InputError(
-            f"estimator '{spec.name}': one is needed here, the options give {len(found)}."
-        )
-    return found[0]
-
-
-def checkpoint_name(spec: CheckpointSpec) -> str:
-    """The name given, else ``initial`` or ``local-5-epochs``."""
-    from vdbench.estimation import registry
-
-    if spec.name:
-        return spec.name
-    if spec.epochs == 0:
-        return "initial"
-    return f"{registry.label(single(spec.estimator))}-{spec.epochs}-epochs"

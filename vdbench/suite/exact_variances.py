@@ -9,6 +9,7 @@ forms 4σ², 4a² + 8σ² (pathwise, μ and σ), a⁴/σ² + 14a² + 15σ², 2a�
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,8 +68,15 @@ class Toy:
         return -found
 
 
-def _rule(low: float, high: float, nodes: int) -> tuple[Array, Array]:
+@functools.cache
+def _legendre(nodes: int) -> tuple[Array, Array]:
+    """On [−1, 1]; a rule of hundreds of nodes takes a third of a second, and a suite asks for it many times."""
     x, w = np.polynomial.legendre.leggauss(nodes)
+    return x, w
+
+
+def _rule(low: float, high: float, nodes: int) -> tuple[Array, Array]:
+    x, w = _legendre(nodes)
     return (high - low) / 2 * x + (high + low) / 2, (high - low) / 2 * w
 
 
@@ -144,7 +152,7 @@ def variances(name: str, options: Mapping[str, Any], toy: Toy) -> Pair | None:
 
     Args:
         name: Of the estimator.
-        options: Those that are not at their default, as `vdbench.estimation.registry.options` gives them.
+        options: Those that are not at their default, as `vdbench.estimation.options.options` gives them.
         toy: The cost.
     """
     if name == "score" and options.get("baseline", "none") in ("none", "leave-one-out"):
@@ -186,18 +194,18 @@ def published(where: str, items: Sequence[Any], problems: Sequence[Any], estimat
 
 
 def _of(problem: Mapping[str, Any], estimators: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    from vdbench.estimation import registry
+    from vdbench.estimation.options import label, options
 
     toy = Toy(**problem.get("options", {}))
     own = problem.get("estimators")
     for estimator in estimators:
-        if own is not None and registry.label(estimator) not in own:
+        if own is not None and label(estimator) not in own:
             continue
-        pair = variances(estimator.declaration.name, registry.options(estimator), toy)
+        pair = variances(estimator.declaration.name, options(estimator), toy)
         for role, found in zip(("mean", "scale"), pair or (), strict=False):
             value = 0.0 if found < DUST else found
             yield {
-                "source": SOURCE, "metric": "variance.noise", "estimator": registry.label(estimator),
+                "source": SOURCE, "metric": "variance.noise", "estimator": label(estimator),
                 "problem": problem.get("name", ""), "role": role, "value": value, "unit": "gradient²",
                 "note": "closed form, or quadrature to twelve digits",
             }  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vdbench.errors import InputError, nearest
-from vdbench.suite.yaml_file import change, parted, put
+from vdbench.suite.overrides import change, parted, put
 
 FULL = "full"
 """The suite as it is written."""

@@ -235,7 +235,10 @@ class KillsSpec(_Model):
 
 
 class MeasuresSpec(_Model):
-    """The measures of a suite; those left out are not taken."""
+    """The measures of a suite; those left out are not taken.
+
+    A measure that is not among these fields brings its own (`vdbench.measures.registry.FullSuite`).
+    """
 
     variance: VarianceSpec | None = None
     bias: BiasSpec | None = None
@@ -247,6 +250,10 @@ class MeasuresSpec(_Model):
     false_alarms: FalseAlarmsSpec | None = None
     power: PowerSpec | None = None
     kills: KillsSpec | None = None
+
+    def of(self, name: str) -> Any:
+        """The options of a measure; None where it is not asked for."""
+        return getattr(self, name, None)
 
 
 class PublishedSpec(_Model):

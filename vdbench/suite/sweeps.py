@@ -13,6 +13,7 @@ from typing import Any
 import pydantic
 
 from vdbench.errors import InputError, nearest
+from vdbench.suite.overrides import put
 from vdbench.suite.schema import SweepSpec
 
 
@@ -36,8 +37,6 @@ def spread(where: str, problems: Sequence[Any]) -> list[Any]:
 
 
 def _each(where: str, problem: dict[str, Any]) -> list[dict[str, Any]]:
-    from vdbench.suite.yaml_file import put
-
     rest = {key: value for key, value in problem.items() if key != "sweep"}
     sweep = _checked(where, problem["sweep"])
     name = str(rest.get("name", ""))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pydantic
 
 from vdbench import schedules
@@ -75,67 +73,3 @@ def left(examples: int, validation: float | None) -> int:
     if validation is None:
         return examples
     return examples - min(max(1, round(validation * examples)), max(0, examples - 1))
-
-
-def check(where: str, suite: Suite, labels: Sequence[str]) -> None:
-    """See that problems name estimators there are, and that every training can be run.
-
-    Args:
-        where: The suite, for messages.
-        suite: What is checked.
-        labels: Of its estimators.
-
-    Raises:
-        InputError: It is not so.
-    """
-    names = [problem.name for problem in suite.problems]
-    for problem in suite.problems:
-        _check_estimators(where, suite, problem, labels)
-        if problem.training and suite.measures.training is None:
-            raise InputError(
-                f"{where}: problem '{problem.name}' changes training, which the suite does not measure; "
-                "expected measures.training."
-            )
-    base = suite.baseline_problem
-    known = list(dict.fromkeys([*names, *(p.group for p in suite.problems if p.group)]))
-    if base is not None and base not in known:
-        raise InputError(
-            f"{where}: baseline_problem '{base}' is none of the suite's problems.{nearest(base, known)}"
-        )
-    if base is not None and suite.measures.training is None:
-        raise InputError(
-            f"{where}: baseline_problem is what trainings are compared with; expected measures.training."
-        )
-    for problem in suite.problems if suite.measures.training else []:
-        try:
-            spec = spec_of(suite, problem)
-            recipe_of(spec)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-        if spec.patience and spec.validation is None:
-            raise InputError(
-                f"{where}: training of problem '{problem.name}' has patience without validation; "
-                "expected a share of the training set, such as validation: 0.1."
-            )
-
-
-def _check_estimators(
-    where: str, suite: Suite, problem: ProblemSpec, labels: Sequence[str]
-) -> None:
-    if problem.estimators is None:
-        return
-    for name in problem.estimators:
-        if name not in labels:
-            raise InputError(
-                f"{where}: problem '{problem.name}': '{name}' is none of the suite's estimators."
-                f"{nearest(name, labels)}"
-            )
-    needed = {"baseline": suite.baseline} if suite.measures.kills else {}
-    spec = suite.measures.variance
-    if spec and spec.data_from and set(spec.few_examples) & set(problem.estimators):
-        needed["data_from"] = spec.data_from
-    for role, name in needed.items():
-        if name not in problem.estimators:
-            raise InputError(
-                f"{where}: problem '{problem.name}' leaves out '{name}', which is {role} of what it runs."
-            )

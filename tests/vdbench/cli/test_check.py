@@ -11,7 +11,7 @@ import pytest
 from vdbench import cli
 from vdbench.cli.check_arguments import subjects
 from vdbench.errors import InputError
-from vdbench.estimation.registry import label
+from vdbench.estimation.options import label
 
 pytestmark = pytest.mark.usefixtures("elsewhere", "one_thread")
 

@@ -17,8 +17,9 @@ import yaml
 
 from vdbench import cli, datasets, problems
 from vdbench.estimation import registry
+from vdbench.measures.registry import load
 from vdbench.runner import plan
-from vdbench.suite import load, yaml_file
+from vdbench.suite import yaml_file
 
 README = Path(__file__).parents[3] / "README.md"
 VERBS = [(), ("run",), ("report",), ("list",), ("show",), ("check",), ("data",), ("env",), ("data", "list"),

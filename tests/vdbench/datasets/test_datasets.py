@@ -24,7 +24,7 @@ from vdbench.datasets import files as sources
 from vdbench.datasets import mirrors
 from vdbench.datasets import sources as source_list
 from vdbench.datasets.bundled import BREAST_CANCER_TRAIN, DIGITS_TRAIN, fixed_split, standardised
-from vdbench.datasets.idx import parse_idx
+from vdbench.datasets.readers import parse_idx
 from vdbench.errors import InputError
 
 SPLIT_SHA256 = {
@@ -98,7 +98,7 @@ def shrink(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Tiny:
     """Give a data set other files, and put them where torchvision has them; the first is packed."""
-    entry = datasets._ENTRIES[name]
+    entry = datasets.DATASETS[name]
     assert entry.source is not None
     folder = tmp_path / "data" / entry.source.folder
     folder.mkdir(parents=True)
@@ -111,7 +111,7 @@ def shrink(
         else:
             (folder / f"{file.name}.gz").write_bytes(gzip.compress(data))
     source = dataclasses.replace(entry.source, files=tuple(files))
-    monkeypatch.setitem(datasets._ENTRIES, name, dataclasses.replace(entry, source=source))
+    monkeypatch.setitem(datasets.DATASETS, name, dataclasses.replace(entry, source=source))
     return Tiny(name, source, tmp_path / "data", arrays)
 
 
@@ -217,7 +217,7 @@ def test_info_tells_what_is_local() -> None:
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
 def test_sizes_are_as_described(name: str) -> None:
     """What the files hold, by their sizes, is what the list says before they are there."""
-    info, source = datasets.info(name), datasets._ENTRIES[name].source
+    info, source = datasets.info(name), datasets.DATASETS[name].source
     assert source is not None
     pixels = sum(file.size for file in source.files)
     headers = 2 * (16 + 8) if "mnist" in name else 0

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from vdbench.errors import InputError
 from vdbench.estimation.draws import gather, trace
+from vdbench.estimation.options import get
 from vdbench.estimation.quasi_monte_carlo import DIMENSIONS, LatinHypercube, Sobol, coupled, spread
-from vdbench.estimation.registry import get
 from vdbench.noise import Key, Noise, stream
 from vdbench.problems.gaussian import MeanLogVariance
 

@@ -20,6 +20,7 @@ import pytest
 from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
+from vdbench.estimation.options import canonical, get, identity, label, options
 
 ROOT = Path(registry.__file__).resolve().parents[2]
 BUILT_IN = ["antithetic", "deterministic", "local", "naive", "per-example", "samples", "score"]
@@ -78,14 +79,14 @@ def test_the_built_in_estimators_are_found() -> None:
     assert [name for name in registry.names() if name in BUILT_IN] == BUILT_IN
     for name in BUILT_IN:
         assert registry.find(name).declared.name == name
-        assert registry.get(name).declaration == registry.find(name).declared
+        assert get(name).declaration == registry.find(name).declared
 
 
 def test_a_plug_in_registers_its_estimators(tmp_path: Path) -> None:
     second = GOOD.replace('"mine"', '"mine-2"').replace("class Mine", "class Mine2")
     assert registry.load_plugin(plugin(tmp_path, HEAD + GOOD + second)) == ["mine", "mine-2"]
-    estimator = registry.get("mine", width=5)
-    assert registry.label(estimator) == "mine(width=5)"
+    estimator = get("mine", width=5)
+    assert label(estimator) == "mine(width=5)"
     declared = estimator.declaration
     assert (declared.objective, declared.unbiased, declared.laws) == ("elbo", True, ("normal",))
     assert (declared.independent_examples, declared.version, declared.pure) == (True, "1", True)
@@ -108,14 +109,14 @@ DEFAULT = 'field(default_factory=lambda: vdbench.get("local"))'
 
 def test_a_plug_in_s_wrapper_declares_what_it_wraps(tmp_path: Path) -> None:
     registry.load_plugin(plugin(tmp_path, HEAD + WRAPPER + GOOD))
-    twice = registry.get("twice", of="mine", power=2)
-    assert registry.label(registry.get("twice")) == "twice(local)"
-    assert registry.label(twice) == "twice(mine, power=2)"
+    twice = get("twice", of="mine", power=2)
+    assert label(get("twice")) == "twice(local)"
+    assert label(twice) == "twice(mine, power=2)"
     assert twice.declaration.name == "twice"
     assert twice.declaration.version == "7"
     assert twice.declaration.independent_examples
-    assert not registry.get("twice", of="naive").declaration.independent_examples
-    assert registry.label(registry.get("samples", of=twice, samples=2)) == (
+    assert not get("twice", of="naive").declaration.independent_examples
+    assert label(get("samples", of=twice, samples=2)) == (
         "samples(twice(mine, power=2), samples=2)"
     )
 
@@ -127,10 +128,10 @@ def test_the_posteriors_it_is_valid_for_are_declared(tmp_path: Path) -> None:
         "independent_examples=True", 'independent_examples=True, posteriors="any"'
     )
     registry.load_plugin(plugin(tmp_path, HEAD + GOOD + general + WRAPPER))
-    assert registry.get("mine").declaration.posteriors == "independent-normal"
-    assert registry.get("general").declaration.posteriors == "any"
-    assert registry.get("twice", of="general").declaration.posteriors == "any"
-    assert registry.get("twice", of="mine").declaration.posteriors == "independent-normal"
+    assert get("mine").declaration.posteriors == "independent-normal"
+    assert get("general").declaration.posteriors == "any"
+    assert get("twice", of="general").declaration.posteriors == "any"
+    assert get("twice", of="mine").declaration.posteriors == "independent-normal"
 
 
 BAD: dict[str, tuple[str, str]] = {
@@ -278,8 +279,8 @@ def test_two_plug_ins_may_have_one_file_name(tmp_path: Path) -> None:
         )
         text = future.format(alias) + HEAD + body
         registry.load_plugin(plugin(tmp_path / alias, text))
-    assert registry.label(registry.get("mine-1", width="b")) == "mine-1(width=b)"
-    assert registry.label(registry.get("mine-2", width="b")) == "mine-2(width=b)"
+    assert label(get("mine-1", width="b")) == "mine-1(width=b)"
+    assert label(get("mine-2", width="b")) == "mine-2(width=b)"
 
 
 @pytest.mark.parametrize(
@@ -321,42 +322,42 @@ def test_two_plug_ins_may_have_one_file_name(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_bad_names_and_options(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)) as caught:
-        registry.get(name, **options)
+        get(name, **options)
     one_sentence(caught)
 
 
 def test_a_plug_in_s_own_checks_of_its_options_are_input_errors(tmp_path: Path) -> None:
     check = "    def __post_init__(self):\n        if self.width > 9:\n            raise ValueError('too wide')\n"
     registry.load_plugin(plugin(tmp_path, HEAD + GOOD + "\n" + check))
-    assert registry.get("mine", width=9) is not None
+    assert get("mine", width=9) is not None
     with pytest.raises(InputError, match=r"^estimator 'mine': too wide") as caught:
-        registry.get("mine", width=10)
+        get("mine", width=10)
     one_sentence(caught)
 
 
 def test_options_and_labels_name_what_is_not_default(tmp_path: Path) -> None:
-    score = registry.get("score", samples=4, baseline="leave-one-out")
-    assert registry.options(score) == {"samples": 4, "baseline": "leave-one-out"}
-    assert registry.label(score) == "score(baseline=leave-one-out, samples=4)"
-    assert registry.label(registry.get("score", samples=1)) == "score"
-    assert registry.options(registry.get("local")) == {}
+    score = get("score", samples=4, baseline="leave-one-out")
+    assert options(score) == {"samples": 4, "baseline": "leave-one-out"}
+    assert label(score) == "score(baseline=leave-one-out, samples=4)"
+    assert label(get("score", samples=1)) == "score"
+    assert options(get("local")) == {}
     made = "width: tuple[int, ...] = field(default_factory=lambda: (1, 2))"
     registry.load_plugin(plugin(tmp_path, HEAD + GOOD.replace("width: int = 3", made)))
-    assert registry.label(registry.get("mine")) == "mine"
-    assert registry.label(registry.get("mine", width=(1, 2))) == "mine"
-    assert registry.label(registry.get("mine", width=(3,))) == "mine(width=(3,))"
+    assert label(get("mine")) == "mine"
+    assert label(get("mine", width=(1, 2))) == "mine"
+    assert label(get("mine", width=(3,))) == "mine(width=(3,))"
 
 
 def test_a_wrapped_estimator_is_always_named() -> None:
     """By default, too: what is wrapped by default may change."""
     inner = {"name": "score", "options": {"samples": 4}}
     labels = {
-        registry.label(e): registry.options(e)
+        label(e): options(e)
         for e in [
-            registry.get("samples"),
-            registry.get("samples", of="local", samples=4),
-            registry.get("samples", of=registry.get("score", samples=4)),
-            registry.get("samples", of=registry.get("antithetic", of="local"), samples=2),
+            get("samples"),
+            get("samples", of="local", samples=4),
+            get("samples", of=get("score", samples=4)),
+            get("samples", of=get("antithetic", of="local"), samples=2),
         ]
     }
     assert labels == {
@@ -368,25 +369,25 @@ def test_a_wrapped_estimator_is_always_named() -> None:
             "samples": 2,
         },
     }
-    assert registry.canonical(registry.options(registry.get("samples", of="local", samples=4))) == (
+    assert canonical(options(get("samples", of="local", samples=4))) == (
         '{"of":{"name":"local","options":{}},"samples":4}'
     )
 
 
 def test_an_inner_estimator_is_given_in_any_of_its_forms() -> None:
-    inner = registry.get("score", samples=4)
+    inner = get("score", samples=4)
     spec = {"name": "score", "options": {"samples": 4}}
-    assert registry.get("samples", of=inner) == registry.get("samples", of=spec)
-    assert registry.get("samples", of="local") == registry.get("samples", of={"name": "local"})
-    for estimator in (registry.get("samples", of=inner, samples=2), registry.get("antithetic")):
-        again = json.loads(registry.canonical(registry.options(estimator)))
-        assert registry.get(estimator.declaration.name, **again) == estimator
+    assert get("samples", of=inner) == get("samples", of=spec)
+    assert get("samples", of="local") == get("samples", of={"name": "local"})
+    for estimator in (get("samples", of=inner, samples=2), get("antithetic")):
+        again = json.loads(canonical(options(estimator)))
+        assert get(estimator.declaration.name, **again) == estimator
 
 
 def test_canonical_text_does_not_depend_on_order() -> None:
-    assert registry.canonical({"b": 1, "a": [1, 2.5, None]}) == '{"a":[1,2.5,null],"b":1}'
-    assert registry.canonical({"a": 1, "b": 2}) == registry.canonical({"b": 2, "a": 1})
-    assert registry.canonical({}) == "{}"
+    assert canonical({"b": 1, "a": [1, 2.5, None]}) == '{"a":[1,2.5,null],"b":1}'
+    assert canonical({"a": 1, "b": 2}) == canonical({"b": 2, "a": 1})
+    assert canonical({}) == "{}"
 
 
 class Entry:
@@ -489,13 +490,13 @@ def test_a_plug_in_that_has_changed_has_another_identity(tmp_path: Path) -> None
     """Its stored figures are not taken for those of the changed file."""
     file = plugin(tmp_path, HEAD + GOOD)
     registry.load_plugin(file)
-    before = registry.identity(registry.get("mine"))
+    before = identity(get("mine"))
     assert registry.load_plugin(file) == ["mine"]
-    assert registry.identity(registry.get("mine")) == before
+    assert identity(get("mine")) == before
     file.write_text(file.read_text() + "\n# changed\n")
     registry.load_plugin(file)
-    assert registry.identity(registry.get("mine")) != before
-    assert registry.identity(registry.get("local")) == ["local", {}, "1"]
+    assert identity(get("mine")) != before
+    assert identity(get("local")) == ["local", {}, "1"]
 
 
 def test_the_identity_of_a_wrapper_covers_what_it_wraps(
@@ -505,18 +506,18 @@ def test_the_identity_of_a_wrapper_covers_what_it_wraps(
     file = plugin(tmp_path, HEAD + GOOD)
     registry.load_plugin(file)
 
-    def identity(**options: Any) -> str:
-        inner = registry.get("antithetic", of=registry.get("mine", **options))
-        return registry.canonical(registry.identity(registry.get("samples", of=inner, samples=2)))
+    def named(**options: Any) -> str:
+        inner = get("antithetic", of=get("mine", **options))
+        return canonical(identity(get("samples", of=inner, samples=2)))
 
-    before = identity()
-    assert identity() == before
-    assert identity(width=4) != before
+    before = named()
+    assert named() == before
+    assert named(width=4) != before
     declared = dataclasses.replace(registry.find("mine").declared, version="2")
     with monkeypatch.context() as changed:
         changed.setattr(registry.find("mine"), "declared", declared)
-        assert identity() != before
-    assert identity() == before
+        assert named() != before
+    assert named() == before
     file.write_text(file.read_text() + "\n# changed\n")
     registry.load_plugin(file)
-    assert identity() != before
+    assert named() != before

@@ -13,13 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import vdbench
-from vdbench.certificate.checks.third_party import LOOKS, findings
+from vdbench.certificate.checks import CHECKS
+from vdbench.certificate.protocol import everyone
+from vdbench.certificate.sampling import Subject
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
-from vdbench.estimation import draws, third_party_register, third_party_transforms
+from vdbench.estimation import draws, third_party, third_party_register, third_party_transforms
 from vdbench.noise import Key, stream
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
-from vdbench.problems.problem import Batch, Problem, noisy
+from vdbench.problems.posterior import Posterior
+from vdbench.problems.problem import Batch, Problem
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -97,9 +101,7 @@ class DetachedKL(Plain):
         return super().sigma().detach()
 
 
-def layer(
-    kind: Callable[..., nn.Module] = Plain, **changes: Any
-) -> third_party_register.ForeignLayer:
+def layer(kind: Callable[..., nn.Module] = Plain, **changes: Any) -> third_party.ForeignLayer:
     """A layer of this kind, registered under a name of its own."""
     given = {
         "dense": lambda inputs, outputs: kind(outputs, inputs),
@@ -124,12 +126,23 @@ def problem(form: Any = None, dtype: torch.dtype = torch.float64) -> tuple[Probl
     return made, made.initial(KEY), Batch(*split)
 
 
-def one(estimator: third_party_register.ForeignLayer, at: Any, key: Key = KEY) -> Any:
+def one(estimator: third_party.ForeignLayer, at: Any, key: Key = KEY) -> Any:
     return draws.call(estimator, *at, stream(key, dtype=at[0].dtype), key)
 
 
-def failed(estimator: third_party_register.ForeignLayer) -> dict[tuple[str, str], Any]:
-    return {(f.test, f.where): f for f in findings(estimator.spec) if f.passed is False}
+LAYER_CHECKS = [one for one in CHECKS if one.applies is not everyone]
+NAMES = [one.name for one in LAYER_CHECKS]
+
+
+def findings(estimator: third_party.ForeignLayer) -> list[Any]:
+    """What a certificate has beyond what it has of every estimator."""
+    subject = Subject(estimator, Key(), "cpu", 64, 64)
+    assert all(one.applies(estimator) for one in LAYER_CHECKS)
+    return [found for one in LAYER_CHECKS for found in one.ask(subject)]
+
+
+def failed(estimator: third_party.ForeignLayer) -> dict[tuple[str, str], Any]:
+    return {(f.test, f.where): f for f in findings(estimator) if f.passed is False}
 
 
 @pytest.mark.parametrize("form", [MeanLogVariance(0.3), ThetaLogAlpha(0.2)], ids=lambda f: f.name)
@@ -185,9 +198,9 @@ def test_a_bias_goes_through_the_layer() -> None:
 
 
 def test_a_right_layer_has_no_finding_against_it() -> None:
-    found = findings(layer().spec)
+    found = findings(layer())
     assert [(f.test, f.where, f.passed) for f in found] == [
-        (test, where, True) for test in LOOKS for where in ("dense", "convolution")
+        (test, where, True) for test in NAMES for where in ("dense", "convolution")
     ], found
 
 
@@ -227,7 +240,7 @@ def test_a_wrong_transform_is_caught_by_the_kl_and_seen_in_the_spread() -> None:
         )
     part = problem()[0].layers[0]
     mean = torch.zeros(part.weight_shape, dtype=torch.float64)
-    q = third_party_register.adapter.Posterior(mean, mean + 0.5, mean + 0.25)
+    q = Posterior(mean, mean + 0.5, mean + 0.25)
     x = torch.eye(5, dtype=torch.float64)
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -237,9 +250,9 @@ def test_a_wrong_transform_is_caught_by_the_kl_and_seen_in_the_spread() -> None:
 
 
 def test_kinds_that_are_not_there_are_not_tested_and_say_so() -> None:
-    found = findings(layer(convolution=None, kl=None).spec)
+    found = findings(layer(convolution=None, kl=None))
     assert [(f.test, f.passed) for f in found if f.where == "convolution"] == [
-        (t, None) for t in LOOKS
+        (t, None) for t in NAMES
     ]
     assert [f.passed for f in found if f.where == "dense"] == [True, True, True, None]
     assert found[6].note == "registered without kl="

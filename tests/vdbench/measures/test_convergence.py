@@ -12,11 +12,12 @@ from torch import nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
-from vdbench.estimation import registry
+from vdbench.estimation.options import get
 from vdbench.measures.context import Context
 from vdbench.measures.convergence import Plan, rows, seconds_to
 from vdbench.noise import Key, stream
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.from_module import noisy
+from vdbench.problems.problem import Problem
 from vdbench.training.trainer import evaluate
 
 KEY = Key(("tests", "convergence"))
@@ -41,7 +42,7 @@ def problem() -> Problem:
 
 
 def context(name: str = "local") -> Context:
-    estimator = registry.get(name)
+    estimator = get(name)
     return Context(problem(), problem().start, estimator, name, 10, KEY, {"estimator": name})
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from vdbench import problems
 from vdbench.errors import CellError
-from vdbench.estimation import registry
+from vdbench.estimation.options import get
 from vdbench.measures.memory import rows
 from vdbench.noise import Key
 from vdbench.training.trainer import Trainer
@@ -82,7 +82,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     monkeypatch.syspath_prepend(folder)  # the processes look where this one does
     problem = problems.build("mine", **NETWORK)
     start = problem.initial(Key(KEY))
-    Trainer(problem, registry.get("local"), start, BATCH, 0.01, Key(KEY)).save(folder / "start.npz")
+    Trainer(problem, get("local"), start, BATCH, 0.01, Key(KEY)).save(folder / "start.npz")
     yield {
         "plugins": [str(folder / "holder.py")],
         "threads": 1,

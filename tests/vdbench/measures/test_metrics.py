@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from vdbench import statistics
-from vdbench.estimation import registry
-from vdbench.measures import metrics
-from vdbench.measures.metrics import Figure, Rows, Schedule
+from vdbench.estimation.options import get
+from vdbench.measures import bias, convergence, throughput, variance_metrics
+from vdbench.measures.cells import Cell
+from vdbench.measures.metrics import LookSchedule, MetricValue, UnitRows
 from vdbench.problems.problem import Group
 from vdbench.runner import results
-from vdbench.runner.plan import Cell
 from vdbench.statistics import Estimate
 
 SIZES = {Group("fc1", "mean"): 30, Group("fc2", "mean"): 10, Group("fc2", "bias"): 2}
-SCHEDULE = Schedule(statistics.looks(8, 32), 0.95, 0.05)
+SCHEDULE = LookSchedule(statistics.looks(8, 32), 0.95, 0.05)
 QUANTITIES = ("noise", "data", "total", "signal")
 
 
-def rows(seed: int = 0, n: int = 32, noise: float = 1.0) -> Rows:
+def rows(seed: int = 0, n: int = 32, noise: float = 1.0) -> UnitRows:
     """Unit rows with noise + data = total, as the variance measure gives them."""
     generator = np.random.Generator(np.random.PCG64(seed))
     table: dict[str, Any] = {}
@@ -31,10 +31,12 @@ def rows(seed: int = 0, n: int = 32, noise: float = 1.0) -> Rows:
         parts["noise"] *= noise
         parts["total"] = parts["noise"] + parts["data"]
         table |= {f"{group.layer}|{group.role}|{q}": parts[q] for q in QUANTITIES}
-    return Rows(table, SIZES)
+    return UnitRows(table, SIZES)
 
 
-def chosen(found: list[Figure], metric: str, layer: str = "all", role: str = "mean") -> Figure:
+def chosen(
+    found: list[MetricValue], metric: str, layer: str = "all", role: str = "mean"
+) -> MetricValue:
     (one,) = [f for f in found if (f.metric, f.layer, f.role) == (metric, layer, role)]
     return one
 
@@ -52,12 +54,12 @@ def test_all_layers_together_are_averaged_by_size() -> None:
 def test_variance_says_which_figures_are_precise_enough() -> None:
     made = rows()
     made.table["fc1|mean|noise"] = np.full(32, 2.0)
-    found = metrics.variance(made, SCHEDULE)
+    found = variance_metrics.variance(made, SCHEDULE)
     assert len(found) == 4 * len(made.groups())
     assert chosen(found, "variance.noise", "fc1").status == "converged"
     assert chosen(found, "variance.noise", "fc1").estimate == Estimate(2, 2, 2, 32)
     assert chosen(found, "variance.total", "fc2").status == "bounded"
-    width, where = metrics.widest(made, SCHEDULE)
+    width, where = variance_metrics.widest(made, SCHEDULE)
     # not the aggregate over layers: precision is asked for layer by layer
     assert where.split(" of ")[1] in {f"{g.layer} {g.role}" for g in SIZES}
     widths = [
@@ -69,7 +71,7 @@ def test_variance_says_which_figures_are_precise_enough() -> None:
 
 
 def test_noise_and_data_add_up_to_the_total() -> None:
-    found = metrics.variance(rows(), SCHEDULE)
+    found = variance_metrics.variance(rows(), SCHEDULE)
     for group in rows().groups():
         parts = [
             chosen(found, f"variance.{q}", group.layer, group.role).estimate.value
@@ -82,11 +84,13 @@ def test_signal_to_noise_is_the_root_of_signal_over_total() -> None:
     made = rows()
     for group in SIZES:
         made.table[f"{group.layer}|{group.role}|signal"] = 9 * made.of(group, "total")
-    assert chosen(metrics.variance(made, SCHEDULE), "snr").estimate.value == pytest.approx(3)
+    assert chosen(variance_metrics.variance(made, SCHEDULE), "snr").estimate.value == pytest.approx(
+        3
+    )
 
 
 def test_a_ratio_to_itself_is_exactly_one() -> None:
-    found = metrics.variance_ratios(rows(), rows(), SCHEDULE, "naive")
+    found = variance_metrics.variance_ratios(rows(), rows(), SCHEDULE, "naive")
     assert len(found) == 2 * len(rows().groups())
     assert {f.estimate for f in found} == {Estimate(1, 1, 1, 32)}
     assert {f.against for f in found} == {"naive"}
@@ -94,8 +98,10 @@ def test_a_ratio_to_itself_is_exactly_one() -> None:
 
 def test_ratios_use_all_units_of_both() -> None:
     short, long = rows(n=16), rows(2, n=32)
-    found = chosen(metrics.variance_ratios(short, long, SCHEDULE, "naive"), "ratio.variance.total")
-    z = SCHEDULE.z(16, Schedule.apart)
+    found = chosen(
+        variance_metrics.variance_ratios(short, long, SCHEDULE, "naive"), "ratio.variance.total"
+    )
+    z = SCHEDULE.z(16, LookSchedule.apart)
     a, b = (x.of(Group("all", "mean"), "total") for x in (short, long))
     assert found.estimate == statistics.ratio(a, b, z)
     assert found.level == SCHEDULE.level
@@ -104,15 +110,15 @@ def test_ratios_use_all_units_of_both() -> None:
 def test_the_units_of_a_rigid_pair_are_enough() -> None:
     short, long = rows(n=16), rows(n=32)
     long.table.update({k: np.r_[2 * v, v] for k, v in short.table.items()})
-    for f in metrics.variance_ratios(short, long, SCHEDULE, "naive"):
+    for f in variance_metrics.variance_ratios(short, long, SCHEDULE, "naive"):
         e = f.estimate
         assert (e.low, e.value, e.high) == pytest.approx((0.5, 0.5, 0.5), rel=1e-12)
 
 
 def test_pairs_are_compared_at_an_adjusted_level() -> None:
     """Ten pairs; where a row is about one of two layers, twenty comparisons."""
-    plain = metrics.variance_ratios(rows(), rows(1), SCHEDULE, "naive")
-    pairs = metrics.variance_ratios(rows(), rows(1), SCHEDULE, "naive", comparisons=10)
+    plain = variance_metrics.variance_ratios(rows(), rows(1), SCHEDULE, "naive")
+    pairs = variance_metrics.variance_ratios(rows(), rows(1), SCHEDULE, "naive", comparisons=10)
     assert {f.metric for f in pairs} == {"pairwise.variance.total", "pairwise.variance.noise"}
     assert {f.layer for f in pairs} == {"all", "fc1", "fc2"}
     assert {round(f.level, 12) for f in pairs if f.layer == "all"} == {0.995}
@@ -126,11 +132,11 @@ def test_pairs_are_compared_at_an_adjusted_level() -> None:
 
 def test_layers_that_the_other_has_not_are_left_out() -> None:
     other = rows()
-    few = Rows(
+    few = UnitRows(
         {k: v for k, v in other.table.items() if not k.startswith("fc2|bias")},
         {g: s for g, s in SIZES.items() if g.role != "bias"},
     )
-    found = metrics.variance_ratios(rows(), few, SCHEDULE, "naive")
+    found = variance_metrics.variance_ratios(rows(), few, SCHEDULE, "naive")
     assert {f.role for f in found} == {"mean"}
 
 
@@ -140,7 +146,7 @@ def test_relative_bias_is_a_root_and_names_the_reference() -> None:
         for g in SIZES
         for q, value in (("bias2", 0.04), ("reference2", 4.0))
     }
-    found = metrics.bias(Rows(table, SIZES), 0.95, "naive", estimators=5)
+    found = bias.values(UnitRows(table, SIZES), 0.95, "naive", estimators=5)
     for figure in found:
         assert figure.estimate.value == pytest.approx(0.1)
         assert figure.message == "reference: naive"
@@ -168,8 +174,8 @@ TIMES = times(naive=[1, 2, 3, 4, 5, 6, 7, 8, 100.0], local=[2, 4, 6, 8, 10, 12, 
 
 
 def test_throughput_is_the_inverse_of_the_median_time() -> None:
-    seconds, rate, examples = metrics.throughput(TIMES, "local", 32, 0.95)
-    whole = metrics.epoch(seconds, 56)
+    seconds, rate, examples = throughput.values(TIMES, "local", 32, 0.95)
+    whole = throughput.epoch(seconds, 56)
     assert (whole.metric, whole.unit) == ("time.seconds_per_epoch", "s")
     assert (whole.estimate.value, whole.estimate.low) == (
         56 * seconds.estimate.value,
@@ -182,22 +188,22 @@ def test_throughput_is_the_inverse_of_the_median_time() -> None:
 
 
 def test_an_interval_that_reaches_to_zero_has_an_inverse_without_end() -> None:
-    assert metrics._inverse(Estimate(2, 0, 4, 9)) == Estimate(0.5, 0.25, math.inf, 9)
-    assert metrics._inverse(Estimate(2, -math.inf, math.inf, 3)) == Estimate(0.5, 0, math.inf, 3)
+    assert throughput._inverse(Estimate(2, 0, 4, 9)) == Estimate(0.5, 0.25, math.inf, 9)
+    assert throughput._inverse(Estimate(2, -math.inf, math.inf, 3)) == Estimate(0.5, 0, math.inf, 3)
 
 
 def test_times_are_compared_round_by_round() -> None:
-    one = metrics.time_ratio(TIMES, "local", "naive", 0.95)
+    one = throughput.time_ratio(TIMES, "local", "naive", 0.95)
     assert one.estimate == Estimate(2, 2, 2, 9)
     assert (one.metric, one.against) == ("ratio.time.seconds_per_gradient", "naive")
-    pair = metrics.time_ratio(TIMES, "local", "naive", 0.9, comparisons=5)
+    pair = throughput.time_ratio(TIMES, "local", "naive", 0.9, comparisons=5)
     assert (pair.metric, round(pair.level, 12)) == ("pairwise.time.seconds_per_gradient", 0.98)
 
 
 def test_efficiency_multiplies_variance_and_seconds() -> None:
-    variances = metrics.variance(rows(), SCHEDULE)
-    seconds = metrics.throughput(TIMES, "naive", 32, 0.95)[0]
-    found = metrics.efficiency(variances, seconds)
+    variances = variance_metrics.variance(rows(), SCHEDULE)
+    seconds = throughput.values(TIMES, "naive", 32, 0.95)[0]
+    found = throughput.efficiency(variances, seconds)
     assert [(f.layer, f.role) for f in found] == [("all", "mean"), ("all", "bias")]
     total = chosen(variances, "variance.total").estimate
     one = chosen(found, "efficiency.variance_seconds")
@@ -209,9 +215,9 @@ def test_efficiency_multiplies_variance_and_seconds() -> None:
 
 def test_efficiency_of_ratios_keeps_what_kind_of_ratio_it_is() -> None:
     for comparisons, kind in ((0, "ratio"), (3, "pairwise")):
-        ratios = metrics.variance_ratios(rows(), rows(1), SCHEDULE, "naive", comparisons)
-        time = metrics.time_ratio(TIMES, "local", "naive", 0.95, comparisons)
-        for figure in metrics.efficiency(ratios, time):
+        ratios = variance_metrics.variance_ratios(rows(), rows(1), SCHEDULE, "naive", comparisons)
+        time = throughput.time_ratio(TIMES, "local", "naive", 0.95, comparisons)
+        for figure in throughput.efficiency(ratios, time):
             assert figure.metric == f"{kind}.efficiency.variance_seconds"
             assert (figure.unit, figure.against) == ("1", "naive")
 
@@ -228,7 +234,7 @@ def training(*elbo: float, error: float = 5.0) -> dict[str, Any]:
 
 
 def test_curves_are_means_over_seeds() -> None:
-    found = metrics.convergence([training(-9, -3), training(-7, -1)], 0.95, None)
+    found = convergence.values([training(-9, -3), training(-7, -1)], 0.95, None)
     curve = [f for f in found if f.metric == "convergence.elbo"]
     assert [(f.step, f.seconds, f.estimate.value) for f in curve] == [(0, 0, -8), (10, 2, -2)]
     assert all(f.estimate.low < f.estimate.value < f.estimate.high for f in curve)
@@ -238,12 +244,12 @@ def test_curves_are_means_over_seeds() -> None:
 
 def test_a_regression_has_no_test_error() -> None:
     seeds = [training(-9, -3, error=math.nan), training(-7, -1, error=math.nan)]
-    assert "test.error" not in {f.metric for f in metrics.convergence(seeds, 0.95, None)}
+    assert "test.error" not in {f.metric for f in convergence.values(seeds, 0.95, None)}
 
 
 def test_seconds_to_a_target_are_interpolated_and_averaged_as_logs() -> None:
     seeds = [training(-8, -4, 0), training(-8, -7.5, -4)]
-    one = metrics.convergence(seeds, 0.95, -6.0)[-1]
+    one = convergence.values(seeds, 0.95, -6.0)[-1]
     assert one.metric == "convergence.seconds_to_target"
     assert one.estimate.value == pytest.approx(math.sqrt(1 * (2 + 2 * 1.5 / 3.5)))
     assert one.message == "target -6 nats, reached by 2 of 2 seeds"
@@ -252,13 +258,13 @@ def test_seconds_to_a_target_are_interpolated_and_averaged_as_logs() -> None:
 
 @pytest.mark.parametrize("second", [(-8, -7, -6.5), (-5, -4, 0)])
 def test_a_target_missed_or_passed_at_the_start_has_no_time(second: tuple[float, ...]) -> None:
-    one = metrics.convergence([training(-8, -4, 0), training(*second)], 0.95, -6.0)[-1]
+    one = convergence.values([training(-8, -4, 0), training(*second)], 0.95, -6.0)[-1]
     assert math.isnan(one.estimate.value)
     assert one.status == "bounded"
     assert one.message.startswith("target -6 nats, reached by ")
 
 
-CELL = Cell("digits", "initial", 16, registry.get("score", samples=2), "variance")
+CELL = Cell("digits", "initial", 16, get("score", samples=2), "variance")
 ABOUT = {
     "suite": "tiny", "objective": "likelihood", "parameterization": "mean-log_variance",
     "precision": "float32", "device": "cpu", "seed": 0,
@@ -266,7 +272,7 @@ ABOUT = {
 
 
 def row(estimate: Estimate, **more: Any) -> dict[str, Any]:
-    (one,) = results.rows(CELL, ABOUT, [Figure("snr", estimate, 0.95, "1", **more)])
+    (one,) = results.rows(CELL, ABOUT, [MetricValue("snr", estimate, 0.95, "1", **more)])
     return one
 
 
@@ -296,10 +302,10 @@ def test_figures_without_a_value_or_an_interval_say_so() -> None:
 
 def test_a_ratio_to_an_exact_zero_is_undefined() -> None:
     silent = rows(1, noise=0.0)
-    (zero,) = {f.estimate for f in metrics.variance_ratios(silent, rows(), SCHEDULE, "naive")
+    (zero,) = {f.estimate for f in variance_metrics.variance_ratios(silent, rows(), SCHEDULE, "naive")
                if f.metric == "ratio.variance.noise"}  # fmt: skip
     assert zero == Estimate(0, 0, 0, 32)
-    found = metrics.variance_ratios(rows(), silent, SCHEDULE, "deterministic")
+    found = variance_metrics.variance_ratios(rows(), silent, SCHEDULE, "deterministic")
     for made in results.rows(CELL, ABOUT, found):
         expected = "undefined" if made["metric"] == "ratio.variance.noise" else "ok"
         assert made["status"] == expected

@@ -18,12 +18,13 @@ import torch.utils.benchmark
 from torch import nn
 
 from vdbench.datasets import Dataset, Split
-from vdbench.estimation import registry
+from vdbench.estimation.options import get
 from vdbench.measures import throughput
 from vdbench.measures.context import Context
 from vdbench.measures.throughput import Timer, gradient_call, rows, sample
 from vdbench.noise import Key, stream
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.from_module import noisy
+from vdbench.problems.problem import Problem
 
 KEY = Key(("tests", "throughput"))
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def problem() -> Problem:
 
 def context(name: str = "local", batch_size: int = 32) -> Context:
     start = problem().initial(KEY)
-    return Context(problem(), start, registry.get(name), name, batch_size, KEY, {"estimator": name})
+    return Context(problem(), start, get(name), name, batch_size, KEY, {"estimator": name})
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import vdbench
-from vdbench import suite
 from vdbench.errors import InputError
+from vdbench.measures.registry import load
 from vdbench.runner import execution, plan
 from vdbench.statistics import seed_mean
 from vdbench.training.trainer import Trainer
@@ -221,7 +221,7 @@ def test_all_weights_pruned_have_no_compression(tmp_path: Path) -> None:
 
 def test_a_problem_s_estimators_hold_for_every_measure() -> None:
     measures = {"variance": {}, "convergence": {}, "training": {}}
-    checked = suite.load({**TINY, "measures": measures})
+    checked = load({**TINY, "measures": measures})
     found = {(c.problem, c.label) for c in plan.cells(checked)}
     assert found == {("none", "deterministic"), ("A", "local"), ("additive", "naive"),
                      ("additive", "local")}  # fmt: skip
@@ -229,7 +229,7 @@ def test_a_problem_s_estimators_hold_for_every_measure() -> None:
 
 
 def test_work_is_counted_from_the_examples() -> None:
-    checked = suite.load(changed(validation=0.2, patience=1))
+    checked = load(changed(validation=0.2, patience=1))
     cell = next(c for c in plan.cells(checked) if c.problem == "A")
     # 1,437 less 287 leaves 1,150: 4 steps an epoch; 2 or 3 epochs, 3 seeds
     assert plan.work(checked, cell, {"A": 1437}) == (24, 36)
@@ -277,7 +277,7 @@ def test_what_a_suite_may_not_say_is_refused_in_one_sentence(
     wanted: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        suite.load(wanted)
+        load(wanted)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

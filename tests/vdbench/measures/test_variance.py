@@ -20,14 +20,14 @@ from estimators.naive import Naive
 from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import Trace
-from vdbench.estimation.registry import get
-from vdbench.measures import bias, few_examples, variance
+from vdbench.estimation.options import get
+from vdbench.measures import bias, few_examples, variance_units
 from vdbench.measures.context import Context
 from vdbench.noise import Key
 from vdbench.problems.priors import GaussianPrior
 from vdbench.statistics.intervals import ratio_root
 from vdbench.statistics.sequential import two_sided
-from vdbench.store import Table
+from vdbench.store import Table, concatenate
 
 SIZE = 2
 ROLES = ("mean", "scale", "bias")
@@ -72,7 +72,7 @@ def additive(table: Table) -> None:
 def test_averages_are_the_exact_ones() -> None:
     comparisons = []
     for name, oracle in (("naive", oracles.naive), ("local", oracles.local)):
-        table = variance.rows(context(get(name)), 0, 3000)
+        table = variance_units.rows(context(get(name)), 0, 3000)
         additive(table)
         want = expected(oracle)
         assert set(table) == set(want)
@@ -86,7 +86,7 @@ def test_averages_are_the_exact_ones() -> None:
 
 def test_averages_tell_apart_what_differs() -> None:
     """Power: the same rows beside another estimator's noise raise an alarm, and with the parts swapped."""
-    table = variance.rows(context(get("naive")), 0, 3000)
+    table = variance_units.rows(context(get("naive")), 0, 3000)
     other, own = expected(oracles.local), expected(oracles.naive)
     for role in ROLES[:2]:
         noise, data = (table[f"0|{role}|{q}"] for q in ("noise", "data"))
@@ -110,7 +110,9 @@ def test_few_examples_give_the_variance_of_the_whole_minibatch() -> None:
         ("local", oracles.local, "per-example"),
         ("per-example", oracles.per_example, "local"),
     ):
-        table = few_examples.combine(few(name, 3000), variance.rows(context(get(other)), 0, 3000))
+        table = few_examples.combine(
+            few(name, 3000), variance_units.rows(context(get(other)), 0, 3000)
+        )
         additive(table)
         assert (table["0|mean|total"] < 0).any()
         want = expected(oracle)
@@ -130,7 +132,7 @@ def test_few_examples_do_not_give_the_variance_of_noise_that_a_minibatch_shares(
 
 
 def test_deterministic_has_data_variance_alone() -> None:
-    table = variance.rows(context(get("deterministic")), 0, 2000)
+    table = variance_units.rows(context(get("deterministic")), 0, 2000)
     additive(table)
     want = expected(oracles.deterministic)
     comparisons = []
@@ -147,13 +149,13 @@ def test_deterministic_has_data_variance_alone() -> None:
 @pytest.mark.parametrize("name", ["naive", "local", "score"])
 def test_rows_do_not_depend_on_how_they_are_taken(name: str) -> None:
     """Neither on the draws taken together (to rounding), nor on the partition into blocks (bit by bit)."""
-    whole = variance.rows(context(get(name), 16), 0, 8)
-    parts = [variance.rows(context(get(name), 16), *span) for span in ((0, 4), (4, 8))]
-    joined = variance.concatenate(parts)
+    whole = variance_units.rows(context(get(name), 16), 0, 8)
+    parts = [variance_units.rows(context(get(name), 16), *span) for span in ((0, 4), (4, 8))]
+    joined = concatenate(parts)
     for column, rows in whole.items():
         assert (rows == joined[column]).all(), column
     for together in (0, 4, 12, 1000):
-        other = variance.rows(context(get(name), together), 0, 8)
+        other = variance_units.rows(context(get(name), together), 0, 8)
         for column, rows in whole.items():
             np.testing.assert_allclose(other[column], rows, rtol=1e-11, atol=1e-12, err_msg=column)
 
@@ -161,7 +163,7 @@ def test_rows_do_not_depend_on_how_they_are_taken(name: str) -> None:
 def test_rows_are_those_of_their_units() -> None:
     """Unit 5 is unit 5 whichever block it is in, and units differ."""
     at = context(get("local"), 4)
-    whole, alone = variance.rows(at, 0, 8), variance.rows(at, 5, 6)
+    whole, alone = variance_units.rows(at, 0, 8), variance_units.rows(at, 5, 6)
     for column, rows in whole.items():
         assert rows[5] == alone[column][0]
         assert len(set(rows)) == 8
@@ -169,8 +171,8 @@ def test_rows_are_those_of_their_units() -> None:
 
 def test_elbo_adds_the_gradient_of_minus_kl_to_the_signal_alone() -> None:
     """The variance is the likelihood's; the mean is moved by −μ/s² and −½(σ²/s² − 1)."""
-    plain = variance.rows(context(get("naive")), 0, 32)
-    full = variance.rows(context(get("naive"), objective="elbo"), 0, 32)
+    plain = variance_units.rows(context(get("naive")), 0, 32)
+    full = variance_units.rows(context(get("naive"), objective="elbo"), 0, 32)
     for column, rows in plain.items():
         same = np.allclose(full[column], rows, rtol=1e-9, atol=1e-12)
         assert same == (not column.endswith(("mean|signal", "scale|signal"))), column
@@ -181,7 +183,7 @@ def test_elbo_adds_the_gradient_of_minus_kl_to_the_signal_alone() -> None:
         "batch_size": 5,
         "objective": "elbo",
     }  # one minibatch: signal is exact in every row
-    table = variance.rows(context(get("deterministic"), **everything), 0, 4)  # type: ignore[arg-type]
+    table = variance_units.rows(context(get("deterministic"), **everything), 0, 4)  # type: ignore[arg-type]
     for role, (gradient, _) in oracles.deterministic(PLACE).items():
         want = ((gradient + slopes[role]) ** 2).mean()
         np.testing.assert_allclose(table[f"0|{role}|signal"], want, rtol=1e-12)
@@ -201,7 +203,7 @@ class Broken(Naive):
 @pytest.mark.parametrize("together", [0, 16])
 def test_a_gradient_that_is_not_finite_is_named(together: int) -> None:
     with pytest.raises(CellError, match=r"'0\.log_variance' is not finite at cell/unit/3/a"):
-        variance.rows(context(Broken(), together), 3, 8)
+        variance_units.rows(context(Broken(), together), 3, 8)
 
 
 # Bias

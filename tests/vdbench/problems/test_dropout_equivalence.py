@@ -18,9 +18,11 @@ from families import problem
 from torch import Tensor
 
 from vdbench.estimation.draws import gradients, trace
-from vdbench.estimation.registry import get
+from vdbench.estimation.options import get
 from vdbench.noise import Injected, Key, Noise, Request, stream
-from vdbench.problems.gaussian import BinaryDropout, Parameterization, ThetaLogAlpha
+from vdbench.problems.dropout import BinaryDropout
+from vdbench.problems.gaussian import ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Batch
 
 ALPHA, INPUTS, OUTPUTS = 0.4, 4, 3

@@ -12,9 +12,10 @@ import torch
 from families import moments, problem
 from torch import Tensor
 
-from vdbench.estimation.registry import get
-from vdbench.problems.gaussian import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.estimation.options import get
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.likelihoods import GaussianNoise
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import GaussianPrior
 from vdbench.problems.problem import Problem
 

@@ -22,11 +22,13 @@ from vdbench import datasets, problems
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
 from vdbench.noise import Key, stream
-from vdbench.problems import build, classification, fingerprint
+from vdbench.problems import build, classification
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
+from vdbench.problems.identity import fingerprint
 from vdbench.problems.likelihoods import GaussianNoise
 from vdbench.problems.priors import GaussianPrior, LogUniformPrior
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.problem import Problem
 
 ROOT = Path(problems.__file__).resolve().parents[2]
 KEY = Key(("tests", "problems"))
@@ -222,7 +224,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_fingerprints_are_the_same_in_every_process(own: str, tmp_path: Path) -> None:
     """Other hash seeds, other addresses in memory, another order of building."""
     code = f"""
-    from vdbench.problems import build, fingerprint
+    from vdbench.problems import build
+    from vdbench.problems.identity import fingerprint
     print(fingerprint(build("b", "{own}:make", {{}})))
     print(fingerprint(build("a", "classification", {BASE!r})))
     """

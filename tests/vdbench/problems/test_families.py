@@ -18,10 +18,13 @@ from twins_moments import matched
 from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator, Gradient, Wrapper
 from vdbench.estimation.draws import Trace, gather, gradients, inject, trace
-from vdbench.estimation.registry import find, get, names
+from vdbench.estimation.options import get
+from vdbench.estimation.registry import find, names
 from vdbench.noise import Injected, Key, Noise, stream
 from vdbench.problems import priors
-from vdbench.problems.gaussian import BinaryDropout, Parameterization, Point, ThetaLogAlpha
+from vdbench.problems.dropout import BinaryDropout, Point
+from vdbench.problems.gaussian import ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Batch, Problem
 
 EXAMPLES, BATCH = 12, 5

@@ -19,9 +19,11 @@ from families import FAMILIES, moments, problem
 from oracles import HalfSquare
 from torch import Tensor
 
-from vdbench.estimation.registry import get
+from vdbench.estimation.options import get
 from vdbench.noise import Key
-from vdbench.problems.gaussian import BinaryDropout, Parameterization, ThetaLogAlpha
+from vdbench.problems.dropout import BinaryDropout
+from vdbench.problems.gaussian import ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.training.trainer import evaluate
 
 TOLERANCE = 1e-9

@@ -15,10 +15,10 @@ from vdbench.problems.gaussian import (
     PARAMETERIZATIONS,
     SCALE_ROLES,
     MeanLogVariance,
-    Parameterization,
     ThetaLogAlpha,
     from_spec,
 )
+from vdbench.problems.parameterization import Parameterization
 
 WEIGHT = stream(Key(("tests", "posteriors")), dtype=torch.float64)("weight", (4, 3))
 ALL = [MeanLogVariance(0.3), ThetaLogAlpha(0.7), ThetaLogAlpha(0.7, learned=False)]

@@ -16,15 +16,12 @@ from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
 from vdbench.noise import Key, stream
 from vdbench.problems import priors
-from vdbench.problems.gaussian import (
-    BinaryDropout,
-    MeanLogVariance,
-    Parameterization,
-    Point,
-    ThetaLogAlpha,
-)
+from vdbench.problems.dropout import BinaryDropout, Point
+from vdbench.problems.from_module import noisy
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import GaussianPrior, LogUniformPrior, NoPrior, Prior
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.problem import Problem
 
 KEY = Key(("tests", "divergence"))
 SIZES = ((3, 5), (5, 2))

@@ -14,8 +14,10 @@ from vdbench.cli import catalogue
 from vdbench.datasets import Dataset
 from vdbench.errors import InputError
 from vdbench.problems import networks
+from vdbench.problems.from_module import noisy
+from vdbench.problems.identity import fingerprint
 from vdbench.problems.layers import Convolution
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.problem import Problem
 
 
 def parameters(network: nn.Module) -> int:
@@ -117,10 +119,10 @@ def test_fingerprints_tell_networks_apart() -> None:
         {"model": "kingma-cifar", "size": 0.25},
         {"model": "kingma-cifar", "size": 0.125, "pooling": "max"},
     ]
-    found = {problems.fingerprint(problems.classification("digits", **o)) for o in options}
+    found = {fingerprint(problems.classification("digits", **o)) for o in options}
     assert len(found) == len(options)
     explicit = problems.classification("digits", model="mlp", widths=[32])
-    assert problems.fingerprint(explicit) in found
+    assert fingerprint(explicit) in found
 
 
 @pytest.mark.parametrize(

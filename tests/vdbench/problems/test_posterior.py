@@ -13,15 +13,10 @@ from torch import Tensor
 
 from vdbench.errors import InputError
 from vdbench.noise import Injected, Key, Noise, Recorder, Request, stream
-from vdbench.problems.gaussian import (
-    BinaryDropout,
-    MeanLogVariance,
-    Parameterization,
-    Point,
-    Posterior,
-    ThetaLogAlpha,
-    from_spec,
-)
+from vdbench.problems.dropout import BinaryDropout, Point
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha, from_spec
+from vdbench.problems.parameterization import Parameterization
+from vdbench.problems.posterior import Posterior
 
 KEY = Key(("tests", "weights"))
 WEIGHT = stream(KEY, dtype=torch.float64)("weight", (4, 3))

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vdbench.errors import InputError
-from vdbench.problems import classification, fingerprint
+from vdbench.problems import classification
 from vdbench.problems.dawson import dawson, dawson_integral
 from vdbench.problems.gaussian import ThetaLogAlpha
+from vdbench.problems.identity import fingerprint
 from vdbench.problems.priors import GaussianPrior, LogUniformPrior, Prior, from_spec
 from vdbench.problems.problem import Problem
 

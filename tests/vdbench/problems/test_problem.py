@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
-from vdbench.estimation import registry
+from vdbench.estimation.options import get
 from vdbench.noise import Key, stream
+from vdbench.problems.from_module import NOISY, noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.layers import Layer, NoisyModule
 from vdbench.problems.likelihoods import Categorical, GaussianNoise
 from vdbench.problems.priors import GaussianPrior, LogUniformPrior
-from vdbench.problems.problem import NOISY, Batch, Group, Problem, noisy
+from vdbench.problems.problem import Batch, Group, Problem
 
 KEY = Key(("tests", "problem"))
 FEATURES, CLASSES = 4, 3
@@ -185,7 +186,7 @@ def test_as_sigma_vanishes_every_estimator_has_the_plain_module_s_value(
             "cpu", torch.float64
         )
         parameters, batch = problem.initial(KEY), batch_of(problem, 6)
-        drawn = registry.get(name)(problem, parameters, batch, stream(KEY, dtype=torch.float64))
+        drawn = get(name)(problem, parameters, batch, stream(KEY, dtype=torch.float64))
         assert set(drawn.gradients) == set(problem.free(parameters))
         with torch.no_grad():
             outputs = module(batch.inputs)
@@ -200,7 +201,7 @@ def test_gradients_of_all_parameters_are_the_plain_module_s_when_there_is_no_noi
         module = reset(Nested()).double()
     problem = noisy(module, dataset()).to("cpu", torch.float64)
     parameters, batch = problem.initial(KEY), batch_of(problem)
-    ours = registry.get("deterministic")(problem, parameters, batch, stream(KEY)).gradients
+    ours = get("deterministic")(problem, parameters, batch, stream(KEY)).gradients
     loss = -nn.functional.cross_entropy(module(batch.inputs), batch.targets, reduction="sum")
     loss.backward()
     for name, value in module.named_parameters():
@@ -365,7 +366,7 @@ def test_free_leaves_out_what_is_held_fixed(learned: bool) -> None:
     free = problem.free(parameters)
     assert set(free) == {"0.theta", "0.bias"} | ({"0.log_alpha"} if learned else set())
     assert all(free[name] is parameters[name] for name in free)
-    drawn = registry.get("naive")(problem, parameters, batch_of(problem), stream(KEY))
+    drawn = get("naive")(problem, parameters, batch_of(problem), stream(KEY))
     assert set(drawn.gradients) == set(free)
 
 

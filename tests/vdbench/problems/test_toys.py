@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from vdbench import problems, suite
 from vdbench.errors import InputError
-from vdbench.estimation import registry
 from vdbench.estimation.draws import gradients, trace
+from vdbench.estimation.options import get
+from vdbench.estimation.options import options as chosen
 from vdbench.noise import Key
 from vdbench.problems.likelihoods import Bernoulli
 from vdbench.problems.problem import Batch
@@ -60,7 +61,7 @@ def test_estimators_have_the_exact_variance(
     cost: str, name: str, options: dict[str, object]
 ) -> None:
     """6,000 draws, five standard errors of a mean of squares: one false alarm in 1.7e6 comparisons of normal means."""
-    estimator, count = registry.get(name, **options), 6000
+    estimator, count = get(name, **options), 6000
     problem = problems.build("toy", "toy-cost", {"cost": cost, "k": 0.7})
     problem = problem.to("cpu", torch.float64)
     parameters = problem.initial(Key(("toys",)))
@@ -70,7 +71,7 @@ def test_estimators_have_the_exact_variance(
     drawn = gradients(
         estimator, problem, parameters, batches, keys, trace(estimator, problem, parameters, batch)
     )
-    pair = exact_variances.variances(name, registry.options(estimator), Toy(cost, 0.7))
+    pair = exact_variances.variances(name, chosen(estimator), Toy(cost, 0.7))
     assert pair is not None
     for role, truth in zip(("mean", "log_variance"), pair, strict=True):
         rows = drawn.gradients[f"0.{role}"].flatten()

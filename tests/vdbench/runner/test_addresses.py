@@ -19,6 +19,7 @@ from torch import nn
 import vdbench
 from vdbench import problems
 from vdbench.datasets import Dataset, Split
+from vdbench.problems.identity import _source, fingerprint
 from vdbench.problems.likelihoods import Categorical
 from vdbench.problems.priors import GaussianPrior
 from vdbench.store import digest
@@ -135,7 +136,7 @@ CHECKPOINTS: list[str] = ["f5253048084885da86a9bc6bcbf627d5"]
 @pytest.mark.parametrize("name", [*PROBLEMS, "own"])
 def test_fingerprints_are_what_they_were(name: str) -> None:
     problem = own() if name == "own" else problems.build(name, *PROBLEMS[name])
-    assert problems.fingerprint(problem) == FINGERPRINTS[name]
+    assert fingerprint(problem) == FINGERPRINTS[name]
 
 
 def test_parts_of_vdbench_have_names_of_their_own() -> None:
@@ -143,11 +144,11 @@ def test_parts_of_vdbench_have_names_of_their_own() -> None:
 
     def moved(cls: type) -> str:
         other = type(cls.__name__, (), {"__module__": "vdbench.somewhere.else_"})
-        return problems._source(other)
+        return _source(other)
 
     for part in (GaussianPrior, Categorical, Split):
-        assert moved(part) == problems._source(part)
-    assert problems._source(Split) == "vdbench.Split"
+        assert moved(part) == _source(part)
+    assert _source(Split) == "vdbench.Split"
 
 
 def addresses(folder: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 import vdbench
 from vdbench import InputError, problems
-from vdbench.estimation import registry
+from vdbench.estimation.options import get
 from vdbench.runner import record
 from vdbench.runner.execution import Finished
 
@@ -91,7 +91,7 @@ def test_results_say_which_objective_is_served(done: Finished, table: pd.DataFra
 
 def test_dense_problems_serve_what_is_declared() -> None:
     problem = problems.classification("digits", [4])
-    about = record.describe_problem(problem, [registry.get("local"), registry.get("deterministic")])
+    about = record.describe_problem(problem, [get("local"), get("deterministic")])
     assert about["shared"] == []
     assert about["objectives"] == {"local": "elbo", "deterministic": "mean-weights"}
     assert about["description"].endswith("(outputs × inputs)")

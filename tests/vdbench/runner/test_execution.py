@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 
 import vdbench
-from vdbench import suite
 from vdbench.estimation import registry
 from vdbench.measures import memory
 from vdbench.measures.memory_process import measure
+from vdbench.measures.registry import load
 from vdbench.runner import execution, plan, results
 from vdbench.training.trainer import Trainer
 
@@ -260,8 +260,8 @@ def test_the_target_is_nine_tenths_of_what_the_baseline_gains(table: pd.DataFram
 
 def test_the_record_says_what_was_run_and_where(about: Mapping[str, Any]) -> None:
     assert about["schema"] == 1
-    assert suite.load({k: v for k, v in about["suite"].items() if k != "measures"} | {
-        "measures": TINY["measures"]}) == suite.load(TINY)  # fmt: skip
+    assert load({k: v for k, v in about["suite"].items() if k != "measures"} | {
+        "measures": TINY["measures"]}) == load(TINY)  # fmt: skip
     expected = {"seed": 0, "baseline": "naive", "reference": "naive", "level": 0.95, "device": "cpu",
                 "command": "vdbench run tiny", "only": [], "plugins": []}  # fmt: skip
     assert {name: about[name] for name in expected} == expected
@@ -289,7 +289,7 @@ def test_the_record_says_what_estimators_and_problems_are(about: Mapping[str, An
 
 
 def test_the_record_says_how_every_cell_ended(about: Mapping[str, Any]) -> None:
-    cells = plan.cells(suite.load(TINY))
+    cells = plan.cells(load(TINY))
     found = {(c["measure"], c["estimator"]): c for c in about["cells"]}
     assert set(found) == {(cell.measure, cell.label) for cell in cells}
     assert len(about["cells"]) == len(cells) == 25

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from vdbench import problems
 from vdbench.errors import InputError
-from vdbench.estimation.registry import get
+from vdbench.estimation.options import get
 from vdbench.noise import Key, stream
 from vdbench.problems import gaussian, priors
 from vdbench.problems.bernoulli_prior import BernoulliPrior
-from vdbench.problems.gaussian import BinaryDropout, LearnedBinary
+from vdbench.problems.dropout import BinaryDropout, LearnedBinary
 from vdbench.problems.problem import Problem
 from vdbench.training import evaluation
 from vdbench.training.trainer import Trainer
@@ -226,7 +226,7 @@ def test_training_raises_the_bound_and_moves_the_logits(name: str) -> None:
 def test_training_finds_the_inputs_that_matter() -> None:
     """Two inputs, one the answer and one noise that hides it: kept and dropped, whatever they start at."""
     from vdbench.datasets import Dataset, Split
-    from vdbench.problems.problem import noisy
+    from vdbench.problems.from_module import noisy
 
     noise = stream(Key(("inputs",)))
     clear = noise("clear", (400, 1), law="sign")

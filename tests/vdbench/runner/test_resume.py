@@ -178,7 +178,7 @@ def test_control_c_says_how_to_go_on(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    last = "interrupted; what was measured is kept: run the same command with --out run"
+    last = "Interrupted. Completed measurements are saved; resume with:"
     assert said.splitlines()[-2:] == [last, "  vdbench run stopped.yaml --out run"]
     kept = blocks(out)
     assert 0 < len(kept) < BLOCKS

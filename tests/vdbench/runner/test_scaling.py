@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from vdbench.runner.results import Row
-from vdbench.runner.scaling import floor, rows, slope
+from vdbench.runner.scaling import rows
 from vdbench.statistics import Estimate
+from vdbench.statistics.fits import floor, slope
 
 SIZES = (8, 32, 128, 512)
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import vdbench
-from vdbench import problems, suite
+from vdbench import problems
+from vdbench.measures.cells import SWEPT
+from vdbench.measures.registry import load
+from vdbench.problems.identity import fingerprint
 from vdbench.runner.checkpoints import parameters
-from vdbench.runner.plan import SWEPT
 from vdbench.suite.schema import CheckpointSpec, EstimatorSpec
 
 
@@ -34,7 +36,7 @@ def test_swept_problems_have_the_same_weights(epochs: int, tmp_path: Path) -> No
             "prior": "none",
         }
         problem = problems.build(name, "classification", options)
-        prints = problems.fingerprint(problem)
+        prints = fingerprint(problem)
         found[name], _ = parameters(
             problem, spec, 0, prints, tmp_path / "run", lambda said: None, origin
         )
@@ -80,5 +82,5 @@ def test_trainings_are_compared_with_the_baseline_group_at_the_same_value(tmp_pa
         assert row.value == pytest.approx(errors[row.problem] - errors[row.against], abs=1e-9)
     epochs = table[(table["metric"] == "training.epochs") & table["step"].isna()]
     assert set(epochs["value"]) == {1.0}
-    again = suite.load(made, ["scale=small"])
+    again = load(made, ["scale=small"])
     assert again.scale == "small"

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import vdbench
-from vdbench import InputError, suite
+from vdbench import InputError
 from vdbench.cli import catalogue
-from vdbench.estimation import registry
+from vdbench.estimation.options import canonical, label, options
+from vdbench.measures.registry import load
 from vdbench.runner import plan
 
 PLUGIN = """\
@@ -48,7 +49,7 @@ def labels(*estimators: Any) -> list[str]:
         "baseline": "naive",
         "measures": {"variance": {}},
     }
-    return [registry.label(e) for e in plan.estimators(suite.load(content))][1:]
+    return [label(e) for e in plan.estimators(load(content))][1:]
 
 
 def test_what_is_wrapped_is_a_name_or_a_name_with_options() -> None:
@@ -114,13 +115,13 @@ def test_what_cannot_be_wrapped_is_told_in_one_sentence(
 
 def test_samples_scaling_writes_every_family_alike() -> None:
     """Its members differ in the option samples alone, one sample included: slopes are fitted over it."""
-    made = plan.estimators(suite.load("samples-scaling"))
+    made = plan.estimators(load("samples-scaling"))
     families: dict[str, list[int]] = {}
     for estimator in made:
-        options = registry.options(estimator)
-        count = options.pop("samples", 1)
+        chosen = options(estimator)
+        count = chosen.pop("samples", 1)
         assert estimator.declaration.name == "samples"
-        families.setdefault(registry.canonical(options), []).append(count)
+        families.setdefault(canonical(chosen), []).append(count)
     assert len(families) >= 4
     assert all(counts == [1, 2, 4, 8, 16] for counts in families.values()), families
 

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import stats
 
-from vdbench.measures.metrics import Schedule
+from vdbench.measures.metrics import LookSchedule
 from vdbench.statistics.intervals import (
     Estimate,
     log_mean,
@@ -28,7 +28,7 @@ from vdbench.statistics.intervals import (
 )
 from vdbench.statistics.sequential import critical_values, looks, two_sided
 
-Rows = NDArray[np.float64]
+UnitRows = NDArray[np.float64]
 Z = two_sided(0.95)
 LOOKS = looks(64, 4096)
 FALSE_ALARM = 1e-4  # one-sided, each coverage
@@ -181,7 +181,7 @@ def test_product_of_what_is_zero_or_unknown() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("figure", [mean, positive_mean, median, seed_mean, log_mean])
 def test_a_row_that_is_not_finite_is_named(
-    figure: Callable[[Rows, float], Estimate], bad: float
+    figure: Callable[[UnitRows, float], Estimate], bad: float
 ) -> None:
     with pytest.raises(ValueError, match="row 2 is"):
         figure(np.array([1.0, 2.0, bad, 4.0]), 0.95)
@@ -206,14 +206,14 @@ def test_rows_of_the_wrong_kind_are_refused() -> None:
 
 
 @given(positive, powers)
-def test_units_do_not_matter(rows: Rows, unit: float) -> None:
+def test_units_do_not_matter(rows: UnitRows, unit: float) -> None:
     for figure in (mean, positive_mean):
         assert figure(rows * unit, Z) == scaled(figure(rows, Z), unit)
     assert median(rows * unit, 0.95) == scaled(median(rows, 0.95), unit)
 
 
 @given(positive, powers, st.integers(0, 2**32 - 1))
-def test_ratios_scale_and_invert(a: Rows, unit: float, seed: int) -> None:
+def test_ratios_scale_and_invert(a: UnitRows, unit: float, seed: int) -> None:
     b = np.random.default_rng(seed).lognormal(size=len(a))
     there, back = ratio(a, b, Z), ratio(b, a, Z)
     assert ends(ratio(a * unit, b, Z)) == pytest.approx(ends(scaled(there, unit)), rel=1e-12)
@@ -224,7 +224,7 @@ def test_ratios_scale_and_invert(a: Rows, unit: float, seed: int) -> None:
 
 
 @given(arrays(np.float64, st.integers(2, 40), elements=st.floats(-100, 100)), positive)
-def test_the_value_lies_in_its_interval(signed: Rows, b: Rows) -> None:
+def test_the_value_lies_in_its_interval(signed: UnitRows, b: UnitRows) -> None:
     n = min(len(signed), len(b))
     signed, b = signed[:n], b[:n]
     figures = (mean(signed, Z), ratio_root(signed, b, Z), positive_mean(b, Z), median(b, 0.95))
@@ -238,7 +238,7 @@ def test_the_value_lies_in_its_interval(signed: Rows, b: Rows) -> None:
 
 
 @given(positive, st.floats(0.5, 5), st.floats(0.01, 2))
-def test_a_larger_critical_value_widens(rows: Rows, z: float, more: float) -> None:
+def test_a_larger_critical_value_widens(rows: UnitRows, z: float, more: float) -> None:
     narrow, wide = positive_mean(rows, z), positive_mean(rows, z + more)
     assert wide.low <= narrow.low
     assert narrow.high <= wide.high
@@ -255,7 +255,7 @@ def report(what: str, hits: int, runs: int, level: float) -> tuple[bool, str]:
 
 
 def stopping(
-    draw: Callable[[np.random.Generator], tuple[Rows, ...]],
+    draw: Callable[[np.random.Generator], tuple[UnitRows, ...]],
     figure: Callable[..., Estimate],
     truth: float,
     runs: int = 1500,
@@ -301,13 +301,13 @@ def test_a_variance_is_covered_where_the_run_stops(name: str) -> None:
     assert not seen, f"{name}: {alone}"
 
 
-def common(rng: np.random.Generator) -> tuple[Rows, Rows]:
+def common(rng: np.random.Generator) -> tuple[UnitRows, UnitRows]:
     shared, own, other = rng.standard_normal((3, 4096))
     return (shared + own / 2) ** 2, (shared + other) ** 2
 
 
-def signal(strength: float) -> Callable[[np.random.Generator], tuple[Rows, Rows]]:
-    def draw(rng: np.random.Generator) -> tuple[Rows, Rows]:
+def signal(strength: float) -> Callable[[np.random.Generator], tuple[UnitRows, UnitRows]]:
+    def draw(rng: np.random.Generator) -> tuple[UnitRows, UnitRows]:
         a, b = rng.standard_normal((2, 4096)) + strength
         return a * b, (a - b) ** 2 / 2
 
@@ -389,12 +389,9 @@ def test_unequal_numbers_are_covered_whatever_the_correlation(correlation: float
 
 @pytest.mark.parametrize("shared", [0.0, 0.7, 0.95])
 def test_ratios_of_cells_that_stop_at_different_looks_are_covered(shared: float) -> None:
-    """At all pairs of different looks at once: the level adjusted for Schedule.apart comparisons.
-
-    Either cell goes on for longer in every other run; one is as good as the other.
-    """
+    """At all pairs of different looks at once: the level adjusted for LookSchedule.apart comparisons."""
     rng, runs = np.random.default_rng(2001), 1000
-    apart = critical_values(LOOKS, 1 - 0.05 / Schedule.apart)
+    apart = critical_values(LOOKS, 1 - 0.05 / LookSchedule.apart)
     together = 0
     for k in range(runs):
         # the mean of eight squares a unit: close to normal, so that the boundary is what is tested

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError
-from vdbench.estimation import registry
 from vdbench.estimation.base import Declaration, Estimator, Gradient
+from vdbench.estimation.options import get
 from vdbench.noise import Key, Noise, stream
-from vdbench.problems.gaussian import MeanLogVariance, Parameterization, ThetaLogAlpha
+from vdbench.problems.from_module import noisy
+from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.log_alpha import clamp, image_map
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import LogUniformPrior
-from vdbench.problems.problem import Batch, Parameters, Problem, noisy
+from vdbench.problems.problem import Batch, Parameters, Problem
 from vdbench.schedules import Cosine, Linear, Recipe, Step
 from vdbench.training.history import Tracker, Tracking, hold_out
 from vdbench.training.non_finite import Watch
@@ -55,7 +57,7 @@ def trainer(
 ) -> Trainer:
     problem = problem or classifier(form)
     return Trainer(
-        problem, estimator or registry.get("local"), problem.initial(KEY), 8, rate, KEY,
+        problem, estimator or get("local"), problem.initial(KEY), 8, rate, KEY,
         recipe=recipe or Recipe(),
     )  # fmt: skip
 
@@ -266,7 +268,7 @@ class Remembers(Estimator):
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        drawn = registry.get("local")(problem, parameters, batch, noise)
+        drawn = get("local")(problem, parameters, batch, noise)
         factor = 1 + torch.tanh(state[0]["mean"] / 100) / (1 + state[0]["count"])
         return Gradient(drawn.value, {n: factor * g for n, g in drawn.gradients.items()})
 
@@ -305,7 +307,7 @@ def test_running_means_are_those_of_the_steps(tmp_path: Path) -> None:
         declaration = Declaration("noted", "elbo", True, ("normal",), True, "1")
 
         def __call__(self, *given: Any) -> Gradient:
-            found = registry.get("local")(*given)
+            found = get("local")(*given)
             values.append(float(found.value))
             return found
 
@@ -352,7 +354,7 @@ class Breaks(Estimator):
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        value, gradients = registry.get("local")(problem, parameters, batch, noise)
+        value, gradients = get("local")(problem, parameters, batch, noise)
         self.calls.append(1)
         if len(self.calls) == 7 and self.what == "value":
             value = value + math.inf

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.noise import Key, stream
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.likelihoods import Categorical, GaussianNoise
-from vdbench.problems.problem import Problem, noisy
+from vdbench.problems.problem import Problem
 from vdbench.training.evaluation import (
     bound,
     calibration_error,

@@ -26,13 +26,14 @@ from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError
-from vdbench.estimation import registry
 from vdbench.estimation.base import Declaration, Estimator, Gradient
+from vdbench.estimation.options import get
 from vdbench.noise import Key, Noise, stream
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.likelihoods import Categorical, GaussianNoise
 from vdbench.problems.priors import GaussianPrior
-from vdbench.problems.problem import Batch, Parameters, Problem, noisy
+from vdbench.problems.problem import Batch, Parameters, Problem
 from vdbench.training import trainer as training
 from vdbench.training.trainer import Trainer, evaluate, load_parameters, train
 
@@ -178,7 +179,7 @@ def optimum(estimator: Estimator, key: Key) -> dict[str, Tensor]:
 def test_training_reaches_the_log_evidence(name: str) -> None:
     """With every unbiased estimator; within SLACK plus 4.5 standard errors of the evaluation."""
     options: dict[str, Any] = UNBIASED[name]
-    parameters = optimum(registry.get(name, **options), KEY / name)
+    parameters = optimum(get(name, **options), KEY / name)
     gap = log_evidence() - exact_elbo(parameters)
     assert -1e-9 < gap < SLACK, f"{name} ends {gap} nats below the log evidence"
     mean, error = measured(parameters, 32, 30)
@@ -195,14 +196,14 @@ class Halved(Estimator):
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
-        drawn = registry.get("local")(problem, parameters, batch, noise)
+        drawn = get("local")(problem, parameters, batch, noise)
         return Gradient(drawn.value, {n: value / 2 for n, value in drawn.gradients.items()})
 
 
 @pytest.mark.parametrize("name", ["deterministic", "halved"])
 def test_training_with_another_gradient_does_not(name: str) -> None:
     """Controls: without noise nothing holds q's scale down; half the gradient is another objective's."""
-    estimator = Halved() if name == "halved" else registry.get(name)
+    estimator = Halved() if name == "halved" else get(name)
     parameters = optimum(estimator, KEY / "control")
     assert log_evidence() - exact_elbo(parameters) > 5 * SLACK
 
@@ -211,7 +212,7 @@ def test_an_evaluation_depends_on_its_key_and_on_nothing_else() -> None:
     """All estimators are judged with the same weight samples."""
     problem, parameters = regression(), exact_posterior()
     one = evaluate(problem, parameters, KEY, 4)
-    trainer(registry.get("naive")).advance(2)
+    trainer(get("naive")).advance(2)
     torch.rand(3)
     same = evaluate(problem, parameters, KEY, 4)
     assert (same.elbo, same.nll) == (one.elbo, one.nll)
@@ -265,7 +266,7 @@ def equal(one: Parameters, other: Parameters) -> bool:
 
 def small(estimator: Estimator | None = None, rate: float = 0.01) -> Trainer:
     problem = classifier(ThetaLogAlpha(learned=False)).to("cpu", torch.float32)
-    return Trainer(problem, estimator or registry.get("local"), problem.initial(KEY), 12, rate, KEY)
+    return Trainer(problem, estimator or get("local"), problem.initial(KEY), 12, rate, KEY)
 
 
 def test_an_epoch_is_a_permutation_cut_into_minibatches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +294,7 @@ def test_start_and_fixed_coordinates_are_left_as_they_are() -> None:
     problem = classifier(ThetaLogAlpha(learned=False))
     start = problem.initial(KEY)
     before = {name: value.clone() for name, value in start.items()}
-    run = Trainer(problem, registry.get("naive"), start, 12, 0.01, KEY)
+    run = Trainer(problem, get("naive"), start, 12, 0.01, KEY)
     run.advance(4)
     assert equal(start, before)
     assert torch.equal(run.parameters["0.log_alpha"], before["0.log_alpha"])
@@ -346,7 +347,7 @@ class Dies(Estimator):
         self.calls.append(1)
         if len(self.calls) > self.at:
             self.end()
-        return registry.get("local")(problem, parameters, batch, noise, state)
+        return get("local")(problem, parameters, batch, noise, state)
 
 
 def test_interrupted_training_ends_where_it_would_have(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.compare import refusal
-from vdbench.certificate.protocol import Asked, each_stage
+from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Subject
 from vdbench.errors import CellError
@@ -34,7 +34,7 @@ def _finding(subject: Subject, at: Stage) -> Finding:
         trace(subject.estimator, problem, at.parameters, at.batch, state)
     except CellError as error:
         return Finding(
-            NAME, at.name, False, note=str(error), suggests="mend what is declared or returned."
+            NAME, at.name, False, note=str(error), suggests="correct what is declared or returned."
         )
     gradient = subject.on(at).one(subject.key / NAME)
     wrong = [n for n, g in gradient.gradients.items() if g.dtype != at.parameters[n].dtype]
@@ -52,3 +52,6 @@ def _finding(subject: Subject, at: Stage) -> Finding:
 
 def _tensors(at: Stage) -> list[Tensor]:
     return [*at.parameters.values(), *at.batch]
+
+
+CHECK = Check(NAME, "names, shapes, types, laws; arguments are kept", ask)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from vdbench.certificate.certificate import Finding
-from vdbench.certificate.protocol import Asked, each_stage
+from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Kind, Stage, at_point, kind
 from vdbench.certificate.sampling import Subject
 from vdbench.problems.problem import Batch
@@ -59,3 +59,6 @@ def _suggests(broken: list[str]) -> str:
     if all("zero" in text for text in broken):
         return "the variance is 0 there, and √'s derivative infinite: use a root whose derivative at 0 is 0."
     return "a number leaves the range of its type: form σ² without a root, and log-densities from noise, not weights."
+
+
+CHECK = Check(NAME, "no NaN or infinity at awkward points", ask)

@@ -14,7 +14,7 @@ import torch
 from scipy.special import ndtri, stdtrit
 
 from vdbench.certificate.certificate import Finding
-from vdbench.certificate.protocol import Asked, Pending, each_stage
+from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import POWER, Answer, Question, Sample
@@ -92,3 +92,6 @@ def _reported(sample: Sample) -> Finding:
         NAME, sample.where, None, figure, low, high,
         note=f"{figure:.2g} of the noise variance does not fall as 1/M (no law is declared)",
     )  # fmt: skip
+
+
+CHECK = Check(NAME, "noise variance as 1/M, or its floor", ask)

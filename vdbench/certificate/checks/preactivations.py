@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.func import vmap
 
 from vdbench.certificate.certificate import Finding
-from vdbench.certificate.protocol import Asked, Pending, each_stage
+from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served
 from vdbench.certificate.sampling import Draws, Subject, block
 from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
-from vdbench.estimation.base import Estimator, Pathwise
+from vdbench.estimation.base import Estimator
+from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Injected, Noise, Recorder, stream
 
 NAME = "pre-activations"
@@ -151,3 +152,6 @@ def _finding(answer: Answer) -> Finding:
         f"{what}, {kind_of}; furthest by {gap:.2g} of its scale",
         SUGGESTS[what] if answer.differs else "",
     )  # fmt: skip
+
+
+CHECK = Check(NAME, "mean, variance and covariances of a layer", ask)

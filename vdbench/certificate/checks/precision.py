@@ -1,35 +1,18 @@
-"""Does float32 follow float64, and a GPU the CPU, on the same noise, at awkward points too?"""
+"""Does float32 follow float64 on the same noise, at awkward points too?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import torch
 
 from vdbench.certificate.certificate import Finding
-from vdbench.certificate.compare import pairs
-from vdbench.certificate.protocol import Asked, each_stage
+from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Stage, at_point, kind
-from vdbench.certificate.sampling import Draws, Subject
-from vdbench.estimation.base import Estimator, Gradient, Pathwise, Wrapper
-from vdbench.estimation.draws import inject
-from vdbench.noise import Injected, Noise, Request
-from vdbench.problems.problem import Parameters, Problem
+from vdbench.certificate.same_noise import finding
+from vdbench.certificate.sampling import Subject
 
-NAME, DEVICES = "float32", "CPU and GPU"
-
-RELATIVE = 5e-4
-"""Of the largest entry of a parameter's gradient: some thousand roundings of float32."""
-
-TRIES = 3
-"""Noises that are tried before an estimator is accused."""
-
-SMALLEST = 1e-6
-"""A gradient smaller than this share of the cost is judged as if it were so large: σ² = 1e-60 is 0 in float32."""
-
-ROUNDINGS = 64
-"""Roundings of the cost that may remain where costs are subtracted from one another."""
+NAME = "float32"
 
 
 def ask(subject: Subject) -> Iterable[Asked]:
@@ -44,18 +27,9 @@ def ask(subject: Subject) -> Iterable[Asked]:
     return [*found, *each_stage(NAME, [of.network], subject, network)]
 
 
-def ask_devices(subject: Subject) -> Iterable[Asked]:
-    """One finding for each stage, where there is a GPU."""
-    of = kind(subject.estimator)
-    if not torch.cuda.is_available():
-        return [Finding(DEVICES, "all", None, note="no GPU here")]
-    names = (*of.exact, of.network)
-    return each_stage(DEVICES, names, subject, lambda at: [_device(subject, at)])
-
-
 def _narrow(subject: Subject, at: Stage, where: str) -> Finding:
     """The same noise, rounded, in float32."""
-    return _finding(NAME, where, subject, at, at.to(subject.device, torch.float32), _CANCELS)
+    return finding(NAME, where, subject, at, at.to(subject.device, torch.float32), _CANCELS)
 
 
 _CANCELS = (
@@ -64,85 +38,4 @@ _CANCELS = (
 )
 
 
-def _device(subject: Subject, at: Stage) -> Finding:
-    return _finding(
-        DEVICES,
-        at.name,
-        subject,
-        at.to("cpu", torch.float32),
-        at.to("cuda", torch.float32),
-        "the two devices compute different things: look for a tensor made on the CPU, or noise drawn there.",
-    )
-
-
-def _finding(
-    test: str, where: str, subject: Subject, exact: Stage, other: Stage, suggests: str
-) -> Finding:
-    if not subject.estimator.declaration.pure:
-        note = "the estimator draws noise of its own: there is none to be given to both"
-        return Finding(test, where, None, note=note)
-    # a number may be rounded across a kink on one noise; a careless formula shows on every one
-    tries = (_compared(subject, exact, other, k) for k in range(TRIES))
-    excess, place = next((found for found in tries if found[0] <= RELATIVE), None) or _compared(
-        subject, exact, other, 0
-    )
-    holds = excess <= RELATIVE
-    return Finding(
-        test, where, holds, excess, limit=RELATIVE,
-        note=f"largest relative difference, in {place}", suggests="" if holds else suggests,
-    )  # fmt: skip
-
-
-def _compared(subject: Subject, exact: Stage, other: Stage, k: int) -> tuple[float, str]:
-    """The largest relative difference on the k-th noise, and where."""
-    drawn = subject.fresh(exact)
-    noise = _noise(subject, drawn, k)
-    truth = drawn.given(Noise(Injected(noise)))
-    cast = {r: v.to(other.problem.device, other.problem.dtype) for r, v in noise.items()}
-    state = drawn.state if exact.problem.dtype == other.problem.dtype else subject.state(other)
-    found = replace(drawn, stage=other, state=state).given(Noise(Injected(cast)))
-    return _excess(subject.estimator, exact.problem, exact.parameters, found, truth)
-
-
-def _noise(subject: Subject, drawn: Draws, k: int) -> dict[Request, torch.Tensor]:
-    problem = drawn.stage.problem
-    keys = [subject.key / NAME / k]
-    found = inject(drawn.traced.requests, keys, problem.device, problem.dtype)
-    return {r: v[0].float().to(problem.dtype) for r, v in found.items()}
-
-
-def _excess(
-    estimator: Estimator, problem: Problem, parameters: Parameters, found: Gradient, truth: Gradient
-) -> tuple[float, str]:
-    """The largest difference beyond roundings of the cost, over the largest entry, and where."""
-    room = 0.0 if _pathwise(estimator) else _rounding(problem, parameters, truth)
-    least = SMALLEST * (1 + abs(float(truth.value)))
-    worst, where = 0.0, "nowhere"
-    for name, x, y in pairs(found, truth):
-        size = max(float(y.abs().max()), least)
-        excess = (float((x - y).abs().max()) - room) / size
-        excess = float("inf") if excess != excess else excess
-        if excess > worst:
-            worst, where = excess, name
-    return worst, where
-
-
-def _pathwise(estimator: Estimator) -> bool:
-    """Whether no costs are subtracted from one another: wrappers of pathwise estimators average gradients."""
-    inner = estimator
-    while isinstance(inner, Wrapper):
-        inner = inner.of
-    return isinstance(inner, Pathwise)
-
-
-def _rounding(problem: Problem, parameters: Parameters, truth: Gradient) -> float:
-    """Roundings of float32 of the cost, times the largest ∇log q: what a difference of costs keeps of it.
-
-    As σ → 0 all costs agree to all digits, and so no difference of them means anything. That is a property of the
-    formula, not a defect of its program.
-    """
-    scales = [problem.posterior(layer, parameters).scale.abs() for layer in problem.layers]
-    smallest = min(float(s.min()) for s in scales)
-    score = max(1.0, 1 / smallest) if smallest > 0 else 1.0
-    cost = 1 + abs(float(truth.value))
-    return ROUNDINGS * torch.finfo(torch.float32).eps * cost * score
+CHECK = Check(NAME, "float32 follows float64 on the same noise", ask)

@@ -11,7 +11,7 @@ import torch
 
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.compare import copied, same
-from vdbench.certificate.protocol import Asked, each_stage
+from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Draws, Subject
 
@@ -88,3 +88,6 @@ def _devices(drawn: Draws) -> list[torch.device]:
 
 def _said(where: str, holds: bool, suggests: str) -> Finding:
     return Finding(NAME, where, holds, suggests="" if holds else suggests)
+
+
+CHECK = Check(NAME, "a draw belongs to its key; global generators are left alone", ask)

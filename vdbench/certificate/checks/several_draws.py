@@ -9,13 +9,14 @@ from torch import Tensor
 
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.compare import gap
-from vdbench.certificate.protocol import Asked, each_stage, guarded
+from vdbench.certificate.protocol import Asked, Check, each_stage, guarded
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Draws, Subject
 from vdbench.estimation import draws
 from vdbench.estimation.autodiff import differentiate
-from vdbench.estimation.base import Gradient, Pathwise
+from vdbench.estimation.base import Gradient
 from vdbench.estimation.draws import Trace, inject
+from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Injected, Noise
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch
@@ -126,3 +127,6 @@ def _compared(where: str, found: Gradient, truth: Gradient, suggests: str) -> Fi
         note=note,
         suggests="" if holds else suggests,
     )
+
+
+CHECK = Check(NAME, "in one backward pass and vectorised, as each alone", ask)

@@ -1,4 +1,4 @@
-"""Is the mean of the gradient the gradient of the objective? Beside exact sums, in every layer and role."""
+"""Is the mean of the gradient the gradient of the objective? Compared with exact sums, in every layer and role."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.exact_gradients import OBJECTIVES
-from vdbench.certificate.protocol import Asked, Pending, each_stage
+from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served
 from vdbench.certificate.sampling import Draws, Subject
 from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
@@ -18,7 +18,7 @@ from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
 NAME = "unbiased"
 
 PILOT = 512
-"""Draws that decide how many are needed, and which coordinates tell most; used for nothing else."""
+"""Draws that decide how many are needed, and which coordinates have the most information; used for nothing else."""
 
 SEEN = 0.1
 """The relative bias that is to be seen, as far as the level's bound of draws allows."""
@@ -55,7 +55,7 @@ def _ask(subject: Subject, at: Stage) -> list[Asked]:
 
 
 def samples(at: Stage, rows: dict[str, Rows], truth: dict[str, Rows]) -> list[Sample]:
-    """Gradients of each layer and role beside the true ones."""
+    """Gradients of each layer and role, with the true ones."""
     size = max(float(np.abs(t).max()) for t in truth.values())
     found = []
     for group in dict.fromkeys(at.problem.groups[name] for name in truth):
@@ -122,3 +122,6 @@ def _worst(sample: Sample) -> str:
         f"furthest {sample.names[i]}: mean {sample.mean[i]:.4g} ± {sample.error[i]:.2g}, "
         f"exact {sample.truth[i]:.4g}"
     )
+
+
+CHECK = Check(NAME, "the mean of the gradient in every layer and role", ask)

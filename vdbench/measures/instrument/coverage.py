@@ -1,126 +1,106 @@
-"""Coverage: the share of repetitions whose interval holds the truth, where the run stopped.
-
-What would flatter the share is looked at: how far the truth itself may be off (in half-widths of the intervals
-tested), and how many intervals had no end. A figure that is exact in every repetition is left out.
-"""
+"""The measure ``coverage``: how often the intervals of the suite's other measures hold the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+import itertools
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-import numpy as np
+from vdbench.errors import InputError
+from vdbench.estimation.base import Estimator
+from vdbench.measures.cells import Cell, Outcome, everywhere
+from vdbench.measures.context import Context
+from vdbench.measures.instrument import coverage_metrics, reference_run, repeated_measures
+from vdbench.measures.instrument.evidence import Evidence, Truth
+from vdbench.measures.instrument.runs import contexts, families, runs
+from vdbench.measures.instrument.series import Address, Series, blocks
+from vdbench.measures.instrument.workload import gradients, refuse_few_examples
+from vdbench.measures.protocol import Measure, Values, mine
+from vdbench.measures.session import Session, Site
+from vdbench.measures.stopping import look_schedule
+from vdbench.store import concatenate
+from vdbench.suite.grid import single
+from vdbench.suite.schema import CoverageSpec, Suite
 
-from vdbench.measures.instrument.series import Address, Numbers, Series
-from vdbench.statistics import Estimate
-from vdbench.statistics.proportions import at_least, holm, share
-
-FAMILY_WISE = 0.01
-"""Rate at which any figure at all is called short of its level although none is."""
-
-COARSE = 0.05
-"""Most standard errors of the truth in a half-width: so much changes a coverage by 0.001 or so, and no more."""
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What intervals are to hold.
-
-    Attributes:
-        value: One value, or one a repetition, shape (R,).
-        error: Its standard error; 0 where it is known.
-        root: Whether it is the root of what was estimated, and the error that of its square.
-    """
-
-    value: float | Numbers
-    error: float = 0.0
-    root: bool = False
+REPEATED = ("variance", "bias", "throughput", "convergence")
+"""Measures that are repeated."""
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One figure's coverage.
+class Coverage(Measure):
+    """Repetitions of every measure of the suite that there is a truth for."""
 
-    Attributes:
-        share: Of repetitions that gave a value, with Clopper and Pearson's interval.
-        p: Adjusted p-value of "at least the nominal level".
-        level: That level.
-        coarseness: Standard error of the truth over the mean half-width.
-        endless: Share of these whose interval has no end.
-        undefined: Repetitions that gave no value, and so made no statement: they are not counted.
-    """
+    name = "coverage"
+    spec = CoverageSpec
+    together = True
 
-    share: Estimate
-    p: float
-    level: float
-    coarseness: float
-    endless: float
-    undefined: int
-
-    @property
-    def status(self) -> str:
-        """``ok``, ``rejected``, or ``coarse`` where the truth is not known well enough to judge."""
-        if not self.coarseness <= COARSE:
-            return "coarse"
-        return "rejected" if self.p <= FAMILY_WISE else "ok"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All repetitions at a place.
-
-    Attributes:
-        series: By figure.
-        truths: By figure.
-        level: Of the suite: that of coverage's own intervals.
-        families: Places that share the error `FAMILY_WISE`.
-        precision: Relative half-width that runs aimed at.
-    """
-
-    series: Mapping[Address, Series]
-    truths: Mapping[Address, Truth]
-    level: float
-    families: int = 1
-    precision: float = 0.0
-
-    @cached_property
-    def judged(self) -> dict[Address, Judged]:
-        """Every figure that has a truth and an uncertainty, tested together with all the others."""
-        found = {a: s.stated for a, s in self.series.items() if self._tested(a, s.stated)}
-        hits = {a: int(s.holds(self.truths[a].value).sum()) for a, s in found.items()}
-        p = holm(
-            [at_least(hits[a], len(s.value), s.level) for a, s in found.items()], self.families
-        )
-        return {
-            a: Judged(
-                share(hits[a], len(s.value), self.level),
-                value,
-                s.level,
-                coarseness(s, self.truths[a]),
-                float(np.mean(~np.isfinite(s.high - s.low))),
-                len(self.series[a].value) - len(s.value),
+    def check(self, where: str, suite: Suite) -> None:
+        """See that there is something to repeat, on whole minibatches."""
+        if not self.asked(suite):
+            return
+        if not any(suite.measures.of(name) for name in REPEATED):
+            raise InputError(
+                f"{where}: measures.coverage needs at least one of {', '.join(REPEATED)} in the suite."
             )
-            for (a, s), value in zip(found.items(), p, strict=True)
-        }
+        refuse_few_examples(where, suite, self.name)
 
-    def _tested(self, address: Address, series: Series) -> bool:
-        """Not what has no value, such as a ratio to zero, nor what is exact and right."""
-        if address not in self.truths or not len(series.value):
-            return False
-        truth = self.truths[address].value
-        return not np.isnan(truth).any() and not (series.exact and bool(series.holds(truth).all()))
+    def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
+        """One for each estimator at each place."""
+        return everywhere(suite, estimators, self.name)
+
+    def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
+        """Those of the repetitions and of the truth."""
+        return gradients(suite.measures, self.name, cell.label == suite.baseline)
+
+    def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
+        """All estimators of the place."""
+        suite, measures, spec = session.suite, session.suite.measures, self.asked(session.suite)
+        here = contexts(site, cells)
+        found: dict[Address, Series] = {}
+        truths: dict[Address, Truth] = {}
+        if measures.variance:
+            found |= runs(session, look_schedule(suite), here, spec.repetitions)
+            truths |= _truths(session, here, spec.truth_units)
+        more = _others(session, site, here, spec)
+        truths |= {a: Truth(value) for a, value in repeated_measures.truths(more).items()}
+        aim = measures.variance.precision if measures.variance else 0.0
+        evidence = Evidence(found | more, truths, suite.level, families(session), aim)
+        reason = f"{spec.repetitions} repetitions"
+        return [Outcome(cell, "ok", reason, spec.repetitions, evidence) for cell in cells]
+
+    def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
+        """Coverage of each figure, where runs stopped, and how wide their intervals are."""
+        for name, outcome in mine(self, outcomes).items():
+            yield outcome, coverage_metrics.values(outcome.data, name)
 
 
-def coarseness(series: Series, truth: Truth) -> float:
-    """Standard error of the truth over the mean half-width of the intervals that have ends.
+def _others(
+    session: Session, site: Site, here: Sequence[Context], spec: CoverageSpec
+) -> dict[Address, Series]:
+    """Bias, convergence and throughput, where the suite measures them."""
+    measures = session.suite.measures
+    found: dict[Address, Series] = {}
+    if measures.bias:
+        reference = site.context(single(session.suite.reference)).at("instrument")
+        found |= repeated_measures.biases(session, here, reference, measures.bias, spec.repetitions)
+    for context in here:
+        if measures.convergence:
+            found |= repeated_measures.trainings(
+                session, context, measures.convergence, spec.trainings
+            )
+        if measures.throughput:
+            found |= repeated_measures.passes(session, context, measures.throughput, spec.passes)
+    return found
 
-    Of a root, squares are compared: near zero the root of a small error is not small, and an interval holds the
-    root just where it holds the square. The upper half-width is taken, because the lower end stops at zero.
-    """
-    if truth.error == 0:
-        return 0.0
-    squares = series.high**2 - series.value**2
-    halves = squares if truth.root else (series.high - series.low) / 2
-    halves = halves[np.isfinite(halves)]
-    return truth.error / float(halves.mean()) if len(halves) and halves.any() else np.inf
+
+def _truths(session: Session, here: Sequence[Context], units: int) -> dict[Address, Truth]:
+    """The separate run, its parts in eight blocks."""
+    each = -(-units // reference_run.PARTS)
+    parts = list(itertools.pairwise(range(0, reference_run.PARTS + 1, reference_run.PARTS // 8)))
+    tables = {}
+    for context in here:
+        compute = partial(reference_run.rows, context, each)
+        found = blocks(
+            session, "truth", reference_run.VERSION, [context], parts, compute, {"units": each}
+        )
+        tables[context.label] = concatenate(list(found))
+    return reference_run.values(session.suite, here, tables)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from vdbench import statistics
-from vdbench.measures.instrument.coverage import COARSE, FAMILY_WISE, Evidence, Judged
+from vdbench.measures.instrument.evidence import COARSE, FAMILY_WISE, Evidence, Judged
 from vdbench.measures.instrument.repeated_variance import STOP
 from vdbench.measures.instrument.series import Address, Series, width
-from vdbench.measures.metrics import Figure
+from vdbench.measures.metrics import MetricValue
 from vdbench.statistics import Estimate
 from vdbench.statistics.proportions import share
 from vdbench.statistics.sequential import WIDEST
@@ -19,7 +19,7 @@ PROMISED_FROM = 0.95
 """Level from which on looking again and again widens intervals by no more than `WIDEST`."""
 
 
-def figures(evidence: Evidence, label: str) -> list[Figure]:
+def values(evidence: Evidence, label: str) -> list[MetricValue]:
     """One estimator's coverage, its smallest, where its runs stopped, and the widths of their intervals."""
     judged = {a: j for a, j in evidence.judged.items() if a.label == label}
     found = [_coverage(evidence, address, item) for address, item in judged.items()]
@@ -29,8 +29,8 @@ def figures(evidence: Evidence, label: str) -> list[Figure]:
     return found
 
 
-def _coverage(evidence: Evidence, address: Address, judged: Judged) -> Figure:
-    return Figure(
+def _coverage(evidence: Evidence, address: Address, judged: Judged) -> MetricValue:
+    return MetricValue(
         f"coverage.{address.metric}",
         judged.share,
         evidence.level,
@@ -40,6 +40,7 @@ def _coverage(evidence: Evidence, address: Address, judged: Judged) -> Figure:
         status=judged.status,
         message=said(evidence, address, judged),
         against=address.against,
+        detail={"claimed": judged.level, "p": judged.p},
     )
 
 
@@ -63,7 +64,7 @@ def said(evidence: Evidence, address: Address, judged: Judged) -> str:
     return "; ".join(parts)
 
 
-def _smallest(evidence: Evidence, judged: Mapping[Address, Judged]) -> list[Figure]:
+def _smallest(evidence: Evidence, judged: Mapping[Address, Judged]) -> list[MetricValue]:
     """The smallest coverage among the figures at the suite's level, and among those at an adjusted one."""
     found = []
     for metric, adjusted in (("coverage.smallest", False), ("coverage.smallest.adjusted", True)):
@@ -75,21 +76,21 @@ def _smallest(evidence: Evidence, judged: Mapping[Address, Judged]) -> list[Figu
             place = f"{address.metric} of {address.layer} {address.role}{against}"
             message = f"of {len(mine)} figures: {place}; {said(evidence, address, least)}"
             found.append(
-                Figure(
+                MetricValue(
                     metric, least.share, evidence.level, "1", status=least.status, message=message
                 )
             )
     return found
 
 
-def _stops(evidence: Evidence, label: str) -> list[Figure]:
+def _stops(evidence: Evidence, label: str) -> list[MetricValue]:
     """Shares of runs that stopped at each look (in ``step``), and of those that reached their precision."""
     series = evidence.series.get(Address(label, STOP, "all", "all", ""))
     if series is None:
         return []
     count = len(series.n)
     found = [
-        Figure(
+        MetricValue(
             "coverage.stopped_at",
             share(int((series.n == n).sum()), count, evidence.level),
             evidence.level,
@@ -100,10 +101,13 @@ def _stops(evidence: Evidence, label: str) -> list[Figure]:
     ]
     reached = share(int((series.value <= evidence.precision).sum()), count, evidence.level)
     message = f"reached ±{evidence.precision:.3g}; the others ended at their bound"
-    return [*found, Figure("coverage.converged", reached, evidence.level, "1", message=message)]
+    return [
+        *found,
+        MetricValue("coverage.converged", reached, evidence.level, "1", message=message),
+    ]
 
 
-def _widths(evidence: Evidence, addresses: list[Address]) -> list[Figure]:
+def _widths(evidence: Evidence, addresses: list[Address]) -> list[MetricValue]:
     """How wide intervals are over those of a run that looks once at the same n: averages over repetitions.
 
     Of ratios, the repetitions count in which the two cells stopped at one n.
@@ -143,10 +147,10 @@ def _on_equal_n(evidence: Evidence, address: Address) -> Series:
 
 def _width(
     metric: str, estimate: Estimate, level: float, address: Address | None, message: str = ""
-) -> Figure:
+) -> MetricValue:
     promised = level >= PROMISED_FROM
     bound = f"at most {WIDEST:g} is promised" if promised else "nothing is promised below 95 %"
-    return Figure(
+    return MetricValue(
         metric,
         estimate,
         level,

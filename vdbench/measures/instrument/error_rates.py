@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vdbench.measures.instrument.coverage import FAMILY_WISE
+from vdbench.measures.instrument.evidence import FAMILY_WISE
 from vdbench.measures.instrument.series import ARRAYS, Address, Series
-from vdbench.measures.metrics import Figure
+from vdbench.measures.metrics import MetricValue
 from vdbench.statistics.proportions import at_most, holm, share
 
 NOISES = {"again": "independent", "shared": "shared"}
@@ -52,7 +52,7 @@ def called(series: Series, factor: float = 1.0) -> tuple[int, int]:
     return int((series.low * factor > 1).sum()), int((series.high * factor < 1).sum())
 
 
-def false_alarms(pairs: Pairs) -> dict[str, list[Figure]]:
+def false_alarms(pairs: Pairs) -> dict[str, list[MetricValue]]:
     """Shares of equal pairs that are called different, by estimator; and pooled, comparison i from estimator i mod E.
 
     A pair of one estimator shares its minibatches with the other estimators' pairs of the same number: the pooled
@@ -66,12 +66,12 @@ def false_alarms(pairs: Pairs) -> dict[str, list[Figure]]:
         [at_most(k, len(s.value), 1 - s.level) for k, (_, _, s) in zip(counts, tests, strict=True)],
         pairs.families,
     )
-    figures: dict[str, list[Figure]] = {}
+    figures: dict[str, list[MetricValue]] = {}
     for (label, address, series), count, value in zip(tests, counts, p, strict=True):
         metric = address.metric.removeprefix("again.")
         rejected = value <= FAMILY_WISE
         figures.setdefault(label, []).append(
-            Figure(
+            MetricValue(
                 f"false_alarms.{metric}" if label else f"false_alarms.pooled.{metric}",
                 share(count, len(series.value), pairs.level),
                 pairs.level,
@@ -104,7 +104,7 @@ def _pooled(found: Mapping[Address, Series]) -> Iterator[tuple[Address, Series]]
             )
 
 
-def power(pairs: Pairs, label: str, differences: Sequence[float]) -> list[Figure]:
+def power(pairs: Pairs, label: str, differences: Sequence[float]) -> list[MetricValue]:
     """Shares of comparisons that call a planted difference in the right direction, and in the wrong one.
 
     Each figure's ``step`` is the difference δ, and it is ``against`` runs at the same precision.
@@ -118,7 +118,7 @@ def power(pairs: Pairs, label: str, differences: Sequence[float]) -> list[Figure
                     metric = address.metric.removeprefix(f"{kind}.")
                     for name, count in (("power", right), ("wrong", wrong)):
                         figures.append(
-                            Figure(
+                            MetricValue(
                                 f"{name}.{noise}.{metric}",
                                 share(count, len(series.value), pairs.level),
                                 pairs.level,

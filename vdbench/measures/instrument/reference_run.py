@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vdbench.measures import variance
+from vdbench.measures import variance_units
 from vdbench.measures.context import Context
-from vdbench.measures.instrument.coverage import Truth
+from vdbench.measures.instrument.evidence import Truth
 from vdbench.measures.instrument.repeated_variance import figures_at
 from vdbench.measures.instrument.series import ROOTS, Address
-from vdbench.measures.metrics import Figure, Rows, Schedule
-from vdbench.store import Table
+from vdbench.measures.metrics import LookSchedule, MetricValue, UnitRows
+from vdbench.store import Table, concatenate
 from vdbench.suite.schema import Suite
 
 VERSION = "1"
@@ -29,7 +29,7 @@ PARTS = 128
 
 
 @dataclass(frozen=True)
-class OneError(Schedule):
+class OneError(LookSchedule):
     """Intervals of one standard error either way."""
 
     def z(self, n: int, comparisons: int = 1) -> float:
@@ -41,17 +41,17 @@ def rows(context: Context, units: int, start: int, stop: int) -> Table:
     """Means of parts ``start`` to ``stop``, each of so many units.
 
     Returns:
-        The columns of `vdbench.measures.variance.rows`, each of shape (stop − start,).
+        The columns of `vdbench.measures.variance_units.rows`, each of shape (stop − start,).
     """
     own = context.at("truth")
     means = []
     for part in range(start, stop):
-        table = variance.rows(own, part * units, (part + 1) * units)
+        table = variance_units.rows(own, part * units, (part + 1) * units)
         means.append({name: np.array([values.mean()]) for name, values in table.items()})
-    return variance.concatenate(means)
+    return concatenate(means)
 
 
-def figures(
+def values(
     suite: Suite, contexts: Sequence[Context], tables: Mapping[str, Table]
 ) -> dict[Address, Truth]:
     """True figures, with their standard errors.
@@ -61,7 +61,7 @@ def figures(
         contexts: All estimators of the place.
         tables: Means of the parts, by label.
     """
-    runs = {c.label: Rows(tables[c.label], c.sizes) for c in contexts}
+    runs = {c.label: UnitRows(tables[c.label], c.sizes) for c in contexts}
     errors = OneError((PARTS,), suite.level, 0.0)
     return {
         Address(label, f.metric, f.layer, f.role, f.against): _truth(f)
@@ -70,7 +70,7 @@ def figures(
     }
 
 
-def _truth(figure: Figure) -> Truth:
+def _truth(figure: MetricValue) -> Truth:
     e = figure.estimate
     if figure.metric in ROOTS:
         return Truth(e.value, e.high**2 - e.value**2, root=True)

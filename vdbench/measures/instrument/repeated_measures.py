@@ -1,4 +1,4 @@
-"""Repetitions of the measures that do not look: bias, convergence, throughput.
+"""Repetitions of the measures that do not stop by precision: bias, convergence, throughput.
 
 Each is the suite's own measure with fresh random numbers. What it has to hold is known or found in the repetitions:
 the bias of an unbiased estimator is 0, the time of an estimator over its own time is 1, and the mean over all
@@ -8,18 +8,22 @@ seeds of a training is that of every *other* repetition's trainings, so that non
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
+import torch
 
 from vdbench.errors import CellError
-from vdbench.measures import bias, convergence, metrics, throughput
+from vdbench.estimation.base import objective
+from vdbench.estimation.options import identity
+from vdbench.measures import bias, convergence, throughput
 from vdbench.measures.context import Context
-from vdbench.measures.instrument.series import Address, Numbers, Series, Writer
-from vdbench.measures.metrics import Rows
-from vdbench.measures.variance import concatenate
-from vdbench.store import Table
-from vdbench.suite.schema import BiasSpec
+from vdbench.measures.instrument.series import Address, Numbers, Series, Writer, blocks, read
+from vdbench.measures.instrument.workload import spans
+from vdbench.measures.metrics import UnitRows
+from vdbench.measures.session import Session
+from vdbench.store import Table, concatenate
+from vdbench.suite.schema import BiasSpec, ConvergenceSpec, ThroughputSpec
 
 VERSION = "1"
 """Changes whenever the meaning of a row changes; part of every block's address."""
@@ -55,8 +59,8 @@ def bias_rows(
         table = bias.rows(context.at("bias"), other, spec.draws, start * units, stop * units)
         for repetition in range(start, stop):
             own = slice((repetition - start) * units, (repetition - start + 1) * units)
-            part = Rows({name: values[own] for name, values in table.items()}, context.sizes)
-            for figure in metrics.bias(part, level, reference.label, count):
+            part = UnitRows({name: values[own] for name, values in table.items()}, context.sizes)
+            for figure in bias.values(part, level, reference.label, count):
                 writer.add(repetition, context.label, figure)
     return writer.table()
 
@@ -80,7 +84,7 @@ def training_figures(label: str, trainings: Table, seeds: int, level: float) -> 
             {name: values[place : place + 1] for name, values in trainings.items()}
             for place in range(repetition * seeds, (repetition + 1) * seeds)
         ]
-        for figure in metrics.convergence(tables, level, None):
+        for figure in convergence.values(tables, level, None):
             if figure.metric in TRAINED:
                 writer.add(repetition, label, figure)
     return writer.table()
@@ -99,7 +103,7 @@ def pass_rows(context: Context, timer: throughput.Timer, level: float, passes: r
         own = context.at("pass", repetition)
         again = replace(own.at("again"), label=f"{own.label} again")
         table = throughput.rows([own, again], timer)
-        figure = metrics.time_ratio(table, own.label, again.label, level)
+        figure = throughput.time_ratio(table, own.label, again.label, level)
         writer.add(repetition, own.label, replace(figure, against=own.label))
     return writer.table()
 
@@ -113,3 +117,65 @@ def truths(found: Mapping[Address, Series]) -> dict[Address, float | Numbers]:
         else:
             truth[address] = 1.0 if address.metric == TIME else 0.0
     return truth
+
+
+Found = dict[Address, Series]
+
+
+def biases(
+    session: Session, contexts: Sequence[Context], reference: Context, spec: BiasSpec, count: int
+) -> Found:
+    """Bias of the estimators that declare themselves unbiased for the reference's objective: it is 0."""
+    target = objective(reference.estimator, reference.problem)
+    unbiased = [
+        c
+        for c in contexts
+        if c.estimator.declaration.unbiased and objective(c.estimator, c.problem) == target
+    ]
+    if not unbiased:
+        return {}
+    level, checked = session.suite.level, len(contexts)
+
+    def compute(start: int, stop: int) -> Table:
+        return bias_rows(unbiased, reference, spec, level, checked, start, stop)
+
+    about = {
+        "reference": [identity(reference.estimator), reference.traced.together],
+        "draws": spec.draws,
+        "units": spec.units,
+        "level": level,
+        "checked": checked,
+    }
+    return read(blocks(session, "bias", VERSION, unbiased, spans(count), compute, about))
+
+
+def trainings(session: Session, context: Context, spec: ConvergenceSpec, count: int) -> Found:
+    """Figures of ``count`` times as many trainings as the suite has seeds."""
+    plan = convergence.Plan(
+        spec.steps, spec.evaluations, spec.learning_rate, spec.samples, spec.examples
+    )
+    own = replace(context, batch_size=spec.batch_size or context.batch_size)
+
+    def compute(start: int, stop: int) -> Table:
+        return training_rows(own, plan, start, stop)
+
+    about = {"plan": asdict(plan), "size": own.batch_size, "threads": torch.get_num_threads()}
+    parts = spans(count * spec.seeds)
+    rows = concatenate(list(blocks(session, "trainings", VERSION, [own], parts, compute, about)))
+    return read([training_figures(own.label, rows, spec.seeds, session.suite.level)])
+
+
+def passes(session: Session, context: Context, spec: ThroughputSpec, count: int) -> Found:
+    """Ratios of an estimator's time to its own."""
+    timer = throughput.Timer(spec.rounds, budget_seconds=spec.budget_seconds)
+
+    def compute(start: int, stop: int) -> Table:
+        return pass_rows(context, timer, session.suite.level, range(start, stop))
+
+    about = {
+        "timer": asdict(timer),
+        "threads": torch.get_num_threads(),
+        "level": session.suite.level,
+    }
+    parts = spans(count, size=10)
+    return read(blocks(session, "passes", VERSION, [context], parts, compute, about))

@@ -18,14 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from vdbench import statistics
-from vdbench.measures import variance
+from vdbench.measures import variance_units
 from vdbench.measures.context import Context
 from vdbench.measures.instrument.series import Writer, width
-from vdbench.measures.metrics import Figure, Rows, Schedule, variance_ratios
-from vdbench.measures.registry import variance_figures
-from vdbench.measures.session import Outcome
+from vdbench.measures.metrics import LookSchedule, MetricValue, UnitRows
 from vdbench.measures.stopping import Stopped, until_precise
-from vdbench.runner.plan import Cell
+from vdbench.measures.variance_metrics import variance_ratios, variance_values
 from vdbench.statistics import Estimate
 from vdbench.store import Table
 from vdbench.suite.schema import Suite
@@ -38,7 +36,7 @@ STOP = "stop"
 
 
 @dataclass(frozen=True)
-class Once(Schedule):
+class Once(LookSchedule):
     """The intervals of a run that had planned to look once, at whatever n it has."""
 
     apart = 1
@@ -50,7 +48,7 @@ class Once(Schedule):
 
 
 def rows(
-    suite: Suite, contexts: Sequence[Context], schedule: Schedule, start: int, stop: int
+    suite: Suite, contexts: Sequence[Context], schedule: LookSchedule, start: int, stop: int
 ) -> Table:
     """Measure repetitions ``start`` to ``stop``; both are even, so that pairs are whole.
 
@@ -69,32 +67,24 @@ def rows(
     return writer.table()
 
 
-def run(context: Context, schedule: Schedule, repetition: int) -> Stopped:
+def run(context: Context, schedule: LookSchedule, repetition: int) -> Stopped:
     """One run of one estimator: units until it is precise enough, or the bound is reached."""
     own = context.at("repetition", repetition)
-    return until_precise(schedule, partial(variance.rows, own), own.sizes)
+    return until_precise(schedule, partial(variance_units.rows, own), own.sizes)
 
 
 def figures_at(
-    suite: Suite, contexts: Sequence[Context], runs: Mapping[str, Rows], schedule: Schedule
-) -> dict[str, list[Figure]]:
+    suite: Suite, contexts: Sequence[Context], runs: Mapping[str, UnitRows], schedule: LookSchedule
+) -> dict[str, list[MetricValue]]:
     """What a run of the suite reports of each estimator's variance, given its rows."""
-    outcomes = {}
-    for context in contexts:
-        cell = Cell("", "", context.batch_size, context.estimator, "variance")
-        units = runs[context.label]
-        outcomes[context.label] = Outcome(cell, "ok", "", units.n, units)
-    return {
-        label: variance_figures(suite, outcome, outcomes, schedule)
-        for label, outcome in outcomes.items()
-    }
+    return {c.label: variance_values(suite, c.label, runs, schedule) for c in contexts}
 
 
 def _figures(
     suite: Suite,
     contexts: Sequence[Context],
     runs: Mapping[str, Stopped],
-    schedule: Schedule,
+    schedule: LookSchedule,
     repetition: int,
     writer: Writer,
 ) -> None:
@@ -106,7 +96,7 @@ def _figures(
     for label, stopped in runs.items():
         reached = stopped.width
         where = Estimate(reached, reached, reached, stopped.rows.n)
-        writer.add(repetition, label, Figure(STOP, where, schedule.level, "1"))
+        writer.add(repetition, label, MetricValue(STOP, where, schedule.level, "1"))
         for figure, other in zip(found[label], single[label], strict=True):
             if _says_something(figure, label, order):
                 e = other.estimate
@@ -114,7 +104,7 @@ def _figures(
                 writer.add(repetition, label, figure, once)
 
 
-def _says_something(figure: Figure, label: str, order: Sequence[str]) -> bool:
+def _says_something(figure: MetricValue, label: str, order: Sequence[str]) -> bool:
     """Neither the baseline's ratio to itself, nor the second of a pair's two ratios: each is one over the other."""
     if figure.metric.startswith("pairwise."):
         return order.index(label) < order.index(figure.against)
@@ -124,7 +114,7 @@ def _says_something(figure: Figure, label: str, order: Sequence[str]) -> bool:
 def _pair(
     first: Mapping[str, Stopped],
     second: Mapping[str, Stopped],
-    schedule: Schedule,
+    schedule: LookSchedule,
     repetition: int,
     writer: Writer,
 ) -> None:
@@ -132,7 +122,7 @@ def _pair(
         a, b = first[label].rows, second[label].rows
         n = min(a.n, b.n)
         both = {name: (values[:n] + b.table[name][:n]) / 2 for name, values in a.table.items()}
-        for kind, other in (("again", b), ("shared", Rows(both, a.sizes))):
+        for kind, other in (("again", b), ("shared", UnitRows(both, a.sizes))):
             for figure in variance_ratios(a, other, schedule, label, comparisons=1):
                 if figure.layer == "all":
                     metric = figure.metric.replace("pairwise", kind)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vdbench.measures.metrics import Figure
+from vdbench.estimation.options import identity
+from vdbench.measures.context import Context
+from vdbench.measures.metrics import MetricValue
+from vdbench.measures.session import Session
 from vdbench.store import Table
 
 Numbers = NDArray[np.float64]
@@ -91,7 +94,7 @@ class Writer:
         """Begin with nothing."""
         self._rows: list[tuple[Any, ...]] = []
 
-    def add(self, repetition: int, label: str, figure: Figure, once: float = np.nan) -> None:
+    def add(self, repetition: int, label: str, figure: MetricValue, once: float = np.nan) -> None:
         """Add a figure; ``once`` is the width it would have had with one planned look."""
         e = figure.estimate
         place = (repetition, label, figure.metric, figure.layer, figure.role, figure.against)
@@ -123,3 +126,36 @@ def joined(parts: Sequence[Series]) -> Series:
     """One series of several, in order."""
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
     return Series(**columns, level=parts[0].level)
+
+
+def blocks(
+    session: Session,
+    what: str,
+    version: str,
+    contexts: Sequence[Context],
+    spans: Sequence[tuple[int, int]],
+    compute: Callable[[int, int], Table],
+    about: Mapping[str, Any],
+) -> Iterator[Table]:
+    """Tables of consecutive spans of repetitions, one held at a time.
+
+    Args:
+        session: Its store and progress.
+        what: Is repeated.
+        version: Of the meaning of a row.
+        contexts: Estimators that the tables are of.
+        spans: First repetition and one past the last of each block.
+        compute: Measures a span.
+        about: What else the rows depend on.
+    """
+    whose = contexts[0].label if len(contexts) == 1 else f"{len(contexts)} estimators"
+    group = [[identity(c.estimator), c.traced.together] for c in contexts]
+    for start, stop in spans:
+        session.progress.detail(f"{what} of {whose}: {start} of {spans[-1][1]}")
+        more = {"group": group, "span": [start, stop], **about}
+        address = session.address(contexts[0], f"instrument.{what}", version, **more)
+
+        def measured(span: tuple[int, int] = (start, stop)) -> Table:
+            return compute(*span)
+
+        yield session.store.get(address, measured)

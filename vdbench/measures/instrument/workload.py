@@ -79,36 +79,26 @@ def _beside(measures: MeasuresSpec) -> int:
     return count
 
 
-def check(where: str, suite: Suite) -> None:
-    """See that what is measured about other measures has them in the suite.
+def need_variance(where: str, suite: Suite, measure: str) -> None:
+    """See that a measure that compares variances has them.
 
     Raises:
-        InputError: It has not, or they are measured in a way that is not repeated.
+        InputError: The suite does not measure variance.
     """
-    measures = suite.measures
-    repeated = ("variance", "bias", "throughput", "convergence")
-    if measures.coverage and not any(getattr(measures, name) for name in repeated):
+    if not suite.measures.variance:
         raise InputError(
-            f"{where}: measures.coverage has nothing to repeat; expected one of {', '.join(repeated)} beside it."
+            f"{where}: measures.{measure} compares variances; expected measures.variance in the suite."
         )
-    for name in ("false_alarms", "power"):
-        if getattr(measures, name) and not measures.variance:
-            raise InputError(
-                f"{where}: measures.{name} compares variances; expected measures.variance beside it."
-            )
-    power = measures.power
-    for name in ("differences", "precisions") if power else ():
-        values = getattr(power, name)
-        if len(set(values)) < len(values):
-            raise InputError(f"{where}: measures.power.{name} has a value twice: {values}.")
-    if power and measures.variance and measures.variance.precision in power.precisions:
+
+
+def refuse_few_examples(where: str, suite: Suite, measure: str) -> None:
+    """See that variance is measured on whole minibatches: only these measurements are repeated.
+
+    Raises:
+        InputError: The suite measures some estimators on few examples of each minibatch.
+    """
+    if suite.measures.variance and suite.measures.variance.few_examples:
         raise InputError(
-            f"{where}: measures.power.precisions has {measures.variance.precision:g}, the suite's own precision, "
-            "which is measured anyway."
-        )
-    asked = [n for n in ("coverage", "false_alarms", "power") if getattr(measures, n)]
-    if asked and measures.variance and measures.variance.few_examples:
-        raise InputError(
-            f"{where}: measures.{asked[0]} repeats measurements on whole minibatches; "
+            f"{where}: measures.{measure} repeats measurements on whole minibatches; "
             "expected no few_examples in measures.variance."
         )

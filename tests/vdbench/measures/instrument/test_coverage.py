@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from vdbench import suite
 from vdbench.errors import InputError
 from vdbench.measures.instrument import (
     coverage_metrics,
@@ -19,15 +18,17 @@ from vdbench.measures.instrument import (
     series,
     workload,
 )
-from vdbench.measures.instrument.coverage import Evidence, Truth
 from vdbench.measures.instrument.error_rates import Pairs
+from vdbench.measures.instrument.evidence import Evidence, Truth
 from vdbench.measures.instrument.series import Address, Series
-from vdbench.measures.metrics import Rows, Schedule, variance_ratios, widest
+from vdbench.measures.metrics import LookSchedule, UnitRows
+from vdbench.measures.registry import load
+from vdbench.measures.variance_metrics import variance_ratios, widest
 from vdbench.problems.problem import Group
 from vdbench.suite import schema
 
 GROUP = Group("fc1", "mean")
-SCHEDULE = Schedule((64, 128), 0.95, 0.2)
+SCHEDULE = LookSchedule((64, 128), 0.95, 0.2)
 
 
 def address(metric: str, label: str = "naive", layer: str = "fc1", against: str = "") -> Address:
@@ -59,7 +60,7 @@ def test_coverage_is_the_share_that_holds_the_truth() -> None:
     (judged,) = found.judged.values()
     assert judged.share.value == 0.95
     assert judged.status == "ok"
-    (figure, least, largest) = coverage_metrics.figures(found, "naive")
+    (figure, least, largest) = coverage_metrics.values(found, "naive")
     assert (figure.metric, figure.layer, figure.role) == ("coverage.variance.noise", "fc1", "mean")
     assert figure.estimate.n == 2000
     assert "at least 95 % not rejected, p = 0.51 (Holm over 1 figures); truth 1" in figure.message
@@ -91,7 +92,7 @@ def test_each_figure_is_tested_at_its_own_level() -> None:
     judged = evidence(found).judged
     assert [j.status for j in judged.values()] == ["ok", "rejected"]
     smallest = [
-        f for f in coverage_metrics.figures(evidence(found), "naive") if "smallest" in f.metric
+        f for f in coverage_metrics.values(evidence(found), "naive") if "smallest" in f.metric
     ]
     assert [f.metric for f in smallest] == ["coverage.smallest", "coverage.smallest.adjusted"]
     assert smallest[1].status == "rejected"
@@ -104,7 +105,7 @@ def test_a_coarse_truth_is_no_truth() -> None:
     (fine,) = evidence(found, Truth(1.0, 0.049)).judged.values()
     (coarse,) = evidence(found, Truth(1.0, 0.051)).judged.values()
     assert (fine.status, coarse.status) == ("ok", "coarse")
-    (figure, *_) = coverage_metrics.figures(evidence(found, Truth(1.0, 0.051)), "naive")
+    (figure, *_) = coverage_metrics.values(evidence(found, Truth(1.0, 0.051)), "naive")
     assert "its standard error 5.1 % of a half-width; too coarse, more than 5 %" in figure.message
     assert evidence(found, Truth(1.0, np.nan)).judged[address("snr")].status == "coarse"
 
@@ -126,7 +127,7 @@ def test_what_says_nothing_does_not_count_and_what_says_everything_is_told() -> 
     (judged,) = found.judged.values()
     assert (judged.share.n, judged.share.value, judged.undefined) == (95, 90 / 95, 5)
     assert judged.endless == pytest.approx(20 / 95)
-    (figure, *_) = coverage_metrics.figures(found, "naive")
+    (figure, *_) = coverage_metrics.values(found, "naive")
     assert "5 repetitions gave no value and are not counted" in figure.message
     assert "21 % of intervals have no end" in figure.message
 
@@ -146,7 +147,7 @@ def test_the_looks_at_which_runs_stopped_are_told() -> None:
         made([0.1] * 6 + [0.3] * 4, [0.1] * 6 + [0.3] * 4),
         n=np.array([64] * 6 + [128] * 4),
     )
-    found = coverage_metrics.figures(evidence({where: stops}, Truth(np.nan)), "naive")
+    found = coverage_metrics.values(evidence({where: stops}, Truth(np.nan)), "naive")
     shares = {f.step: f.estimate.value for f in found if f.metric == "coverage.stopped_at"}
     assert shares == {64.0: 0.6, 128.0: 0.4}
     (reached,) = (f for f in found if f.metric == "coverage.converged")
@@ -161,7 +162,7 @@ def test_widths_are_over_those_of_one_look() -> None:
     }
     figures = {
         f.metric: f
-        for f in coverage_metrics.figures(evidence(found), "naive")
+        for f in coverage_metrics.values(evidence(found), "naive")
         if f.metric.startswith("width")
     }
     assert set(figures) == {"width.variance.noise", "width.largest"}
@@ -177,7 +178,7 @@ def test_the_width_of_a_root_is_that_of_its_square() -> None:
     assert list(series.width("variance.data", one.low, one.high)) == [2, 2]
     assert list(series.width("snr", one.low, one.high)) == [4, 16]
     found = evidence({address("snr", layer="all"): replace(one, once=np.array([4.0, 16.0]) / 1.25)})
-    figures = {f.metric: f for f in coverage_metrics.figures(found, "naive")}
+    figures = {f.metric: f for f in coverage_metrics.values(found, "naive")}
     assert figures["width.snr"].estimate.value == pytest.approx(1.25)
 
 
@@ -200,16 +201,16 @@ def test_the_truth_of_a_training_is_the_mean_of_the_others() -> None:
 # Verdicts
 
 
-def rows(seed: int, n: int = 128) -> Rows:
+def rows(seed: int, n: int = 128) -> UnitRows:
     rng = np.random.default_rng(seed)
     table = {f"fc1|mean|{q}": rng.lognormal(0, 0.8, n) for q in ("noise", "total")}
-    return Rows(table, {GROUP: 7})
+    return UnitRows(table, {GROUP: 7})
 
 
 def test_scaling_rows_scales_the_interval_and_nothing_else() -> None:
     """What `power` rests on: a difference planted in the rows is one planted in the interval."""
     a, b, factor = rows(1), rows(2), 1.1
-    scaled = Rows({name: factor * values for name, values in a.table.items()}, a.sizes)
+    scaled = UnitRows({name: factor * values for name, values in a.table.items()}, a.sizes)
     assert widest(scaled, SCHEDULE)[0] == pytest.approx(widest(a, SCHEDULE)[0], rel=1e-12)
     plain = variance_ratios(a, b, SCHEDULE, "b", comparisons=1)
     planted = variance_ratios(scaled, b, SCHEDULE, "b", comparisons=1)
@@ -325,7 +326,7 @@ BASE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("measures", "said"),
     [
-        ({"coverage": {}}, "measures.coverage has nothing to repeat; expected one of variance, "),
+        ({"coverage": {}}, "measures.coverage needs at least one of variance, "),
         ({"false_alarms": {}}, "measures.false_alarms compares variances; expected measures.vari"),
         ({"power": {}, "bias": {}}, "measures.power compares variances"),
         (
@@ -339,11 +340,11 @@ BASE: dict[str, Any] = {
 )
 def test_what_cannot_be_repeated_is_refused(measures: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        suite.load({**BASE, "measures": measures})
+        load({**BASE, "measures": measures})
 
 
 def test_options_are_set_from_outside() -> None:
-    changed = suite.load("instrument", ["measures.coverage.repetitions=50", "measures.kills=false"])
+    changed = load("instrument", ["measures.coverage.repetitions=50", "measures.kills=false"])
     assert changed.measures.coverage is not None
     assert changed.measures.coverage.repetitions == 50
     assert changed.measures.kills is None

@@ -18,13 +18,19 @@ import yaml
 import vdbench
 from vdbench import siblings
 from vdbench.errors import CellError
-from vdbench.measures import variance
+from vdbench.estimation.base import Estimator
+from vdbench.measures import variance_units
+from vdbench.measures.cells import Cell, Outcome
+from vdbench.measures.context import Context
 from vdbench.measures.instrument import crash_recovery, repeated_variance, workload
-from vdbench.measures.instrument.bench import Bench
+from vdbench.measures.instrument.false_alarms import FalseAlarms
 from vdbench.measures.instrument.launcher import Launcher
+from vdbench.measures.instrument.runs import contexts
 from vdbench.measures.progress import Quiet
-from vdbench.measures.session import Outcome
-from vdbench.runner import execution, plan
+from vdbench.measures.session import Session, Site
+from vdbench.measures.stopping import look_schedule
+from vdbench.measures.variance import Variance
+from vdbench.runner import execution
 from vdbench.store import Store
 
 SMALL = [
@@ -146,7 +152,7 @@ def test_done_again_nothing_is_measured(
     def refuse(*_: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(variance, "rows", refuse)
+    monkeypatch.setattr(variance_units, "rows", refuse)
     monkeypatch.setattr(repeated_variance, "rows", refuse)
     vdbench.run("instrument", done.folder, settings=SMALL)
     pd.testing.assert_frame_equal(done.results, before, check_exact=True)
@@ -169,11 +175,25 @@ def test_a_repetition_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Repetition 3 of each estimator, measured by the call that a run makes: the same rows, n and reason."""
     compared = []
 
-    def compare(bench: Bench, cells: Sequence[plan.Cell]) -> list[Outcome]:
-        for cell, context in zip(cells, bench.contexts, strict=True):
-            lab = replace(bench.lab, store=Store(tmp_path / "other"))
-            (outcome,) = lab.variance(cell, context.at("repetition", 3))
-            stopped = repeated_variance.run(context, bench.lab.schedule, 3)
+    class There:
+        """A site at which the measure `variance` meets repetition 3."""
+
+        def __init__(self, own: Context) -> None:
+            self.own = own
+
+        def context(self, estimator: Estimator) -> There:
+            return self
+
+        def at(self, name: str) -> Context:
+            return self.own.at("repetition", 3)
+
+    def compare(
+        measure: FalseAlarms, session: Session, site: Site, cells: Sequence[Cell]
+    ) -> list[Outcome]:
+        for cell, own in zip(cells, contexts(site, cells), strict=True):
+            other = replace(session, store=Store(tmp_path / "other"))
+            (outcome,) = Variance().measure(other, There(own), [cell])  # type: ignore[arg-type]
+            stopped = repeated_variance.run(own, look_schedule(session.suite), 3)
             said = (outcome.status, outcome.reason, outcome.n)
             assert said == (stopped.status, stopped.reason, stopped.rows.n)
             assert set(stopped.rows.table) == set(outcome.data.table)
@@ -182,7 +202,7 @@ def test_a_repetition_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             compared.append(cell.label)
         return []
 
-    monkeypatch.setattr(Bench, "measure", compare)
+    monkeypatch.setattr(FalseAlarms, "measure", compare)
     settings = [*SMALL, "measures.coverage=false", "measures.power=false"]
     finished = vdbench.run("instrument", tmp_path / "run", settings=settings)
     assert finished.failed == 0, finished.results["message"].tolist()
@@ -245,7 +265,7 @@ def test_kills_are_a_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (table["value"] == 1).all()
     assert (table["n"] == 2).all()
     assert "4 kills in 2 campaigns" in table["message"].iloc[0]
-    monkeypatch.setattr("vdbench.measures.instrument.campaigns.Launcher", None)
+    monkeypatch.setattr("vdbench.measures.instrument.kills.Launcher", None)
     again = vdbench.run("instrument", tmp_path / "run", settings=settings)
     pd.testing.assert_frame_equal(again.results, finished.results)
 

@@ -15,14 +15,14 @@ import oracles
 import pytest
 
 from vdbench import statistics
-from vdbench.estimation.registry import get, label
+from vdbench.estimation.options import get, label
 from vdbench.measures.context import Context
 from vdbench.measures.instrument import reference_run, repeated_variance, series
-from vdbench.measures.instrument.coverage import Evidence, Truth
+from vdbench.measures.instrument.evidence import Evidence, Truth
 from vdbench.measures.instrument.series import Address, Series
-from vdbench.measures.metrics import Schedule
+from vdbench.measures.metrics import LookSchedule
+from vdbench.measures.registry import load
 from vdbench.noise import Key
-from vdbench.suite import load
 from vdbench.suite.schema import Suite
 
 PLACE = oracles.random_linear(2015, 5, 2, True)
@@ -86,7 +86,7 @@ def measured(contexts: list[Context]) -> dict[Address, Truth]:
         c.label: reference_run.rows(c, UNITS // reference_run.PARTS, 0, reference_run.PARTS)
         for c in contexts
     }
-    return reference_run.figures(SUITE, contexts, tables)
+    return reference_run.values(SUITE, contexts, tables)
 
 
 def test_the_measured_truth_is_the_closed_form(
@@ -109,7 +109,7 @@ def test_the_errors_of_the_truth_are_those_of_its_rows(
 ) -> None:
     """The standard error from 128 means of parts is that from all rows, to its own uncertainty."""
     own = contexts[0].at("truth")
-    rows = repeated_variance.variance.rows(own, 0, UNITS)["0|mean|noise"]
+    rows = repeated_variance.variance_units.rows(own, 0, UNITS)["0|mean|noise"]
     found = measured[Address("naive", "variance.noise", "0", "mean", "")]
     assert found.value == pytest.approx(rows.mean(), rel=1e-12)
     error = rows.std(ddof=1) / math.sqrt(len(rows))
@@ -119,7 +119,7 @@ def test_the_errors_of_the_truth_are_those_of_its_rows(
 
 @pytest.fixture(scope="module")
 def repeated(contexts: list[Context]) -> dict[Address, Series]:
-    schedule = Schedule(statistics.looks(16, 128), 0.95, 0.6)
+    schedule = LookSchedule(statistics.looks(16, 128), 0.95, 0.6)
     places = [c.at("instrument") for c in contexts]
     return series.read([repeated_variance.rows(SUITE, places, schedule, 0, 100)])
 

@@ -1,4 +1,4 @@
-"""The KL that a third-party layer reports, beside the exact one and beside the known ways of getting it wrong."""
+"""The KL that a third-party layer reports, compared with the exact one and with known mistakes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vdbench.estimation.third_party import Spec
-from vdbench.problems.gaussian import Posterior
 from vdbench.problems.layers import Layer
+from vdbench.problems.posterior import Posterior
 from vdbench.problems.priors import GaussianPrior
 
 

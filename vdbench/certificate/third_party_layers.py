@@ -1,0 +1,90 @@
+"""Third-party layers in a certificate: what they are tried at, and how a check looks at one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vdbench.certificate.certificate import Finding
+from vdbench.certificate.sampling import Subject
+from vdbench.certificate.third_party_kl import layer_inputs
+from vdbench.estimation.base import Estimator, Wrapper
+from vdbench.estimation.third_party import ForeignLayer, Spec
+from vdbench.problems.layers import Convolution, Layer
+from vdbench.problems.posterior import Posterior
+
+LAYERS: tuple[Layer, ...] = (Layer("dense", (4, 3)), Convolution("convolution", (4, 2, 3, 3)))
+"""What a layer is tried at: no two sizes are equal, so that none is taken for another."""
+
+ROOM = 1e-6
+"""Relative difference, in float64, that is rounding."""
+
+
+def innermost(estimator: Estimator) -> Estimator:
+    """What is wrapped by all wrappers; the estimator itself where it is none."""
+    while isinstance(estimator, Wrapper):
+        estimator = estimator.of
+    return estimator
+
+
+def is_third_party(estimator: Estimator) -> bool:
+    """Whether an estimator is a third-party layer, wrapped or not."""
+    return isinstance(innermost(estimator), ForeignLayer)
+
+
+def refuse(estimator: Estimator) -> None:
+    """Try the factories of a third-party layer, and the names of its parameters; nothing of another estimator.
+
+    Raises:
+        InputError: A factory fails, or the parameters are not those that were named.
+    """
+    inner = innermost(estimator)
+    if isinstance(inner, ForeignLayer):
+        for layer in LAYERS:
+            if _factory(inner.spec, layer) is not None:
+                inner.spec.module(layer, torch.zeros((), dtype=torch.float64))
+
+
+def each_layer(
+    name: str, subject: Subject, look: Callable[[Spec, Layer, int], Finding]
+) -> list[Finding]:
+    """A finding for each kind of layer, also where the estimator was registered without it.
+
+    Args:
+        name: Of the check.
+        subject: A third-party layer, wrapped or not.
+        look: Makes the finding of the layer's `Spec`, at a layer and a seed.
+    """
+    inner = innermost(subject.estimator)
+    assert isinstance(inner, ForeignLayer)
+    return [
+        look(inner.spec, layer, subject.key.seed())
+        if _factory(inner.spec, layer) is not None
+        else Finding(name, layer.name, None, note=f"registered without {layer.name}=")
+        for layer in LAYERS
+    ]
+
+
+def _factory(spec: Spec, layer: Layer) -> object:
+    return spec.convolution if isinstance(layer, Convolution) else spec.dense
+
+
+def point(layer: Layer, seed: int, scale: float) -> tuple[Tensor, Posterior, Tensor]:
+    """Inputs, a posterior whose σ is ``scale`` times a random number from 1 to 2, and a bias; all float64."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    x, mean = normal(5, *layer_inputs(layer)), normal(*layer.weight_shape)
+    sigma = scale * (1 + normal(*layer.weight_shape).sigmoid())
+    return x, Posterior(mean, sigma, sigma.square()), normal(layer.weight_shape[0])
+
+
+def seeded(spec: Spec, layer: Layer, x: Tensor, q: Posterior, bias: Tensor, seed: int) -> Tensor:
+    """One forward pass of a layer under a seeded global generator, which is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return spec.call(layer, x, q, bias)[0]

@@ -1,0 +1,140 @@
+"""Variance as values: total, noise part, data part, signal-to-noise ratio, and paired ratios between estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from vdbench import statistics
+from vdbench.measures.metrics import SQUARED, LookSchedule, MetricValue, UnitRows
+from vdbench.suite.schema import Suite
+
+T = TypeVar("T")
+
+
+def widest(rows: UnitRows, schedule: LookSchedule) -> tuple[float, str]:
+    """The largest relative half-width among the noise and total variances, and whose it is."""
+    found = []
+    for group in rows.sizes:
+        for quantity in ("noise", "total"):
+            estimate = rows.positive(group, quantity, schedule.z(rows.n))
+            found.append(
+                (estimate.relative_half_width, f"{quantity} of {group.layer} {group.role}")
+            )
+    return max(found)
+
+
+def variance(rows: UnitRows, schedule: LookSchedule) -> list[MetricValue]:
+    """Total, noise part, data part and signal-to-noise ratio of every layer and role."""
+    z = schedule.z(rows.n)
+    figures = []
+    for group in rows.groups():
+        for quantity in ("total", "noise"):
+            estimate = rows.positive(group, quantity, z)
+            reached = estimate.relative_half_width <= schedule.precision
+            status = "converged" if reached else "bounded"
+            figures.append(
+                MetricValue(
+                    f"variance.{quantity}",
+                    estimate,
+                    schedule.level,
+                    SQUARED,
+                    group.layer,
+                    group.role,
+                    status=status,
+                    message=rows.message,
+                    detail=rows.detail,
+                )
+            )
+        data = statistics.mean(rows.of(group, "data"), z)
+        snr = statistics.ratio_root(rows.of(group, "signal"), rows.of(group, "total"), z)
+        figures += [
+            MetricValue(
+                name,
+                estimate,
+                schedule.level,
+                unit,
+                group.layer,
+                group.role,
+                message=rows.message,
+                detail=rows.detail,
+            )
+            for name, estimate, unit in (("variance.data", data, SQUARED), ("snr", snr, "1"))
+        ]
+    return figures
+
+
+def variance_ratios(
+    rows: UnitRows, other: UnitRows, schedule: LookSchedule, against: str, comparisons: int = 0
+) -> list[MetricValue]:
+    """Paired ratios of total and noise to another estimator's.
+
+    Where the two stopped at different looks, the intervals are at an adjusted level (`LookSchedule.apart`).
+
+    Args:
+        rows: The numerator.
+        other: The denominator.
+        schedule: Of both.
+        against: Label of the denominator.
+        comparisons: 0 for the ratio to the baseline; else the number of pairs of estimators that the level is
+            adjusted for, times the number of layers where a row is about one of them.
+    """
+    n = min(rows.n, other.n)
+    layers = len({group.layer for group in rows.sizes})
+    kind = "pairwise" if comparisons else "ratio"
+    figures = []
+    for group in rows.groups():
+        if group not in other.groups():
+            continue
+        count = max(1, comparisons * (1 if group.layer == "all" else layers))
+        level = 1 - (1 - schedule.level) / count
+        z = schedule.z(n, count if rows.n == other.n else count * schedule.apart)
+        for quantity in ("total", "noise"):
+            a, b = rows.of(group, quantity), other.of(group, quantity)
+            figures.append(
+                MetricValue(
+                    f"{kind}.variance.{quantity}",
+                    statistics.ratio(a, b, z, signed=rows.signed or other.signed),
+                    level,
+                    "1",
+                    layer=group.layer,
+                    role=group.role,
+                    message=rows.message or (other.message and f"{against}: {other.message}"),
+                    against=against,
+                    detail=rows.detail or other.detail,
+                )
+            )
+    return figures
+
+
+def compared(suite: Suite, label: str, outcomes: Mapping[str, T]) -> Iterator[tuple[str, T, int]]:
+    """What an estimator is compared with: the baseline (0), then each other, with the number of pairs to adjust for.
+
+    Args:
+        suite: Whose baseline.
+        label: Of the estimator.
+        outcomes: Of all estimators of the place, by label.
+    """
+    if suite.baseline in outcomes:
+        yield suite.baseline, outcomes[suite.baseline], 0
+    count = len(outcomes)
+    for other, outcome in outcomes.items():
+        if other != label:
+            yield other, outcome, max(1, count * (count - 1) // 2)
+
+
+def variance_values(
+    suite: Suite, label: str, units: Mapping[str, UnitRows], schedule: LookSchedule
+) -> list[MetricValue]:
+    """Values of one estimator's variance, and its ratios to the baseline and to every other estimator.
+
+    Args:
+        suite: Whose baseline.
+        label: Of the estimator.
+        units: Of all estimators of the place, by label.
+        schedule: Of all of them.
+    """
+    found = variance(units[label], schedule)
+    for other, denominator, comparisons in compared(suite, label, units):
+        found += variance_ratios(units[label], denominator, schedule, other, comparisons)
+    return found

@@ -1,0 +1,96 @@
+"""What a suite must satisfy beyond its form: names that exist, and options that are valid.
+
+What a measure refuses stands with the measure (`vdbench.measures.protocol.Measure.check`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vdbench.errors import InputError, nearest
+from vdbench.estimation.options import label
+from vdbench.suite.grid import checkpoint_name, expand, single
+from vdbench.suite.schema import ProblemSpec, Suite
+
+
+def check(where: str, suite: Suite) -> None:
+    """Look up every name and check every option, before anything is measured.
+
+    Raises:
+        InputError: One is not there, is given twice, or does not fit the others.
+    """
+    labels = _labels(where, suite)
+    if suite.baseline not in labels:
+        raise InputError(
+            f"{where}: baseline '{suite.baseline}' is none of the suite's estimators."
+            f"{nearest(suite.baseline, labels)}"
+        )
+    _check_problems(where, suite, labels)
+    if all(value is None for _, value in suite.measures):
+        raise InputError(
+            f"{where}: measures is empty.{nearest('', type(suite.measures).model_fields)}"
+        )
+
+
+def _labels(where: str, suite: Suite) -> list[str]:
+    """The labels of the estimators; nothing is given twice."""
+    repeated = _repeated([p.name for p in suite.problems])
+    if repeated:
+        raise InputError(f"{where}: two problems are called '{repeated}'.")
+    repeated = _repeated(suite.batch_sizes)
+    if repeated:
+        raise InputError(f"{where}: batch size {repeated} is given twice.")
+    try:
+        labels = [label(e) for spec in suite.estimators for e in expand(spec)]
+        single(suite.reference)
+        for checkpoint in suite.checkpoints:
+            single(checkpoint.estimator)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    repeated = _repeated(labels)
+    if repeated:
+        raise InputError(f"{where}: estimator '{repeated}' is given twice.")
+    repeated = _repeated([checkpoint_name(c) for c in suite.checkpoints])
+    if repeated:
+        raise InputError(f"{where}: two checkpoints are called '{repeated}'; give one a name.")
+    return labels
+
+
+def _repeated(values: Sequence[Any]) -> Any:
+    return next((v for i, v in enumerate(values) if v in values[:i]), None)
+
+
+def _check_problems(where: str, suite: Suite, labels: Sequence[str]) -> None:
+    """See that problems name estimators there are, and the baseline problem a problem there is."""
+    for problem in suite.problems:
+        _check_estimators(where, suite, problem, labels)
+    base = suite.baseline_problem
+    groups = [p.group for p in suite.problems if p.group]
+    known = list(dict.fromkeys([*(p.name for p in suite.problems), *groups]))
+    if base is not None and base not in known:
+        raise InputError(
+            f"{where}: baseline_problem '{base}' is none of the suite's problems.{nearest(base, known)}"
+        )
+
+
+def _check_estimators(
+    where: str, suite: Suite, problem: ProblemSpec, labels: Sequence[str]
+) -> None:
+    if problem.estimators is None:
+        return
+    for name in problem.estimators:
+        if name not in labels:
+            raise InputError(
+                f"{where}: problem '{problem.name}': '{name}' is none of the suite's estimators."
+                f"{nearest(name, labels)}"
+            )
+    needed = {"baseline": suite.baseline} if suite.measures.kills else {}
+    spec = suite.measures.variance
+    if spec and spec.data_from and set(spec.few_examples) & set(problem.estimators):
+        needed["data_from"] = spec.data_from
+    for role, name in needed.items():
+        if name not in problem.estimators:
+            raise InputError(
+                f"{where}: problem '{problem.name}' leaves out '{name}', which is {role} of what it runs."
+            )
