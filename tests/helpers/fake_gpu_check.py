@@ -199,12 +199,14 @@ def general(estimator: Estimator) -> bool:
     return declared.posteriors == "any" and declared.name not in others
 
 
-def suitable(estimator: Estimator, everywhere: Any, families: Any) -> Any:
-    """The posteriors that it is run on."""
+def suitable(estimator: Estimator, kind: str, everywhere: Any, families: Any) -> Any:
+    """The posteriors that it is run on; a layer's kind makes no difference to what a posterior puts on the device."""
     if estimator.declaration.posteriors == "learned-binary":
-        return (LearnedBinary(), LearnedBinary(per="layer"))
+        return (LearnedBinary(), LearnedBinary(per="layer"))[: 2 if kind == "dense" else 1]
     if estimator.declaration.posteriors == "row-shared":
         return families[:1]
+    if kind != "dense":
+        return everywhere[:1]
     return (*everywhere, *(families if general(estimator) else ()))
 
 
@@ -236,7 +238,7 @@ def main() -> None:
         found["estimators"][label(estimator)] = [
             f"{kind}, {type(coordinates).__name__}, {draws or 'no'} vectorised draws: {line}"
             for kind in MODULES
-            for coordinates in suitable(estimator, everywhere, families)
+            for coordinates in suitable(estimator, kind, everywhere, families)
             # it has no rule for max-pooling
             if kind == "dense" or estimator.declaration.name != "moment-matching"
             for draws in counts(estimator)
