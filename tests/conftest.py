@@ -72,8 +72,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             del sys.modules[name]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a fixture, longest first, and skip what needs a GPU where there is none."""
+    """Keep together what shares a fixture, and skip what needs a GPU where there is none."""
     for item in items:
         if shares(item):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
