@@ -45,6 +45,15 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their pictures, which take nine tenths of the time: the tests of reports draw them."""
+    from reports.output import pictures
+
+    monkeypatch.setattr(pictures, "draw_for_page", lambda *_: "<svg/>")
+    monkeypatch.setattr(pictures, "draw_for_paper", lambda *_: None)
+
+
+@pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder to work in, a cache and a registry of the test's own, paths and modules as they were."""
     from vdbench.estimation import registry

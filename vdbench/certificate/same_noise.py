@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from vdbench.certificate.certificate import Finding
@@ -52,8 +54,8 @@ def _compared(subject: Subject, exact: Stage, other: Stage, k: int) -> tuple[flo
     noise = _noise(subject, drawn, k)
     truth = drawn.given(Noise(Injected(noise)))
     cast = {r: v.to(other.problem.device, other.problem.dtype) for r, v in noise.items()}
-    state = drawn.state if exact.problem.dtype == other.problem.dtype else None
-    found = subject.fresh(other, state).given(Noise(Injected(cast)))
+    state = drawn.state if exact.problem.dtype == other.problem.dtype else subject.state(other)
+    found = replace(drawn, stage=other, state=state).given(Noise(Injected(cast)))
     return _excess(subject.estimator, exact.problem, exact.parameters, found, truth)
 
 

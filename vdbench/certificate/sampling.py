@@ -134,9 +134,9 @@ class Subject:
             self._states[place] = self.estimator.fit(at.problem, at.parameters, key)
         return self._states[place]
 
-    def fresh(self, at: Stage, state: Any = None) -> Draws:
-        """Draws on a stage that are not kept, at another state if one is given."""
-        state = self.state(at) if state is None else state
+    def fresh(self, at: Stage) -> Draws:
+        """Draws on a stage that are not kept."""
+        state = self.state(at)
         traced = draws.trace(self.estimator, at.problem, at.parameters, at.batch, state)
         return Draws(self.estimator, at, state, traced, not self.estimator.declaration.pure)
 

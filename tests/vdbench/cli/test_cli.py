@@ -246,6 +246,7 @@ def test_a_dry_run_measures_nothing(call: Call) -> None:
     assert [p.name for p in Path().iterdir()] == ["tiny.yaml"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_ends_with_its_report_and_headline(call: Call) -> None:
     said = call("run", written(), "--out", "run", "--only", "local", "--set", "seed=3")
     assert said.code == 0, said.err
@@ -284,6 +285,7 @@ def test_a_run_ends_with_its_report_and_headline(call: Call) -> None:
     assert data(said) == {"folder": "run", "report": "run/report/index.html", "failed": 0}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_cell_that_fails_makes_the_exit_code_1(call: Call) -> None:
     Path("mine.py").write_text(FAILING)
     file = written(estimators=["naive", "raises"], measures={"bias": {"units": 8, "draws": 1}})
@@ -333,7 +335,8 @@ def readme_plugin() -> str:
     return str(block)
 
 
-def test_the_readme_s_estimator_shows_up_in_the_report(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_the_readme_s_estimator_shows_up_in_the_report(call: Call, tmp_path: Path) -> None:
     text = readme_plugin()
     assert sum(bool(line.strip()) for line in text.splitlines()) <= 30
     (name,) = re.findall(r'register\(\s*"([^"]+)"', text)
@@ -342,9 +345,9 @@ def test_the_readme_s_estimator_shows_up_in_the_report(tmp_path: Path) -> None:
     (tmp_path / "my_estimator.py").write_text(text)
     file = written(measures={**TINY["measures"], "memory": {"repetitions": 2}})
     words = ("--plugin", "my_estimator.py", "--set", f"estimators=[naive, {name}]")
-    done = process("run", file, "--out", "run", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert name in done.stdout
+    said = call("run", file, "--out", "run", *words)
+    assert said.code == 0, said.err
+    assert name in said.out
 
     table = pd.read_parquet("run/results.parquet")
     mine = table[table["label"] == name]

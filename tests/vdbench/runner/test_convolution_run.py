@@ -97,6 +97,7 @@ def test_dense_problems_serve_what_is_declared() -> None:
     assert about["description"].endswith("(outputs × inputs)")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_says_it(done: Finished) -> None:
     from reports.output.write import build
 

@@ -239,6 +239,7 @@ def test_two_estimators_are_enough_and_one_is(tmp_path: Path) -> None:
     assert not any("pairwise" in m for m in metrics if m.startswith("coverage"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_is_written(done: execution.Finished) -> None:
     page = siblings.import_own("reports").write([done.folder])
     assert page.is_file()
