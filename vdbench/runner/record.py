@@ -83,6 +83,7 @@ class Record:
                     f"--out {self.folder} holds another run, {_difference(key, self.content.get(key), value)}; "
                     "expected the same suite and options, or a new folder."
                 )
+        self.content["schema"] = schema.RUN  # all files but the blocks are written anew
         self.content.setdefault("resumed", []).append(now())
 
     def save(self) -> None:
