@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vdbench.errors import InputError
+from vdbench.schema import COLUMNS, RUN, TRAINING_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMAS = (1, 2)
-"""The versions of ``run.json`` and ``results.parquet`` that this package reads; 2 added ``detail``."""
-
-TEXT = (
-    "suite", "problem", "checkpoint", "estimator", "options", "objective", "parameterization", "precision", "device",
-    "layer", "role", "metric", "unit", "status", "message", "against", "label",
-)  # fmt: skip
-NUMBERS = (
-    "batch_size", "samples", "seed", "step", "seconds", "value", "ci_low", "ci_high", "level", "n",
-)  # fmt: skip
-EPOCHS = ("problem", "estimator", "seed", "epoch", "step", "layer", "metric", "bin", "value")
+SCHEMAS = tuple(range(1, RUN + 1))
+"""The versions of ``run.json`` and ``results.parquet`` that this package reads."""
+ADDED = ("serves", "detail")
+"""Columns that schema 2 added, which older runs lack."""
+TEXT = tuple(x for x, (kind, _) in COLUMNS.items() if kind == "str" and x not in ADDED)
+NUMBERS = tuple(x for x, (kind, _) in COLUMNS.items() if kind != "str")
+EPOCHS = tuple(TRAINING_COLUMNS)
 """Columns of ``training.parquet``."""
 
 Detail = dict[str, Any]

@@ -15,6 +15,7 @@ from reports.sections.environment import Environment
 from reports.sections.exact_values import ExactValues
 from reports.sections.instrument import Instrument
 from reports.sections.method import Method
+from reports.sections.noise_scale import NoiseScale
 from reports.sections.outcomes import Outcomes
 from reports.sections.published import PublishedResults
 from reports.sections.ratios import Ratios
@@ -39,6 +40,7 @@ SECTIONS: tuple[ReportSection, ...] = (
     VarianceAndTime(),
     Training(),
     Bias(),
+    NoiseScale(),
     Outcomes(),
     Method(),
     Environment(),

@@ -137,7 +137,7 @@ def answer(group: Group) -> Line:
     best = winner(found)
     if not best:
         said = "; ".join(brief(one) for one in found)
-        return Line("No clear winner", f"by {NAMES[metric]}: {said}.")
+        return Line(f"No clear winner by {NAMES[metric]}", f"{said}.")
     timed = metric == EFFICIENCY
     against = whom(found[0]) if len({len(one.beaten) for one in found}) == 1 else "all others"
     how = efficiency_basis(group) if timed else ADJUSTED

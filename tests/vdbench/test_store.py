@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdbench import schema
 from vdbench import store as store_module
 from vdbench.store import Store, Table, atomic, digest
 
@@ -25,6 +26,7 @@ ADDRESS = {
     "chunk": 8,
     "units": [0, 16],
     "torch": "2.13.0",
+    "threads": 1,
     "level": 0.95,
 }
 COLUMNS: Table = {
@@ -88,7 +90,7 @@ def test_the_order_of_an_address_does_not_count() -> None:
 
 def test_the_layout_is_part_of_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     before = digest(ADDRESS)
-    monkeypatch.setattr(store_module, "SCHEMA", store_module.SCHEMA + 1)
+    monkeypatch.setattr(schema, "BLOCKS", schema.BLOCKS + 1)
     assert digest(ADDRESS) != before
 
 

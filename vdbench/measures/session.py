@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,15 +58,20 @@ class Session:
     plugins: Sequence[str] = ()
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def attempt(self, cells: Sequence[Cell], work: Callable[[], Sequence[Outcome]]) -> None:
-        """Do the work of one or more cells; if it fails, all of them failed, and the next go on."""
+    @contextmanager
+    def attempt(self, cells: Sequence[Cell]) -> Iterator[list[Outcome]]:
+        """Within, measure one or more cells and put their outcomes into the list.
+
+        If that fails, all of them failed, and the next go on.
+        """
         self.progress.cell(str(cells[0]))
         began = time.perf_counter()
+        done: list[Outcome] = []
         try:
-            done = list(work())
+            yield done
         except Exception as error:
             cause = self.cause(error)
-            done = [Outcome(cell, "failed", cause) for cell in cells]
+            done[:] = [Outcome(cell, "failed", cause) for cell in cells]
         for outcome in done:
             outcome.seconds = (time.perf_counter() - began) / len(done)
         self.keep(done)

@@ -6,7 +6,7 @@ it again and again with fresh units, so that what is found about coverage is fou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,35 +50,60 @@ class Stopped:
         return "converged" if self.converged else "bounded"
 
 
-def until_precise(
-    schedule: LookSchedule,
-    units: Callable[[int, int], Table],
-    sizes: Mapping[Group, int],
-    message: str = "",
-    signed: bool = False,
-    detail: Mapping[str, Any] | None = None,
-) -> Stopped:
-    """Take units until noise and total are precise enough, or the bound is reached.
+class Stopping:
+    """Takes blocks of units until noise and total are precise enough, or the bound is reached.
 
-    Args:
-        schedule: When to look, and how precise is precise enough.
-        units: Measures (or reads) the units from ``start`` to ``stop``, in blocks as large as the first look.
-        sizes: Number of parameters of each layer and role.
-        message: How rows were obtained, as in `UnitRows`.
-        signed: Whether single rows may be negative, as in `UnitRows`.
-        detail: The facts of ``message``.
+    Use::
+
+        stopping = Stopping(schedule, sizes)
+        for start, stop in stopping.blocks():
+            stopping.add(units(start, stop))
+        stopped = stopping.stopped
     """
-    parts: list[Table] = []
-    block = schedule.looks[0]
-    for n in schedule.looks:
-        while len(parts) * block < n:
-            start = len(parts) * block
-            parts.append(units(start, start + block))
-        rows = UnitRows(concatenate(parts), sizes, message, signed, detail or {})
-        width, where = widest(rows, schedule)
+
+    def __init__(
+        self,
+        schedule: LookSchedule,
+        sizes: Mapping[Group, int],
+        message: str = "",
+        signed: bool = False,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin with no unit.
+
+        Args:
+            schedule: When to look, and how precise is precise enough.
+            sizes: Number of parameters of each layer and role.
+            message: How rows were obtained, as in `UnitRows`.
+            signed: Whether single rows may be negative, as in `UnitRows`.
+            detail: The facts of ``message``.
+        """
+        self._schedule = schedule
+        self._about = (sizes, message, signed, detail or {})
+        self._parts: list[Table] = []
+        self.stopped: Stopped
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """The next units to take, ``start`` and one past the last, in blocks as large as the first look."""
+        size = self._schedule.looks[0]
+        for n in self._schedule.looks:
+            while len(self._parts) * size < n:
+                start = len(self._parts) * size
+                yield start, start + size
+            self.stopped = self._look(n)
+            if self.stopped.converged:
+                return
+
+    def add(self, units: Table) -> None:
+        """Take in the units of a block."""
+        self._parts.append(units)
+
+    def _look(self, n: int) -> Stopped:
+        rows = UnitRows(concatenate(self._parts), *self._about)
+        width, where = widest(rows, self._schedule)
         facts = {"units": n, "width": width, "widest": where}
-        if width <= schedule.precision:
-            reason = f"±{schedule.precision:.3g} reached at {n} units"
+        if width <= self._schedule.precision:
+            reason = f"±{self._schedule.precision:.3g} reached at {n} units"
             return Stopped(rows, width, True, reason, {"stop": "precision", **facts})
-    reason = f"bound of {n} units reached; widest is ±{width:.2g}, {where}"
-    return Stopped(rows, width, False, reason, {"stop": "max_units", **facts})
+        reason = f"max_units {n} reached; the widest interval is ±{width:.2g}, {where}"
+        return Stopped(rows, width, False, reason, {"stop": "max_units", **facts})

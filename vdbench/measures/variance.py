@@ -14,7 +14,7 @@ from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
-from vdbench.measures.stopping import Stopped, look_schedule, until_precise
+from vdbench.measures.stopping import Stopped, Stopping, look_schedule
 from vdbench.measures.variance_metrics import variance_values
 from vdbench.problems.problem import Problem
 from vdbench.store import Table
@@ -54,27 +54,22 @@ class Variance(Measure):
         """One cell, on whole minibatches or on few examples of each."""
         (cell,) = cells
         few = self.asked(session.suite).few_examples.get(cell.label)
-        if few is None:
-            context = site.context(cell.estimator).at(self.name)
-            found = until_precise(
-                look_schedule(session.suite), partial(_units, session, context), context.sizes
-            )
-        else:
+        if few is not None:
             found = self._on_few_examples(session, site, cell, few)
+        else:
+            context = site.context(cell.estimator).at(self.name)
+            stopping = Stopping(look_schedule(session.suite), context.sizes)
+            for start, stop in stopping.blocks():
+                stopping.add(_units(session, context, start, stop))
+            found = stopping.stopped
         rows = found.rows
         return [Outcome(cell, found.status, found.reason, rows.n, rows, detail=found.detail)]
 
     def _on_few_examples(self, session: Session, site: Site, cell: Cell, count: int) -> Stopped:
         source = _source(site, str(self.asked(session.suite).data_from)).at(self.name)
         context = site.context(cell.estimator, count).at(self.name)
-
-        def units(start: int, stop: int) -> Table:
-            few = _few(session, context, start, stop)
-            return few_examples.combine(few, _units(session, source, start, stop))
-
-        return until_precise(
+        stopping = Stopping(
             look_schedule(session.suite),
-            units,
             context.sizes,
             few_examples.describe(count, context.batch_size, source.label),
             signed=True,
@@ -82,6 +77,10 @@ class Variance(Measure):
                 "examples": count, "batch_size": context.batch_size, "data_from": source.label,
             },
         )  # fmt: skip
+        for start, stop in stopping.blocks():
+            few = _few(session, context, start, stop)
+            stopping.add(few_examples.combine(few, _units(session, source, start, stop)))
+        return stopping.stopped
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
         """Parts, signal-to-noise ratio, and paired ratios to the other estimators."""
@@ -94,8 +93,9 @@ class Variance(Measure):
 def _units(session: Session, context: Context, start: int, stop: int) -> Table:
     session.progress.detail(f"{start} units")
     address = session.address(context, "variance", variance_units.VERSION, units=[start, stop])
-    compute = partial(variance_units.rows, context, start, stop)
-    return session.finite(session.store.get(address, compute))
+    if not session.store.has(address):
+        session.store.write(address, variance_units.rows(context, start, stop))
+    return session.finite(session.store.read(address))
 
 
 def _few(session: Session, context: Context, start: int, stop: int) -> Table:

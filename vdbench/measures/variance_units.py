@@ -41,10 +41,9 @@ def rows(context: Context, start: int, stop: int) -> Table:
         CellError: A gradient is not finite.
     """
     step = units_together(context)
-    parts = [
-        _rows(context, list(range(first, min(first + step, stop))))
-        for first in range(start, stop, step)
-    ]
+    parts = []
+    for first in range(start, stop, step):
+        parts.append(_rows(context, list(range(first, min(first + step, stop)))))
     return concatenate(parts)
 
 

@@ -148,7 +148,8 @@ class Run:
                 if measure.together:
                     mine = site.ready(mine)
                 for group in [mine] if measure.together and mine else [[cell] for cell in mine]:
-                    session.attempt(group, lambda m=measure, g=group: m.measure(session, site, g))  # type: ignore[misc]
+                    with session.attempt(group) as done:
+                        done += measure.measure(session, site, group)
         self._keep()
 
     def _parameters(self, place: Place) -> tuple[Mapping[str, Tensor], Path | None]:

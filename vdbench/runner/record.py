@@ -78,11 +78,13 @@ class Record:
             raise InputError(f"--out {self.folder}: its run.json cannot be read.") from error
         self.content["suite"] = _completed(self.content.get("suite"))
         for key, value in asked.items():
-            if self.content.get(key) != value:
+            old, new = _decisive(self.content.get(key)), _decisive(value)
+            if old != new:
                 raise InputError(
-                    f"--out {self.folder} holds another run, {_difference(key, self.content.get(key), value)}; "
+                    f"--out {self.folder} holds another run, {_difference(key, old, new)}; "
                     "expected the same suite and options, or a new folder."
                 )
+        self.content["schema"] = schema.RUN  # all files but the blocks are written anew
         self.content.setdefault("resumed", []).append(now())
 
     def save(self) -> None:
@@ -106,6 +108,11 @@ class Record:
         self.content["wall_seconds"] = self.content.get("wall_seconds", 0.0) + seconds
         self.content["finished"] = now()
         self.save()
+
+
+def _decisive(value: Any) -> Any:
+    """What of a value makes a run this run: all but a suite's description, which may be reworded."""
+    return {**value, "description": ""} if isinstance(value, Mapping) else value
 
 
 def _completed(suite: Any) -> Any:

@@ -163,6 +163,19 @@ def test_tables_hold_every_digit(run_folder: Path, tmp_path: Path) -> None:
     assert got == frame[frame["metric"].str.startswith("variance.")]["ci_low"].tolist()
 
 
+def test_a_csv_has_what_a_value_is_and_what_it_is_against(run_folder: Path, tmp_path: Path) -> None:
+    write_csv(load([run_folder]), tmp_path)
+    ratios = pd.read_csv(tmp_path / "ratio.csv")
+    wanted = {
+        "problem", "checkpoint", "batch_size", "label", "layer", "role", "metric", "value", "ci_low", "ci_high",
+        "level", "n", "unit", "status", "against",
+    }  # fmt: skip
+    for path in tmp_path.glob("*.csv"):
+        assert wanted - {"against"} <= set(pd.read_csv(path).columns), path.name
+    assert wanted <= set(ratios.columns)
+    assert set(ratios["against"]) == {"naive"}
+
+
 def test_zero_is_shown_not_dropped(whole_report: str) -> None:
     assert "0 (exact)" in whole_report
 

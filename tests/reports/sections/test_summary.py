@@ -216,7 +216,7 @@ def test_efficiency_is_won_only_where_intervals_are_apart(
     where = {"metric": "ratio.efficiency.variance_seconds", "label": "local", "role": "mean"}
     lines = reports.headline([make_run(changed(rows, where, ci_high=1.05))])
     assert lines[0].endswith(
-        "No clear winner: by variance × time: for mean, local is lowest, inconclusive against naive; for scale, local "
+        "No clear winner by variance × time: for mean, local is lowest, inconclusive against naive; for scale, local "
         "is lowest."
     )
     line = about(lines, "Variance × time")

@@ -92,7 +92,7 @@ def test_from_a_mirror_as_one_archive(mirror: Mirror, goal: Path) -> None:
         (tarball({"tiny/first": CONTENTS["first"]}), "tiny.tar.gz lacks second"),
         (tarball({"../first": CONTENTS["first"]}), "tiny.tar.gz has the unsafe entry"),
     ],
-    ids=["cut off", "lacks a file", "unsafe"],
+    ids=["cut", "lacking", "unsafe"],  # an archive's bytes hold the time at which it was made
 )
 def test_a_bad_archive_is_refused(archive: bytes, why: str, mirror: Mirror) -> None:
     """Although its checksum is the one expected."""

@@ -196,6 +196,11 @@ def test_times_are_compared_round_by_round() -> None:
     one = throughput.time_ratio(TIMES, "local", "naive", 0.95)
     assert one.estimate == Estimate(2, 2, 2, 9)
     assert (one.metric, one.against) == ("ratio.time.seconds_per_gradient", "naive")
+    crossed = times(naive=list(range(1, 10)), local=list(range(9, 0, -1)))
+    # the ratios by round are 9, 4, 7/3, … 1/4, 1/9; paired by rank they would all be 1
+    assert throughput.time_ratio(crossed, "local", "naive", 0.95).estimate == Estimate(
+        1, 0.25, 4, 9
+    )
     pair = throughput.time_ratio(TIMES, "local", "naive", 0.9, comparisons=5)
     assert (pair.metric, round(pair.level, 12)) == ("pairwise.time.seconds_per_gradient", 0.98)
 

@@ -212,6 +212,10 @@ def test_another_suite_does_not_go_into_the_folder(
     assert (whole / "run.json").read_bytes() == before
 
 
+def test_a_reworded_description_is_the_same_suite(whole: Path) -> None:
+    vdbench.run({**SUITE, "description": "The same in other words."}, whole)
+
+
 def test_a_run_killed_as_it_began_can_be_taken_up(tmp_path: Path) -> None:
     (tmp_path / ".run.json.0123.tmp").write_text(
         "{"

@@ -201,3 +201,17 @@ def test_histograms_count_every_weight(tmp_path: Path) -> None:
     mine = (table["metric"] == "log_alpha") & (table["layer"] == "0")
     assert table["value"][mine].tolist() == [24]  # one α for all: all in one bin
     assert table["bin"][mine].tolist() == [1 + math.floor((math.log(0.5) + 12) / 0.5)]
+
+
+def test_a_tracker_that_is_saved_and_loaded_knows_all_it_knew() -> None:
+    """The best validation NLL above all: without it the next epoch would always be the best."""
+    run, before = watched(Recipe())
+    before.before(run)
+    before.best_nll, before.best_epoch, before.epochs, before.seconds = 0.25, 3, 5, 1.5
+    before.best = {name: value.clone() for name, value in run.parameters.items()}
+    after = Tracker(before.plan, before.key)
+    after.load(before.arrays())
+    for name in ("best_nll", "best_epoch", "epochs", "seconds"):
+        assert getattr(after, name) == getattr(before, name), name
+    assert repr(after.rows) == repr(before.rows)  # NaN in some of them
+    assert all(torch.equal(after.best[name], value) for name, value in before.best.items())

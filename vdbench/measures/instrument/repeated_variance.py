@@ -15,14 +15,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from vdbench import statistics
 from vdbench.measures import variance_units
 from vdbench.measures.context import Context
 from vdbench.measures.instrument.series import Writer, width
 from vdbench.measures.metrics import LookSchedule, MetricValue, UnitRows
-from vdbench.measures.stopping import Stopped, until_precise
+from vdbench.measures.stopping import Stopped, Stopping
 from vdbench.measures.variance_metrics import variance_ratios, variance_values
 from vdbench.statistics import Estimate
 from vdbench.store import Table
@@ -70,7 +69,10 @@ def rows(
 def run(context: Context, schedule: LookSchedule, repetition: int) -> Stopped:
     """One run of one estimator: units until it is precise enough, or the bound is reached."""
     own = context.at("repetition", repetition)
-    return until_precise(schedule, partial(variance_units.rows, own), own.sizes)
+    stopping = Stopping(schedule, own.sizes)
+    for start, stop in stopping.blocks():
+        stopping.add(variance_units.rows(own, start, stop))
+    return stopping.stopped
 
 
 def figures_at(
