@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.document import Block, Table
 from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from reports.sections.section import Findings, heading, not_measured
+from reports.sections.section import Findings, heading
 from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import parameters, role_name
 from reports.words.numbers import MISSING, format_number, percent, show, span
@@ -27,7 +27,7 @@ class Bias:
             table, short = bias_table(group), bias_summary(group)
             if table.rows:
                 blocks += [heading(self.anchor, group), *([short] if short.rows else []), table]
-        return blocks or not_measured("the signal-to-noise ratio or bias")
+        return blocks
 
 
 def bias_summary(group: Group) -> Table:

@@ -8,7 +8,7 @@ from reports.results.panels import cost_metrics
 from reports.results.size_lines import TIME
 from reports.sections.environment import busy
 from reports.sections.pictures import Caption, picture
-from reports.sections.section import Findings, heading, not_measured
+from reports.sections.section import Findings, heading
 from reports.sections.tables import cost_table
 
 CAPTION = Caption(
@@ -30,7 +30,7 @@ class Cost:
         tables = {group.title: cost_table(group) for group in found.groups}
         timed = [group for group in found.groups if tables[group.title].rows]
         if not timed:
-            return not_measured("time or memory")
+            return []
         runs = {group.run.name: group.run for group in timed}
         blocks: list[Block] = [Paragraph(said) for run in runs.values() if (said := busy(run))]
         for group in timed:

@@ -37,7 +37,8 @@ def outcome_blocks(results: Results) -> list[Block]:
             note = "'bounded' stopped at max_units before the requested precision, which is not a failure."
             blocks.append(Table(columns, rows, f"Failed and incomplete measurements. {note}"))
         else:
-            blocks.append(Paragraph("No measurement failed or stopped early."))
+            said = "Every measurement succeeded, and reached the precision where one was asked for."
+            blocks.append(Paragraph(said))
         if run.cells:
             blocks.append(Paragraph(tally(run), lead="All measurements: "))
     return blocks

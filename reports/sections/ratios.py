@@ -6,7 +6,7 @@ from reports.document import Block
 from reports.figures import draw
 from reports.results.panels import RATIO, layer_parts
 from reports.sections.pictures import Caption, layer_pictures
-from reports.sections.section import Findings, heading, not_measured
+from reports.sections.section import Findings, heading
 from reports.sections.tables import RATIOS, layer_table
 from reports.words.numbers import percent
 
@@ -36,4 +36,4 @@ class Ratios:
                 blocks += [heading(self.anchor, group),
                            *layer_pictures(CAPTION, group, draw.ratio, parts),
                            layer_table(group, RATIOS, caption, apart=1)]  # fmt: skip
-        return blocks or not_measured("ratios of variance to a baseline")
+        return blocks

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reports.document import Block, Document, Heading, Links, Section, SeeAlso
+from reports.document import Block, Document, Heading, Links, Paragraph, Section, SeeAlso
 from reports.results.load import Results
 from reports.sections.bias import Bias
 from reports.sections.cost import Cost
@@ -47,6 +47,9 @@ SECTIONS: tuple[ReportSection, ...] = (
 )
 """The sections, in the report's order."""
 
+USUAL = ("variance", "ratio", "cost", "plane", "training", "bias")
+"""Anchors of the sections that a reader looks for: one that has nothing in it is named."""
+
 
 def document(found: Findings) -> Document:
     """Put a report together, without drawing anything.
@@ -59,6 +62,10 @@ def document(found: Findings) -> Document:
     """
     every = [Section(item.anchor, item.title, item.blocks(found)) for item in SECTIONS]
     kept = [section for section in every if section.blocks]
+    missing = [section.title for section in every if section.anchor in USUAL and not section.blocks]
+    if missing:
+        told = Paragraph(f"{', '.join(missing)}.", lead="Not measured by this suite: ")
+        kept = [replace(s, blocks=[*s.blocks, told]) if s.anchor == "outcome" else s for s in kept]
     runs = found.results.runs.values()
     suites = dict.fromkeys(str((run.info.get("suite") or {}).get("name") or "") or run.name
                            for run in runs)  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from reports.document import Block, Heading, Paragraph
+from reports.document import Block, Heading
 from reports.results.groups import Group, groups_of
 from reports.results.load import Results
 from reports.results.sweeps import Sweep, sweeps_of
@@ -65,8 +65,3 @@ class ReportSection(Protocol):
 def heading(anchor: str, group: Group) -> Heading:
     """Head a group's part of a section, so that links find it."""
     return Heading(group.title, slug(f"{anchor} {group.title}"))
-
-
-def not_measured(what: str) -> list[Block]:
-    """Say that a suite does not measure something."""
-    return [Paragraph(f"This suite does not measure {what}.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.document import Block
 from reports.sections.convergence import convergence_blocks
-from reports.sections.section import Findings, not_measured
+from reports.sections.section import Findings
 from reports.sections.whole_trainings import training_blocks
 
 
@@ -17,4 +17,4 @@ class Training:
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section."""
         blocks = [*training_blocks(found.trainings), *convergence_blocks(found.groups)]
-        return blocks or not_measured("convergence in training")
+        return blocks

@@ -103,7 +103,7 @@ class Certificate:
     def text(self) -> str:
         """A table of the findings, what every failure suggests, and the verdict."""
         rows = [
-            ("", "test", "where", "figure", "interval", "limit", "power"),
+            ("", "test", "where", "value", "interval", "allowed", "detectable"),
             *map(_row, self.findings),
         ]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

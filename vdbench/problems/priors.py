@@ -1,7 +1,7 @@
 """Priors over noisy weights, as the KL term of the evidence lower bound, in nats.
 
 A prior turns the mean and variance of q(w) = N(μ, σ²) into one number, KL(q‖prior) summed over the
-weights. Both priors here have it as a function of mean and variance, so no term of it is sampled and
+weights. The priors here have it as a function of mean and variance, so no term of it is sampled and
 none of its gradient's variance is the estimator's.
 
 The log-uniform prior p(ln|w|) ∝ 1 is improper. Its KL exists only up to an additive constant, and

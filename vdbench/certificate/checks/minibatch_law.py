@@ -90,7 +90,8 @@ def _reported(sample: Sample) -> Finding:
     figure, low, high = _interval(sample, 0.05)
     return Finding(
         NAME, sample.where, None, figure, low, high,
-        note=f"{figure:.2g} of the noise variance does not fall as 1/M (no law is declared)",
+        note=f"{figure:.2g} of the noise variance does not fall as 1/M; not judged, since examples are not "
+        "declared independent",
     )  # fmt: skip
 
 
