@@ -26,7 +26,7 @@ quick: $(VENV)/.installed
 
 # Two workers for all but what is marked "alone", which follows in one process with nothing beside it.
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not alone and not network"
+	$(BIN)/python -m pytest -q -n 2 -m "not alone and not network"
 	$(BIN)/python -m pytest -q -m "alone and not network"
 
 lint: $(VENV)/.installed-dev

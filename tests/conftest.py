@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -16,9 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["pytester"]
 
-sys.path.append(
-    str(Path(__file__).parent / "helpers")
-)  # oracles, twins and servers that tests share
+# oracles, twins and servers that tests share
+sys.path.append(str(Path(__file__).parent / "helpers"))
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
@@ -72,25 +74,35 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             del sys.modules[name]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Several workers: tests that share a fixture of their module or of the session go to one of them.
+
+    They go first, as they are the long ones; all other tests go one by one to whoever is free.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if shares(config.rootpath / file) else nodeid
+
+    return Together(config, log)
+
+
+@functools.cache
+def shares(file: Path) -> bool:
+    """Whether a test file, or a conftest.py beside or above it, has a fixture that is made once for many tests."""
+    folders = [folder for folder in file.parents if Path(__file__).parent in folder.parents]
+    files = [file, *(folder / "conftest.py" for folder in folders)]
+    return any(WIDE.search(f.read_text(encoding="utf-8")) for f in files if f.exists())
+
+
+WIDE = re.compile(r"fixture\(.*scope=\"(?:module|package|session)\"")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a fixture, and skip what needs a GPU where there is none."""
-    for item in items:
-        if shares(item):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-    skip_without_gpu(items)
-
-
-def shares(item: pytest.Item) -> bool:
-    """Whether a fixture of its module or of the session, made by these tests, is among its own."""
-    fixtures = getattr(item, "_fixtureinfo", None)
-    defined = [] if fixtures is None else fixtures.name2fixturedefs.values()
-    wide = (d[-1] for d in defined if d[-1].scope in ("module", "session", "package"))
-    return any(d.baseid.startswith("tests") for d in wide)
-
-
-def skip_without_gpu(items: list[pytest.Item]) -> None:
-    """Skip them with the reason."""
+    """Skip what needs a GPU where there is none, with the reason."""
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not on_gpu:
         return
