@@ -18,7 +18,7 @@ from reports.results.ranking import (
     contest,
     ratio,
 )
-from reports.words.glossary import with_respect
+from reports.words.glossary import ROLES, with_respect
 from reports.words.numbers import MISSING, percent, show, span
 from vdbench.statistics.verdicts import Verdict
 
@@ -97,13 +97,14 @@ def on(evidence: Evidence) -> str:
 
 def brief(found: Contest) -> str:
     """Say the outcome for one kind of parameter in a few words."""
+    role = ROLES.get(found.role, found.role)
     if not found.leader:
-        return f"for {found.role}, nothing was measured"
+        return f"for {role}, nothing was measured"
     if found.zeros:
-        return f"for {found.role}, {both(found.lowest)} are all {nothing(found)}"
+        return f"for {role}, {both(found.lowest)} are all {nothing(found)}"
     if found.alone:
-        return f"for {found.role}, {found.leader} is the only ranked estimator"
-    return f"for {found.role}, {found.leader} is {', '.join(['lowest', *standings(found)])}"
+        return f"for {role}, {found.leader} is the only ranked estimator"
+    return f"for {role}, {found.leader} is {', '.join(['lowest', *standings(found)])}"
 
 
 def nothing(found: Contest) -> str:
@@ -145,7 +146,7 @@ def sizes(group: Group, contests: list[Contest], metric: str) -> str:
     said = [size(group, found, metric, ": ") for found in contests]
     if len(said) > 1 and all(text.startswith(": ") for text in said):
         each = (
-            f"{text.removeprefix(': ')} for {found.role}"
+            f"{text.removeprefix(': ')} for {ROLES.get(found.role, found.role)}"
             for found, text in zip(contests, said, strict=True)
         )
         return f": {both(each)}"

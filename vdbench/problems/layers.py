@@ -76,7 +76,7 @@ class Convolution(Layer):
     """A noisy two-dimensional convolution of zero-padded images, with torch's layout of weights.
 
     Its weights serve every location of an example. Sampling weights is as in a dense layer; sampling pre-activations
-    independently, location by location, serves another objective (`vdbench.estimation.base.objective`).
+    independently, location by location, has another objective (`vdbench.estimation.base.objective`).
 
     Attributes:
         name: Name of the layer inside its module, such as ``conv1``.

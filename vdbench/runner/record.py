@@ -168,7 +168,7 @@ def describe_estimator(estimator: Estimator) -> dict[str, Any]:
 
 
 def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> dict[str, Any]:
-    """What a problem is, for a reader of the report, and which objective each estimator serves on it."""
+    """What a problem is, for a reader of the report, with the objective of each estimator on it."""
     shapes = [f"{layer.name} {'×'.join(map(str, layer.weight_shape))}" for layer in problem.layers]
     kernels = any(len(layer.weight_shape) > 2 for layer in problem.layers)
     order = "outputs × inputs × height × width" if kernels else "outputs × inputs"

@@ -47,7 +47,7 @@ def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: 
     lines = reports.headline([run_folder])
     assert lines[0].startswith(
         "digits-mlp · checkpoint initial · batch 128. Use local: it has the lowest variance × time for the means μ and "
-        "the scales log σ²: 0.154 [0.144, 0.163] × naive for mean and 0.196 "
+        "the scales log σ²: 0.154 [0.144, 0.163] × naive for the means μ and 0.196 "
     )
     assert lines[0].endswith(
         "Its variance × time is significantly lower than that of all 3 others (where the 95 % intervals of the ratios "
@@ -216,8 +216,8 @@ def test_efficiency_is_won_only_where_intervals_are_apart(
     where = {"metric": "ratio.efficiency.variance_seconds", "label": "local", "role": "mean"}
     lines = reports.headline([make_run(changed(rows, where, ci_high=1.05))])
     assert lines[0].endswith(
-        "No clear winner by variance × time: for mean, local is lowest, inconclusive against naive; for scale, local "
-        "is lowest."
+        "No clear winner by variance × time: for the means μ, local is lowest, inconclusive against naive; "
+        "for the scales log σ², local is lowest."
     )
     line = about(lines, "Variance × time")
     assert "The comparison with naive (overlapping intervals: 0.2 [0.1, 1.1] and 1) is" in line
