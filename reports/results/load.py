@@ -52,7 +52,7 @@ MESSAGES = (
     ("kills.", (KILLS,)),
 )
 """What runs of schema 1 say in messages, by the beginning of the metric."""
-REACHED = r"^±(?P<width>[\d.e+-]+) reached at (?P<units>\d+) units"
+REACHED = r"^±[\d.e+-]+ reached at (?P<units>\d+) units"
 BOUND = r"^bound of (?P<units>\d+) units reached; widest is ±(?P<width>[\d.e+-]+), (?P<widest>.+)"
 STOPS = {"precision": REACHED, "max_units": BOUND}
 """What runs of schema 1 say of why a cell stopped, by the name of the reason."""

@@ -90,19 +90,31 @@ def power_words(rows: pd.DataFrame) -> Iterator[str]:
     for step in sorted({row.step for row in found if row.step == row.step}):
         here = [row for row in found if row.step == step]
         least, most = (pick(here, key=lambda row: row.value) for pick in (min, max))
-        worst = max((row.value for row in wrong if row.step == step), default=0.0)
+        opposite = [row for row in wrong if row.step == step]
+        worst = max(opposite, key=lambda row: row.value, default=None)
         yield (
             f"a difference of {percent(step)} is detected in {100 * least.value:.3g} % ({of(least)}, "
             f"{least.against}) to {100 * most.value:.3g} % ({of(most)}, {most.against}) of "
-            f"comparisons. It is called in the wrong direction in at most {100 * worst:.3g} %."
+            f"comparisons.{opposite_words(worst)}"
         )
+
+
+def opposite_words(worst: Any | None) -> str:
+    """Say how often a difference was called in the wrong direction, with the interval of the highest rate."""
+    if worst is None:
+        return ""
+    return f" The highest rate of calls in the wrong direction is {share(worst)}."
 
 
 def standing(found: list[Any]) -> str:
     """Count some figures by what their test said."""
     counts = {word: sum(row.status == word for row in found) for word in ("rejected", "coarse")}
     said = [f"{len(found)} rates tested, {counts['rejected']} rejected"]
-    said += [f"{counts['coarse']} with too few repetitions to decide"] if counts["coarse"] else []
+    said += (
+        [f"{counts['coarse']} not decided, since the true value is not known well enough"]
+        if counts["coarse"]
+        else []
+    )
     return ", ".join(said)
 
 

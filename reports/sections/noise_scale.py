@@ -9,19 +9,18 @@ from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import role_name
 from reports.words.numbers import percent, show
 
-METRIC = "noise_scale.total"
-PARTS = ("noise_scale.total", "noise_scale.data", "noise_scale.noise")
+METRIC = "noise_scale"
 
 EXPLAINED = (
     "The gradient noise scale is the minibatch size at which the variance of the gradient equals its squared length, "
     "if the variance falls as 1/M. Below it, a larger minibatch saves almost as many steps as it costs examples. "
-    "Above it, a larger minibatch saves few. The data part comes from the choice of examples. "
-    "The noise part comes from the noise in the weights."
+    "Above it, a larger minibatch saves few. The variance contains the choice of the examples and the noise in the "
+    "weights. An interval without an upper end says that the gradient cannot be distinguished from zero."
 )
 
 
 class NoiseScale:
-    """The noise scale of every estimator by role, over all layers, with its parts."""
+    """The noise scale of every estimator by role, over all layers and by layer."""
 
     anchor = "noise-scale"
     title = "Gradient noise scale"
@@ -36,13 +35,14 @@ class NoiseScale:
 
 
 def noise_scale_table(group: Group) -> Table:
-    """Build the table: a role and an estimator a row."""
+    """Build the table: a role and an estimator a row, a layer a column."""
+    layers = ["all", *(layer for layer in group.layers(METRIC) if layer != "all")]
     rows = []
     for role in group.roles(METRIC):
         for label in group.labels:
-            cells = [group.get(label, part, "all", role) for part in PARTS]
+            cells = [group.get(label, METRIC, layer, role) for layer in layers]
             if any(cells):
                 rows.append([role_name(role), group.name(label), *map(show, cells)])
-    caption = f"Gradient noise scale in examples, over all layers; intervals at {percent(group.run.level)}."
-    columns = ["parameter", "estimator", "noise scale", "data part", "noise part"]
+    caption = f"Gradient noise scale in examples; intervals at {percent(group.run.level)}."
+    columns = ["parameter", "estimator", "all layers", *layers[1:]]
     return drop_empty(Table(columns, rows, caption, notes=notes([group], rows)))

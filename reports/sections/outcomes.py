@@ -95,10 +95,11 @@ def why_stopped(cell: dict[str, Any]) -> str:
     if detail.get("stop") == "precision":
         return "requested precision reached"
     if detail.get("stop") == "max_units":
-        width = (
-            f"; widest interval ±{format_number(100 * detail['width'], 2)} %, {detail['widest']}"
-        )
-        return f"max_units ({detail['units']:,}) reached{width if 'widest' in detail else ''}"
+        width = ""
+        if "width" in detail and "widest" in detail:
+            half = format_number(100 * detail["width"], 2)
+            width = f"; widest interval ±{half} %, {detail['widest']}"
+        return f"max_units ({detail['units']:,}) reached{width}"
     return one_line(cell.get("reason") or "")
 
 

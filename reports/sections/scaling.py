@@ -23,7 +23,6 @@ LAW = {
     "samples also improve a baseline. The data part does not fall, so the total levels off.",
     OPTION: "Each line is one estimator on problems that differ in one option only.",
 }
-LACK = " Lack of fit: p value of the test that the figures lie on the fitted line."
 DISTANCE = " Largest distance: of a figure from the fitted line, in half-widths of the figure's own interval."
 
 
@@ -93,11 +92,9 @@ def slope_table(sweep: Sweep) -> Table:
                 if any(found):
                     names = [role_name(role), layer, sweep.name(label)]
                     cells = [show(found[0], -1), show(found[1], -1), show(found[2], 0)]
-                    rows.append(
-                        [*names, *cells, reading(found[0]), misfit(found[0]), distance(found[0])]
-                    )
+                    rows.append([*names, *cells, reading(found[0]), distance(found[0])])
     columns = ["parameter", "layer", "estimator", "slope of the noise part", "slope of the total",
-               "floor of the noise part", f"noise ∝ 1/{size}", "lack of fit (p)", "largest distance"]  # fmt: skip
+               "floor of the noise part", f"noise ∝ 1/{size}", "largest distance"]  # fmt: skip
     return drop_empty(
         Table(columns, rows, slope_caption(sweep), len(rows) > 12, notes=notes([sweep], rows))
     )
@@ -117,10 +114,9 @@ def slope_caption(sweep: Sweep) -> str:
     floor = f"; floor: the noise part's intercept in 1/{size}, gradient²" * (
         sweep.axis == MINIBATCH
     )
-    fit = LACK if any("misfit" in e.detail for e in sweep.fits.values()) else DISTANCE
     return (
         f"Slope of log variance against log {size}, {where}{floor}. Intervals at "
-        f"{percent(sweep.first.run.level)}, not adjusted for their number.{fit}"
+        f"{percent(sweep.first.run.level)}, not adjusted for their number.{DISTANCE}"
     )
 
 
@@ -133,13 +129,7 @@ def reading(slope: Estimate | None) -> str:
     return "no, flatter" if slope.low > -1 else "no, steeper"
 
 
-def misfit(slope: Estimate | None) -> str:
-    """Write the p value of a fit's lack of fit."""
-    p = slope.detail.get("misfit") if slope else None
-    return MISSING if p is None else format_number(p, 2)
-
-
 def distance(slope: Estimate | None) -> str:
-    """Write the largest distance from the fitted line, which runs gave before they tested the fit."""
+    """Write the largest distance from the fitted line."""
     found = slope.detail.get("distance") if slope else None
     return MISSING if found is None else format_number(found, 2)

@@ -91,7 +91,8 @@ def values(rows: UnitRows, level: float, reference: str, estimators: int) -> lis
         estimators: How many are checked at this place; the adjusted rows hold for all of them and all roles at once.
     """
     roles = len({group.role for group in rows.sizes})
-    adjusted = 1 - (1 - level) / max(1, estimators * roles)
+    count = max(1, estimators * roles)
+    adjusted = 1 - (1 - level) / count
     wanted = [("relative_bias", group, level) for group in rows.groups()]
     wanted += [
         ("adjusted.relative_bias", group, adjusted)
@@ -102,7 +103,8 @@ def values(rows: UnitRows, level: float, reference: str, estimators: int) -> lis
     for metric, group, at in wanted:
         bias2, size2 = rows.of(group, "bias2"), rows.of(group, "reference2")
         estimate = statistics.ratio_root(bias2, size2, two_sided(at))
-        message, detail = f"reference: {reference}", {"reference": reference}
+        message = f"reference: {reference}"
+        detail = {"reference": reference, "comparisons": count if at == adjusted else 1}
         found.append(
             MetricValue(
                 metric, estimate, at, "1", group.layer, group.role, message=message, detail=detail

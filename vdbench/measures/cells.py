@@ -25,18 +25,22 @@ SWEPT = "swept"
 
 
 class Place(NamedTuple):
-    """Where all estimators are compared: a problem, a checkpoint and a minibatch size."""
+    """Where all estimators are compared: a problem, a checkpoint and a minibatch size.
+
+    ``trains`` tells trainings from measurements at a checkpoint that happens to have the same name.
+    """
 
     problem: str
     checkpoint: str
     batch_size: int
+    trains: bool = False
 
     def key(self, seed: int) -> Key:
         """Address of the noise of everything measured here.
 
         Whole trainings share theirs between problems and estimators, so that they can be compared seed by seed.
         """
-        if self.checkpoint == TRAINED:
+        if self.trains and self.checkpoint == TRAINED:
             return Key(("vdbench", seed, TRAINED))
         return Key(("vdbench", seed, self.problem, self.checkpoint, self.batch_size))
 
@@ -51,6 +55,7 @@ class Cell:
         batch_size: M.
         estimator: What is measured.
         measure: Name of the measure.
+        trains: Whether it trains from initialisation, instead of measuring at a checkpoint.
     """
 
     problem: str
@@ -58,6 +63,7 @@ class Cell:
     batch_size: int
     estimator: Estimator
     measure: str
+    trains: bool = False
 
     @property
     def label(self) -> str:
@@ -67,7 +73,7 @@ class Cell:
     @property
     def place(self) -> Place:
         """Where it is."""
-        return Place(self.problem, self.checkpoint, self.batch_size)
+        return Place(self.problem, self.checkpoint, self.batch_size, self.trains)
 
     def __str__(self) -> str:
         """Where it is, for progress lines and messages."""
@@ -117,7 +123,7 @@ def places(suite: Suite) -> Iterator[tuple[ProblemSpec, Place]]:
 def everywhere(suite: Suite, chosen: Sequence[Estimator], measure: str) -> list[Cell]:
     """A cell for each estimator at each place."""
     return [
-        Cell(*place, estimator, measure)
+        Cell(place.problem, place.checkpoint, place.batch_size, estimator, measure)
         for problem, place in places(suite)
         for estimator in on(problem, chosen)
     ]

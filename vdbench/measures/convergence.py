@@ -204,7 +204,7 @@ class Convergence(Measure):
     def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
         """One for each problem, training minibatch size and estimator."""
         return [
-            Cell(problem.name, TRAINING, size, estimator, self.name)
+            Cell(problem.name, TRAINING, size, estimator, self.name, trains=True)
             for problem in suite.problems
             for size in self._sizes(suite, problem)
             for estimator in on(problem, estimators)

@@ -4,18 +4,21 @@ With g a gradient at minibatch size M, the gradient noise scale is
 
     B = M · tr Var(g) / ‖E g‖²      in examples.
 
-Where Var(g) falls as 1/M it does not depend on M: below B a larger minibatch saves almost as many steps as it costs
-examples, above it saves few. For weights with noise the variance has two parts, and so has B: the data part is what
-McCandlish, Kaplan, Amodei & the OpenAI Dota Team 2018 (*An Empirical Model of Large-Batch Training*, section 2.2)
-call the simple noise scale; the noise part is what the estimator adds to it. Noise that the examples of a minibatch
-share does not fall as 1/M, and its part of B then grows with M: compare two minibatch sizes.
+Below B a larger minibatch saves almost as many steps as it costs examples, above it saves few. Var(g) contains the
+choice of the minibatch and the noise of the estimator. For ``deterministic`` there is no noise, and B is the simple
+noise scale of McCandlish, Kaplan, Amodei & the OpenAI Dota Team 2018 (*An Empirical Model of Large-Batch Training*,
+section 2.2) times (N − M)/(N − 1): minibatches are drawn without replacement. Noise that the examples of a minibatch
+share does not fall as 1/M, and B then grows with M: compare two minibatch sizes.
 
-Variance and squared mean come from the same units (`vdbench.measures.variance_units`), each without bias; the value
-is their ratio, with the interval of a ratio of means. It has no value where the estimate of ‖E g‖² is not above 0.
+Variance and squared mean come from the same units (`vdbench.measures.variance_units`), each without bias. The squared
+mean is noisy, and may be negative where the gradient is small: its ratio to the variance has Fieller's interval
+(`vdbench.statistics.ratio_root`), and B is one over that ratio. Where the ratio is not above 0 there is no value; where
+its lower end is not, the interval has no upper end.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated
@@ -29,11 +32,11 @@ from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.metrics import MetricValue, UnitRows
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
+from vdbench.statistics import Estimate
 from vdbench.statistics.sequential import two_sided
 from vdbench.suite.schema import Suite
 
-PARTS = ("total", "noise", "data")
-"""Parts of the variance that have a noise scale each."""
+METRIC = "noise_scale"
 
 
 class NoiseScaleSpec(BaseModel):
@@ -74,7 +77,7 @@ class NoiseScale(Measure):
         return [Outcome(cell, "ok", f"{units} units", units, UnitRows(table, context.sizes))]
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
-        """B of each part of the variance."""
+        """B of every layer and role."""
         for outcome in mine(self, outcomes).values():
             yield outcome, values(outcome.data, outcome.cell.batch_size, suite.level)
 
@@ -83,17 +86,26 @@ def values(rows: UnitRows, batch_size: int, level: float) -> list[MetricValue]:
     """Noise scale of every layer and role, and of every role over all layers.
 
     Args:
-        rows: Units with the quantities total, noise, data and signal.
+        rows: Units with the quantities total and signal.
         batch_size: M.
         level: Of the intervals.
     """
     z = two_sided(level)
     found = []
     for group in rows.groups():
-        signal = rows.of(group, "signal")
-        for part in PARTS:
-            variance = batch_size * rows.of(group, part)
-            estimate = statistics.ratio(variance, signal, z, signed=True)
-            metric = f"noise_scale.{part}"
-            found.append(MetricValue(metric, estimate, level, "examples", group.layer, group.role))
+        root = statistics.ratio_root(rows.of(group, "signal"), rows.of(group, "total"), z)
+        estimate = inverse_square(root, batch_size)
+        found.append(MetricValue(METRIC, estimate, level, "examples", group.layer, group.role))
     return found
+
+
+def inverse_square(root: Estimate, size: int) -> Estimate:
+    """``size`` over the square of an estimate that is not negative: M/snr²."""
+
+    def inverse(x: float) -> float:
+        return size / x**2 if x > 0 else math.inf
+
+    value = inverse(root.value)
+    return Estimate(
+        value if math.isfinite(value) else math.nan, inverse(root.high), inverse(root.low), root.n
+    )

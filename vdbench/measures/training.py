@@ -154,7 +154,14 @@ class Training(Measure):
     def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
         """One for each problem and estimator."""
         return [
-            Cell(problem.name, TRAINED, spec_of(suite, problem).batch_size, estimator, self.name)
+            Cell(
+                problem.name,
+                TRAINED,
+                spec_of(suite, problem).batch_size,
+                estimator,
+                self.name,
+                trains=True,
+            )
             for problem in suite.problems
             for estimator in on(problem, estimators)
         ]

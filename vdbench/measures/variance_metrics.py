@@ -101,7 +101,7 @@ def variance_ratios(
                     role=group.role,
                     message=rows.message or (other.message and f"{against}: {other.message}"),
                     against=against,
-                    detail=rows.detail or other.detail,
+                    detail={**rows.detail, **({"comparisons": count} if comparisons else {})},
                 )
             )
     return figures

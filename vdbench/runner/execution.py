@@ -19,7 +19,7 @@ from torch import Tensor
 from vdbench import problems
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.options import label
-from vdbench.measures.cells import SWEPT, TRAINED, TRAINING, Cell, Outcome, Place
+from vdbench.measures.cells import SWEPT, Cell, Outcome, Place
 from vdbench.measures.protocol import Measure, Values
 from vdbench.measures.registry import asked
 from vdbench.measures.session import Session, Site
@@ -154,7 +154,7 @@ class Run:
 
     def _parameters(self, place: Place) -> tuple[Mapping[str, Tensor], Path | None]:
         """Parameters of a place's checkpoint, and their file; nothing where cells train from initialisation."""
-        if place.checkpoint in (TRAINING, TRAINED):
+        if place.trains:
             return {}, None
         built = self.built[place.problem]
         spec = next(p for p in self.suite.problems if p.name == place.problem)
@@ -219,5 +219,5 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "n": outcome.n,
         "seconds": outcome.seconds,
-        "detail": dict(outcome.detail),
+        "detail": results.finite(outcome.detail),
     }

@@ -71,10 +71,14 @@ def rows(cell: Cell, run: Mapping[str, Any], values: Iterable[MetricValue]) -> l
     return found
 
 
+def finite(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts without the numbers that are not finite, which JSON does not have."""
+    return {k: v for k, v in detail.items() if not (isinstance(v, float) and not math.isfinite(v))}
+
+
 def as_json(detail: Mapping[str, Any]) -> str:
-    """Facts as a JSON object; numbers that are not finite, which JSON does not have, are left out."""
-    kept = {k: v for k, v in detail.items() if not (isinstance(v, float) and not math.isfinite(v))}
-    return json.dumps(kept, sort_keys=True)
+    """Facts as a JSON object."""
+    return json.dumps(finite(detail), sort_keys=True)
 
 
 def standing(figure: MetricValue) -> tuple[str, str, str]:

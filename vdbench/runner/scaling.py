@@ -87,7 +87,7 @@ class Fit(NamedTuple):
 def _row(common: Row, metric: str, fit: Fit, unit: str) -> Row:
     fitted = fit.estimate
     told = f"{fit.message}; {common['message']}" if common["message"] else fit.message
-    facts = {**json.loads(common["detail"]), "points": fit.points, "distance": fit.distance}
+    facts = {"points": fit.points, "distance": fit.distance}
     return {
         **common,
         "metric": metric,

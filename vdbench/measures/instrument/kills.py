@@ -34,7 +34,7 @@ class Kills(Measure):
         _, place = next(places(suite))
         every = [e for spec in suite.estimators for e in expand(spec)]
         found = [e for e in every if suite.baseline in (label(e), e.declaration.name)]
-        return [Cell(*place, found[0], self.name)]
+        return [Cell(place.problem, place.checkpoint, place.batch_size, found[0], self.name)]
 
     def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
         """None: their runs are of a suite of their own."""
