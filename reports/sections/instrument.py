@@ -110,11 +110,10 @@ def standing(found: list[Any]) -> str:
     """Count some figures by what their test said."""
     counts = {word: sum(row.status == word for row in found) for word in ("rejected", "coarse")}
     said = [f"{len(found)} rates tested, {counts['rejected']} rejected"]
-    said += (
-        [f"{counts['coarse']} not decided, since the true value is not known well enough"]
-        if counts["coarse"]
-        else []
-    )
+    if counts["coarse"]:
+        said.append(
+            f"{counts['coarse']} not decided, since the true value is not known well enough"
+        )
     return ", ".join(said)
 
 

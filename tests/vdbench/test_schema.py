@@ -107,6 +107,38 @@ def test_a_training_that_patience_ended_says_when(done: vdbench.runner.Finished)
             assert ended is None or best < ended < 8
 
 
+def test_a_record_is_json_where_a_width_is_infinite(tmp_path: Path) -> None:
+    measures = {"variance": {"first_units": 1, "max_units": 1}}
+    done = vdbench.run({**SUITE, "batch_sizes": [8], "measures": measures}, tmp_path / "run")
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    text = (done.folder / "run.json").read_text()
+    record = json.loads(text, parse_constant=refuse)
+    assert all("width" not in cell["detail"] for cell in record["cells"])
+
+
+def test_a_checkpoint_may_be_called_as_trainings_are(tmp_path: Path) -> None:
+    """Cells that train are told from cells at a checkpoint of that name."""
+    named = [
+        {"name": "trained", "epochs": 1, "estimator": "local", "batch_size": 256},
+        {"name": "training"},
+    ]
+    measures = {
+        "variance": {"first_units": 16, "max_units": 16},
+        "convergence": {"steps": 2, "seeds": 2, "evaluations": 1},
+        "training": {"epochs": 1, "seeds": 2, "batch_size": 512, "evaluations": 1},
+    }
+    sizes = {"batch_sizes": [8], "estimators": ["naive", "local"]}
+    done = vdbench.run(
+        {**SUITE, **sizes, "checkpoints": named, "measures": measures}, tmp_path / "run"
+    )
+    assert not done.failed
+    variances = done.results[done.results["metric"] == "variance.total"]
+    assert set(variances["checkpoint"]) == {"trained", "training"}
+
+
 def test_the_copy_in_docs_is_current() -> None:
     """``python -m vdbench.schema > docs/schema.json`` writes it."""
     assert json.loads(DOCS.read_text()) == schema.json_schema()

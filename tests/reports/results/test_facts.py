@@ -162,7 +162,7 @@ def test_why_cells_stopped_is_told_alike_for_old_runs_and_new(
         cell | {"reason": "bound of 704 units reached; widest is ±0.21, noise of fc4 theta"},
     ]
     details = [
-        {"stop": "precision", "units": 1472, "width": 0.05},
+        {"stop": "precision", "units": 1472},
         {"stop": "max_units", "units": 704, "width": 0.21, "widest": "noise of fc4 theta"},
     ]
     new = [cell | {"detail": detail} for detail in details]
