@@ -1,111 +1,25 @@
-"""Running a suite: what is to be done, doing it, and the record of it."""
+"""Running a suite: what is to be done, doing it, and the record of it.
+
+Names are imported when they are first used: describing the environment needs no torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    from vdbench.runner.execution import Finished
+    from vdbench.runner.run_suite import default_folder, resolve_device, run, using_threads
 
-from vdbench.errors import InputError, nearest
-from vdbench.estimation import registry
-from vdbench.measures import registry as measures
-from vdbench.measures.progress import Progress, Quiet
-from vdbench.measures.session import Session
-from vdbench.runner import plan
-from vdbench.runner.execution import Finished, Run
-from vdbench.store import Store
+__all__ = ["Finished", "default_folder", "resolve_device", "run", "using_threads"]
 
 
-def run(
-    source: str | Path | Mapping[str, Any],
-    out: str | Path | None = None,
-    *,
-    device: str = "cpu",
-    settings: Sequence[str] = (),
-    only: Sequence[str] = (),
-    plugins: Sequence[str | Path] = (),
-    progress: Progress | None = None,
-    command: str = "",
-) -> Finished:
-    """Run a suite, or go on with one, and write ``results.parquet``.
-
-    Args:
-        source: Name of a bundled suite, path of a YAML file, or the suite as a mapping.
-        out: Run folder; a folder that holds the same suite's run is gone on with. Default ``runs/SUITE-TIME``.
-        device: ``cpu``, ``cuda`` or ``auto``.
-        settings: ``key=value`` changes to the suite.
-        only: Names or labels of the estimators to run; the baseline is always among them.
-        plugins: Python files that register estimators.
-        progress: Told what is done; nothing by default.
-        command: How to reproduce the run, as recorded in ``run.json``.
-
-    Raises:
-        InputError: Something given is wrong; nothing has been measured.
-
-    Example:
-        >>> import vdbench
-        >>> finished = vdbench.run({
-        ...     "name": "mine",
-        ...     "problems": [{"name": "digits", "options": {"widths": []}}],
-        ...     "batch_sizes": [16],
-        ...     "estimators": ["naive", "local"],
-        ...     "baseline": "naive",
-        ...     "measures": {"variance": {"first_units": 16, "max_units": 16}},
-        ... }, "runs/mine")
-        >>> table = finished.results  # pandas, one row a metric value
-        >>> ratio = table[(table.metric == "ratio.variance.total") & (table.layer == "all")]
-        >>> sorted(ratio.label.unique())
-        ['local', 'naive']
-    """
-    where = resolve_device(device)
-    files = [str(Path(plugin).resolve()) for plugin in plugins]
-    for plugin in plugins:
-        registry.load_plugin(plugin)
-    checked = measures.load(source, settings)
-    chosen = plan.estimators(checked, tuple(only))
-    folder = Path(out) if out is not None else default_folder(checked.name)
-    session = Session(checked, Store(folder / "blocks"), folder, where, progress or Quiet(), files)
-    with using_threads(checked.threads):
-        return Run(session, chosen, tuple(only)).all(command)
-
-
-@contextmanager
-def using_threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads within; None leaves it as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device meant by ``cpu``, ``cuda`` or ``auto``.
-
-    Raises:
-        InputError: The name is unknown, or there is no usable GPU.
-    """
-    known = ("cpu", "cuda", "auto")
-    if name not in known:
-        raise InputError(f"device '{name}' is unknown.{nearest(name, known)}")
-    usable = torch.cuda.is_available()
-    if name == "cuda" and not usable:
-        raise InputError(
-            "device 'cuda': torch finds no usable GPU here. Expected one of: cpu, auto."
-        )
-    return torch.device("cuda" if usable and name != "cpu" else "cpu")
-
-
-def default_folder(name: str) -> Path:
-    """``runs/<suite>-<time>``, a folder that does not exist yet."""
-    stem = f"{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
-    folder, count = Path("runs") / stem, 1
-    while folder.exists():
-        count += 1
-        folder = Path("runs") / f"{stem}-{count}"
-    return folder
+def __getattr__(name: str) -> object:
+    """Import a name from where it lives, once (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'vdbench.runner' has no attribute {name!r}")
+    home = "execution" if name == "Finished" else "run_suite"
+    value: object = getattr(importlib.import_module(f"vdbench.runner.{home}"), name)
+    globals()[name] = value
+    return value

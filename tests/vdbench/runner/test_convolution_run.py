@@ -104,13 +104,14 @@ def test_the_report_says_it(done: Finished) -> None:
     page = build([done.folder], None)
     for file in (page, page.with_name("report.md")):
         text = " ".join(file.read_text(encoding="utf-8").split())
-        assert text.count("Another objective:") == 1, file
+        assert text.count("Different objective:") == 1, file
         assert (
-            "the weights of the layers conv1 and conv2 serve several places of an example" in text
+            "the weights of layers conv1 and conv2 are used at several positions of each example"
+            in text
         )
-        assert "local and samples(local, samples=2) give each place noise of its own" in text
+        assert "local and samples(local, samples=2) draw separate noise for each position" in text
         assert f"elbo; on images {LOCAL}" in text
-        assert "another objective: bias is expected" in text
+        assert "different objective: a bias is expected" in text
 
 
 def test_a_data_part_of_another_objective_is_refused(tmp_path: Path) -> None:
@@ -119,7 +120,8 @@ def test_a_data_part_of_another_objective_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=r"'per-example' cannot take its data part from 'local' on problem 'images', whose layers conv1, conv2 "
-        r"use a weight at several places: they serve the objectives elbo and elbo-local-noise there\.$",
+        r"use a weight at several places: they estimate gradients of different objectives there, elbo and "
+        r"elbo-local-noise\.$",
     ):
         vdbench.run(suite, tmp_path / "run")
     assert not (tmp_path / "run").exists()

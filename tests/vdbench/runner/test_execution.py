@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 import vdbench
+from vdbench import schema
 from vdbench.estimation import registry
 from vdbench.measures import memory
 from vdbench.measures.memory_process import measure
@@ -259,7 +260,7 @@ def test_the_target_is_nine_tenths_of_what_the_baseline_gains(table: pd.DataFram
 
 
 def test_the_record_says_what_was_run_and_where(about: Mapping[str, Any]) -> None:
-    assert about["schema"] == 1
+    assert about["schema"] == schema.RUN
     assert load({k: v for k, v in about["suite"].items() if k != "measures"} | {
         "measures": TINY["measures"]}) == load(TINY)  # fmt: skip
     expected = {"seed": 0, "baseline": "naive", "reference": "naive", "level": 0.95, "device": "cpu",
