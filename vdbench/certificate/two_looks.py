@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,19 +57,23 @@ class Sample:
     scale: float = 1.0
     weights: Rows | None = None
 
-    @property
+    def __post_init__(self) -> None:
+        # Every statistic runs down the columns, which is several times as fast where they are contiguous.
+        object.__setattr__(self, "rows", np.asfortranarray(self.rows))
+
+    @cached_property
     def mean(self) -> Rows:
         """Of the draws."""
         found: Rows = self.rows.mean(0)
         return found
 
-    @property
+    @cached_property
     def error(self) -> Rows:
         """Standard errors of `mean`, (columns,)."""
         found: Rows = self.rows.std(0, ddof=1) / np.sqrt(len(self.rows))
         return found
 
-    @property
+    @cached_property
     def along(self) -> Rows | None:
         """Relative deviation of every draw along the truth: ⟨g − t, w⟩/⟨t, w⟩; None where the truth is 0.
 
@@ -80,6 +85,7 @@ class Sample:
         found: Rows = (self.rows - self.truth) @ weights / float(self.truth @ weights)
         return found
 
+    @cached_property
     def p(self) -> Rows:
         """Two-sided p of every column, and of the projection on the truth, which sees a common factor."""
         gap, error = self.mean - self.truth, self.error
@@ -153,9 +159,9 @@ class Answer:
 
 def answers(questions: Sequence[Question]) -> list[list[Answer]]:
     """Two looks at all questions of a certificate together, an answer for every sample of each."""
-    columns = sum(len(s.p()) for q in questions for s in q.first)
+    columns = sum(len(s.p) for q in questions for s in q.first)
     rate = RATE / max(1, columns)
-    flagged = [[bool((s.p() < rate).any()) for s in q.first] for q in questions]
+    flagged = [[bool((s.p < rate).any()) for s in q.first] for q in questions]
     again = [
         q.draw("second", AGAIN) if any(f) else q.first
         for q, f in zip(questions, flagged, strict=True)
@@ -166,13 +172,13 @@ def answers(questions: Sequence[Question]) -> list[list[Answer]]:
         for s, yes in zip(part, f, strict=True)
         if yes
     ]
-    second = RATE / max(1, sum(len(s.p()) for s in seen))
+    second = RATE / max(1, sum(len(s.p) for s in seen))
     found = []
     for question, part, flags in zip(questions, again, flagged, strict=True):
         row = []
         for first, last, flag in zip(question.first, part, flags, strict=True):
             use, at = (last, second) if flag else (first, rate)
-            worst = float(use.p().min(initial=1.0))
+            worst = float(use.p.min(initial=1.0))
             row.append(Answer(use, flag and worst < at, at, first.power(rate), worst))
         found.append(row)
     return found

@@ -93,7 +93,7 @@ def columns(estimator: Estimator) -> dict[str, int]:
     subject = Subject(estimator, Key(("columns",)), "cpu", 4096, 16)
     return {
         one.name: sum(
-            len(sample.p())
+            len(sample.p)
             for asked in guarded(one.name, "all", partial(one.ask, subject))
             if isinstance(asked, Pending)
             for sample in asked.question.first
@@ -280,9 +280,9 @@ def test_the_power_is_what_it_says() -> None:
 
 def test_a_figure_without_spread_is_compared_to_rounding() -> None:
     rows = np.ones((5, 2))
-    assert Sample("", rows, np.ones(2)).p().tolist() == [1, 1]
-    assert Sample("", rows, np.array([1, 1 + 1e-6])).p().tolist() == [1, 0]
-    assert Sample("", rows * np.nan, np.ones(2)).p().min() == 0
+    assert Sample("", rows, np.ones(2)).p.tolist() == [1, 1]
+    assert Sample("", rows, np.array([1, 1 + 1e-6])).p.tolist() == [1, 0]
+    assert Sample("", rows * np.nan, np.ones(2)).p.min() == 0
 
 
 # Its form
