@@ -84,7 +84,7 @@ def trace(
     _check_gradient(name, gradient, problem.free(parameters))
     requests = tuple(recorder.requests)
     _check_requests(name, requests, _laws(estimator, problem))
-    if not estimator.declaration.pure:
+    if not (estimator.declaration.pure and problem.behaviour.vectorises):
         return Trace(requests, 0)
     numbers = sum(int(np.prod(r.shape)) for r in requests)
     weights = sum(value.numel() for value in parameters.values())
