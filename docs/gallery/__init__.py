@@ -1,0 +1,1 @@
+"""Ten models as their authors write them, each a problem for vdbench."""
