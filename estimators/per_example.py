@@ -161,7 +161,10 @@ def _one_by_one(
             values = torch.func.vmap(one)(*batch, drawn)
         else:
             values = torch.stack(
-                [one(*(t[m] for t in batch), {n: z[m] for n, z in drawn.items()}) for m in range(len(own))]
+                [
+                    one(batch.inputs[m], batch.targets[m], {n: z[m] for n, z in drawn.items()})
+                    for m in range(len(own))
+                ]
             )
         value = scale * values.sum()
         return value, value

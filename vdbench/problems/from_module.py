@@ -18,7 +18,14 @@ from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.places import Use
 from vdbench.problems.priors import GaussianPrior, Prior
 from vdbench.problems.problem import Behaviour, Group, Problem
-from vdbench.problems.selection import HELD, LayerChoice, Selection, Weight, select
+from vdbench.problems.selection import (
+    HELD,
+    LayerChoice,
+    Selection,
+    Weight,
+    refuse_altered,
+    select,
+)
 
 
 def noisy(
@@ -37,8 +44,7 @@ def noisy(
     Weights of dense and convolutional layers (transposed ones too), embeddings, recurrent layers and attention are made
     noisy, unless they are frozen. A dense or convolutional layer that the network calls as torch does is *opened*: its
     pre-activations can be sampled. Of any other weight, the weight itself is sampled, once for the minibatch. Biases,
-    normalisations and other parameters stay deterministic, and frozen ones stay as they are. The module itself is left as
-    it is.
+    normalisations and other parameters stay deterministic, and frozen ones stay as they are. The module is not changed.
 
     Before anything is measured, the module is tried on a few examples (`vdbench.problems.probe`).
 
@@ -72,8 +78,8 @@ def noisy(
     coordinates = parameterization or MeanLogVariance()
     prior = prior or GaussianPrior(1.0)
     kl.refuse(prior, coordinates, name)
-    _refuse_lengths(data, name)
     selection = select(network, layers, name)
+    _refuse_lengths(data, name)
     if coordinates.layers not in (None, len(selection.weights)):
         raise InputError(
             f"problem '{name}': the posterior gives a value for each of {coordinates.layers} noisy layers, "
@@ -127,9 +133,7 @@ def _agreed(
     _refuse_posterior(problem)
     problem = replace(
         problem,
-        uses={
-            layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers
-        },
+        uses={layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers},
         behaviour=replace(problem.behaviour, folds=folds),
     )
     why = probe.vectorises(problem)
@@ -170,7 +174,7 @@ def _built(
     start: dict[str, Tensor] = {}
     groups: dict[str, Group] = {}
     layers: list[Layer] = []
-    noisy_paths = set()
+    noisy_paths: set[str] = set()
     for place, weight in enumerate(selection.weights):
         part = body.get_submodule(weight.owner)
         value = body.get_parameter(weight.path)
@@ -185,8 +189,10 @@ def _built(
             if bias is not None and bias.requires_grad:
                 start[f"{layer.name}.bias"] = bias.detach().clone()
                 groups[f"{layer.name}.bias"] = Group(layer.name, "bias")
-            parent, _, child = weight.owner.rpartition(".")
-            setattr(body.get_submodule(parent), child, NoisyModule(layer, part))
+            place_holder = NoisyModule(layer, part)
+            for path in (weight.owner, *weight.aliases):
+                parent, _, child = path.rpartition(".")
+                setattr(body.get_submodule(parent), child, place_holder)
     frozen = []
     for path, value in body.named_parameters():
         if path in noisy_paths:
@@ -220,7 +226,7 @@ def _built(
 def _layer(weight: Weight, part: nn.Module, value: Tensor, whole: bool) -> Layer:
     if whole:
         return WholeWeight(
-            weight.name, tuple(value.shape), path=weight.path, padding=weight.padding
+            weight.name, tuple(value.shape), path=weight.path, zero_row=weight.zero_row
         )
     return layer_of(weight.name, part)
 
@@ -240,6 +246,7 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
     try:
         network = copy.deepcopy(module)
     except Exception as error:
+        refuse_altered(module, name)
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
             f"problem '{name}': the module cannot be copied: {type(error).__name__}: {reason}"
@@ -264,7 +271,9 @@ def _refuse_posterior(problem: Problem) -> None:
         return
     for layer in problem.layers:
         if isinstance(layer, WholeWeight) or not layer.inputs_second:
-            why = problem.behaviour.whole.get(layer.name, "its weights are those of a transposed one")
+            why = problem.behaviour.whole.get(
+                layer.name, "its weights are those of a transposed one"
+            )
             raise InputError(
                 f"problem '{problem.name}': the posterior '{problem.parameterization.name}' shares noise among the "
                 f"outputs of an input feature, and layer '{layer.name}' has no such features: {why}; expected another "
