@@ -136,9 +136,12 @@ def _agreed(
         uses={layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers},
         behaviour=replace(problem.behaviour, folds=folds),
     )
-    why = probe.vectorises(problem)
+    why, values = probe.vectorises(problem)
     return replace(
-        problem, behaviour=replace(problem.behaviour, vectorises=not why, why_looped=why)
+        problem,
+        behaviour=replace(
+            problem.behaviour, vectorises=not why, why_looped=why, vectorises_values=values
+        ),
     )
 
 
@@ -219,6 +222,7 @@ def _built(
             precision=seen.precision,
             of_likelihood=seen.of_likelihood,
             attention=seen.attention,
+            recurrent=any(isinstance(m, nn.RNNBase) for m in body.modules()),
         ),
     )
 

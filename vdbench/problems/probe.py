@@ -425,11 +425,12 @@ def _rows_changed(x: Tensor, other: Tensor, features: int, precision: torch.dtyp
     return differs.flatten(x.dim() - features).any(-1)
 
 
-def vectorises(problem: Problem) -> str:
+def vectorises(problem: Problem) -> tuple[str, bool]:
     """Take two draws of the gradient together and one by one.
 
     Returns:
-        What was seen where they cannot be taken together, else an empty string.
+        What was seen where they cannot be taken together, else an empty string; and whether log-likelihoods can be,
+        where no gradient is taken.
     """
     noise = stream(KEY / "draws", dtype=problem.dtype)
     mean = {a.name: problem.posterior(a, problem.start).mean for a in problem.layers}
@@ -458,23 +459,23 @@ def vectorises(problem: Problem) -> str:
         return found
 
     want = torch.stack(one_by_one())
-    try:
-        with warnings.catch_warnings():
-            # an operation without a rule of its own is looped over: looping over draws is no slower, and says so
-            warnings.filterwarnings("error", "There is a performance drop")
-            both = [torch.stack([t, t]) for t in batch]
+    both = [torch.stack([t, t]) for t in batch]
+    with warnings.catch_warnings():
+        # an operation without a rule of its own is looped over: looping over draws is no slower, and says so
+        warnings.filterwarnings("error", "There is a performance drop")
+        try:
+            vmap(value)(two, *both)
+            values = True
+        except Exception:
+            values = False
+        try:
             together = vmap(grad(value))(two, *both)
-            # and a sum over passes that are taken together, differentiated as a whole
-            leaves = {n: w.detach().requires_grad_() for n, w in two.items()}
-            total = vmap(value)(leaves, *both).sum()
-            whole = torch.autograd.grad(total, list(leaves.values()), materialize_grads=True)
-    except Exception as error:
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    forms = ([together[name] for name in two], list(whole))
-    found = (torch.cat([g.flatten(1) for g in form], 1) for form in forms)
-    if all(_same(f, want, torch.float32) for f in found):
-        return ""
-    return "draws taken together differ from draws taken one by one"
+        except Exception as error:
+            return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", values
+    found = torch.cat([together[name].flatten(1) for name in two], 1)
+    if _same(found, want, torch.float32):
+        return "", values
+    return "draws taken together differ from draws taken one by one", False
 
 
 def _alone(asked: _Asked, inputs: Tensor, out: Tensor, precision: torch.dtype) -> bool:

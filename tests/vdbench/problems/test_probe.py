@@ -36,7 +36,7 @@ WHOLE = {
     "gru-cell": ["cell.weight_ih", "cell.weight_hh"],
     "adapter": ["0.down", "0.up"],
 }
-LOOPED = {"lstm", "lstm-both-ways", "gru", "gru-cell", "bilinear", "embedding-bag"}
+LOOPED = {"bilinear", "embedding-bag"}
 
 
 def at_mean(problem: Problem) -> Callable[[Layer, Tensor], Tensor]:
