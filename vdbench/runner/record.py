@@ -176,6 +176,7 @@ def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> 
         "description": f"{problem.data.name}, noisy layers {', '.join(shapes)} ({order})",
         "dataset": problem.data.name,
         "examples": problem.examples,
+        "test_examples": len(problem.data.test.targets),
         "parameters": sum(v.numel() for v in problem.free(problem.start).values()),
         "layers": [layer.name for layer in problem.layers],
         "shared": list(problem.shared),
