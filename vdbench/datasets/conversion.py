@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vdbench.datasets import Dataset, Split, examples, frames, load, tensors
+from vdbench.datasets import Dataset, Split, examples, frames, load, parts, tensors
 from vdbench.datasets.splits import NO_TEST
 from vdbench.errors import InputError
 
@@ -34,15 +34,6 @@ class Converted:
     dataset: Dataset
     tables: tuple[Tensor, ...] | dict[str, Tensor] | None = None
     said: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One split: its inputs by place or by name, and its targets."""
-
-    inputs: dict[Hashable, Tensor]
-    form: str  # "one", "places" or "names"
-    targets: Tensor
 
 
 def as_dataset(
@@ -94,7 +85,7 @@ def as_dataset(
     if second is None:
         return _joined(name, train, None, (f"{NO_TEST}: no figure of a test set is computed.",))
     held_out = _part(second, target, f"{what}, test")
-    _refuse_different(train, held_out, what)
+    parts.refuse_different(train, held_out, what)
     return _joined(name, train, held_out, ())
 
 
@@ -106,7 +97,7 @@ def check(dataset: Dataset) -> Dataset:
     """
     for kind, split in (("training", dataset.train), ("test", dataset.test)):
         what = f"data '{dataset.name}', {kind}"
-        _refuse_lengths({0: split.inputs}, split.targets, what, least=int(kind == "training"))
+        parts.refuse_lengths({0: split.inputs}, split.targets, what, least=int(kind == "training"))
         tensors.refuse_non_finite(split.inputs, f"{what} inputs")
         tensors.refuse_non_finite(split.targets, f"{what} targets")
     return dataset
@@ -139,8 +130,8 @@ def _both(first: Any, second: Any, target: Hashable | None) -> bool:
 
 
 def _is_split(value: Any) -> bool:
-    if examples.is_source(value):
-        return True
+    if examples.is_source(value) or isinstance(value, Mapping):
+        return True  # targets are no dict
     if not isinstance(value, tuple | list) or len(value) != 2 or tensors.is_array(value):
         return False
     return tensors.is_array(value[1]) and (
@@ -148,14 +139,16 @@ def _is_split(value: Any) -> bool:
     )
 
 
-def _part(data: Any, target: Hashable | None, what: str) -> _Part:
+def _part(data: Any, target: Hashable | None, what: str) -> parts.Part:
     """One split, of whatever form."""
     if tensors.is_frame(data):
-        return _assembled(*frames.split(data, target, what), what)
+        return parts.assembled(*frames.split(data, target, what), what)
     if examples.is_source(data):
-        return _assembled(*examples.read(data, target, what), what)
+        return parts.assembled(*examples.read(data, target, what), what)
+    if tensors.is_a(data, "sklearn", "Bunch") and {"data", "target"} <= set(data):
+        return parts.assembled(data["data"], data["target"], what)
     if isinstance(data, Mapping):
-        return _assembled(*examples.parts(data, target, what), what)
+        return parts.assembled(*examples.parted(data, target, what), what)
     if tensors.is_array(data) or not isinstance(data, tuple | list) or len(data) != 2:
         kind = type(data).__name__
         many = f" of {len(data)}" if isinstance(data, tuple | list) else ""
@@ -168,76 +161,12 @@ def _part(data: Any, target: Hashable | None, what: str) -> _Part:
         )
     inputs, targets = data
     frames.refuse_other_order(inputs, targets, what)
-    return _assembled(inputs, targets, what)
+    return parts.assembled(inputs, targets, what)
 
 
-def _assembled(inputs: Any, targets: Any, what: str) -> _Part:
-    """Tensors of inputs and targets, of equal lengths."""
-    form = "names" if isinstance(inputs, Mapping) else "one"
-    if isinstance(inputs, tuple | list) and not tensors.is_array(inputs):
-        inputs, form = dict(enumerate(inputs)), "places" if len(inputs) > 1 else "one"
-    several = inputs if isinstance(inputs, Mapping) else {0: inputs}
-    found: dict[Hashable, Tensor] = {}
-    for key, value in several.items():
-        called = f"{what} inputs" if form == "one" else f"{what} inputs {key!r}"
-        if not tensors.is_array(value):
-            raise InputError(
-                f"{called} are a {type(value).__name__}; expected an array of numbers."
-            )
-        found[str(key) if form == "names" else key] = tensors.tensor(value, called)
-    if not found:
-        raise InputError(f"{what} have no input; expected one or more arrays.")
-    if not tensors.is_array(targets):
-        raise InputError(
-            f"{what} targets are a {type(targets).__name__}; expected an array of numbers."
-        )
-    y = tensors.as_targets(tensors.tensor(targets, f"{what} targets"))
-    _refuse_lengths(found, y, what)
-    return _Part(found, form, y)
-
-
-def _refuse_lengths(
-    inputs: Mapping[Hashable, Tensor], targets: Tensor, what: str, least: int = 1
-) -> None:
-    for key, value in {**inputs, "targets": targets}.items():
-        if value.dim() == 0:
-            called = "targets" if key == "targets" else "inputs"
-            raise InputError(
-                f"{what} {called} are one number; expected an array with one row an example."
-            )
-    for key, value in inputs.items():
-        called = "inputs" if len(inputs) == 1 else f"inputs {key!r}"
-        if len(value) != len(targets):
-            raise InputError(
-                f"{what}: the {called} have {len(value):,} rows and the targets {len(targets):,}; expected as many."
-            )
-    if len(targets) < least:
-        raise InputError(f"{what} data have no examples; expected at least one.")
-
-
-def _refuse_different(train: _Part, test: _Part, what: str) -> None:
-    """Refuse a test split whose examples are of another kind than the training split's."""
-    mine, theirs = ({**part.inputs, "targets": part.targets} for part in (train, test))
-    if (train.form, list(mine)) != (test.form, list(theirs)):
-        raise InputError(
-            f"{what}: training data have the inputs {list(train.inputs)} and test data {list(test.inputs)}; "
-            "expected the same."
-        )
-    for key, one in mine.items():
-        other = theirs[key]
-        called = "targets" if key == "targets" else f"inputs {key!r}" if len(mine) > 2 else "inputs"
-        if one.shape[1:] != other.shape[1:]:
-            raise InputError(
-                f"{what}: {called} of one training example have shape {tuple(one.shape[1:])} and of one test example "
-                f"{tuple(other.shape[1:])}; expected the same."
-            )
-        if one.is_floating_point() != other.is_floating_point():
-            raise InputError(
-                f"{what}: {called} are {one.dtype} in training and {other.dtype} in test; expected the same."
-            )
-
-
-def _joined(name: str, train: _Part, test: _Part | None, said: tuple[str, ...]) -> Converted:
+def _joined(
+    name: str, train: parts.Part, test: parts.Part | None, said: tuple[str, ...]
+) -> Converted:
     """The data set of both splits, and the tables of several inputs."""
     import torch
 

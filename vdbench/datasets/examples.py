@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vdbench.datasets import frames, tensors
+from vdbench.datasets import frames, pictures, tensors
 from vdbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def is_source(value: object) -> bool:
 
 def is_columnar(value: object) -> bool:
     """Whether something is a data set with named columns, as Hugging Face's are."""
-    return hasattr(value, "column_names") and hasattr(value, "with_format")
+    columnar = hasattr(value, "column_names") and hasattr(value, "with_format")
+    return columnar and not isinstance(value, Mapping)  # a dict of splits has both, too
 
 
 def read(source: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
@@ -53,11 +54,11 @@ def read(source: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
         if tensors.is_a(source, "torch", "DataLoader"):
             return _loaded(source, target, what)
         if tensors.is_a(source, "torch", "TensorDataset"):
-            return parts(tuple(source.tensors), target, what)
+            return parted(tuple(source.tensors), target, what)
         return _stacked(_rows(source, what), target, what)
 
 
-def parts(row: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
+def parted(row: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
     """What of an example, or of a batch of all of them, is input and what is target.
 
     Raises:
@@ -98,7 +99,7 @@ def _rows(source: Any, what: str) -> Iterator[Any]:
 def _loaded(loader: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
     """The data set of a loader in its own order, or all of it as the loader's ``collate_fn`` makes it."""
     source = loader.dataset
-    sampler: Any = getattr(loader, "sampler", None)
+    sampler: Any = getattr(loader.batch_sampler, "sampler", None) or loader.sampler
     if tensors.is_a(sampler, "torch", "SubsetRandomSampler"):
         from torch.utils.data import Subset
 
@@ -111,10 +112,10 @@ def _loaded(loader: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
             "expected its data set itself, loader.dataset, or a Subset of it."
         )
     collate = loader.collate_fn
-    if collate is None or collate.__name__ in ("default_collate", "default_convert"):
+    if getattr(collate, "__name__", "") in ("default_collate", "default_convert"):
         return read(source, target, what)
     rows = list(_rows(source, what))
-    return parts(collate(rows), target, what) if rows else _stacked(iter(()), target, what)
+    return parted(collate(rows), target, what) if rows else _stacked(iter(()), target, what)
 
 
 def _named(sampler: Any) -> str:
@@ -132,7 +133,7 @@ def _stacked(rows: Iterator[Any], target: Hashable | None, what: str) -> tuple[A
     form: type = tuple
     for number, row in enumerate(rows):
         where = f"{what}, example {number}"
-        given, last = parts(row, target, where)
+        given, last = parted(row, target, where)
         form = type(given) if isinstance(given, tuple | dict) else object
         several = given if isinstance(given, dict) else dict(enumerate(_several(given)))
         inputs.append(
@@ -176,10 +177,10 @@ def _part(value: Any, what: str, image: bool = True) -> Tensor:
             "data sets)."
         )
     picture = tensors.is_a(value, "PIL", "Image")
-    if picture or (image and _is_picture(value)):
-        return _picture(value, what) if image else _class_map(value, what)
+    if picture or (image and pictures.is_bytes(value)):
+        return pictures.floats(value, what) if image else pictures.classes(value, what)
     if tensors.is_a(value, "torch", "Tensor"):
-        return tensors.tensor(value, what)
+        return tensors.of_torch(value, what)
     if isinstance(value, float):
         return torch.tensor(value)
     try:
@@ -188,34 +189,6 @@ def _part(value: Any, what: str, image: bool = True) -> Tensor:
         return tensors.of_numpy(np.asarray(value), what)
     except ValueError as error:
         raise InputError(f"{what} is a {type(value).__name__}; expected numbers.") from error
-
-
-def _is_picture(value: Any) -> bool:
-    if not tensors.is_a(value, "numpy", "ndarray") or value.dtype.name != "uint8":
-        return False
-    return value.ndim == 2 or (value.ndim == 3 and value.shape[-1] in (1, 3, 4))
-
-
-def _picture(value: Any, what: str) -> Tensor:
-    """Floats (channels, height, width), unsigned bytes divided by 255."""
-    import numpy as np
-    import torch
-
-    if getattr(value, "mode", "") == "P":
-        raise InputError(
-            f"{what} is an image of palette numbers; expected colours: convert it by image.convert('RGB')."
-        )
-    array = np.asarray(value)
-    scale = 255.0 if array.dtype == np.uint8 else 1.0
-    found = torch.from_numpy(np.array(array, dtype=np.float32)).to(torch.get_default_dtype())
-    return (found[None] if array.ndim == 2 else found.permute(2, 0, 1)).contiguous() / scale
-
-
-def _class_map(value: Any, what: str) -> Tensor:
-    """An image as a target: the class of each pixel, or its palette number."""
-    import numpy as np
-
-    return tensors.of_numpy(np.asarray(value), what)
 
 
 def _stack(values: Sequence[Tensor], what: str) -> Tensor:

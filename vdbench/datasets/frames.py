@@ -56,6 +56,16 @@ def split(frame: Any, target: Hashable | None, what: str) -> tuple[Tensor, Tenso
     return inputs, tensor(frame.iloc[:, place], f"{what}, targets")
 
 
+def any_array(value: Any, what: str) -> Tensor:
+    """A tensor of any array, those of pandas included, as `vdbench.datasets.tensors.tensor` makes it.
+
+    Raises:
+        InputError: It holds no finite numbers.
+    """
+    pandas = tensors.is_a(value, "pandas", "DataFrame", "Series", "Index")
+    return tensor(value, what) if pandas else tensors.tensor(value, what)
+
+
 def tensor(value: Any, what: str) -> Tensor:
     """A tensor of a frame (N, columns) or of a series (N,).
 
@@ -68,7 +78,7 @@ def tensor(value: Any, what: str) -> Tensor:
 
     series = not tensors.is_frame(value)
     parts = [value] if series else [value.iloc[:, j] for j in range(value.shape[1])]
-    names = [_name(value, what)] if series else list(value.columns)
+    names = [value.name] if series else list(value.columns)
     if not parts:
         raise InputError(f"{what} have no column; expected one or more beside the target.")
     for name, part in zip(names, parts, strict=True):
@@ -77,32 +87,26 @@ def tensor(value: Any, what: str) -> Tensor:
     kind = np.int64 if whole else np.float64
     table = np.column_stack([part.to_numpy(dtype=kind) for part in parts])
     found = tensors.of_numpy(table, what)
-    tensors.refuse_non_finite(found, what, names)
+    tensors.refuse_non_finite(found, what, None if names == [None] else names)
     return found[:, 0].contiguous() if series else found
 
 
-def _name(series: Any, what: str) -> Hashable:
-    name: Hashable = getattr(series, "name", None)
-    return what if name is None else name
-
-
 def _refuse_column(name: Hashable, column: Any, what: str) -> None:
-    kind = getattr(column.dtype, "kind", "O")
-    if kind not in "biuf":
+    if getattr(column.dtype, "kind", "O") not in "biuf":
+        called, code = (
+            ("it", "series") if name is None else (f"column {name!r}", f"frame[{name!r}]")
+        )
         raise InputError(
-            f"{what}: column {name!r} holds {column.dtype}, not numbers; expected it encoded as numbers "
-            f"(such as frame[{name!r}].astype('category').cat.codes) or dropped."
+            f"{what}: {called} holds {column.dtype}, not numbers; expected it encoded as numbers "
+            f"(such as {code}.astype('category').cat.codes) or dropped."
         )
     missing = column.isna()
     if missing.any():
-        row = (
-            int(missing.to_numpy().argmax())
-            if hasattr(missing, "to_numpy")
-            else int(missing.argmax())
-        )
+        row = int(missing.argmax())
+        at = f"row {row}" if name is None else f"row {row}, column {name!r}"
         raise InputError(
-            f"{what} have a missing value (NaN) at row {row}, column {name!r} (one of {int(missing.sum()):,} in that "
-            "column); expected finite numbers: drop these rows or fill them in."
+            f"{what} have a missing value (NaN) at {at} (one of {int(missing.sum()):,} in all of its rows); "
+            "expected finite numbers: drop these rows or fill them in."
         )
 
 

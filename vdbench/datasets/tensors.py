@@ -30,6 +30,8 @@ def is_array(value: object) -> bool:
         return True
     if is_a(value, "pandas", "DataFrame", "Series", "Index") or is_sparse(value):
         return True
+    if hasattr(type(value), "__array__") and not is_a(value, "PIL", "Image"):
+        return not _is_number(value)  # of h5py, jax, ...
     if isinstance(value, tuple):  # a tuple holds several arrays, unless it holds numbers
         return len(value) > 0 and all(map(_is_number, value))
     return isinstance(value, list) and _shape(value) is not None
@@ -59,7 +61,7 @@ def tensor(value: Any, what: str) -> Tensor:
     """A tensor that shares no memory with what it is made of.
 
     Args:
-        value: Array of torch or numpy, pandas frame or series, or nested lists of numbers.
+        value: Array of torch, numpy or a library that numpy can read, or nested lists of numbers.
         what: What it is called in errors, in the plural, such as ``data 'mine', training inputs``.
 
     Returns:
@@ -75,14 +77,8 @@ def tensor(value: Any, what: str) -> Tensor:
         raise InputError(
             f"{what} are a sparse matrix; expected a dense array: call toarray() first."
         )
-    if is_a(value, "torch", "Tensor"):
-        found = _of_torch(value, what)
-    elif is_a(value, "pandas", "DataFrame", "Series", "Index"):
-        from vdbench.datasets import frames
-
-        return frames.tensor(value, what)
-    else:
-        found = of_numpy(_array(np, value, what), what)
+    torchs = is_a(value, "torch", "Tensor")
+    found = of_torch(value, what) if torchs else of_numpy(_array(np, value, what), what)
     refuse_non_finite(found, what)
     return found
 
@@ -98,7 +94,12 @@ def _array(np: Any, value: Any, what: str) -> Any:
         ) from error
 
 
-def _of_torch(value: Tensor, what: str) -> Tensor:
+def of_torch(value: Tensor, what: str) -> Tensor:
+    """A copy of a tensor, detached.
+
+    Raises:
+        InputError: The tensor is sparse, or of complex numbers.
+    """
     import torch
 
     if value.layout is not torch.strided:

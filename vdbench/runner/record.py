@@ -184,5 +184,7 @@ def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> 
         "parameterization": problem.parameterization.name,
         "posterior": repr(problem.parameterization),
         "prior": repr(problem.prior),
-        "likelihood": type(problem.likelihood).__name__,
+        "likelihood": getattr(
+            problem.likelihood, "__qualname__", type(problem.likelihood).__name__
+        ),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import sparse
+from sklearn.utils import Bunch
 from torch import Tensor
 from torch.utils import data as torch_data
 
@@ -56,6 +58,22 @@ class Columns:
 
     def with_format(self, kind: str | None) -> Columns:
         return self
+
+
+class Foreign:
+    """An array of a library that numpy can read, such as h5py's."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.array[i]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.array, dtype)
 
 
 class Vision:
@@ -113,6 +131,13 @@ FORMS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
     "loader of a subset": lambda: (
         torch_data.DataLoader(
             Rows([*rows(), "no example"]), 2, sampler=torch_data.SubsetRandomSampler([*range(N)][::-1])), {}),
+    "loader with a sampler of batches": lambda: (
+        torch_data.DataLoader(
+            Rows(rows()), batch_sampler=torch_data.BatchSampler(torch_data.RandomSampler(range(N)), 2, False)), {}),
+    "loader that collates by a partial": lambda: (
+        torch_data.DataLoader(Rows(rows()), 3, collate_fn=functools.partial(torch_data.default_collate)), {}),
+    "bunch": lambda: (Bunch(data=X, target=Y, frame=None, DESCR="text"), {}),
+    "array of another library": lambda: ((Foreign(X), Foreign(Y)), {}),
     "columns": lambda: (Columns(features=X.tolist(), label=Y.tolist()), {}),
     "columns, target named": lambda: (Columns(features=X.tolist(), grade=Y.tolist()), {"target": "grade"}),
 }  # fmt: skip
@@ -367,6 +392,17 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "lengths": ((X, Y[:5]), {}, "training: the inputs have 7 rows and the targets 5; expected as many"),
     "lengths of several": (
         ({"x": X, "ids": IDS[:6]}, Y), {}, "the inputs 'ids' have 6 rows and the targets 7"),
+    "rows in a list": (
+        ([*X], Y), {}, "the inputs 0 have 3 rows and the targets 7; expected as many (a list of arrays is several"),
+    "nan in an example": (Rows([(torch.ones(2), 1), (torch.tensor([1, np.nan]), 1)]), {},
+        "training inputs have nan at row 1, column 1"),
+    "nan in an unnamed series": ((X, pd.Series([1, 2, np.nan] * 2 + [1])), {}, "(NaN) at row 2 (one of 2"),
+    "unnamed series of text": ((X, pd.Series(list("abcdefg"))), {}, "targets: it holds "),
+    "weighted batches": (
+        torch_data.DataLoader(
+            Rows(rows()),
+            batch_sampler=torch_data.BatchSampler(torch_data.WeightedRandomSampler([1.0] * N, N), 2, False)), {},
+        "draws its examples by WeightedRandomSampler with replacement"),
     "nan": ((with_value(np.nan), Y), {}, "training inputs have nan at row 3, column 2 (one of 1 such"),
     "inf": ((with_value(np.inf), Y), {}, "training inputs have inf at row 3, column 2"),
     "nan in torch": ((torch.tensor(with_value(np.nan)), Y), {}, "have nan at row 3, column 2"),
