@@ -177,7 +177,7 @@ def _joined(
         test_x = x[:0].clone() if test is None else next(iter(test.inputs.values())).to(x)
         data = Dataset(name, Split(x, y), Split(test_x, test_y), _classes(y, test_y))
         return Converted(data, None, said)
-    rows = torch.arange(len(y) + len(test_y))
+    rows = torch.arange(len(y) + len(test_y), device=y.device)
     tables = {
         key: value if test is None else torch.cat([value, test.inputs[key].to(value)])
         for key, value in train.inputs.items()

@@ -54,7 +54,8 @@ def assembled(inputs: Any, targets: Any, what: str) -> Part:
         )
     y = tensors.as_targets(frames.any_array(targets, f"{what} targets"))
     refuse_lengths(found, y, what)
-    return Part(found, form, y)
+    device = next(iter(found.values())).device
+    return Part({key: value.to(device) for key, value in found.items()}, form, y.to(device))
 
 
 def refuse_lengths(

@@ -282,13 +282,18 @@ def _from_targets(dataset: Dataset, outputs: Sequence[int]) -> tuple[Likelihood,
         if pair:
             raise InputError(
                 f"{where}: targets are floats that are all 0 or 1, which may mean classes or numbers; expected "
-                "likelihood='binary' or likelihood='regression'."
+                "likelihood='binary' or likelihood='regression', or y.argmax(1) where they are one-hot."
+            )
+        if y.dim() == 1 and len(outputs) == 2 and not single and bool((y == y.round()).all()):
+            raise InputError(
+                f"{where}: targets are whole numbers as floats, and outputs {shape}; expected integers for a "
+                "classification, y.long(), or floats of the outputs' shape for a regression."
             )
         return GaussianNoise(), f"targets are floats; the noise has variance 1 for outputs {shape}"
     why = f"targets are integers from {int(y.min())} to {int(y.max())} and outputs {shape}"
     if single and pair:
         return Bernoulli(), why
-    if len(outputs) == 2 and not single and y.dim() == 1:
+    if len(outputs) == 2 and not single and y.numel() == len(y):
         return Categorical(), why
     if len(outputs) > 2 and y.dim() == len(outputs) - 1:
         return _by_place(dataset, outputs), why

@@ -109,6 +109,12 @@ AMBIGUOUS: dict[str, tuple[Any, tuple[int, ...], str]] = {
         (4, 1),
         "may mean classes or numbers; expected likelihood='binary' or",
     ),
+    "classes as floats": (
+        [0.0, 2.0, 1.0],
+        (4, 3),
+        "whole numbers as floats, and outputs (M, 3); expected integers",
+    ),
+    "one-hot as floats": ([[0.0, 1.0]], (4, 2), "or y.argmax(1) where they are one-hot"),
     "classes on either axis": (
         [[0, 1, 2]],
         (4, 3, 3),
@@ -167,6 +173,7 @@ BAD: dict[str, tuple[str | Likelihood | None, Any, tuple[int, ...], str]] = {
     "float classes": ("classification", [0.0, 1.0], (4, 2), "targets are float32; classification needs int64 class "
                       "numbers from 0 to 1: pass y.long()."),
     "column of classes": ("classification", [[0], [1]], (4, 3), "one class number an example, (M,): pass y[:, 0]."),
+    "column of classes, not named": (None, [[0], [1]], (4, 3), "(M,): pass y[:, 0]."),
     "one-hot": ("classification", [[0, 1], [1, 0]], (4, 2), "(M,): pass y.argmax(1)."),
     "one output": (
         "classification", [0, 1], (4, 1),
