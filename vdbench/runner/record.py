@@ -176,6 +176,7 @@ def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> 
         "description": f"{problem.data.name}, noisy layers {', '.join(shapes)} ({order})",
         "dataset": problem.data.name,
         "examples": problem.examples,
+        "test_examples": len(problem.data.test.targets),
         "parameters": sum(v.numel() for v in problem.free(problem.start).values()),
         "layers": [layer.name for layer in problem.layers],
         "shared": list(problem.shared),
@@ -187,5 +188,7 @@ def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> 
         "parameterization": problem.parameterization.name,
         "posterior": repr(problem.parameterization),
         "prior": repr(problem.prior),
-        "likelihood": type(problem.likelihood).__name__,
+        "likelihood": getattr(
+            problem.likelihood, "__qualname__", type(problem.likelihood).__name__
+        ),
     }
