@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vdbench.datasets import Dataset
-from vdbench.errors import InputError
+from vdbench.datasets.conversion import as_dataset
+from vdbench.errors import InputError, nearest
 from vdbench.problems import kl, probe
 from vdbench.problems.gaussian import MeanLogVariance
 from vdbench.problems.layers import Layer, NoisyModule, WholeWeight, layer_of
@@ -26,18 +28,22 @@ from vdbench.problems.selection import (
     refuse_altered,
     select,
 )
+from vdbench.problems.several_inputs import RowLookup
 
 
 def noisy(
     module: nn.Module,
-    data: Dataset,
+    data: Any,
     *,
+    test: Any = None,
+    target: Hashable | None = None,
     name: str = "module",
-    likelihood: Likelihood | None = None,
+    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None = None,
     prior: Prior | None = None,
     parameterization: Parameterization | None = None,
     keep_weights: bool = True,
     layers: LayerChoice | None = None,
+    parameters: Mapping[str, Tensor] | None = None,
 ) -> Problem:
     """Make the weights of a module's layers noisy, and a problem of the module.
 
@@ -50,19 +56,27 @@ def noisy(
 
     Args:
         module: Any network whose examples do not interact; (M, …) in, outputs (M, …) out.
-        data: Training and test split.
+        data: A data set of vdbench or its name, ``(X, y)`` of numpy arrays or torch tensors, a pandas frame, a data set
+            or loader of torch, or a Hugging Face data set; see `vdbench.datasets.conversion.as_dataset`. X may be a
+            tuple or a dict of arrays, the module's several inputs.
+        test: The test split, in the same form; None for none.
+        target: Name of a frame's or data set's target column.
         name: Label in reports.
-        likelihood: log p(target | output); default `Categorical`.
+        likelihood: log p(target | output), (M,): ``classification``, ``regression``, ``heteroscedastic``, ``binary``,
+            ``poisson``, or a function of outputs and targets; default what the targets say, where that is obvious.
         prior: KL term; default a standard normal prior.
         parameterization: Coordinates of q; default (μ, log σ²).
         keep_weights: Start from the module's weights (the default), or draw He-normal ones under each seed.
         layers: Which layers: names or patterns such as ``encoder.*``, or a function of name and module; default all
             whose weights are not frozen. A parameter that no layer holds is noisy if it is named.
+        parameters: Where to start, in place of the module's weights: some or all of the problem's parameters by name,
+            such as ``fc1.mean`` and ``fc1.log_variance``; or ``fc1.mean`` and ``fc1.scale``, means and standard
+            deviations in any coordinates that have both. With ``keep_weights`` all seeds start there.
 
     Raises:
         InputError: No layer is left to make noisy; a pattern matches none; the module's examples interact, it draws
-            noise of its own or writes its buffers; it or its likelihood does not fit the data; or the KL of q from the
-            prior is infinite.
+            noise of its own or writes its buffers; it or its likelihood does not fit the data, or the data are in no
+            known form; parameters of other names or shapes; or the KL of q from the prior is infinite.
 
     Example:
         >>> from torch import nn
@@ -78,8 +92,10 @@ def noisy(
     coordinates = parameterization or MeanLogVariance()
     prior = prior or GaussianPrior(1.0)
     kl.refuse(prior, coordinates, name)
+    found = as_dataset(data, test=test, target=target, name=name)
+    if found.tables is not None:
+        network = RowLookup(network, found.tables)
     selection = select(network, layers, name)
-    _refuse_lengths(data, name)
     if coordinates.layers not in (None, len(selection.weights)):
         raise InputError(
             f"problem '{name}': the posterior gives a value for each of {coordinates.layers} noisy layers, "
@@ -91,14 +107,56 @@ def noisy(
         module=network,
         layers=(),
         parameterization=coordinates,
-        likelihood=likelihood or Categorical(),
+        likelihood=Categorical(),
         prior=prior,
-        data=data,
+        data=found.dataset,
         start={},
         keep_weights=keep_weights,
     )
-    seen = probe.behaviour_of(network, bare)
-    return _agreed(network, selection, bare, seen, whole)
+    seen = probe.behaviour_of(network, bare, likelihood)
+    bare = replace(bare, likelihood=seen.likelihood)
+    problem = _agreed(network, selection, bare, seen, whole)
+    problem = replace(problem, behaviour=replace(problem.behaviour, said=(*found.said, seen.said)))
+    return problem if parameters is None else _started(problem, parameters)
+
+
+def _started(problem: Problem, parameters: Mapping[str, Tensor]) -> Problem:
+    """The problem with these parameters in place of those it starts from."""
+    given = dict(parameters)
+    for layer in problem.layers:
+        scale = given.pop(f"{layer.name}.scale", None)
+        if scale is None:
+            continue
+        roles = problem.parameterization.roles
+        mean = given.get(f"{layer.name}.mean", given.get(f"{layer.name}.theta"))
+        if "log_variance" in roles:
+            given[f"{layer.name}.log_variance"] = 2 * scale.abs().log()
+        elif "log_alpha" in roles and mean is not None:
+            given[f"{layer.name}.log_alpha"] = 2 * (scale.abs().log() - mean.abs().log())
+        else:
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{layer.name}.scale' cannot be turned into coordinates of the "
+                f"posterior '{problem.parameterization.name}'; expected {', '.join(roles)}."
+            )
+        if "theta" in roles and f"{layer.name}.mean" in given:
+            given[f"{layer.name}.theta"] = given.pop(f"{layer.name}.mean")
+    start = dict(problem.start)
+    for key, value in given.items():
+        if key not in start:
+            raise InputError(
+                f"problem '{problem.name}': parameters: there is no parameter '{key}'.{nearest(key, start)}"
+            )
+        if tuple(value.shape) != tuple(start[key].shape):
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{key}' has shape {tuple(value.shape)}; expected "
+                f"{tuple(start[key].shape)}."
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{key}' has a number that is not finite."
+            )
+        start[key] = value.detach().to(start[key]).clone()
+    return replace(problem, start=start)
 
 
 def _agreed(
@@ -256,17 +314,6 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
             f"problem '{name}': the module cannot be copied: {type(error).__name__}: {reason}"
         ) from error
     return nn.Sequential(network) if isinstance(network, tuple(k for k, _ in HELD)) else network
-
-
-def _refuse_lengths(data: Dataset, name: str) -> None:
-    for title, part in (("training", data.train), ("test", data.test)):
-        if len(part.inputs) != len(part.targets):
-            raise InputError(
-                f"problem '{name}': the {title} split has {len(part.inputs)} inputs and {len(part.targets)} targets; "
-                "expected as many."
-            )
-    if len(data.train.inputs) == 0:
-        raise InputError(f"problem '{name}': the training split has no examples.")
 
 
 def _refuse_posterior(problem: Problem) -> None:

@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 from vdbench.errors import InputError
 from vdbench.noise import Key, stream
 from vdbench.problems.layers import Layer, OutsideUse, WholeWeight
-from vdbench.problems.likelihoods import Likelihood
+from vdbench.problems.likelihoods import Likelihood, choose
 from vdbench.problems.places import PLAIN, Fold, Use, find
 from vdbench.problems.problem import Batch, Problem
 from vdbench.problems.problem import moved as moved_to
@@ -55,6 +55,8 @@ class Seen(NamedTuple):
         writes_inputs: Whether it writes its input.
         alone: Whether an example passes alone.
         attention: Whether it calls fused attention.
+        likelihood: Of the targets.
+        said: Which likelihood that is, and why.
     """
 
     precision: torch.dtype | None
@@ -62,6 +64,8 @@ class Seen(NamedTuple):
     writes_inputs: bool
     alone: bool
     attention: bool
+    likelihood: Likelihood
+    said: str
 
 
 def examples(problem: Problem, count: int) -> Batch:
@@ -70,12 +74,17 @@ def examples(problem: Problem, count: int) -> Batch:
     return Batch(*(_double(part[rows].cpu()) for part in problem.data.train))
 
 
-def behaviour_of(module: nn.Module, problem: Problem) -> Seen:
+def behaviour_of(
+    module: nn.Module,
+    problem: Problem,
+    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None,
+) -> Seen:
     """Ask the module as it came.
 
     Args:
         module: The user's, of which a copy is tried.
-        problem: Made from it; its likelihood, data and name.
+        problem: Made from it; its data and name.
+        likelihood: As `vdbench.problems.likelihoods.choose` takes it.
 
     Raises:
         InputError: It is no network whose examples are independent of one another, or does not fit the data.
@@ -93,9 +102,10 @@ def behaviour_of(module: nn.Module, problem: Problem) -> Seen:
             "noise or memory of its own; call module.eval() first, or remove it."
         )
     _finite(problem.name, "the outputs of the module", out)
-    likelihood = _likelihood(problem, out.double(), batch.targets)
-    value = likelihood.value(out.double(), batch.targets)
-    _independent(problem, asked, likelihood, batch, value, module)
+    chosen, said = _chosen(problem, likelihood, tuple(out.shape))
+    computed = _likelihood(problem, chosen, out.double(), batch.targets)
+    value = computed.value(out.double(), batch.targets)
+    _independent(problem, asked, computed, batch, value, module)
     few = asked.outputs(batch.inputs[:FEW])
     if not _same(few, out[:FEW], precision):
         raise InputError(
@@ -105,10 +115,12 @@ def behaviour_of(module: nn.Module, problem: Problem) -> Seen:
         )
     return Seen(
         precision if precision != torch.float64 else None,
-        likelihood.dtype if likelihood.dtype != torch.float64 else None,
+        computed.dtype if computed.dtype != torch.float64 else None,
         asked.writes,
         _alone(asked, batch.inputs, out, precision),
         _attends(network, asked, batch.inputs),
+        chosen,
+        said,
     )
 
 
@@ -183,10 +195,23 @@ class _Likelihood(NamedTuple):
         return self.of(outputs.to(self.dtype), targets).double()
 
 
-def _likelihood(problem: Problem, outputs: Tensor, targets: Tensor) -> _Likelihood:
+def _chosen(
+    problem: Problem,
+    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None,
+    shape: tuple[int, ...],
+) -> tuple[Likelihood, str]:
+    try:
+        return choose(likelihood, problem.data, shape)
+    except InputError as error:
+        raise InputError(f"problem '{problem.name}': {error}") from error
+
+
+def _likelihood(
+    problem: Problem, likelihood: Likelihood, outputs: Tensor, targets: Tensor
+) -> _Likelihood:
     name = problem.name
     for dtype in (torch.float64, torch.float32):
-        tried = _Likelihood(moved_to(problem.likelihood, "cpu", dtype), dtype)
+        tried = _Likelihood(moved_to(likelihood, "cpu", dtype), dtype)
         given = targets.clone()
         try:
             value = tried.value(outputs, given)

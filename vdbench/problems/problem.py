@@ -86,6 +86,7 @@ class Behaviour:
         of_likelihood: The same of the likelihood.
         attention: Whether it has attention, whose fused forms are switched off.
         recurrent: Whether it has recurrent layers, whose fused forms are switched off.
+        said: What was decided when the problem was made, a sentence each.
     """
 
     folds: Mapping[str, tuple[Fold, ...]] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Behaviour:
     of_likelihood: torch.dtype | None = None
     attention: bool = False
     recurrent: bool = False
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from vdbench.errors import InputError, nearest
+from vdbench.problems.several_inputs import RowLookup
 
 LayerChoice = str | Iterable[str] | Callable[[str, nn.Module], bool]
 """Names or patterns (``encoder.*``) of layers, or a function of name and module."""
@@ -176,6 +177,7 @@ def _chosen(
     if callable(layers):
         return {title for title, _, _, module in found if layers(title, module)}
     patterns = [layers] if isinstance(layers, str) else list(layers)
+    prefix = "network." if isinstance(body, RowLookup) else ""
     held = {path for _, path, _, _ in found}
     loose = [
         (path, path, path.rpartition(".")[0], body.get_submodule(path.rpartition(".")[0]))
@@ -190,7 +192,7 @@ def _chosen(
                 f"problem '{name}': layers must be names or patterns of layers, or a function of name and module, "
                 f"not {pattern!r}."
             )
-        hits = {t for t in titles if fnmatchcase(t, pattern) or t.startswith(f"{pattern}.")}
+        hits = {t for t in titles if _named(t, pattern, prefix)}
         # a pattern that names layers does not mean the loose parameters beside them
         names = hits & {t for t, _, _, _ in found} or hits
         if not hits:
@@ -200,6 +202,12 @@ def _chosen(
         chosen |= names
     found += [entry for entry in loose if entry[0] in chosen]
     return chosen
+
+
+def _named(title: str, pattern: str, prefix: str) -> bool:
+    """Whether a pattern names a layer, by its name in the user's module too, or a module around it."""
+    names = {title, title.removeprefix(prefix)}
+    return any(fnmatchcase(n, pattern) or n.startswith(f"{pattern}.") for n in names)
 
 
 def _weight(

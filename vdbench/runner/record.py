@@ -183,6 +183,7 @@ def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> 
         "whole_weights": dict(problem.behaviour.whole),
         "without_noise": dict(problem.behaviour.without),
         "frozen": list(problem.behaviour.frozen),
+        "said": list(problem.behaviour.said),
         "looped": problem.behaviour.why_looped,
         "objectives": {label(estimator): objective(estimator, problem) for estimator in estimators},
         "parameterization": problem.parameterization.name,
