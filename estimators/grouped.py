@@ -78,9 +78,7 @@ class Grouped(Pathwise):
         if not problem.whole:
             return super().__call__(problem, parameters, batch, noise, state)
         need_posterior(self, problem)
-        parts = [
-            torch.tensor_split(t, min(self.groups, batch.inputs.shape[0])) for t in batch
-        ]
+        parts = [torch.tensor_split(t, min(self.groups, batch.inputs.shape[0])) for t in batch]
 
         def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             at = {**parameters, **free}

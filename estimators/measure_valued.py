@@ -168,7 +168,7 @@ def _slopes(
     differences = []
     for part in range(0, len(numbers), TOGETHER):
         here = slice(part, part + TOGETHER)
-        if problem.behaviour.vectorises:
+        if problem.behaviour.vectorises_values:
             some = vmap(vmap(cost, in_dims=(0, 0)), in_dims=(None, 0))(
                 numbers[here], points[:, here]
             )

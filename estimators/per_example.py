@@ -25,6 +25,7 @@ from vdbench import (
     need_posterior,
     register,
 )
+from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import add, pathwise_gradient
 from vdbench.problems.layers import Sampler
 
@@ -147,26 +148,31 @@ def _one_by_one(
     posteriors = {a.name: problem.posterior(a, parameters) for a in problem.layers}
     drawn = {n: torch.stack([q.draw(source, n) for source in own]) for n, q in posteriors.items()}
 
-    def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        at = {**parameters, **free}
+    def one(inputs: Tensor, targets: Tensor, z: dict[str, Tensor]) -> Gradient:
+        def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            at = {**parameters, **free}
 
-        def one(inputs: Tensor, targets: Tensor, z: dict[str, Tensor]) -> Tensor:
             def sample(layer: Layer, x: Tensor) -> Tensor:
-                q = problem.posterior(layer, at)
-                return layer.linear(x, q.weights(z[layer.name]))
+                return layer.linear(x, problem.posterior(layer, at).weights(z[layer.name]))
 
-            return problem.log_likelihood(sample, Batch(inputs[None], targets[None]), at)[0]
+            alone = Batch(inputs[None], targets[None])
+            value = scale * problem.log_likelihood(sample, alone, at).sum()
+            return value, value
 
-        if problem.behaviour.vectorises:
-            values = torch.func.vmap(one)(*batch, drawn)
-        else:
-            values = torch.stack(
-                [one(*(t[m] for t in batch), {n: z[m] for n, z in drawn.items()}) for m in range(len(own))]
-            )
-        value = scale * values.sum()
-        return value, value
+        return Gradient(*differentiate(target, problem.free(parameters)))
 
-    return Gradient(*differentiate(target, problem.free(parameters)))
+    if problem.behaviour.vectorises:
+        with vectorising():
+            value, gradients = torch.func.vmap(one)(*batch, drawn)
+        return Gradient(value.sum(), {name: g.sum(0) for name, g in gradients.items()})
+    found = [
+        one(batch.inputs[m], batch.targets[m], {n: z[m] for n, z in drawn.items()})
+        for m in range(len(own))
+    ]
+    return Gradient(
+        torch.stack([g.value for g in found]).sum(),
+        {n: torch.stack([g.gradients[n] for g in found]).sum(0) for n in found[0].gradients},
+    )
 
 
 def _masking(problem: Problem, noise: Noise) -> Callable[[Parameters], Sampler]:

@@ -89,7 +89,8 @@ class ScoreLocal(LikelihoodRatio):
             for name, x, zeta in drawn
         ]
         # a weight that is sampled whole is every example's: its term is one number for all of them
-        return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
+        examples = max(len(term) for term in terms)
+        return torch.stack([term.expand(examples) for term in terms]).sum(0)
 
 
 def _log_density(layer: Layer, q: Posterior, x: Tensor, zeta: Tensor) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vdbench.datasets import Dataset
-from vdbench.errors import InputError
+from vdbench.datasets.conversion import as_dataset
+from vdbench.errors import InputError, nearest
 from vdbench.problems import kl, probe
 from vdbench.problems.gaussian import MeanLogVariance
 from vdbench.problems.layers import Layer, NoisyModule, WholeWeight, layer_of
@@ -18,45 +20,63 @@ from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.places import Use
 from vdbench.problems.priors import GaussianPrior, Prior
 from vdbench.problems.problem import Behaviour, Group, Problem
-from vdbench.problems.selection import HELD, LayerChoice, Selection, Weight, select
+from vdbench.problems.selection import (
+    HELD,
+    LayerChoice,
+    Selection,
+    Weight,
+    refuse_altered,
+    select,
+)
+from vdbench.problems.several_inputs import RowLookup
 
 
 def noisy(
     module: nn.Module,
-    data: Dataset,
+    data: Any,
     *,
+    test: Any = None,
+    target: Hashable | None = None,
     name: str = "module",
-    likelihood: Likelihood | None = None,
+    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None = None,
     prior: Prior | None = None,
     parameterization: Parameterization | None = None,
     keep_weights: bool = True,
     layers: LayerChoice | None = None,
+    parameters: Mapping[str, Tensor] | None = None,
 ) -> Problem:
     """Make the weights of a module's layers noisy, and a problem of the module.
 
     Weights of dense and convolutional layers (transposed ones too), embeddings, recurrent layers and attention are made
     noisy, unless they are frozen. A dense or convolutional layer that the network calls as torch does is *opened*: its
     pre-activations can be sampled. Of any other weight, the weight itself is sampled, once for the minibatch. Biases,
-    normalisations and other parameters stay deterministic, and frozen ones stay as they are. The module itself is left as
-    it is.
+    normalisations and other parameters stay deterministic, and frozen ones stay as they are. The module is not changed.
 
     Before anything is measured, the module is tried on a few examples (`vdbench.problems.probe`).
 
     Args:
         module: Any network whose examples do not interact; (M, …) in, outputs (M, …) out.
-        data: Training and test split.
+        data: A data set of vdbench or its name, ``(X, y)`` of numpy arrays or torch tensors, a pandas frame, a data set
+            or loader of torch, or a Hugging Face data set; see `vdbench.datasets.conversion.as_dataset`. X may be a
+            tuple or a dict of arrays, the module's several inputs.
+        test: The test split, in the same form; None for none.
+        target: Name of a frame's or data set's target column.
         name: Label in reports.
-        likelihood: log p(target | output); default `Categorical`.
+        likelihood: log p(target | output), (M,): ``classification``, ``regression``, ``heteroscedastic``, ``binary``,
+            ``poisson``, or a function of outputs and targets; default what the targets say, where that is obvious.
         prior: KL term; default a standard normal prior.
         parameterization: Coordinates of q; default (μ, log σ²).
         keep_weights: Start from the module's weights (the default), or draw He-normal ones under each seed.
         layers: Which layers: names or patterns such as ``encoder.*``, or a function of name and module; default all
             whose weights are not frozen. A parameter that no layer holds is noisy if it is named.
+        parameters: Where to start, in place of the module's weights: some or all of the problem's parameters by name,
+            such as ``fc1.mean`` and ``fc1.log_variance``; or ``fc1.mean`` and ``fc1.scale``, means and standard
+            deviations in any coordinates that have both. With ``keep_weights`` all seeds start there.
 
     Raises:
         InputError: No layer is left to make noisy; a pattern matches none; the module's examples interact, it draws
-            noise of its own or writes its buffers; it or its likelihood does not fit the data; or the KL of q from the
-            prior is infinite.
+            noise of its own or writes its buffers; it or its likelihood does not fit the data, or the data are in no
+            known form; parameters of other names or shapes; or the KL of q from the prior is infinite.
 
     Example:
         >>> from torch import nn
@@ -72,7 +92,9 @@ def noisy(
     coordinates = parameterization or MeanLogVariance()
     prior = prior or GaussianPrior(1.0)
     kl.refuse(prior, coordinates, name)
-    _refuse_lengths(data, name)
+    found = as_dataset(data, test=test, target=target, name=name)
+    if found.tables is not None:
+        network = RowLookup(network, found.tables)
     selection = select(network, layers, name)
     if coordinates.layers not in (None, len(selection.weights)):
         raise InputError(
@@ -85,14 +107,56 @@ def noisy(
         module=network,
         layers=(),
         parameterization=coordinates,
-        likelihood=likelihood or Categorical(),
+        likelihood=Categorical(),
         prior=prior,
-        data=data,
+        data=found.dataset,
         start={},
         keep_weights=keep_weights,
     )
-    seen = probe.behaviour_of(network, bare)
-    return _agreed(network, selection, bare, seen, whole)
+    seen = probe.behaviour_of(network, bare, likelihood)
+    bare = replace(bare, likelihood=seen.likelihood)
+    problem = _agreed(network, selection, bare, seen, whole)
+    problem = replace(problem, behaviour=replace(problem.behaviour, said=(*found.said, seen.said)))
+    return problem if parameters is None else _started(problem, parameters)
+
+
+def _started(problem: Problem, parameters: Mapping[str, Tensor]) -> Problem:
+    """The problem with these parameters in place of those it starts from."""
+    given = dict(parameters)
+    for layer in problem.layers:
+        scale = given.pop(f"{layer.name}.scale", None)
+        if scale is None:
+            continue
+        roles = problem.parameterization.roles
+        mean = given.get(f"{layer.name}.mean", given.get(f"{layer.name}.theta"))
+        if "log_variance" in roles:
+            given[f"{layer.name}.log_variance"] = 2 * scale.abs().log()
+        elif "log_alpha" in roles and mean is not None:
+            given[f"{layer.name}.log_alpha"] = 2 * (scale.abs().log() - mean.abs().log())
+        else:
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{layer.name}.scale' cannot be turned into coordinates of the "
+                f"posterior '{problem.parameterization.name}'; expected {', '.join(roles)}."
+            )
+        if "theta" in roles and f"{layer.name}.mean" in given:
+            given[f"{layer.name}.theta"] = given.pop(f"{layer.name}.mean")
+    start = dict(problem.start)
+    for key, value in given.items():
+        if key not in start:
+            raise InputError(
+                f"problem '{problem.name}': parameters: there is no parameter '{key}'.{nearest(key, start)}"
+            )
+        if tuple(value.shape) != tuple(start[key].shape):
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{key}' has shape {tuple(value.shape)}; expected "
+                f"{tuple(start[key].shape)}."
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{key}' has a number that is not finite."
+            )
+        start[key] = value.detach().to(start[key]).clone()
+    return replace(problem, start=start)
 
 
 def _agreed(
@@ -127,14 +191,15 @@ def _agreed(
     _refuse_posterior(problem)
     problem = replace(
         problem,
-        uses={
-            layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers
-        },
+        uses={layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers},
         behaviour=replace(problem.behaviour, folds=folds),
     )
-    why = probe.vectorises(problem)
+    why, values = probe.vectorises(problem)
     return replace(
-        problem, behaviour=replace(problem.behaviour, vectorises=not why, why_looped=why)
+        problem,
+        behaviour=replace(
+            problem.behaviour, vectorises=not why, why_looped=why, vectorises_values=values
+        ),
     )
 
 
@@ -170,7 +235,7 @@ def _built(
     start: dict[str, Tensor] = {}
     groups: dict[str, Group] = {}
     layers: list[Layer] = []
-    noisy_paths = set()
+    noisy_paths: set[str] = set()
     for place, weight in enumerate(selection.weights):
         part = body.get_submodule(weight.owner)
         value = body.get_parameter(weight.path)
@@ -185,8 +250,10 @@ def _built(
             if bias is not None and bias.requires_grad:
                 start[f"{layer.name}.bias"] = bias.detach().clone()
                 groups[f"{layer.name}.bias"] = Group(layer.name, "bias")
-            parent, _, child = weight.owner.rpartition(".")
-            setattr(body.get_submodule(parent), child, NoisyModule(layer, part))
+            place_holder = NoisyModule(layer, part)
+            for path in (weight.owner, *weight.aliases):
+                parent, _, child = path.rpartition(".")
+                setattr(body.get_submodule(parent), child, place_holder)
     frozen = []
     for path, value in body.named_parameters():
         if path in noisy_paths:
@@ -213,6 +280,7 @@ def _built(
             precision=seen.precision,
             of_likelihood=seen.of_likelihood,
             attention=seen.attention,
+            recurrent=any(isinstance(m, nn.RNNBase) for m in body.modules()),
         ),
     )
 
@@ -220,7 +288,7 @@ def _built(
 def _layer(weight: Weight, part: nn.Module, value: Tensor, whole: bool) -> Layer:
     if whole:
         return WholeWeight(
-            weight.name, tuple(value.shape), path=weight.path, padding=weight.padding
+            weight.name, tuple(value.shape), path=weight.path, zero_row=weight.zero_row
         )
     return layer_of(weight.name, part)
 
@@ -240,22 +308,12 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
     try:
         network = copy.deepcopy(module)
     except Exception as error:
+        refuse_altered(module, name)
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
             f"problem '{name}': the module cannot be copied: {type(error).__name__}: {reason}"
         ) from error
     return nn.Sequential(network) if isinstance(network, tuple(k for k, _ in HELD)) else network
-
-
-def _refuse_lengths(data: Dataset, name: str) -> None:
-    for title, part in (("training", data.train), ("test", data.test)):
-        if len(part.inputs) != len(part.targets):
-            raise InputError(
-                f"problem '{name}': the {title} split has {len(part.inputs)} inputs and {len(part.targets)} targets; "
-                "expected as many."
-            )
-    if len(data.train.inputs) == 0:
-        raise InputError(f"problem '{name}': the training split has no examples.")
 
 
 def _refuse_posterior(problem: Problem) -> None:
@@ -264,7 +322,9 @@ def _refuse_posterior(problem: Problem) -> None:
         return
     for layer in problem.layers:
         if isinstance(layer, WholeWeight) or not layer.inputs_second:
-            why = problem.behaviour.whole.get(layer.name, "its weights are those of a transposed one")
+            why = problem.behaviour.whole.get(
+                layer.name, "its weights are those of a transposed one"
+            )
             raise InputError(
                 f"problem '{problem.name}': the posterior '{problem.parameterization.name}' shares noise among the "
                 f"outputs of an input feature, and layer '{layer.name}' has no such features: {why}; expected another "

@@ -47,9 +47,9 @@ def _behaviour(problem: Problem) -> str:
     attribute of a module.
     """
     few = Split(*(t[:64] for t in problem.data.train))
-    probe = dataclasses.replace(
-        problem, data=dataclasses.replace(problem.data, train=few)
-    ).to("cpu", torch.float64)
+    probe = dataclasses.replace(problem, data=dataclasses.replace(problem.data, train=few)).to(
+        "cpu", torch.float64
+    )
     batch = Batch(*probe.data.train)
     key = Key(("vdbench", "fingerprint"))
     parameters, noise = probe.initial(key), stream(key, dtype=torch.float64)

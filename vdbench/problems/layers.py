@@ -142,7 +142,9 @@ class Convolution(Layer):
         padding = self.padding
         if padding == "same":
             missing = [d * (k - 1) for d, k in zip(self.dilation, weight.shape[2:], strict=True)]
-            if any(m % 2 for m in missing):  # the larger part goes after, as torch does with a warning
+            if any(
+                m % 2 for m in missing
+            ):  # the larger part goes after, as torch does with a warning
                 x = F.pad(x, [n for m in reversed(missing) for n in (0, m % 2)])
             padding = tuple(m // 2 for m in missing)
         convolve: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
@@ -219,25 +221,25 @@ class WholeWeight(Layer):
     """A noisy weight that the network uses in a way of its own: an embedding, a recurrent or an attention weight.
 
     Its map is W ↦ W, so that what an estimator makes of it is the weight itself, one for the whole minibatch: the
-    network then computes with that weight. An estimator that samples pre-activations samples this weight instead, in the
-    same formula: μ + σζ. ``x`` is a single 1 in place of an input.
+    network then computes with that weight. An estimator that samples pre-activations samples this weight instead, by
+    the same formula: μ + σζ. ``x`` is a single 1 in place of an input.
 
     Attributes:
         name: Name of the weight, such as ``rnn.weight_ih_l0``; the module's alone where the weight is called weight.
         weight_shape: Of the weight, as torch keeps it.
         path: Name of the parameter in the module.
-        padding: A row that stays 0, of an embedding; None where there is none.
+        zero_row: A row that stays 0, of an embedding; None where there is none.
     """
 
     path: str = ""
-    padding: int | None = None
+    zero_row: int | None = None
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """The weight."""
-        if self.padding is None:
+        if self.zero_row is None:
             return weight
         rows = torch.arange(self.weight_shape[0], device=weight.device)
-        return weight * (rows != self.padding).to(weight.dtype)[:, None]
+        return weight * (rows != self.zero_row).to(weight.dtype)[:, None]
 
     def linear_each(self, x: Tensor, weights: Tensor) -> Tensor:
         """The weights."""

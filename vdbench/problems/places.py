@@ -20,8 +20,8 @@ class Use(NamedTuple):
     Attributes:
         inputs: Numbers that the layer is given.
         outputs: Pre-activations.
-        places: How many of its pre-activations meet one weight: 1 of a dense layer, the locations of a convolution; of a
-            layer that is called several times, those of all calls.
+        places: How many of its pre-activations meet one weight: 1 of a dense layer, the locations of a convolution;
+            those of all calls of a layer that is called several times.
         calls: How often the layer is called.
     """
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -27,13 +28,17 @@ from torch.overrides import TorchFunctionMode
 
 from vdbench.errors import InputError
 from vdbench.noise import Key, stream
-from vdbench.problems.layers import Layer, OutsideUse
-from vdbench.problems.likelihoods import Likelihood
-from vdbench.problems.places import Fold, Use, find
-from vdbench.problems.problem import Batch, Problem, moved as moved_to
+from vdbench.problems.layers import Layer, OutsideUse, WholeWeight
+from vdbench.problems.likelihoods import Likelihood, choose
+from vdbench.problems.places import PLAIN, Fold, Use, find
+from vdbench.problems.problem import Batch, Problem
+from vdbench.problems.problem import moved as moved_to
 
 MANY, FEW = 5, 3
 """The two numbers of examples that a network is tried on."""
+
+ATTEMPTS = 3
+"""At how many weights rows are looked for that change with no example, since units that are off hide what they get."""
 
 KEY = Key(("vdbench", "probe"))
 
@@ -50,6 +55,8 @@ class Seen(NamedTuple):
         writes_inputs: Whether it writes its input.
         alone: Whether an example passes alone.
         attention: Whether it calls fused attention.
+        likelihood: Of the targets.
+        said: Which likelihood that is, and why.
     """
 
     precision: torch.dtype | None
@@ -57,6 +64,8 @@ class Seen(NamedTuple):
     writes_inputs: bool
     alone: bool
     attention: bool
+    likelihood: Likelihood
+    said: str
 
 
 def examples(problem: Problem, count: int) -> Batch:
@@ -65,12 +74,17 @@ def examples(problem: Problem, count: int) -> Batch:
     return Batch(*(_double(part[rows].cpu()) for part in problem.data.train))
 
 
-def behaviour_of(module: nn.Module, problem: Problem) -> Seen:
+def behaviour_of(
+    module: nn.Module,
+    problem: Problem,
+    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None,
+) -> Seen:
     """Ask the module as it came.
 
     Args:
         module: The user's, of which a copy is tried.
-        problem: Made from it; its likelihood, data and name.
+        problem: Made from it; its data and name.
+        likelihood: As `vdbench.problems.likelihoods.choose` takes it.
 
     Raises:
         InputError: It is no network whose examples are independent of one another, or does not fit the data.
@@ -88,9 +102,10 @@ def behaviour_of(module: nn.Module, problem: Problem) -> Seen:
             "noise or memory of its own; call module.eval() first, or remove it."
         )
     _finite(problem.name, "the outputs of the module", out)
-    likelihood = _likelihood(problem, out.double(), batch.targets)
-    value = likelihood.value(out.double(), batch.targets)
-    _independent(problem, asked, likelihood, batch, value, module)
+    chosen, said = _chosen(problem, likelihood, tuple(out.shape))
+    computed = _likelihood(problem, chosen, out.double(), batch.targets)
+    value = computed.value(out.double(), batch.targets)
+    _independent(problem, asked, computed, batch, value, module)
     few = asked.outputs(batch.inputs[:FEW])
     if not _same(few, out[:FEW], precision):
         raise InputError(
@@ -100,10 +115,12 @@ def behaviour_of(module: nn.Module, problem: Problem) -> Seen:
         )
     return Seen(
         precision if precision != torch.float64 else None,
-        likelihood.dtype if likelihood.dtype != torch.float64 else None,
+        computed.dtype if computed.dtype != torch.float64 else None,
         asked.writes,
         _alone(asked, batch.inputs, out, precision),
         _attends(network, asked, batch.inputs),
+        chosen,
+        said,
     )
 
 
@@ -118,7 +135,8 @@ class _Asked:
         given = inputs.to(self.precision) if inputs.is_floating_point() else inputs.clone()
         given = given.clone() if given is inputs else given
         before = given.clone()
-        with torch.no_grad(), _fast_paths_off():
+        with torch.no_grad(), _fast_paths_off(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             found = self.network(given)
         if not isinstance(found, Tensor):
             raise InputError(
@@ -156,7 +174,7 @@ def _precision(
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
             f"problem '{problem.name}': the module and its likelihood do not fit inputs of shape "
-            f"(M, {', '.join(map(str, batch.inputs.shape[1:]))}): {type(error).__name__}: {reason}"
+            f"(M, {', '.join(map(str, batch.inputs.shape[1:]))}): {type(error).__name__}: {reason}{_hint(module)}"
         ) from error
     if not out.is_floating_point():
         raise InputError(
@@ -177,10 +195,23 @@ class _Likelihood(NamedTuple):
         return self.of(outputs.to(self.dtype), targets).double()
 
 
-def _likelihood(problem: Problem, outputs: Tensor, targets: Tensor) -> _Likelihood:
+def _chosen(
+    problem: Problem,
+    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None,
+    shape: tuple[int, ...],
+) -> tuple[Likelihood, str]:
+    try:
+        return choose(likelihood, problem.data, shape)
+    except InputError as error:
+        raise InputError(f"problem '{problem.name}': {error}") from error
+
+
+def _likelihood(
+    problem: Problem, likelihood: Likelihood, outputs: Tensor, targets: Tensor
+) -> _Likelihood:
     name = problem.name
     for dtype in (torch.float64, torch.float32):
-        tried = _Likelihood(moved_to(problem.likelihood, "cpu", dtype), dtype)
+        tried = _Likelihood(moved_to(likelihood, "cpu", dtype), dtype)
         given = targets.clone()
         try:
             value = tried.value(outputs, given)
@@ -201,7 +232,9 @@ def _likelihood(problem: Problem, outputs: Tensor, targets: Tensor) -> _Likeliho
                 f"{tuple(value.shape)}; expected one value an example."
             )
         if not torch.equal(torch.nan_to_num(given), torch.nan_to_num(targets)):
-            raise InputError(f"problem '{name}': the likelihood writes the targets that it is given.")
+            raise InputError(
+                f"problem '{name}': the likelihood writes the targets that it is given."
+            )
         _finite(name, "the log-likelihood", value)
         return tried
     raise AssertionError
@@ -286,11 +319,11 @@ def problem_outputs(
 
 
 def _moved_weights(
-    module: nn.Module, problem: Problem, amount: float, precision: torch.dtype
+    module: nn.Module, problem: Problem, amount: float, precision: torch.dtype, attempt: int = 0
 ) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A copy of the module, its weights moved by noise of ``amount``/√fan-in; and them by layer, with all parameters."""
+    """A copy of the module with weights moved by noise of ``amount``/√fan-in; and these, by layer, with all else."""
     network = copy.deepcopy(module).to(precision)
-    noise = stream(KEY / "weights", dtype=torch.float64)
+    noise = stream(KEY / "weights" / attempt, dtype=torch.float64)
     at: dict[str, Tensor] = {name: value.double() for name, value in problem.start.items()}
     layers = {getattr(a, "path", "") or f"{a.name}.weight": a for a in problem.layers}
     with torch.no_grad():
@@ -300,9 +333,8 @@ def _moved_weights(
             spread = amount / max(1, value[0].numel() if value.dim() > 1 else 1) ** 0.5
             moved = value.double() + spread * noise(path, value.shape)
             layer = layers.get(path)
-            padding = getattr(layer, "padding", None)
-            if padding is not None:
-                moved[padding] = 0
+            if isinstance(layer, WholeWeight) and layer.zero_row is not None:
+                moved[layer.zero_row] = 0
             at[path if layer is None else layer.name] = moved
             value.copy_(moved.to(precision))
     return network, at
@@ -316,9 +348,57 @@ def rows(
     Returns:
         The folds and uses by layer, and the layers whose rows follow no example, with the reason.
     """
+    observed: dict[str, list[Pair]] = {}
+    for attempt in range(ATTEMPTS):
+        _, at = _moved_weights(module, problem, 0.3, seen.precision or torch.float64, attempt)
+        found, sizes, whole = _observed(problem, at, seen)
+        for name, calls in found.items():
+            before = observed.get(name, calls)
+            observed[name] = [
+                [(m, a | b) for (m, a), (_, b) in zip(then, now, strict=True)]
+                for then, now in zip(before, calls, strict=True)
+            ]
+        still = [pair for calls in observed.values() for pair in calls if not _any(pair)]
+        if not still:
+            break
+    folds: dict[str, tuple[Fold, ...]] = {}
+    uses: dict[str, Use] = {}
+    for layer in problem.layers:
+        name = layer.name
+        if name in whole or name not in observed:
+            continue
+        fold_of = [find(pair) if _any(pair) else _by_shape(pair) for pair in observed[name]]
+        if any(f is None for f in fold_of):
+            whole[name] = "the rows that it is given do not follow the examples"
+            continue
+        folds[name] = tuple(f for f in fold_of if f is not None)
+        inputs_of, outputs_of = (sum(part) for part in zip(*sizes[name], strict=True))
+        uses[name] = Use(inputs_of, outputs_of, outputs_of // layer.outputs, len(fold_of))
+    return folds, uses, whole
+
+
+Pair = list[tuple[int, Tensor]]
+"""For both numbers of examples: that number, and which rows of a layer's input change with which example."""
+
+
+def _any(pair: Pair) -> bool:
+    return any(bool(changed.any()) for _, changed in pair)
+
+
+def _by_shape(pair: Pair) -> Fold | None:
+    """Of rows that never change, such as those behind a layer of zeros: what their number says."""
+    return (
+        PLAIN if all(changed.dim() > 1 and changed.shape[1] == m for m, changed in pair) else None
+    )
+
+
+def _observed(
+    problem: Problem, at: dict[str, Tensor], seen: Seen
+) -> tuple[dict[str, list[Pair]], dict[str, list[tuple[int, int]]], dict[str, str]]:
+    """Which rows change with which example, at each call of each layer; numbers an example; and layers that vary."""
     precision = seen.precision or torch.float64
-    _, at = _moved_weights(module, problem, 0.3, precision)
-    observed: dict[str, list[list[tuple[int, Tensor]]]] = {}
+    layers = {layer.name: layer for layer in problem.layers}
+    parts: dict[str, list[Pair]] = {}
     sizes: dict[str, list[tuple[int, int]]] = {}
     whole: dict[str, str] = {}
     for count in (MANY, FEW):
@@ -326,42 +406,28 @@ def rows(
         base = _given(problem, at, inputs)
         others = [_given(problem, at, moved) for moved in changed(inputs)]
         for name, calls in base.items():
-            if any(
-                [x.shape for x, _ in other.get(name, [])] != [x.shape for x, _ in calls]
-                for other in others
-            ):
-                whole[name] = "how often or at how many places it is called depends on the example"
-                continue
-            layer = next(a for a in problem.layers if a.name == name)
-            features = len(layer.weight_shape) - 1
-            if any(x.dim() <= features for x, _ in calls):
+            shapes = [x.shape for x, _ in calls]
+            features = len(layers[name].weight_shape) - 1
+            if any([x.shape for x, _ in other.get(name, [])] != shapes for other in others):
+                whole[name] = "how often or at how many places it is called depends on the examples"
+            elif any(x.dim() <= features for x, _ in calls):
                 whole[name] = "it is given rows that belong to no example"
+            elif count == FEW and len(parts.get(name, ())) != len(calls):
+                whole[name] = "how often it is called depends on the number of examples"
+            if name in whole:
+                parts.pop(name, None)
                 continue
-            observed.setdefault(name, []).append(
-                [
-                    (count, torch.stack([_rows_changed(x, o[name][k][0], features, precision) for o in others]))
-                    for k, (x, _) in enumerate(calls)
-                ]
-            )
-            if count == FEW:
-                sizes[name] = [(x.numel() // count, b.numel() // count) for x, b in calls]
-    folds: dict[str, tuple[Fold, ...]] = {}
-    uses: dict[str, Use] = {}
-    for layer in problem.layers:
-        name = layer.name
-        if name in whole or name not in observed:
-            continue
-        if len({len(calls) for calls in observed[name]}) > 1 or len(observed[name]) < 2:
-            whole[name] = "how often it is called depends on the number of examples"
-            continue
-        found = [find(pair) for pair in zip(*observed[name], strict=True)]
-        if any(f is None for f in found):
-            whole[name] = "the rows that it is given do not follow the examples"
-            continue
-        folds[name] = tuple(f for f in found if f is not None)
-        inputs_of, outputs_of = (sum(part) for part in zip(*sizes[name], strict=True))
-        uses[name] = Use(inputs_of, outputs_of, outputs_of // layer.outputs, len(found))
-    return folds, uses, whole
+            rows_of = [
+                torch.stack([_rows_changed(x, o[name][k][0], features, precision) for o in others])
+                for k, (x, _) in enumerate(calls)
+            ]
+            pairs = parts.setdefault(name, [[] for _ in calls])
+            for pair, rows_changed in zip(pairs, rows_of, strict=True):
+                pair.append((count, rows_changed))
+            sizes[name] = [(x.numel() // count, b.numel() // count) for x, b in calls]
+    for name in set(parts) - set(base):
+        whole[name] = "how often it is called depends on the number of examples"
+    return {n: p for n, p in parts.items() if n not in whole}, sizes, whole
 
 
 def _given(
@@ -384,11 +450,12 @@ def _rows_changed(x: Tensor, other: Tensor, features: int, precision: torch.dtyp
     return differs.flatten(x.dim() - features).any(-1)
 
 
-def vectorises(problem: Problem) -> str:
+def vectorises(problem: Problem) -> tuple[str, bool]:
     """Take two draws of the gradient together and one by one.
 
     Returns:
-        What was seen where they cannot be taken together, else an empty string.
+        What was seen where they cannot be taken together, else an empty string; and whether log-likelihoods can be,
+        where no gradient is taken.
     """
     noise = stream(KEY / "draws", dtype=problem.dtype)
     mean = {a.name: problem.posterior(a, problem.start).mean for a in problem.layers}
@@ -399,9 +466,11 @@ def vectorises(problem: Problem) -> str:
     batch = Batch(*(t.to(problem.device) for t in examples(problem, FEW)))
     batch = Batch(*(t.to(problem.dtype) if t.is_floating_point() else t for t in batch))
 
-    def value(weights: dict[str, Tensor]) -> Tensor:
+    def value(weights: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         return problem.log_likelihood(
-            lambda layer, x: layer.linear(x, weights[layer.name]), batch, problem.start
+            lambda layer, x: layer.linear(x, weights[layer.name]),
+            Batch(inputs, targets),
+            problem.start,
         ).sum()
 
     def one_by_one() -> list[Tensor]:
@@ -409,18 +478,29 @@ def vectorises(problem: Problem) -> str:
         for k in range(2):
             leaves = {n: w[k].detach().requires_grad_() for n, w in two.items()}
             grads = torch.autograd.grad(
-                value(leaves), list(leaves.values()), materialize_grads=True
+                value(leaves, *batch), list(leaves.values()), materialize_grads=True
             )
             found.append(torch.cat([g.flatten() for g in grads]))
         return found
 
     want = torch.stack(one_by_one())
-    try:
-        together = vmap(grad(value))(two)
-    except Exception as error:
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    both = [torch.stack([t, t]) for t in batch]
+    with warnings.catch_warnings():
+        # an operation without a rule of its own is looped over: looping over draws is no slower, and says so
+        warnings.filterwarnings("error", "There is a performance drop")
+        try:
+            vmap(value)(two, *both)
+            values = True
+        except Exception:
+            values = False
+        try:
+            together = vmap(grad(value))(two, *both)
+        except Exception as error:
+            return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", values
     found = torch.cat([together[name].flatten(1) for name in two], 1)
-    return "" if _same(found, want, torch.float32) else "draws taken together differ from draws taken one by one"
+    if _same(found, want, torch.float32):
+        return "", values
+    return "draws taken together differ from draws taken one by one", False
 
 
 def _alone(asked: _Asked, inputs: Tensor, out: Tensor, precision: torch.dtype) -> bool:
@@ -435,9 +515,7 @@ class _Watch(TorchFunctionMode):
 
     found = False
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.found |= func is torch.nn.functional.scaled_dot_product_attention
         return func(*args, **(kwargs or {}))
 
@@ -447,15 +525,17 @@ def _attends(network: nn.Module, asked: _Asked, inputs: Tensor) -> bool:
         return True
     with _Watch() as watch:
         asked.outputs(inputs)
-    return watch.found
+    return bool(watch.found)
 
 
 def _same(a: Tensor, b: Tensor, precision: torch.dtype) -> bool:
     if a.shape != b.shape:
         return False
     a, b = torch.nan_to_num(a.double()), torch.nan_to_num(b.double())
-    size = float(torch.maximum(a.abs(), b.abs()).max()) if a.numel() else 0.0
-    return bool((a - b).abs().max() <= CLOSE.get(precision, 1e-4) * max(size, 1e-3)) if a.numel() else True
+    if a.numel() == 0:
+        return True
+    size = float(torch.maximum(a.abs(), b.abs()).max())
+    return float((a - b).abs().max()) <= CLOSE.get(precision, 1e-4) * max(size, 1e-3)
 
 
 def _double(value: Tensor) -> Tensor:
@@ -508,7 +588,9 @@ def _steady(name: str, network: nn.Module) -> Iterator[None]:
             "remove it or call module.eval() first."
         )
     for path, value in (*network.named_buffers(), *network.named_parameters()):
-        if path not in held or not torch.equal(torch.nan_to_num(held[path]), torch.nan_to_num(value)):
+        if path not in held or not torch.equal(
+            torch.nan_to_num(held[path]), torch.nan_to_num(value)
+        ):
             raise InputError(
                 f"problem '{name}': a forward pass writes '{path}' of the module, so that a draw would depend on the "
                 f"draws before it; call module.eval() first, or remove it.{_hint(network)}"

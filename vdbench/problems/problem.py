@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -80,10 +80,13 @@ class Behaviour:
         writes_inputs: Whether a forward pass writes its input, so that it is handed a copy.
         vectorises: Whether draws can be taken together; else they are taken one by one.
         why_looped: What was seen where they cannot.
+        vectorises_values: Whether log-likelihoods without a gradient can be taken together.
         alone: Whether an example can pass alone, M = 1.
         precision: The only floating-point type that the network computes in; None where it follows its parameters'.
         of_likelihood: The same of the likelihood.
         attention: Whether it has attention, whose fused forms are switched off.
+        recurrent: Whether it has recurrent layers, whose fused forms are switched off.
+        said: What was decided when the problem was made, a sentence each.
     """
 
     folds: Mapping[str, tuple[Fold, ...]] = field(default_factory=dict)
@@ -93,10 +96,13 @@ class Behaviour:
     writes_inputs: bool = False
     vectorises: bool = True
     why_looped: str = ""
+    vectorises_values: bool = True
     alone: bool = True
     precision: torch.dtype | None = None
     of_likelihood: torch.dtype | None = None
     attention: bool = False
+    recurrent: bool = False
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -280,17 +286,20 @@ class Problem:
 
     @contextmanager
     def _unfused(self) -> Iterator[None]:
-        """Attention without its fused forms, which pass noisy layers by and have no second derivatives."""
-        if not self.behaviour.attention:
+        """Without the fused forms of attention and recurrence: they bypass noisy layers, or do not vectorise."""
+        with ExitStack() as stack:
+            if self.behaviour.attention:
+                stack.callback(
+                    torch.backends.mha.set_fastpath_enabled,
+                    torch.backends.mha.get_fastpath_enabled(),
+                )
+                torch.backends.mha.set_fastpath_enabled(False)
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if self.behaviour.recurrent:
+                for backend in (torch.backends.mkldnn, torch.backends.cudnn):
+                    stack.callback(setattr, backend, "enabled", backend.enabled)
+                    setattr(backend, "enabled", False)  # noqa: B010 - no attribute of a module's type
             yield
-            return
-        fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            with sdpa_kernel(SDPBackend.MATH):
-                yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
 
     @contextmanager
     def _sampling(self, sampler: Sampler, parameters: Parameters, examples: int) -> Iterator[None]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from vdbench.errors import InputError, nearest
+from vdbench.problems.several_inputs import RowLookup
 
 LayerChoice = str | Iterable[str] | Callable[[str, nn.Module], bool]
 """Names or patterns (``encoder.*``) of layers, or a function of name and module."""
@@ -44,8 +45,9 @@ class Weight:
         owner: Path of the module that holds it.
         opened: Whether the layer's pre-activations may be sampled, as far as types tell.
         why: Why they may not.
-        padding: A row that stays 0.
+        zero_row: A row that stays 0.
         ties: Other paths of the same parameter.
+        aliases: Other paths of the module that holds it.
     """
 
     name: str
@@ -53,8 +55,9 @@ class Weight:
     owner: str
     opened: bool
     why: str = ""
-    padding: int | None = None
+    zero_row: int | None = None
     ties: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def select(body: nn.Module, layers: LayerChoice | None, name: str) -> Selection:
     """
     places: dict[int, list[str]] = {}
     for path, value in body.named_parameters(remove_duplicate=False):
-        if isinstance(value, UninitializedTensorMixin):
+        if is_lazy(value):
             raise InputError(
                 f"problem '{name}': the weight '{path}' has no shape yet; run one forward pass first."
             )
@@ -106,16 +109,13 @@ def select(body: nn.Module, layers: LayerChoice | None, name: str) -> Selection:
             )
         elif id(value) not in seen:
             seen.add(id(value))
-            ties = tuple(p for p in places[id(value)] if p != path)
-            weights.append(_weight(title, path, owner, module, ties, name))
-    for title, kind in _altered(body):
-        if chosen is None or title in chosen:
-            raise InputError(
-                f"problem '{name}': the weight of layer '{title}' is computed anew at each pass ({kind}), so it is no "
-                "parameter that could have a posterior; remove that first (torch.nn.utils.parametrize."
-                "remove_parametrizations or remove_weight_norm), or choose other layers with layers=."
-            )
-        without[title] = f"not chosen ({kind})"
+            others = [p for p in places[id(value)] if p != path]
+            owners = {p: p.rpartition(".")[0] for p in others}
+            aliases = tuple(o for o in owners.values() if body.get_submodule(o) is module)
+            ties = tuple(p for p in others if owners[p] not in aliases)
+            weights.append(_weight(title, path, owner, module, ties, aliases, name))
+    refuse_altered(body, name, chosen)
+    without |= {title: f"not chosen ({kind})" for title, kind in _altered(body)}
     for title, kind in _others(body, weights):
         without.setdefault(title, kind)
     if not weights:
@@ -125,11 +125,33 @@ def select(body: nn.Module, layers: LayerChoice | None, name: str) -> Selection:
     return Selection(tuple(weights), without)
 
 
+def refuse_altered(body: nn.Module, name: str, chosen: set[str] | None = None) -> None:
+    """Refuse layers whose weight is no parameter.
+
+    Args:
+        body: The network.
+        name: The problem's.
+        chosen: Names of the layers that are asked for; None for all.
+
+    Raises:
+        InputError: One of them is computed from other parameters.
+    """
+    for title, kind in _altered(body):
+        if chosen is None or title in chosen:
+            raise InputError(
+                f"problem '{name}': the weight of layer '{title}' is computed anew at each pass ({kind}), so it is no "
+                "parameter that could have a posterior; remove that first (torch.nn.utils.parametrize."
+                "remove_parametrizations or torch.nn.utils.remove_weight_norm), or choose other layers with layers=."
+            )
+
+
 def _why_none(without: dict[str, str]) -> str:
     if not without:
         return "it holds no weights; expected a layer such as nn.Linear or nn.Conv2d."
     title, why = next(iter(without.items()))
-    return f"'{title}' is {why}" + (f", and so are {len(without) - 1} others." if len(without) > 1 else ".")
+    return f"'{title}' is {why}" + (
+        f", and so are {len(without) - 1} others." if len(without) > 1 else "."
+    )
 
 
 def _held(body: nn.Module) -> Iterator[tuple[str, str, str, nn.Module]]:
@@ -155,6 +177,7 @@ def _chosen(
     if callable(layers):
         return {title for title, _, _, module in found if layers(title, module)}
     patterns = [layers] if isinstance(layers, str) else list(layers)
+    prefix = "network." if isinstance(body, RowLookup) else ""
     held = {path for _, path, _, _ in found}
     loose = [
         (path, path, path.rpartition(".")[0], body.get_submodule(path.rpartition(".")[0]))
@@ -169,7 +192,7 @@ def _chosen(
                 f"problem '{name}': layers must be names or patterns of layers, or a function of name and module, "
                 f"not {pattern!r}."
             )
-        hits = {t for t in titles if fnmatchcase(t, pattern) or t.startswith(f"{pattern}.")}
+        hits = {t for t in titles if _named(t, pattern, prefix)}
         # a pattern that names layers does not mean the loose parameters beside them
         names = hits & {t for t, _, _, _ in found} or hits
         if not hits:
@@ -181,21 +204,32 @@ def _chosen(
     return chosen
 
 
+def _named(title: str, pattern: str, prefix: str) -> bool:
+    """Whether a pattern names a layer, by its name in the user's module too, or a module around it."""
+    names = {title, title.removeprefix(prefix)}
+    return any(fnmatchcase(n, pattern) or n.startswith(f"{pattern}.") for n in names)
+
+
 def _weight(
-    title: str, path: str, owner: str, module: nn.Module, ties: tuple[str, ...], name: str
+    title: str,
+    path: str,
+    owner: str,
+    module: nn.Module,
+    ties: tuple[str, ...],
+    aliases: tuple[str, ...],
+    name: str,
 ) -> Weight:
-    padding = None
+    zero_row = None
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-        padding = _embedding(title, module, name)
+        zero_row = _embedding(title, module, name)
     why = ""
     if not isinstance(module, OPENED) or not path.endswith("weight"):
         why = f"{type(module).__name__} uses it in a way of its own"
-    elif not type(module).__module__.startswith("torch.nn.modules."):
-        if "forward" in _own(type(module)):
-            why = f"{type(module).__name__} has a forward of its own"
+    elif "forward" in _own(type(module)):
+        why = f"{type(module).__name__} has a forward of its own"
     if ties:
         why = f"it is one weight with {' and '.join(ties)}"
-    return Weight(title, path, owner, not why, why, padding, ties)
+    return Weight(title, path, owner, not why, why, zero_row, ties, aliases)
 
 
 def _own(kind: type) -> set[str]:
@@ -211,7 +245,9 @@ def _own(kind: type) -> set[str]:
 def _embedding(title: str, module: nn.Embedding | nn.EmbeddingBag, name: str) -> int | None:
     where = f"problem '{name}': layer '{title}' is a {type(module).__name__} with"
     if module.max_norm is not None:
-        raise InputError(f"{where} max_norm, which rewrites its weight at each pass; set it to None.")
+        raise InputError(
+            f"{where} max_norm, which rewrites its weight at each pass; set it to None."
+        )
     if module.scale_grad_by_freq:
         raise InputError(
             f"{where} scale_grad_by_freq, whose gradient is not the derivative of the loss; set it to False."
@@ -227,20 +263,21 @@ def _embedding(title: str, module: nn.Embedding | nn.EmbeddingBag, name: str) ->
 
 def _altered(body: nn.Module) -> Iterator[tuple[str, str]]:
     """Layers whose weight is no parameter but made from others, with what makes it."""
+    kinds = tuple(kind for kind, _ in HELD)
     for path, module in body.named_modules():
-        if not isinstance(module, tuple(kind for kind, _ in HELD)):
+        if not isinstance(module, kinds):
             continue
-        if parametrize.is_parametrized(module):
-            parts = [
-                type(p).__name__.strip("_")
-                for which in module.parametrizations.values()  # type: ignore[union-attr,operator]
-                for p in which
+        part: nn.Module = module
+        if parametrize.is_parametrized(part):
+            made = [
+                p
+                for own in part.get_submodule("parametrizations").children()
+                for p in own.children()
             ]
-            yield path, "parametrization " + ", ".join(parts)
-        elif "weight" in dir(module) and "weight" not in module._parameters:
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, Tensor):
-                yield path, "a hook before each pass"
+            names = [type(p).__name__.strip("_") for p in made]
+            yield path, "parametrization " + ", ".join(names)
+        elif "weight" not in part._parameters and isinstance(getattr(part, "weight", None), Tensor):
+            yield path, "a hook before each pass"
 
 
 def _others(body: nn.Module, weights: list[Weight]) -> Iterator[tuple[str, str]]:
@@ -250,9 +287,10 @@ def _others(body: nn.Module, weights: list[Weight]) -> Iterator[tuple[str, str]]
         own = [
             leaf
             for leaf, value in module._parameters.items()
-            if value is not None and all(w.path != (f"{path}.{leaf}" if path else leaf) for w in weights)
+            if value is not None
+            and all(w.path != (f"{path}.{leaf}" if path else leaf) for w in weights)
         ]
         if own and path not in noisy and ".parametrizations" not in f".{path}":
-            frozen = all(not module._parameters[leaf].requires_grad for leaf in own)  # type: ignore[union-attr]
+            frozen = not any(value.requires_grad for value in module.parameters(recurse=False))
             kind = f"{type(module).__name__}: {', '.join(own)}"
             yield path or "the module itself", f"{kind}, frozen" if frozen else kind

@@ -178,7 +178,7 @@ def test_options_reach_posterior_and_prior() -> None:
         ("vdbench_test_own_problem:wrong", {"width": 3}, "has no option 'width'. It has none."),
         ("vdbench_test_own_problem:raises", {}, "vdbench_test_own_problem:raises failed with ValueError: width is odd"),
         ("vdbench_test_own_problem:raises", {"widht": 1}, "has no option 'widht'. Did you mean 'width'?"),
-        ("vdbench_test_own_problem:refuses", {}, "has no nn.Linear or nn.Conv2d layer"),
+        ("vdbench_test_own_problem:refuses", {}, "the module has no layer to make noisy"),
         ("vdbench_test_own_problem:required", {}, "failed with TypeError: required() missing 1 required"),
         ("vdbench_test_own_problem:anything", {"widht": 1}, "anything failed with TypeError"),
     ],
