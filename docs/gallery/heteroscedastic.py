@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from gallery.sizes import NOISE, dataset, generator
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, generator, split
 
 WIDTHS = {"full": 128, "reduced": 16}
 
@@ -17,7 +14,9 @@ WIDTHS = {"full": 128, "reduced": 16}
 class Regressor(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.body = nn.Sequential(
+            nn.Linear(4, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
         self.mean = nn.Linear(width, 1)
         self.log_variance = nn.Linear(width, 1)
 
@@ -26,27 +25,19 @@ class Regressor(nn.Module):
         return torch.cat([self.mean(h), self.log_variance(h)], dim=1)
 
 
-class NormalWithVariance:
-    """log N(y | mean, exp(log-variance)) of outputs (M, 2) and targets (M,)."""
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        mean, log_variance = outputs.unbind(1)
-        square = (targets - mean).square() * torch.exp(-log_variance)
-        return -0.5 * (square + log_variance + math.log(2 * math.pi))
-
-
 def network(size: str) -> nn.Module:
     return Regressor(WIDTHS[size])
 
 
-def data(size: str) -> Dataset:
+def data(size: str) -> tuple[Data, Data]:
     draw = generator(10)
     x = torch.rand(400, 4, generator=draw) * 4 - 2
-    spread = 0.1 + 0.5 * x[:, 1].sigmoid()
-    return dataset("table", x, torch.sin(x[:, 0]) + spread * torch.randn(400, generator=draw))
+    spread = 0.1 + 0.5 * x[:, 1:2].sigmoid()
+    return split(x, torch.sin(x[:, :1]) + spread * torch.randn(400, 1, generator=draw))
 
 
 def problem(size: str = "full") -> vdbench.Problem:
+    train, test = data(size)
     return vdbench.noisy(
-        network(size), data(size), likelihood=NormalWithVariance(), parameterization=NOISE
+        network(size), train, test=test, likelihood="heteroscedastic", parameterization=NOISE
     )

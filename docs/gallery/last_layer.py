@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from gallery.sizes import NOISE, dataset, pictures
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, pictures, split
 
 WIDTHS = {"full": (32, 64), "reduced": (4, 12)}
 
@@ -33,7 +32,7 @@ class Classifier(nn.Module):
 
 def network(size: str) -> nn.Module:
     net = Classifier(*WIDTHS[size])
-    images, labels = data(size).train
+    (images, labels), _ = data(size)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     for _ in range(10):
         optimizer.zero_grad()
@@ -43,9 +42,10 @@ def network(size: str) -> nn.Module:
     return net.eval()
 
 
-def data(size: str) -> Dataset:
-    return dataset("patches", *pictures(192, 1, 16, 5, seed=8), classes=5)
+def data(size: str) -> tuple[Data, Data]:
+    return split(*pictures(192, 1, 16, 5, seed=8))
 
 
 def problem(size: str = "full") -> vdbench.Problem:
-    return vdbench.noisy(network(size), data(size), layers="head", parameterization=NOISE)
+    train, test = data(size)
+    return vdbench.noisy(network(size), train, test=test, layers="head", parameterization=NOISE)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from gallery.sizes import NOISE, dataset, pictures
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, pictures, split
 
 WIDTHS = {"full": (6, 16, 120, 84), "reduced": (3, 6, 20, 16)}
 
@@ -32,9 +31,10 @@ def network(size: str) -> nn.Module:
     return LeNet(*WIDTHS[size])
 
 
-def data(size: str) -> Dataset:
-    return dataset("patches", *pictures(256, 1, 28, 10, seed=2), classes=10)
+def data(size: str) -> tuple[Data, Data]:
+    return split(*pictures(256, 1, 28, 10, seed=2))
 
 
 def problem(size: str = "full") -> vdbench.Problem:
-    return vdbench.noisy(network(size), data(size), parameterization=NOISE)
+    train, test = data(size)
+    return vdbench.noisy(network(size), train, test=test, parameterization=NOISE)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from gallery.sizes import NOISE, dataset, generator
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, generator, split
 
 SIZES = {"full": (64, 4, 8), "reduced": (8, 2, 2)}
 LENGTH = 6
@@ -37,7 +36,9 @@ class Block(nn.Module):
         self.key = nn.Linear(width, width)
         self.value = LoRALinear(nn.Linear(width, width), rank)
         self.project = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm1(x)
@@ -66,13 +67,14 @@ def network(size: str) -> nn.Module:
     return Adapted(*SIZES[size])
 
 
-def data(size: str) -> Dataset:
+def data(size: str) -> tuple[Data, Data]:
     draw = generator(9)
     x = torch.randn(192, LENGTH, SIZES[size][0], generator=draw)
-    return dataset("tokens", x, (x[:, 0, 0] + x[:, 1, 1] > 0).long() + (x[:, 2, 2] > 0), classes=3)
+    return split(x, (x[:, 0, 0] + x[:, 1, 1] > 0).long() + (x[:, 2, 2] > 0))
 
 
 def problem(size: str = "full") -> vdbench.Problem:
+    train, test = data(size)
     return vdbench.noisy(
-        network(size), data(size), layers=["*lora_A", "*lora_B"], parameterization=NOISE
+        network(size), train, test=test, layers=["*lora_A", "*lora_B"], parameterization=NOISE
     )

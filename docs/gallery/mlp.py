@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from gallery.sizes import NOISE, dataset, generator
 from torch import nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, generator, split
 from vdbench.problems.likelihoods import GaussianNoise
 
 FEATURES = 13
@@ -25,14 +24,15 @@ def network(size: str) -> nn.Module:
     )
 
 
-def data(size: str) -> Dataset:
+def data(size: str) -> tuple[Data, Data]:
     draw = generator(1)
     x = torch.randn(506, FEATURES, generator=draw)
     y = x[:, :1] * x[:, 1:2] + torch.sin(2 * x[:, 2:3]) + 0.3 * torch.randn(506, 1, generator=draw)
-    return dataset("table", x, y)
+    return split(x, y)
 
 
 def problem(size: str = "full") -> vdbench.Problem:
+    train, test = data(size)
     return vdbench.noisy(
-        network(size), data(size), likelihood=GaussianNoise(0.1), parameterization=NOISE
+        network(size), train, test=test, likelihood=GaussianNoise(0.1), parameterization=NOISE
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from gallery.sizes import NOISE, dataset, pictures
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, pictures, split
 
 WIDTHS = {"full": 64, "reduced": 2}
 
@@ -64,13 +63,14 @@ def network(size: str) -> nn.Module:
     net = ResNet18(WIDTHS[size])
     with torch.no_grad():
         for _ in range(30):  # running means and variances of the data
-            net(data(size).train.inputs[:64])
+            net(data(size)[0][0][:64])
     return net.eval()
 
 
-def data(size: str) -> Dataset:
-    return dataset("colour-patches", *pictures(256, 3, 32, 10, seed=3), classes=10)
+def data(size: str) -> tuple[Data, Data]:
+    return split(*pictures(256, 3, 32, 10, seed=3))
 
 
 def problem(size: str = "full") -> vdbench.Problem:
-    return vdbench.noisy(network(size), data(size), parameterization=NOISE)
+    train, test = data(size)
+    return vdbench.noisy(network(size), train, test=test, parameterization=NOISE)

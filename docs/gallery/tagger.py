@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from gallery.sizes import NOISE, dataset, sentences
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, sentences, split
 
 SIZES = {"full": (500, 32, 64), "reduced": (30, 6, 5)}
 NO_LABEL = -100
@@ -26,23 +25,22 @@ class Tagger(nn.Module):
         return self.tag(states)
 
 
-class Tags:
-    """The label of every word that has one, summed over a sentence."""
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        scores = outputs.transpose(1, 2)
-        return -F.cross_entropy(scores, targets, ignore_index=NO_LABEL, reduction="none").sum(1)
+def labels(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The log-probability of every word's label, summed over the words of a sentence that have one."""
+    scores = outputs.transpose(1, 2)
+    return -F.cross_entropy(scores, targets, ignore_index=NO_LABEL, reduction="none").sum(1)
 
 
 def network(size: str) -> nn.Module:
     return Tagger(*SIZES[size])
 
 
-def data(size: str) -> Dataset:
+def data(size: str) -> tuple[Data, Data]:
     tokens = sentences(160, 10, SIZES[size][0], seed=6)
     before = torch.roll(tokens, 1, dims=1)
-    return dataset("tags", tokens, torch.where(tokens == 0, NO_LABEL, (tokens + before) % 5), 5)
+    return split(tokens, torch.where(tokens == 0, NO_LABEL, (tokens + before) % 5))
 
 
 def problem(size: str = "full") -> vdbench.Problem:
-    return vdbench.noisy(network(size), data(size), likelihood=Tags(), parameterization=NOISE)
+    train, test = data(size)
+    return vdbench.noisy(network(size), train, test=test, likelihood=labels, parameterization=NOISE)

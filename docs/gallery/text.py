@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from gallery.sizes import NOISE, dataset, sentences
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, sentences, split
 
 SIZES = {"full": (1000, 64, 64), "reduced": (40, 8, 12)}
 
@@ -29,10 +28,11 @@ def network(size: str) -> nn.Module:
     return TextClassifier(*SIZES[size])
 
 
-def data(size: str) -> Dataset:
+def data(size: str) -> tuple[Data, Data]:
     tokens = sentences(256, 12, SIZES[size][0], seed=5)
-    return dataset("sentences", tokens, tokens[:, 0] % 4, classes=4)
+    return split(tokens, tokens[:, 0] % 4)
 
 
 def problem(size: str = "full") -> vdbench.Problem:
-    return vdbench.noisy(network(size), data(size), parameterization=NOISE)
+    train, test = data(size)
+    return vdbench.noisy(network(size), train, test=test, parameterization=NOISE)

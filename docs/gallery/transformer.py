@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from gallery.sizes import NOISE, dataset, sentences
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, sentences, split
 
 SIZES = {"full": (1000, 64, 4, 128), "reduced": (30, 8, 2, 12)}
 LENGTH = 8
@@ -37,10 +36,11 @@ def network(size: str, batch_first: bool = True) -> nn.Module:
     return Transformer(*SIZES[size], batch_first).eval()
 
 
-def data(size: str) -> Dataset:
+def data(size: str) -> tuple[Data, Data]:
     tokens = sentences(256, LENGTH, SIZES[size][0], seed=7)
-    return dataset("sentences", tokens, tokens[:, :4].sum(1) % 4, classes=4)
+    return split(tokens, tokens[:, :4].sum(1) % 4)
 
 
 def problem(size: str = "full", batch_first: bool = True) -> vdbench.Problem:
-    return vdbench.noisy(network(size, batch_first), data(size), parameterization=NOISE)
+    train, test = data(size)
+    return vdbench.noisy(network(size, batch_first), train, test=test, parameterization=NOISE)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from gallery.sizes import NOISE, dataset, generator
 from torch import Tensor, nn
 
 import vdbench
-from vdbench.datasets import Dataset
+from gallery.shared import NOISE, Data, generator, split
 
 WIDTHS = {"full": 16, "reduced": 4}
 
@@ -47,28 +46,25 @@ class UNet(nn.Module):
         return self.outc(a)
 
 
-class Pixels:
-    """The class of every pixel, independent given the picture: one value a picture."""
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return -F.cross_entropy(outputs, targets, reduction="none").flatten(1).sum(1)
+def pixels(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The log-probability of every pixel's class, summed over a picture."""
+    return -F.cross_entropy(outputs, targets, reduction="none").flatten(1).sum(1)
 
 
 def network(size: str) -> nn.Module:
     return UNet(WIDTHS[size])
 
 
-def data(size: str) -> Dataset:
+def data(size: str) -> tuple[Data, Data]:
     draw = generator(4)
     masks = torch.zeros(160, 16, 16, dtype=torch.int64)
     corners = torch.randint(10, (160, 2), generator=draw)
     for mask, (row, column) in zip(masks, corners.tolist(), strict=True):
         mask[row : row + 6, column : column + 6] = 1
     images = masks[:, None] + 0.5 * torch.randn(160, 1, 16, 16, generator=draw)
-    return dataset("masks", images, masks, classes=2)
+    return split(images, masks)
 
 
 def problem(size: str = "full") -> vdbench.Problem:
-    return vdbench.noisy(
-        network(size), data(size), likelihood=Pixels(), parameterization=NOISE
-    )
+    train, test = data(size)
+    return vdbench.noisy(network(size), train, test=test, likelihood=pixels, parameterization=NOISE)

@@ -5,24 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vdbench.datasets import Dataset, Split
 from vdbench.problems.gaussian import MeanLogVariance
 
 NOISE = MeanLogVariance(sigma=0.03)
 """About a tenth of the size of the weights."""
 
 
+Data = tuple[Tensor, Tensor]
+"""Inputs and targets."""
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def dataset(name: str, inputs: Tensor, targets: Tensor, classes: int = 0, test: int = 32) -> Dataset:
-    """The last examples are the test split."""
-    train = Split(inputs[:-test], targets[:-test])
-    return Dataset(name, train, Split(inputs[-test:], targets[-test:]), classes)
+def split(inputs: Tensor, targets: Tensor, test: int = 32) -> tuple[Data, Data]:
+    """Training and test split: the last examples are for the test."""
+    return (inputs[:-test], targets[:-test]), (inputs[-test:], targets[-test:])
 
 
-def pictures(count: int, channels: int, side: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
+def pictures(
+    count: int, channels: int, side: int, classes: int, seed: int
+) -> tuple[Tensor, Tensor]:
     """A bright patch on a noisy ground; its place says the class."""
     draw = generator(seed)
     images = 0.3 * torch.randn(count, channels, side, side, generator=draw)

@@ -1,0 +1,177 @@
+"""The long form of the gallery's test: ``make gallery`` writes docs/results/gallery.md, in about an hour on one core.
+
+python tests/helpers/gallery_table.py            # all models
+python tests/helpers/gallery_table.py lenet lora # some; the others' rows are kept
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gallery_check import (
+    COORDINATES,
+    OBJECTIVES,
+    RANDOM,
+    ROLES,
+    Found,
+    compare,
+    directions,
+    limit,
+    place,
+    valid,
+)
+from gallery_reference import MODELS, SIGMA
+
+from estimators.measure_valued import MeasureValued
+from vdbench.estimation.base import objective
+
+RATE = 0.001
+COMPARISONS = 20_000
+"""More than the table makes: the limit of a single one follows from it, whichever models are run."""
+LIMIT = limit(COMPARISONS, RATE)
+PILOT = 2048
+
+PAIRS = {
+    "mlp": 8192,
+    "lenet": 6144,
+    "resnet": 1024,
+    "unet": 1024,
+    "text": 24576,
+    "tagger": 8192,
+    "transformer": 6144,
+    "transformer-sequence-first": 6144,
+    "last-layer": 8192,
+    "lora": 24576,
+    "heteroscedastic": 14336,
+}
+"""Of every estimator but measure-valued; of the reference four times as many."""
+MEASURE_VALUED = {"tagger": 8, "transformer": 24, "transformer-sequence-first": 24, "lora": 192}
+"""Its pairs; 256 where it is not named."""
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "runs" / "gallery"
+PAGE = ROOT / "docs" / "results" / "gallery.md"
+
+
+def measured(name: str) -> dict[str, Any]:
+    """All estimators of one model."""
+    at = place(name)
+    estimators, without = valid(at)
+    small = 4 if at.weights > 5000 else 1
+    along = directions(at.pilot(PILOT // small), seed=5)
+    start = time.perf_counter()
+    truths = {of: at.truth(along, 4 * PAIRS[name], of) for of in OBJECTIVES}
+    seconds = time.perf_counter() - start
+    rows = []
+    for estimator in estimators:
+        own = MEASURE_VALUED.get(name, 256)
+        pairs = own if isinstance(estimator, MeasureValued) else PAIRS[name]
+        truth = truths[objective(estimator, at.problem)]
+        rows.append(row(compare(at, along, truth, estimator, pairs)))
+        print(name, rows[-1], flush=True)
+    return {
+        "weights": at.weights,
+        "whole": dict(at.problem.behaviour.whole),
+        "examples": len(at.batch.inputs),
+        "projections": len(along.names),
+        "seconds": seconds,
+        "rows": rows,
+        "without": without,
+    }
+
+
+def row(found: Found) -> dict[str, Any]:
+    return {
+        "estimator": found.estimator,
+        "objective": found.objective,
+        "pairs": found.got.n,
+        **{kind: found.detectable(kind, LIMIT) for kind in (*ROLES, "other")},
+        "largest": float(np.nanmax(np.abs(found.z))),
+        "wrong": found.wrong(LIMIT),
+        "seconds": found.seconds,
+    }
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """The table, and what it rests on."""
+    count = sum(r["projections"] * len(r["rows"]) for r in results.values())
+    assert count <= COMPARISONS
+    lines = [
+        "# Gallery: mean gradients beside an independent reference",
+        "",
+        "`make gallery` writes this page. Ten models, written as their authors write them ([docs/gallery](../gallery)), at "
+        "reduced width and in float64. The mean gradient of every unbiased estimator is compared with that of a reference "
+        "in plain torch: W = μ + σε put into the user's own module, with autograd and a generator of its own. For the "
+        "objective `elbo-local-noise` the reference adds √(x²σ²)·ζ to the outputs of the user's own layers by hooks.",
+        "",
+        f"- One minibatch a model, σ = {SIGMA}. Draws are pairs ±ε, of estimators and reference alike.",
+        f"- Tests are along {RANDOM} random directions in the means, {2 * RANDOM} in the scales and {RANDOM} in parameters "
+        "without noise; along the sum of every parameter and the direction of its gradient; along the mixture of these "
+        f"with the smallest error; in {COORDINATES} random weights of networks that measure-valued does not refuse; and of "
+        "the log-likelihood itself.",
+        f"- {count:,} two-sided tests, with the standard errors of both sides. Over the whole page, right results are "
+        f"called wrong with probability {RATE} at most: |z| must pass {LIMIT:.2f}, a limit for {COMPARISONS:,} tests.",
+        "- *Detectable* is the smallest relative bias, the same in all entries of a role, that the most powerful single "
+        f"test finds with probability 0.95: {LIMIT:.2f} + 1.645 standard errors.",
+        "- `tests/gallery` also compares naive, grouped, per-example, flipout, antithetic and deterministic with the "
+        "reference on the same noise, to 10⁻⁹ of the gradient's size. There no bias is left to detect.",
+        "",
+    ]
+    for name, found in results.items():
+        whole = f"; sampled whole: {', '.join(found['whole'])}" if found["whole"] else ""
+        lines += [
+            f"## {name}",
+            "",
+            f"{found['weights']:,} noisy weights, M = {found['examples']}{whole}.",
+            "",
+            "| estimator | objective | pairs | detectable: means | scales | without noise | max \\|z\\| | verdict | s |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for r in found["rows"]:
+            verdict = "**differs**" if r["wrong"] else "agrees"
+            shares = " | ".join(share(r[kind]) for kind in (*ROLES, "other"))
+            lines.append(
+                f"| {r['estimator']} | {r['objective']} | {r['pairs']:,} | {shares} | {r['largest']:.1f} | {verdict} | "
+                f"{r['seconds']:.0f} |"
+            )
+        lines.append("")
+        lines += [f"- {line}" for r in found["rows"] for line in r["wrong"]]
+        by: dict[str, list[str]] = {}
+        for estimator, why in found["without"].items():
+            by.setdefault(why, []).append(estimator)
+        said = [f"{', '.join(who)}: {why.rstrip('.')}" for why, who in by.items()]
+        lines += ["Not compared: " + "; ".join(said) + ".", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def share(x: float) -> str:
+    """A relative bias; nothing can be said where it is above 1."""
+    if math.isnan(x):
+        return "–"
+    return "none (> 1)" if x > 1 else f"{x:.2g}"
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for name in sys.argv[1:] or list(MODELS):
+        found = measured(name)
+        (KEPT / f"{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    results = {
+        name: json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8"))
+        for name in MODELS
+        if (KEPT / f"{name}.json").exists()
+    }
+    PAGE.write_text(page(results), encoding="utf-8", newline="\n")
+    return int(any(r["wrong"] for found in results.values() for r in found["rows"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
