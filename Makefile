@@ -8,13 +8,14 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench docs results clean
+.PHONY: help quick test lint bench gallery docs results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
 	@echo 'make test    set up, check style and types, run the tests'
 	@echo 'make lint    style and types alone'
 	@echo 'make bench   time vdbench itself against plain loops'
+	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make results write the pages of the committed runs from their data'
 	@echo 'make clean   remove caches and build folders (keeps $(VENV) and runs)'
@@ -36,6 +37,10 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+# One model: make gallery MODELS=lenet
+gallery: $(VENV)/.installed-dev
+	$(BIN)/python tests/helpers/gallery_table.py $(MODELS)
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m vdbench.cli.estimator_pages

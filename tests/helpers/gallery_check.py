@@ -163,7 +163,7 @@ def means(rows: Array) -> Means:
 
 @dataclass(frozen=True)
 class Place:
-    """A model of the gallery at reduced width, in float64, on its first examples."""
+    """A model of the gallery in float64, on its first examples."""
 
     name: str
     problem: Problem
@@ -230,16 +230,16 @@ class Place:
         return means(np.concatenate(rows))
 
 
-def place(name: str) -> Place:
+def place(name: str, size: str = "reduced") -> Place:
     model = MODELS[name]
     home: Any = importlib.import_module(f"gallery.{model.file}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        problem = home.problem("reduced", **model.options).to("cpu", torch.float64)
+        problem = home.problem(size, **model.options).to("cpu", torch.float64)
         torch.manual_seed(0)
-        module = home.network("reduced", **model.options).double()
+        module = home.network(size, **model.options).double()
     problem = replace(problem, name=name)
-    (inputs, targets), _ = home.data("reduced")
+    (inputs, targets), _ = home.data(size)
     some = [
         t[: model.examples].double() if t.is_floating_point() else t[: model.examples]
         for t in (inputs, targets)
