@@ -13,6 +13,7 @@ from gallery_check import Place
 from gallery_reference import VALUE, Gradients
 from torch import Tensor
 
+from vdbench.estimation.base import average
 from vdbench.estimation.draws import trace
 from vdbench.estimation.options import get
 from vdbench.noise import Injected, Noise, Request
@@ -85,9 +86,13 @@ def signs(layer: Layer, drawn: Tensor, inputs: bool) -> Tensor:
     return drawn.reshape(shape)
 
 
+ODD = ("control-variate",)
+"""Estimators that add to naive sampling what is odd in its noise: equal to it once ±ε are averaged."""
+
 TWINS: dict[str, Callable[[Place, dict[Request, Tensor]], Gradients]] = {
     "naive": shared,
     "antithetic": pair,
+    "control-variate": pair,
     "deterministic": none,
     "grouped": groups,
     "per-example": own,
@@ -104,7 +109,8 @@ def differences(at: Place, which: str) -> dict[str, tuple[float, float]]:
     for r in trace(estimator, *where).requests:
         drawn = torch.randn(r.shape, generator=generator, dtype=torch.float64)
         noise[r] = torch.where(drawn < 0, -1.0, 1.0) if r.law == "sign" else drawn
-    got = estimator(*where, Noise(Injected(noise)))
+    halves = [noise, {r: -v for r, v in noise.items()}] if which in ODD else [noise]
+    got = average(estimator(*where, Noise(Injected(half))) for half in halves)
     want = TWINS[which](at, noise)
     found = {VALUE: got.value, **got.gradients}
     assert set(found) == set(want)
