@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench gallery docs results clean
+.PHONY: help quick test lint bench gallery docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench   time vdbench itself against plain loops'
 	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'
+	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
 	@echo 'make clean   remove caches and build folders (keeps $(VENV) and runs)'
 	@echo
@@ -44,6 +45,9 @@ gallery: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m vdbench.cli.estimator_pages
+
+cases: $(VENV)/.installed-dev
+	$(BIN)/python docs/model_cases.py
 
 results: $(VENV)/.installed
 	$(BIN)/python docs/results/render.py

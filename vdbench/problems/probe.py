@@ -235,7 +235,7 @@ def _likelihood(
             raise InputError(
                 f"problem '{name}': the likelihood writes the targets that it is given."
             )
-        _finite(name, "the log-likelihood", value)
+        _finite(name, "the log-likelihoods", value)
         return tried
     raise AssertionError
 
@@ -547,8 +547,8 @@ def _finite(name: str, what: str, value: Tensor) -> None:
     if bool(bad.any()):
         row = int(bad.reshape(len(value), -1).any(1).nonzero()[0])
         raise InputError(
-            f"problem '{name}': {what} of example {row} has a number that is not finite; see to its inputs, its "
-            "targets and the module's weights."
+            f"problem '{name}': {what} for example {row} are not finite; check its inputs, its targets and the "
+            "module's weights."
         )
 
 

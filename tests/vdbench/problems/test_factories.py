@@ -323,7 +323,7 @@ def test_fingerprints_see_what_a_printed_module_does_not_show() -> None:
         "another buffer": base(Masked([0.0, 1.0])),
         "drawn weights": base(keep_weights=False),
         "drawn weights, other normalisation": base(fill=0.2, keep_weights=False),
-        "likelihood": base(likelihood=GaussianNoise()),
+        "likelihood": base(likelihood=GaussianNoise(3.0)),
         "likelihood's variance": base(likelihood=GaussianNoise(2.0)),
         "likelihood without fields": base(likelihood=Cubic(1.0)),
         "prior": base(prior=GaussianPrior(2.0)),
