@@ -11,6 +11,7 @@ import math
 from functools import cache
 
 import pytest
+import torch
 from gallery_check import (
     OBJECTIVES,
     compare,
@@ -25,8 +26,10 @@ from gallery_twins import TWINS, gaps
 from estimators.measure_valued import MeasureValued
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.options import get, label
+from vdbench.noise import Key, stream
 
 there = cache(place)
+F64 = torch.float64
 models = pytest.mark.parametrize("name", MODELS)
 
 LARGEST = 20_000
@@ -71,6 +74,25 @@ def test_equal_to_the_reference_on_the_same_noise(name: str, which: str) -> None
     """To 1e-9 of the largest entry of the same parameter; the largest of all where that is 0 but for rounding."""
     wrong = gaps(there(name), which)
     assert not wrong, f"{name}, {which}:\n" + "\n".join(wrong)
+
+
+def test_sequence_first_has_the_draws_of_batch_first() -> None:
+    """The same model written in two ways: all estimators, on the same addresses of noise."""
+    one, other = there("transformer"), there("transformer-sequence-first")
+    estimators, without = valid(one)
+    assert [label(e) for e in estimators] == [label(e) for e in valid(other)[0]]
+    assert without == valid(other)[1]
+    for estimator in estimators:
+        assert objective(estimator, one.problem) == objective(estimator, other.problem)
+        if isinstance(estimator, MeasureValued):  # thousands of forward passes
+            continue
+        drawn = [
+            estimator(at.problem, at.parameters, at.batch, stream(Key(("draw",)), dtype=F64))
+            for at in (one, other)
+        ]
+        for n, g in drawn[0].gradients.items():
+            gap = float((drawn[1].gradients[n] - g).abs().max())
+            assert gap <= 1e-9 * float(g.abs().max()) + 1e-9, f"{label(estimator)}, {n}: {gap:.3g}"
 
 
 # With statistics
