@@ -27,8 +27,8 @@ from vdbench.problems.from_module import noisy  # noqa: E402
 
 HEAD = """# What becomes of small models and data sets
 
-Written by `make cases` from the models of the tests. A model is either refused with the sentence shown, or measured. The
-mean gradient of each estimator on the models of the first part is compared with an independent reference
+Written by `make cases` from the models of the tests. A model is either refused with the sentence shown, or measured.
+The mean gradient of each estimator on the models of the first part is compared with an independent reference
 (`tests/estimators/test_layer_kinds.py`).
 
 """

@@ -45,7 +45,8 @@ class Grouped(Pathwise):
 
     This lies between naive sampling (G = 1) and a weight sample for every example (G = M), and is unbiased like both.
     Examples of different groups are independent, so only a share of about $1/G$ of the covariance term is left. The
-    groups are consecutive parts of the minibatch, whose order is random.
+    groups are consecutive parts of the minibatch, whose order is random. If the network has a weight without
+    pre-activations of its own, such as an embedding, the groups pass through it one after the other.
 
     Claim: unbiased for the ELBO of any layer kind and any posterior.
     Cost: the products of naive sampling, as G smaller ones; G·K·L noise.

@@ -57,6 +57,9 @@ class PerExample(Estimator):
     $x_m(\theta \circ \xi_m) = (x_m \circ \xi_m)\theta$. Then no weight samples are formed, and the whole minibatch
     passes at once. The draws equal those of ``type-a``. The same holds without noise.
 
+    If the network has a weight without pre-activations of its own, such as an embedding or a recurrent weight, each
+    example passes through the network alone, with its own sample of all weights.
+
     Claim: unbiased for the ELBO of any layer kind and any posterior.
     Cost: the products of naive sampling; M·K·L noise, M·K where outputs share it.
     Source: Kingma, Salimans & Welling 2015, section 2.2 ("separate weight sample per example"), and section 3.2 for

@@ -85,6 +85,16 @@ MISFITS: dict[str, Callable[[], Any]] = {
         dense(), classes(numbers()), likelihood=nn.CrossEntropyLoss()
     ),
     "a likelihood that is a mean": lambda: noisy(dense(), classes(numbers()), likelihood=_mean),
+    "a likelihood that is divided by the number of examples": lambda: noisy(
+        dense(),
+        classes(numbers()),
+        likelihood=lambda o, t: -F.cross_entropy(o, t, reduction="none") / len(t),
+    ),
+    "a likelihood with class weights of the minibatch": lambda: noisy(
+        dense(),
+        classes(numbers()),
+        likelihood=lambda o, t: -F.cross_entropy(o, t, reduction="none") / (t[:, None] == t).sum(1),
+    ),
     "a likelihood that writes the targets": lambda: noisy(
         dense(), (numbers(), torch.randn(8, 3)), likelihood=_spoils
     ),

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from layer_kinds import Net
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vdbench.datasets import Dataset, Split
 
@@ -100,6 +101,35 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
             f=dense(),
         ),
         r"log-likelihood of an example changes when another example",
+    ),
+    "rounding": (
+        lambda: Net(lambda s, x: s.g((8 * s.f(x)).round()), f=nn.Linear(FEATURES, 16), g=nn.Linear(16, 3)),
+        r"the log-likelihood changes by .* gradient adds up to .* a jump \(rounding",
+    ),
+    "a hard threshold": (
+        lambda: Net(lambda s, x: s.g((s.f(x) > 0).to(x.dtype)), f=nn.Linear(FEATURES, 32), g=nn.Linear(32, 3)),
+        r"a jump \(rounding, a threshold\)",
+    ),
+    "a detached part": (
+        lambda: Net(lambda s, x: s.g(s.f(x).tanh().detach()), f=nn.Linear(FEATURES, 8), g=nn.Linear(8, 3)),
+        r"a detached part",
+    ),
+    "rounding with a straight-through gradient": (
+        lambda: Net(
+            lambda s, x: s.g((lambda h: h + (h.round() - h).detach())(2 * s.f(x))),
+            f=nn.Linear(FEATURES, 16), g=nn.Linear(16, 3),
+        ),
+        r"a jump \(rounding, a threshold\)",
+    ),
+    "weights that a pass clamps": (
+        lambda: Net(
+            lambda s, x: (s.f.weight.data.clamp_(-0.01, 0.01), s.f(x))[1], f=dense()
+        ),
+        r"a forward pass writes 'f\.weight' of the module",
+    ),
+    "activation checkpointing": (
+        lambda: Net(lambda s, x: checkpoint(s.f, x, use_reentrant=False), f=dense()),
+        r"calls its layers again in the backward pass \(activation checkpointing\)",
     ),
     "weight norm": (weight_norm, r"layer '0' is computed anew at each pass \(parametrization"),
     "weight norm by a hook": (old_weight_norm, r"layer '0' is computed anew at each pass \(a hook"),

@@ -14,7 +14,7 @@ from vdbench.datasets.conversion import as_dataset
 from vdbench.errors import InputError, nearest
 from vdbench.problems import kl, probe
 from vdbench.problems.gaussian import MeanLogVariance
-from vdbench.problems.layers import Layer, NoisyModule, WholeWeight, layer_of
+from vdbench.problems.layers import Layer, NoisyModule, OutsideCall, WholeWeight, layer_of
 from vdbench.problems.likelihoods import Categorical, Likelihood
 from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.places import Use
@@ -115,7 +115,13 @@ def noisy(
     )
     seen = probe.behaviour_of(network, bare, likelihood)
     bare = replace(bare, likelihood=seen.likelihood)
-    problem = _agreed(network, selection, bare, seen, whole)
+    try:
+        problem = _agreed(network, selection, bare, seen, whole)
+    except OutsideCall as error:
+        raise InputError(
+            f"problem '{name}': the module calls its layers again in the backward pass (activation checkpointing), "
+            "where their noise is gone; switch that off."
+        ) from error
     problem = replace(problem, behaviour=replace(problem.behaviour, said=(*found.said, seen.said)))
     return problem if parameters is None else _started(problem, parameters)
 
@@ -188,6 +194,7 @@ def _agreed(
                 f"module's: it changes or copies its weights in a way that is not followed; expected a forward pass "
                 "that uses the parameters of its layers."
             )
+    probe.jumps(wide, network, seen)
     _refuse_posterior(problem)
     problem = replace(
         problem,
@@ -305,6 +312,11 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
         raise InputError(
             f"problem '{name}': expected a torch.nn.Module, not {type(module).__name__}."
         )
+    if isinstance(module, nn.DataParallel):
+        module = module.module
+    compiled = getattr(module, "_orig_mod", None)
+    if isinstance(compiled, nn.Module):  # of torch.compile
+        module = compiled
     try:
         network = copy.deepcopy(module)
     except Exception as error:
@@ -313,6 +325,9 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
         raise InputError(
             f"problem '{name}': the module cannot be copied: {type(error).__name__}: {reason}"
         ) from error
+    for part in network.modules():
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+            part.sparse = False  # the same gradient, in a form that can be added up
     return nn.Sequential(network) if isinstance(network, tuple(k for k, _ in HELD)) else network
 
 

@@ -292,6 +292,10 @@ class OutsideUse(Exception):
         self.name = name
 
 
+class OutsideCall(RuntimeError):
+    """A noisy layer is called when no sampler is in force: outside a problem, or again in a backward pass."""
+
+
 class NoisyModule(nn.Module):
     """Stands where a linear or convolutional layer was, and asks the sampler in force for its pre-activation.
 
@@ -331,7 +335,7 @@ class NoisyModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pre-activation with bias, as the sampler in force makes it."""
         if self.call is None:
-            raise RuntimeError(
+            raise OutsideCall(
                 "a noisy layer has no weights of its own: evaluate it through Problem.log_likelihood"
             )
         return self.call(self, x)

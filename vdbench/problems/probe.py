@@ -40,6 +40,12 @@ MANY, FEW = 5, 3
 ATTEMPTS = 3
 """At how many weights rows are looked for that change with no example, since units that are off hide what they get."""
 
+NODES = (8, 96, 400)
+"""Points of a line of weights at which the gradient is taken; more, where few do not settle it."""
+
+TOLERANCE = 0.02
+"""Share by which the change along that line may differ from the gradient's integral."""
+
 KEY = Key(("vdbench", "probe"))
 
 CLOSE = {torch.float64: 1e-8, torch.float32: 1e-4}
@@ -94,7 +100,7 @@ def behaviour_of(
     precision, network = _precision(module, problem, batch, own)
     asked = _Asked(problem.name, network, precision)
     out = asked.outputs(batch.inputs)
-    with _steady(problem.name, network):
+    with _steady(problem.name, network, module):
         again = asked.outputs(batch.inputs)
     if not torch.equal(torch.nan_to_num(out), torch.nan_to_num(again)):
         raise InputError(
@@ -105,13 +111,18 @@ def behaviour_of(
     chosen, said = _chosen(problem, likelihood, tuple(out.shape))
     computed = _likelihood(problem, chosen, out.double(), batch.targets)
     value = computed.value(out.double(), batch.targets)
-    _independent(problem, asked, computed, batch, value, module)
+    _independent(problem, asked, computed, batch, out, value, module)
     few = asked.outputs(batch.inputs[:FEW])
     if not _same(few, out[:FEW], precision):
         raise InputError(
             f"problem '{problem.name}': the outputs of {FEW} examples differ from those of the same examples among "
             f"{MANY}, so an example's log-likelihood depends on the minibatch; expected a network whose examples do "
             f"not interact.{_hint(module)}"
+        )
+    if not _same(computed.value(few.double(), batch.targets[:FEW]), value[:FEW], precision):
+        raise InputError(
+            f"problem '{problem.name}': the log-likelihoods of {FEW} examples differ from those of the same examples "
+            f"among {MANY}; expected a likelihood of each example alone, not divided by their number."
         )
     return Seen(
         precision if precision != torch.float64 else None,
@@ -243,15 +254,16 @@ def _likelihood(
 def _independent(
     problem: Problem,
     asked: _Asked,
-    likelihood: _Likelihood,
+    computed: _Likelihood,
     batch: Batch,
+    out_of_all: Tensor,
     value: Tensor,
     module: nn.Module,
 ) -> None:
     """Refuse a network in which an example's log-likelihood changes with another example."""
     for j, inputs in enumerate(changed(batch.inputs)):
         out = asked.outputs(inputs)
-        found = likelihood.value(out.double(), batch.targets)
+        found = computed.value(out.double(), batch.targets)
         for i in range(MANY):
             if i != j and not _same(found[i], value[i], asked.precision):
                 raise InputError(
@@ -259,6 +271,13 @@ def _independent(
                     f"minibatch does, so it is not a sum over examples; expected a network whose examples do not "
                     f"interact.{_hint(module)}"
                 )
+    for j, targets in enumerate(changed(batch.targets)):
+        found = computed.value(out_of_all.double(), targets)
+        if any(i != j and not _same(found[i], value[i], asked.precision) for i in range(MANY)):
+            raise InputError(
+                f"problem '{problem.name}': the log-likelihood of an example changes when the target of another one "
+                "does; expected a likelihood of each example alone."
+            )
 
 
 def changed(inputs: Tensor) -> Iterator[Tensor]:
@@ -503,6 +522,66 @@ def vectorises(problem: Problem) -> tuple[str, bool]:
     return "draws taken together differ from draws taken one by one", False
 
 
+def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:
+    """Refuse a network whose gradient does not add up to the change of its log-likelihood along a line of weights.
+
+    Pathwise gradients are those of the objective only if they do. A jump (rounding, a hard threshold), a part that is
+    detached, or a backward pass of the user's own shows here. The line goes from the weights to those moved by noise;
+    the integral is a Gauss-Legendre sum.
+
+    Raises:
+        InputError: It does not.
+    """
+    _, start = _moved_weights(module, problem, 0.0, seen.precision or torch.float64)
+    for attempt in range(ATTEMPTS):
+        _, end = _moved_weights(module, problem, 0.2, seen.precision or torch.float64, attempt + 1)
+        for (
+            nodes
+        ) in NODES:  # more of them, if a kink such as that of a ReLU may explain the difference
+            change, integral, size = _along(problem, start, end, nodes)
+            if abs(change - integral) <= TOLERANCE * size:
+                break
+        else:
+            break
+    else:
+        return
+    worst = f"by {change:.3g}, and its gradient adds up to {integral:.3g}"
+    raise InputError(
+        f"problem '{problem.name}': along a line of weights the log-likelihood changes {worst}: the network or the "
+        "likelihood has a jump (rounding, a threshold), a detached part or a backward pass of its own, so that "
+        "gradients along the path of the noise are not those of the objective; expected a continuous function of the "
+        "weights that is differentiated as it is computed."
+    )
+
+
+def _along(
+    problem: Problem, start: dict[str, Tensor], end: dict[str, Tensor], nodes: int
+) -> tuple[float, float, float]:
+    """Change of the log-likelihood from one place to another, its gradient's integral on the way, and their size."""
+    batch = examples(problem, FEW)
+    step = {name: end[name] - start[name] for name in start}
+
+    def value(t: Tensor) -> Tensor:
+        at = {name: start[name] + t * step[name] for name in start}
+        return problem.log_likelihood(
+            lambda layer, x: layer.linear(x, at[layer.name]),
+            batch,
+            {n: v for n, v in at.items() if n in problem.start},
+        )
+
+    with torch.no_grad():
+        changes = value(torch.ones(())) - value(torch.zeros(()))
+    points, shares = np.polynomial.legendre.leggauss(nodes)
+    slopes = []
+    for point in points:
+        t = torch.tensor((point + 1) / 2, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(value(t).sum(), t, materialize_grads=True)
+        slopes.append(float(slope))
+    integral = float(np.dot(shares, slopes)) / 2
+    size = max(float(changes.abs().sum()), float(np.abs(slopes).mean()), 1e-6)
+    return float(changes.sum()), integral, size
+
+
 def _alone(asked: _Asked, inputs: Tensor, out: Tensor, precision: torch.dtype) -> bool:
     try:
         return _same(asked.outputs(inputs[:1]), out[:1], precision)
@@ -572,15 +651,15 @@ def _noisy_hint(module: nn.Module) -> str:
 
 
 @contextmanager
-def _steady(name: str, network: nn.Module) -> Iterator[None]:
-    """Refuse a network that moves a global generator or writes a buffer or parameter."""
+def _steady(name: str, network: nn.Module, module: nn.Module) -> Iterator[None]:
+    """Refuse a network that moves a global generator, or that no longer has the module's buffers and parameters."""
     generators: tuple[Callable[[], Any], ...] = (
         torch.random.get_rng_state,
         lambda: np.random.get_state(legacy=False),
         random.getstate,
     )
     before = [repr(_plain(state())) for state in generators]
-    held = {n: v.clone() for n, v in (*network.named_buffers(), *network.named_parameters())}
+    held = dict((*module.named_buffers(), *module.named_parameters()))
     yield
     if before != [repr(_plain(state())) for state in generators]:
         raise InputError(

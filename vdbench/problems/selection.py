@@ -141,7 +141,8 @@ def refuse_altered(body: nn.Module, name: str, chosen: set[str] | None = None) -
             raise InputError(
                 f"problem '{name}': the weight of layer '{title}' is computed anew at each pass ({kind}), so it is no "
                 "parameter that could have a posterior; remove that first (torch.nn.utils.parametrize."
-                "remove_parametrizations or torch.nn.utils.remove_weight_norm), or choose other layers with layers=."
+                "remove_parametrizations, torch.nn.utils.remove_weight_norm or prune.remove), or choose other layers "
+                "with layers=."
             )
 
 
