@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,10 +27,12 @@ from gallery_twins import TWINS, gaps
 from estimators.measure_valued import MeasureValued
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.options import get, label
+from vdbench.measures.registry import load
 from vdbench.noise import Key, stream
 
 there = cache(place)
 F64 = torch.float64
+ROOT = Path(__file__).parents[2]
 models = pytest.mark.parametrize("name", MODELS)
 
 LARGEST = 20_000
@@ -135,3 +138,14 @@ def test_the_objective_of_local_noise_is_told_from_the_elbo() -> None:
     found = compare(at, along, at.truth(along, 4 * PAIRS), get("local"), PAIRS)
     assert math.isfinite(limit(len(along.names), FALSE_ALARM))
     assert found.wrong(limit(len(along.names), FALSE_ALARM))
+
+
+def test_the_suite_has_every_model_at_full_width() -> None:
+    """Read as `vdbench run` reads it. It is not run here: ResNet-18 takes minutes."""
+    suite = load(ROOT / "docs" / "gallery" / "gallery.yaml")
+    assert [spec.name for spec in suite.problems] == list(MODELS)
+    for spec in suite.problems:
+        model = MODELS[spec.name]
+        assert spec.factory == f"gallery.{model.file}:problem"
+        assert spec.options == model.options
+        assert callable(importlib.import_module(f"gallery.{model.file}").problem)
