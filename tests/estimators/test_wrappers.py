@@ -15,7 +15,7 @@ import pytest
 import torch
 from everyone import WRAPPERS, fitting, masked, plain, prior
 from oracles import Linear, Moments, Oracle, random_linear
-from torch import Tensor
+from torch import Tensor, nn
 
 from estimators.antithetic import Antithetic
 from estimators.naive import Naive
@@ -26,6 +26,7 @@ from vdbench.estimation.draws import Trace, gather, gradients, trace
 from vdbench.estimation.options import get, label
 from vdbench.estimation.registry import find
 from vdbench.noise import Key, Noise, Recorder, Request, antithetic, stream
+from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance
 from vdbench.problems.problem import Batch, Problem
 
@@ -574,3 +575,28 @@ def test_draws_are_looped_and_vectorised_alike_in_chunks() -> None:
     ]
     wrong = differences(Gradient(found[0].value, found[0].gradients), found[1])
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_network_without_forward_derivatives_is_refused_by_control_variates_alone() -> None:
+    """The operation has a backward rule and no other; a refusal of one cell, not an error of torch's."""
+
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+            return 3 * g * ctx.saved_tensors[0] ** 2
+
+    class Cubed(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return Cube.apply(super().forward(x))  # type: ignore[no-any-return]
+
+    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    problem = noisy(nn.Sequential(Cubed(3, 2)), (x, torch.arange(12) % 2))
+    at = (problem, problem.initial(Key()), Batch(x[:4], torch.arange(4) % 2))
+    get("naive")(*at, stream(Key()))
+    with pytest.raises(CellError, match=r"operation of the network backward alone: In order to"):
+        get("control-variate")(*at, stream(Key()))

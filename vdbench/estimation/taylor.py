@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
+from vdbench.errors import CellError
 from vdbench.noise import Request
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -19,6 +20,9 @@ Numbers = Mapping[Request, Tensor]
 Draw = Callable[[Numbers], Named]
 """A gradient as a function of the noise it asks for."""
 
+NO_RULE = ("forward AD", "forward-mode AD", "setup_context", "jvp")
+"""Words of torch's about operations that have no derivative in a direction."""
+
 TOGETHER = 64
 """Directions whose derivatives are taken in one vectorised call."""
 
@@ -26,11 +30,23 @@ TOGETHER = 64
 def _along(
     function: Callable[..., Named], primals: tuple[Any, ...], tangents: tuple[Any, ...]
 ) -> Named:
-    """The function's derivative in a direction."""
+    """The function's derivative in a direction.
+
+    Raises:
+        CellError: The network has an operation whose derivative torch takes backward alone.
+    """
     with warnings.catch_warnings():
         # the first call of all loads rules that torch still compiles in a way it has deprecated
         warnings.filterwarnings("ignore", "`torch.jit.*deprecated", DeprecationWarning)
-        derivative: Named = torch.func.jvp(function, primals, tangents)[1]
+        try:
+            derivative: Named = torch.func.jvp(function, primals, tangents)[1]
+        except RuntimeError as error:
+            if not any(words in str(error) for words in NO_RULE):
+                raise
+            raise CellError(
+                "a control variate differentiates the gradient along its noise, and torch takes the derivative of an "
+                f"operation of the network backward alone: {str(error).splitlines()[0]}"
+            ) from error
     return derivative
 
 
