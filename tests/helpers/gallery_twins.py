@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 from gallery_check import Place
-from gallery_reference import VALUE, Gradients
+from gallery_reference import VALUE, Gradients, coordinate
 from torch import Tensor
 
 from vdbench.estimation.base import average
@@ -86,6 +86,27 @@ def signs(layer: Layer, drawn: Tensor, inputs: bool) -> Tensor:
     return drawn.reshape(shape)
 
 
+def landing(at: Place, noise: dict[Request, Tensor]) -> Gradients:
+    """Naive sampling, and ∇[KL(q‖p) − log q̄(w)/p(w)] at its weights w: of mean 0, as E ∇log q = 0."""
+    found = shared(at, noise)
+    by = {r.path[-1]: v for r, v in noise.items()}
+    prior = torch.distributions.Normal(0.0, 1.0)
+    for path, mean in at.reference.noisy.items():
+        log = at.parameters[coordinate(path, "log_variance")].clone().requires_grad_()
+        mu = mean.clone().requires_grad_()
+        q = torch.distributions.Normal(mu, torch.exp(log / 2))
+        held = torch.distributions.Normal(mu.detach(), torch.exp(log / 2).detach())
+        w = mu + torch.exp(log / 2) * by[path.removesuffix(".weight")]
+        sampled = held.log_prob(w) - prior.log_prob(w)
+        exact = torch.distributions.kl_divergence(q, prior)
+        difference = (exact - sampled).sum()
+        found[VALUE] = found[VALUE] + difference.detach()
+        slopes = torch.autograd.grad(difference, (mu, log))
+        for which, slope in zip(("mean", "log_variance"), slopes, strict=True):
+            found[coordinate(path, which)] = found[coordinate(path, which)] + slope
+    return found
+
+
 ODD = ("control-variate",)
 """Estimators that add to naive sampling what is odd in its noise: equal to it once ±ε are averaged."""
 
@@ -94,6 +115,8 @@ TWINS: dict[str, Callable[[Place, dict[Request, Tensor]], Gradients]] = {
     "antithetic": pair,
     "control-variate": pair,
     "deterministic": none,
+    "samples": shared,
+    "sticking-the-landing": landing,
     "grouped": groups,
     "per-example": own,
     "flipout": flipped,
