@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench docs results clean
+.PHONY: help quick test lint bench docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make lint    style and types alone'
 	@echo 'make bench   time vdbench itself against plain loops'
 	@echo 'make docs    write the estimator pages from the docstrings'
+	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
 	@echo 'make clean   remove caches and build folders (keeps $(VENV) and runs)'
 	@echo
@@ -39,6 +40,9 @@ bench: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m vdbench.cli.estimator_pages
+
+cases: $(VENV)/.installed-dev
+	$(BIN)/python docs/model_cases.py
 
 results: $(VENV)/.installed
 	$(BIN)/python docs/results/render.py

@@ -33,7 +33,11 @@ class Local(Pathwise):
     In a convolution one weight is used at several locations of an example. Noise of the weight is shared by these
     locations, but $\zeta$ is not. Every pre-activation keeps its distribution, but the correlation between locations
     is lost. The mean is therefore the gradient of a different objective, ``elbo-local-noise``, in which every location
-    has separate weight noise. Local sampling is unbiased for that objective, and is ranked only within it.
+    has separate weight noise. Local sampling is unbiased for that objective, and is ranked only within it. The same
+    holds for a dense layer along a sequence, or one that is called several times.
+
+    A weight without pre-activations of its own, such as an embedding or a recurrent weight, is sampled once for the
+    minibatch, $\mu + \sigma\zeta$, as ``naive`` does. The noise of different examples is then not independent.
 
     Claim: unbiased for the ELBO of dense layers used once; on convolutions, for ``elbo-local-noise``.
     Cost: 2 products forward, 4 backward per layer; M·L noise.

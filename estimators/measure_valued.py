@@ -168,7 +168,17 @@ def _slopes(
     differences = []
     for part in range(0, len(numbers), TOGETHER):
         here = slice(part, part + TOGETHER)
-        some = vmap(vmap(cost, in_dims=(0, 0)), in_dims=(None, 0))(numbers[here], points[:, here])
+        if problem.behaviour.vectorises_values:
+            some = vmap(vmap(cost, in_dims=(0, 0)), in_dims=(None, 0))(
+                numbers[here], points[:, here]
+            )
+        else:
+            some = torch.stack(
+                [
+                    torch.stack([cost(n, v) for n, v in zip(numbers[here], row[here], strict=True)])
+                    for row in points
+                ]
+            )
         # example by example: the sums over a minibatch have fewer digits in common
         differences.append(torch.stack([some[0] - some[1], some[2] - base]).sum(-1))
     up, out = problem.scale(batch) * torch.cat(differences, 1).reshape(2, *mean.shape)

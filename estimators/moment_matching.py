@@ -25,6 +25,7 @@ from vdbench import (
 )
 from vdbench.problems.layers import NoisyModule
 from vdbench.problems.likelihoods import Expected
+from vdbench.problems.places import Fold
 
 RESHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 """Modules that move numbers and change none."""
@@ -97,6 +98,11 @@ class MomentMatching(Estimator):
                 f"{type(likelihood).__name__} of problem '{problem.name}' does not give; expected a likelihood with a "
                 "method expected(mean, variance, targets), such as Categorical or GaussianNoise."
             )
+        if problem.whole or problem.reused or not all(f.plain for f in _folds(problem)):
+            raise CellError(
+                f"estimator 'moment-matching' propagates mean and variance through a chain of layers, each called once "
+                f"on examples, and problem '{problem.name}' is no such chain; expected another estimator."
+            )
         steps = list(walk(problem))
 
         def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -106,6 +112,10 @@ class MomentMatching(Estimator):
             return value, value
 
         return Gradient(*differentiate(target, problem.free(parameters)))
+
+
+def _folds(problem: Problem) -> list[Fold]:
+    return [fold for folds in problem.behaviour.folds.values() for fold in folds]
 
 
 def walk(problem: Problem) -> Iterator[nn.Module]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from estimators.type_a import masked
 from vdbench import (
     Batch,
+    CellError,
     Estimator,
     Gradient,
     InputError,
@@ -20,9 +21,11 @@ from vdbench import (
     Noise,
     Parameters,
     Problem,
+    differentiate,
     need_posterior,
     register,
 )
+from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import add, pathwise_gradient
 from vdbench.problems.layers import Sampler
 
@@ -54,6 +57,9 @@ class PerExample(Estimator):
     $x_m(\theta \circ \xi_m) = (x_m \circ \xi_m)\theta$. Then no weight samples are formed, and the whole minibatch
     passes at once. The draws equal those of ``type-a``. The same holds without noise.
 
+    If the network has a weight without pre-activations of its own, such as an embedding or a recurrent weight, each
+    example passes through the network alone, with its own sample of all weights.
+
     Claim: unbiased for the ELBO of any layer kind and any posterior.
     Cost: the products of naive sampling; M·K·L noise, M·K where outputs share it.
     Source: Kingma, Salimans & Welling 2015, section 2.2 ("separate weight sample per example"), and section 3.2 for
@@ -81,6 +87,11 @@ class PerExample(Estimator):
         """Whether a draw is a pathwise gradient: it is, for every example."""
         return True
 
+    @property
+    def own_whole_weights(self) -> bool:
+        """Every example passes alone, with weights of its own."""
+        return True
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
@@ -101,24 +112,70 @@ class PerExample(Estimator):
         for start in range(0, batch.inputs.shape[0], held):
             part = Batch(*(t[start : start + held] for t in batch))
             own = [noise.at("example", start + m) for m in range(part.inputs.shape[0])]
-            gradient = pathwise_gradient(
-                problem, parameters, part, _sampler(problem, own), problem.scale(batch)
-            )
+            if problem.whole:
+                gradient = _one_by_one(problem, parameters, part, own, problem.scale(batch))
+            else:
+                gradient = pathwise_gradient(
+                    problem, parameters, part, _sampler(problem, own), problem.scale(batch)
+                )
             total = gradient if total is None else add(total, gradient)
         assert total is not None
         return total
 
 
 def _sampler(problem: Problem, own: list[Noise]) -> Callable[[Parameters], Sampler]:
+    drawn: dict[str, Tensor] = {}  # the same at every call of a layer
+
     def at(parameters: Parameters) -> Sampler:
         def sample(layer: Layer, x: Tensor) -> Tensor:
             q = problem.posterior(layer, parameters)
-            z = torch.stack([q.draw(source, layer.name) for source in own])
-            return layer.linear_each(x, q.weights(z))  # (chunk, *weight_shape)
+            if layer.name not in drawn:
+                drawn[layer.name] = torch.stack([q.draw(source, layer.name) for source in own])
+            return layer.linear_each(x, q.weights(drawn[layer.name]))  # (chunk, *weight_shape)
 
         return sample
 
     return at
+
+
+def _one_by_one(
+    problem: Problem, parameters: Parameters, batch: Batch, own: list[Noise], scale: float
+) -> Gradient:
+    """Where a weight can only be sampled whole: each example passes the network alone, with weights of its own."""
+    if not problem.behaviour.alone:
+        raise CellError(
+            f"estimator 'per-example' passes one example at a time through problem '{problem.name}', some of whose "
+            "weights can only be sampled whole, and the network does not take a single example (M = 1); expected "
+            "another estimator, such as grouped."
+        )
+    posteriors = {a.name: problem.posterior(a, parameters) for a in problem.layers}
+    drawn = {n: torch.stack([q.draw(source, n) for source in own]) for n, q in posteriors.items()}
+
+    def one(inputs: Tensor, targets: Tensor, z: dict[str, Tensor]) -> Gradient:
+        def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            at = {**parameters, **free}
+
+            def sample(layer: Layer, x: Tensor) -> Tensor:
+                return layer.linear(x, problem.posterior(layer, at).weights(z[layer.name]))
+
+            alone = Batch(inputs[None], targets[None])
+            value = scale * problem.log_likelihood(sample, alone, at).sum()
+            return value, value
+
+        return Gradient(*differentiate(target, problem.free(parameters)))
+
+    if problem.behaviour.vectorises:
+        with vectorising():
+            value, gradients = torch.func.vmap(one)(*batch, drawn)
+        return Gradient(value.sum(), {name: g.sum(0) for name, g in gradients.items()})
+    found = [
+        one(batch.inputs[m], batch.targets[m], {n: z[m] for n, z in drawn.items()})
+        for m in range(len(own))
+    ]
+    return Gradient(
+        torch.stack([g.value for g in found]).sum(),
+        {n: torch.stack([g.gradients[n] for g in found]).sum(0) for n in found[0].gradients},
+    )
 
 
 def _masking(problem: Problem, noise: Noise) -> Callable[[Parameters], Sampler]:

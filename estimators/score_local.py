@@ -10,7 +10,9 @@ from torch import Tensor
 
 from estimators.local import safe_sqrt
 from vdbench import Batch, Layer, Noise, Parameters, Posterior, Problem, register
+from vdbench.estimation.pathwise import noise_of_calls
 from vdbench.estimation.score_function import LikelihoodRatio
+from vdbench.problems.layers import WholeWeight
 
 
 @register(
@@ -67,13 +69,14 @@ class ScoreLocal(LikelihoodRatio):
         self, problem: Problem, at: Parameters, batch: Batch, noise: Noise
     ) -> tuple[Tensor, Any]:
         """Each example's N/M-scaled cost, (M,), and by layer the inputs and the standard normal numbers."""
-        drawn: dict[str, tuple[Tensor, Tensor]] = {}
+        drawn: list[tuple[str, Tensor, Tensor]] = []
+        source = noise_of_calls(self, problem, noise)
 
         def sampler(layer: Layer, x: Tensor) -> Tensor:
             q = problem.posterior(layer, at)
             mean = layer.linear(x, q.mean.detach())
-            zeta = noise(layer.name, mean.shape)
-            drawn[layer.name] = (x.detach(), zeta)
+            zeta = source(layer)(layer.name, mean.shape)
+            drawn.append((layer.name, x.detach(), zeta))
             return mean + safe_sqrt(layer.squared(x, q.variance.detach())) * zeta
 
         return problem.scale(batch) * problem.log_likelihood(sampler, batch, at), drawn
@@ -83,9 +86,11 @@ class ScoreLocal(LikelihoodRatio):
         layers = {layer.name: layer for layer in problem.layers}
         terms = [
             _log_density(layers[name], problem.posterior(layers[name], at), x, zeta)
-            for name, (x, zeta) in drawn.items()
+            for name, x, zeta in drawn
         ]
-        return torch.stack(terms).sum(0)
+        # a weight that is sampled whole is every example's: its term is one number for all of them
+        examples = max(len(term) for term in terms)
+        return torch.stack([term.expand(examples) for term in terms]).sum(0)
 
 
 def _log_density(layer: Layer, q: Posterior, x: Tensor, zeta: Tensor) -> Tensor:
@@ -102,4 +107,4 @@ def _log_density(layer: Layer, q: Posterior, x: Tensor, zeta: Tensor) -> Tensor:
     shift = layer.linear(x, (q.mean.detach() - q.mean) / unit)  # 0, and its gradient is −∇γ
     z = (shift + safe.detach().sqrt() * zeta) / safe.sqrt()
     terms = torch.where(live, 0.5 * safe.log() + 0.5 * z.square(), 0.0)
-    return -terms.flatten(1).sum(1)
+    return -(terms[None] if isinstance(layer, WholeWeight) else terms).flatten(1).sum(1)

@@ -220,6 +220,20 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """Asks another source once for each request, and gives the same answer every time after."""
+
+    source: Source
+    answers: dict[Request, Tensor] = field(default_factory=dict)
+
+    def __call__(self, request: Request) -> Tensor:
+        """Ask for it, unless it was asked for before."""
+        if request not in self.answers:
+            self.answers[request] = self.source(request)
+        return self.answers[request]
+
+
+@dataclass(frozen=True)
 class Negated:
     """Hands out the negatives of tensors given beforehand, by request."""
 

@@ -83,4 +83,37 @@ def problem_table(runs: list[Run]) -> list[Block]:
     for run in runs:
         for name, problem in (run.info.get("problems") or {}).items():
             rows.setdefault(name, [name, *(str(problem.get(key) or MISSING) for key in keys)])
-    return [Table(["problem", *keys], list(rows.values()), "The problems.")] if rows else []
+    if not rows:
+        return []
+    return [Table(["problem", *keys], list(rows.values()), "The problems."), *noise_table(runs)]
+
+
+def noise_table(runs: list[Run]) -> list[Block]:
+    """Say where noise enters, for problems with weights that are sampled whole or have none; and what was decided."""
+    rows: dict[tuple[str, ...], None] = {}
+    notes: dict[tuple[str, str], None] = {}
+    for run in runs:
+        for name, problem in (run.info.get("problems") or {}).items():
+            whole, without = problem.get("whole_weights") or {}, problem.get("without_noise") or {}
+            if whole or without:
+                opened = [n for n in problem.get("layers") or [] if n not in whole]
+                rows |= {(name, n, "weights or pre-activations", ""): None for n in opened}
+                rows |= {(name, n, "weight only", why): None for n, why in whole.items()}
+                rows |= {(name, n, "none", why): None for n, why in without.items()}
+            for sentence in problem.get("said") or []:
+                notes[(name, f"{sentence}.")] = None
+            if problem.get("looped"):
+                notes[(name, f"draws are taken one by one: {problem['looped']}.")] = None
+    blocks: list[Block] = []
+    if rows:
+        blocks.append(
+            Table(
+                ["problem", "layer", "noise", "why"],
+                [list(row) for row in rows],
+                "Where noise enters. A weight marked weight only is sampled once for the minibatch by every estimator "
+                "but grouped and per-example.",
+            )
+        )
+    if notes:
+        blocks.append(Bullets(list(notes)))
+    return blocks

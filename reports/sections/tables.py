@@ -10,6 +10,7 @@ from reports.results.estimate import Estimate
 from reports.results.groups import Group
 from reports.sections.table_parts import drop_empty, notes
 from reports.words.glossary import role_name
+from reports.words.missing_test import without_test
 from reports.words.numbers import MISSING, percent, show, show_bytes, show_seconds
 from reports.words.training import target_of
 
@@ -95,6 +96,7 @@ def training_table(group: Group) -> Table:
                    for e in times if e and (words := target_of(e)) != "the target"), "")  # fmt: skip
     said = (
         f"Results at the end of training; intervals at {percent(group.run.level)}{seeds}.{target}"
+        f"{without_test(group.run.info, [group.problem])}"
     )
     return label_table(group, columns, said)
 

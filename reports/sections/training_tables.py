@@ -6,6 +6,7 @@ from reports.document import Table
 from reports.results.log_alpha import digits
 from reports.results.trainings import Trainings
 from reports.sections.table_parts import drop_empty
+from reports.words.missing_test import without_test
 from reports.words.numbers import percent, show, show_seconds, span
 
 FINAL = {
@@ -42,11 +43,14 @@ def final_table(found: Trainings) -> Table:
             for metric, figures in columns.items()
         ]
         rows.append([key[0], key[1], *cells])
-    seeds = span(e.n for e in columns["test.nll"].values())
+    seeds = span(e.n for e in columns["training.elbo"].values())
+    none = without_test(found.run.info, (problem for problem, _ in found.keys))
+    tested = any(figures for metric, figures in columns.items() if metric.startswith("test."))
     said = (
-        f"Test set, at the end of training or at the best validated epoch. Means over training seeds ({seeds}), "
+        f"{'Test set, at' if tested else 'At'} the end of training or at the best validated epoch. "
+        f"Means over training seeds ({seeds}), "
         f"Student intervals at {percent(found.run.level)}. NLL in nats per example; ECE over 15 bins of equal width; "
-        "ELBO of the training set with the KL at weight 1, whatever weight was used in training."
+        f"ELBO of the training set with the KL at weight 1, whatever weight was used in training.{none}"
     )
     return drop_empty(Table(["problem", "estimator", *FINAL.values()], rows, said, stacked=True))
 

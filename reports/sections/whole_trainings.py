@@ -65,7 +65,7 @@ def courses(found: Trainings) -> list[Picture]:
     """Draw test error, NLL and ELBO over epochs."""
     if not any(found.course(metric) for metric in COURSES):
         return []
-    counts = span(e.n for e in found.finals("test.nll").values())
+    counts = span(e.n for e in found.finals("training.elbo").values())
     where = f" ({found.part})" if found.part else ""
     said = f"Training by epoch{where}. {BARS}. Intervals at {percent(found.run.level)}; {counts}."
     if found.cut:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vdbench.datasets import download as _fetch
 from vdbench.datasets import files as _sources
@@ -22,41 +22,12 @@ from vdbench.datasets.bundled import (
     read_digits,
 )
 from vdbench.datasets.readers import read_cifar, read_idx
+from vdbench.datasets.splits import Dataset as Dataset
+from vdbench.datasets.splits import Split as Split
 from vdbench.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
-
-
-class Split(NamedTuple):
-    """Examples with their classes.
-
-    Attributes:
-        inputs: float32; grey images in [0, 1], shape (N, features); colour images in [0, 1], shape
-            (N, 3, height, width); measurements standardised, shape (N, features).
-        targets: int64 class numbers, shape (N,).
-    """
-
-    inputs: Tensor
-    targets: Tensor
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A classification data set.
-
-    Attributes:
-        name: Its name.
-        train: The training examples.
-        test: The test examples.
-        classes: How many classes there are.
-    """
-
-    name: str
-    train: Split
-    test: Split
-    classes: int
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,11 @@ class Estimator(ABC):
         """Forward passes whose activations one draw holds at once; draws are vectorised the fewer for it."""
         return 1
 
+    @property
+    def own_whole_weights(self) -> bool:
+        """Whether every example has its own sample of a weight that can only be sampled whole; else they share one."""
+        return False
+
     @abstractmethod
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
@@ -229,6 +234,11 @@ class Wrapper(Estimator):
         """The inner estimator's."""
         return self.of.passes_together
 
+    @property
+    def own_whole_weights(self) -> bool:
+        """As the inner estimator's examples."""
+        return self.of.own_whole_weights
+
     def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
         """State of the inner estimator."""
         return self.of.fit(problem, parameters, key)
@@ -256,6 +266,18 @@ def objective(estimator: Estimator, problem: Problem) -> str:
     if problem.shared and declared.objective_on_convolution:
         return declared.objective_on_convolution
     return declared.objective
+
+
+def independent_examples(estimator: Estimator, problem: Problem) -> bool:
+    """Whether the noise of different examples is independent on a problem.
+
+    It is not where a weight can only be sampled whole, one sample for the minibatch, unless the estimator has no noise
+    or gives every example a sample of its own.
+    """
+    declared = estimator.declaration
+    if not declared.independent_examples:
+        return False
+    return not problem.whole or not declared.laws or estimator.own_whole_weights
 
 
 def average(draws: Iterable[Gradient]) -> Gradient:

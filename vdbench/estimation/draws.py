@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from vdbench.errors import CellError
+from vdbench.errors import CellError, InputError
 from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.validity import need_posterior
@@ -51,7 +51,16 @@ class Trace:
 
 
 def minibatch(problem: Problem, size: int, key: Key) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Indices of a minibatch, drawn without replacement, the same on every device; shape (size,)."""
+    """Indices of a minibatch, drawn without replacement, the same on every device; shape (size,).
+
+    Raises:
+        InputError: The minibatch is larger than the data set.
+    """
+    if size > problem.examples:
+        raise InputError(
+            f"problem '{problem.name}': a minibatch of {size} examples is more than the {problem.examples} training "
+            "examples; expected as many at most."
+        )
     generator = np.random.Generator(np.random.PCG64(key.seed()))
     return generator.choice(problem.examples, size, replace=False).astype(np.int64)
 
@@ -84,7 +93,7 @@ def trace(
     _check_gradient(name, gradient, problem.free(parameters))
     requests = tuple(recorder.requests)
     _check_requests(name, requests, _laws(estimator, problem))
-    if not estimator.declaration.pure:
+    if not (estimator.declaration.pure and problem.behaviour.vectorises):
         return Trace(requests, 0)
     numbers = sum(int(np.prod(r.shape)) for r in requests)
     weights = sum(value.numel() for value in parameters.values())

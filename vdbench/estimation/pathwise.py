@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from vdbench.estimation.base import Estimator, Gradient, pathwise_gradient
 from vdbench.estimation.validity import need_posterior
-from vdbench.noise import Noise
+from vdbench.noise import Noise, Repeated
 from vdbench.problems.layers import Layer, Sampler
 from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -50,8 +51,9 @@ class Pathwise(Estimator):
         need_posterior(self, problem)
 
         def sampler(at: Parameters) -> Sampler:
+            source = noise_of_calls(self, problem, noise)
             return lambda layer, x: self.preactivation(
-                layer, x, problem.posterior(layer, at), noise
+                layer, x, problem.posterior(layer, at), source(layer)
             )
 
         return pathwise_gradient(problem, parameters, batch, sampler, problem.scale(batch))
@@ -70,3 +72,34 @@ class Pathwise(Estimator):
         Returns:
             (M, outputs); of a convolution, (M, channels, height, width).
         """
+
+
+def noise_of_calls(
+    estimator: Estimator, problem: Problem, noise: Noise
+) -> Callable[[Layer], Noise]:
+    """The noise of each call of a layer in one forward pass.
+
+    Noise of weights is the same at every call of a layer, whose weights are the same. An estimator that gives every
+    place noise of its own (it declares ``objective_on_convolution``) gets noise of its own at every call.
+
+    Args:
+        estimator: With its declaration.
+        problem: With its layers.
+        noise: Of the draw.
+
+    Returns:
+        A function of the layer, asked once for each call.
+    """
+    if not problem.reused:
+        return lambda layer: noise
+    if not (hasattr(estimator, "declaration") and estimator.declaration.objective_on_convolution):
+        same = Noise(Repeated(noise.source), noise.path)
+        return lambda layer: same
+    calls: dict[str, int] = {}
+
+    def own(layer: Layer) -> Noise:
+        number = calls.get(layer.name, 0)
+        calls[layer.name] = number + 1
+        return noise.at("call", number) if number else noise
+
+    return own

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from vdbench import statistics
+from vdbench.datasets.splits import NO_TEST
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import trace
@@ -79,7 +80,7 @@ def rows(context: Context, plan: Plan, seed: int) -> Table:
 
     Returns:
         One row an evaluation: ``step``, ``seconds`` (of training alone), ``elbo`` (nats), ``nll`` (nats an
-        example) and ``error`` (percent) of the test set.
+        example) and ``error`` (percent) of the test set, NaN without one.
 
     Raises:
         CellError: Training diverged.
@@ -242,7 +243,8 @@ class Convergence(Measure):
             )
             seeds.append(session.store.get(address, partial(rows, context, plan, seed)))
             _refuse_diverged(seeds[-1], seed)
-        return [Outcome(cell, "ok", f"{spec.seeds} seeds of {spec.steps} steps", spec.seeds, seeds)]
+        reason = f"{spec.seeds} seeds of {spec.steps} steps{no_test(context.problem)}"
+        return [Outcome(cell, "ok", reason, spec.seeds, seeds)]
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
         """ELBO by step, final values, and seconds to the suite's target.
@@ -265,6 +267,11 @@ def try_at_start(context: Context) -> None:
     state = context.estimator.fit(context.problem, start, context.key / "fit")
     batch = context.batch(context.key / "trace")
     trace(context.estimator, context.problem, start, batch, state)
+
+
+def no_test(problem: Problem) -> str:
+    """What a cell says at the end of its reason where it has no figures of a test set."""
+    return "" if problem.data.has_test else f"; {NO_TEST}"
 
 
 def _refuse_diverged(table: Table, seed: int) -> None:

@@ -21,7 +21,7 @@ from vdbench.estimation.base import Estimator
 from vdbench.measures import training_metrics
 from vdbench.measures.cells import TRAINED, Cell, Outcome, fits, on
 from vdbench.measures.context import Context
-from vdbench.measures.convergence import try_at_start
+from vdbench.measures.convergence import no_test, try_at_start
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.problems.problem import Problem
@@ -197,7 +197,7 @@ class Training(Measure):
             compute = partial(rows, context, plan, seed, file, session.progress.note)
             seeds.append(session.store.get(address, compute))
             keep_result(file)
-        reason = f"{spec.seeds} seeds of up to {spec.epochs} epochs"
+        reason = f"{spec.seeds} seeds of up to {spec.epochs} epochs{no_test(context.problem)}"
         return [Outcome(cell, "ok", reason, spec.seeds, seeds, detail=_epochs(seeds, spec.epochs))]
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:

@@ -7,7 +7,7 @@ from functools import partial
 
 from vdbench import statistics
 from vdbench.errors import CellError, InputError, nearest
-from vdbench.estimation.base import Estimator, objective
+from vdbench.estimation.base import Estimator, independent_examples, objective
 from vdbench.estimation.options import label
 from vdbench.measures import few_examples, variance_units
 from vdbench.measures.cells import Cell, Outcome, everywhere
@@ -154,6 +154,12 @@ def _check_objectives(suite: Suite, spec: VarianceSpec, problem: Problem) -> Non
     known = {label(e): e for item in suite.estimators for e in expand(item)}
     source = objective(known[str(spec.data_from)], problem)
     for name in spec.few_examples:
+        if not independent_examples(known[name], problem):
+            raise InputError(
+                f"suite '{suite.name}': measures.variance: few_examples: the noise of '{name}' is not independent from "
+                f"example to example on problem '{problem.name}', where it samples "
+                f"{', '.join(a.name for a in problem.whole)} once for the minibatch."
+            )
         own = objective(known[name], problem)
         if own != source:
             raise InputError(

@@ -19,6 +19,7 @@ from vdbench.datasets import Dataset
 from vdbench.errors import InputError, nearest
 from vdbench.problems import gaussian, networks, priors, toys
 from vdbench.problems.from_module import noisy
+from vdbench.problems.identity import fingerprint as fingerprint
 from vdbench.problems.problem import Problem
 
 _stand_in: ContextVar[Callable[[str], Dataset] | None] = ContextVar("stand_in", default=None)

@@ -1,55 +1,82 @@
-"""A problem from any module: its linear and convolutional layers made noisy, and what cannot be made noisy refused."""
+"""A problem from any module: its layers made noisy, and what cannot be measured refused with the reason."""
 
 from __future__ import annotations
 
 import copy
-import math
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vdbench.datasets import Dataset
-from vdbench.errors import InputError
-from vdbench.problems import kl
+from vdbench.datasets.conversion import as_dataset
+from vdbench.errors import InputError, nearest
+from vdbench.problems import kl, probe
 from vdbench.problems.gaussian import MeanLogVariance
-from vdbench.problems.layers import Layer, NoisyModule, layer_of
+from vdbench.problems.layers import Layer, NoisyModule, OutsideCall, WholeWeight, layer_of
 from vdbench.problems.likelihoods import Categorical, Likelihood
 from vdbench.problems.parameterization import Parameterization
+from vdbench.problems.places import Use
 from vdbench.problems.priors import GaussianPrior, Prior
-from vdbench.problems.problem import Batch, Group, Problem, Use
-
-NOISY = (nn.Linear, nn.Conv2d)
-"""Kinds of layers that are made noisy."""
+from vdbench.problems.problem import Behaviour, Group, Problem
+from vdbench.problems.selection import (
+    HELD,
+    LayerChoice,
+    Selection,
+    Weight,
+    refuse_altered,
+    select,
+)
+from vdbench.problems.several_inputs import RowLookup
 
 
 def noisy(
     module: nn.Module,
-    data: Dataset,
+    data: Any,
     *,
+    test: Any = None,
+    target: Hashable | None = None,
     name: str = "module",
-    likelihood: Likelihood | None = None,
+    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None = None,
     prior: Prior | None = None,
     parameterization: Parameterization | None = None,
     keep_weights: bool = True,
+    layers: LayerChoice | None = None,
+    parameters: Mapping[str, Tensor] | None = None,
 ) -> Problem:
-    """Make every ``nn.Linear`` and ``nn.Conv2d`` of a module a noisy layer, and a problem of the module.
+    """Make the weights of a module's layers noisy, and a problem of the module.
 
-    The module itself is left as it is. Biases stay deterministic; parameters outside these layers too.
+    Weights of dense and convolutional layers (transposed ones too), embeddings, recurrent layers and attention are made
+    noisy, unless they are frozen. A dense or convolutional layer that the network calls as torch does is *opened*: its
+    pre-activations can be sampled. Of any other weight, the weight itself is sampled, once for the minibatch. Biases,
+    normalisations and other parameters stay deterministic, and frozen ones stay as they are. The module is not changed.
+
+    Before anything is measured, the module is tried on a few examples (`vdbench.problems.probe`).
 
     Args:
         module: Any network whose examples do not interact; (M, …) in, outputs (M, …) out.
-        data: Training and test split.
+        data: A data set of vdbench or its name, ``(X, y)`` of numpy arrays or torch tensors, a pandas frame, a data set
+            or loader of torch, or a Hugging Face data set; see `vdbench.datasets.conversion.as_dataset`. X may be a
+            tuple or a dict of arrays, the module's several inputs.
+        test: The test split, in the same form; None for none.
+        target: Name of a frame's or data set's target column.
         name: Label in reports.
-        likelihood: log p(target | output); default `Categorical`.
+        likelihood: log p(target | output), (M,): ``classification``, ``regression``, ``heteroscedastic``, ``binary``,
+            ``poisson``, or a function of outputs and targets; default what the targets say, where that is obvious.
         prior: KL term; default a standard normal prior.
         parameterization: Coordinates of q; default (μ, log σ²).
         keep_weights: Start from the module's weights (the default), or draw He-normal ones under each seed.
+        layers: Which layers: names or patterns such as ``encoder.*``, or a function of name and module; default all
+            whose weights are not frozen. A parameter that no layer holds is noisy if it is named.
+        parameters: Where to start, in place of the module's weights: some or all of the problem's parameters by name,
+            such as ``fc1.mean`` and ``fc1.log_variance``; or ``fc1.mean`` and ``fc1.scale``, means and standard
+            deviations in any coordinates that have both. With ``keep_weights`` all seeds start there.
 
     Raises:
-        InputError: The module has no layer to make noisy, a convolution of another kind, a layer that couples
-            examples or draws its own noise, or two layers that share a weight; or the KL of q from the prior is
-            infinite.
+        InputError: No layer is left to make noisy; a pattern matches none; the module's examples interact, it draws
+            noise of its own or writes its buffers; it or its likelihood does not fit the data, or the data are in no
+            known form; parameters of other names or shapes; or the KL of q from the prior is infinite.
 
     Example:
         >>> from torch import nn
@@ -58,135 +85,263 @@ def noisy(
         >>> net = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
         >>> [layer.name for layer in vdbench.noisy(net, datasets.load("digits")).layers]
         ['0', '2']
+        >>> [layer.name for layer in vdbench.noisy(net, datasets.load("digits"), layers="2").layers]
+        ['2']
     """
-    _refuse_unsuitable(module, name)
-    body = copy.deepcopy(module)
+    network = _copy(module, name)
     coordinates = parameterization or MeanLogVariance()
     prior = prior or GaussianPrior(1.0)
     kl.refuse(prior, coordinates, name)
+    found = as_dataset(data, test=test, target=target, name=name)
+    if found.tables is not None:
+        network = RowLookup(network, found.tables)
+    selection = select(network, layers, name)
+    if coordinates.layers not in (None, len(selection.weights)):
+        raise InputError(
+            f"problem '{name}': the posterior gives a value for each of {coordinates.layers} noisy layers, "
+            f"the module has {len(selection.weights)}."
+        )
+    whole = {w.name: w.why for w in selection.weights if not w.opened}
+    bare = Problem(
+        name=name,
+        module=network,
+        layers=(),
+        parameterization=coordinates,
+        likelihood=Categorical(),
+        prior=prior,
+        data=found.dataset,
+        start={},
+        keep_weights=keep_weights,
+    )
+    seen = probe.behaviour_of(network, bare, likelihood)
+    bare = replace(bare, likelihood=seen.likelihood)
+    try:
+        problem = _agreed(network, selection, bare, seen, whole)
+    except OutsideCall as error:
+        raise InputError(
+            f"problem '{name}': the module calls its layers again in the backward pass (activation checkpointing), "
+            "where their noise is gone; switch that off."
+        ) from error
+    problem = replace(problem, behaviour=replace(problem.behaviour, said=(*found.said, seen.said)))
+    return problem if parameters is None else _started(problem, parameters)
+
+
+def _started(problem: Problem, parameters: Mapping[str, Tensor]) -> Problem:
+    """The problem with these parameters in place of those it starts from."""
+    given = dict(parameters)
+    for layer in problem.layers:
+        scale = given.pop(f"{layer.name}.scale", None)
+        if scale is None:
+            continue
+        roles = problem.parameterization.roles
+        mean = given.get(f"{layer.name}.mean", given.get(f"{layer.name}.theta"))
+        if "log_variance" in roles:
+            given[f"{layer.name}.log_variance"] = 2 * scale.abs().log()
+        elif "log_alpha" in roles and mean is not None:
+            given[f"{layer.name}.log_alpha"] = 2 * (scale.abs().log() - mean.abs().log())
+        else:
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{layer.name}.scale' cannot be turned into coordinates of the "
+                f"posterior '{problem.parameterization.name}'; expected {', '.join(roles)}."
+            )
+        if "theta" in roles and f"{layer.name}.mean" in given:
+            given[f"{layer.name}.theta"] = given.pop(f"{layer.name}.mean")
+    start = dict(problem.start)
+    for key, value in given.items():
+        if key not in start:
+            raise InputError(
+                f"problem '{problem.name}': parameters: there is no parameter '{key}'.{nearest(key, start)}"
+            )
+        if tuple(value.shape) != tuple(start[key].shape):
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{key}' has shape {tuple(value.shape)}; expected "
+                f"{tuple(start[key].shape)}."
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"problem '{problem.name}': parameters: '{key}' has a number that is not finite."
+            )
+        start[key] = value.detach().to(start[key]).clone()
+    return replace(problem, start=start)
+
+
+def _agreed(
+    network: nn.Module,
+    selection: Selection,
+    bare: Problem,
+    seen: probe.Seen,
+    whole: dict[str, str],
+) -> Problem:
+    """The problem, with as many layers opened as it computes the same with as the module."""
+    name = bare.name
+    while True:
+        problem = _built(network, selection, bare, seen, whole)
+        wide = problem.to("cpu", torch.float64)
+        opened = [w.name for w in selection.weights if w.name not in whole]
+        odd = probe.agreement(network, wide, seen)
+        if odd is None:
+            folds, uses, follow_none = probe.rows(wide, network, seen)
+            if not follow_none:
+                break
+            whole |= follow_none
+        elif odd:
+            whole[odd] = "the network reads its weight outside the layer"
+        elif opened:
+            whole |= _culprits(network, selection, bare, seen, whole, opened)
+        else:
+            raise InputError(
+                f"problem '{name}': with the module's own weights in its noisy layers, the outputs are not the "
+                f"module's: it changes or copies its weights in a way that is not followed; expected a forward pass "
+                "that uses the parameters of its layers."
+            )
+    probe.jumps(wide, network, seen)
+    _refuse_posterior(problem)
+    problem = replace(
+        problem,
+        uses={layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers},
+        behaviour=replace(problem.behaviour, folds=folds),
+    )
+    why, values = probe.vectorises(problem)
+    return replace(
+        problem,
+        behaviour=replace(
+            problem.behaviour, vectorises=not why, why_looped=why, vectorises_values=values
+        ),
+    )
+
+
+def _culprits(
+    network: nn.Module,
+    selection: Selection,
+    bare: Problem,
+    seen: probe.Seen,
+    whole: dict[str, str],
+    opened: list[str],
+) -> dict[str, str]:
+    """The opened layers with which alone the outputs differ; all of them, if it is none."""
+    why = "the network does more with it than call it"
+    found = {}
+    for one in opened:
+        others = {**whole, **{other: why for other in opened if other != one}}
+        wide = _built(network, selection, bare, seen, others).to("cpu", torch.float64)
+        if probe.agreement(network, wide, seen) is not None:
+            found[one] = why
+    return found or dict.fromkeys(opened, why)
+
+
+def _built(
+    network: nn.Module,
+    selection: Selection,
+    bare: Problem,
+    seen: probe.Seen,
+    whole: dict[str, str],
+) -> Problem:
+    """A problem whose layers named in ``whole`` are not opened."""
+    body = copy.deepcopy(network)
+    coordinates = bare.parameterization
     start: dict[str, Tensor] = {}
     groups: dict[str, Group] = {}
     layers: list[Layer] = []
-    if isinstance(body, NOISY):
-        body = nn.Sequential(body)
-    found = [(p, m) for p, m in body.named_modules() if isinstance(m, NOISY)]
-    if coordinates.layers not in (None, len(found)):
-        raise InputError(
-            f"problem '{name}': the posterior gives a value for each of {coordinates.layers} noisy layers, "
-            f"the module has {len(found)}."
-        )
-    for place, (path, part) in enumerate(found):
-        layer = layer_of(path, part)
+    noisy_paths: set[str] = set()
+    for place, weight in enumerate(selection.weights):
+        part = body.get_submodule(weight.owner)
+        value = body.get_parameter(weight.path)
+        layer = _layer(weight, part, value, weight.name in whole)
         layers.append(layer)
-        for key, value in coordinates.initial(part.weight.detach(), place).items():
-            start[f"{path}.{key}"] = value
-            groups[f"{path}.{key}"] = Group(path, coordinates.roles[key])
-        if part.bias is not None:
-            start[f"{path}.bias"] = part.bias.detach().clone()
-            groups[f"{path}.bias"] = Group(path, "bias")
-        parent, _, child = path.rpartition(".")
-        setattr(body.get_submodule(parent), child, NoisyModule(layer))
+        noisy_paths |= {weight.path, *weight.ties}
+        for key, initial in coordinates.initial(value.detach(), place).items():
+            start[f"{layer.name}.{key}"] = initial
+            groups[f"{layer.name}.{key}"] = Group(layer.name, coordinates.roles[key])
+        bias = getattr(part, "bias", None)
+        if weight.name not in whole:
+            if bias is not None and bias.requires_grad:
+                start[f"{layer.name}.bias"] = bias.detach().clone()
+                groups[f"{layer.name}.bias"] = Group(layer.name, "bias")
+            place_holder = NoisyModule(layer, part)
+            for path in (weight.owner, *weight.aliases):
+                parent, _, child = path.rpartition(".")
+                setattr(body.get_submodule(parent), child, place_holder)
+    frozen = []
     for path, value in body.named_parameters():
-        start[path] = value.detach().clone()
-        owner, _, leaf = path.rpartition(".")
-        groups[path] = Group(owner, leaf)
-    problem = Problem(
-        name=name,
+        if path in noisy_paths:
+            value.requires_grad_(False)  # it is given at each pass
+        elif not value.requires_grad:
+            frozen.append(path)
+        else:
+            start[path] = value.detach().clone()
+            owner, _, leaf = path.rpartition(".")
+            groups[path] = Group(owner, leaf)
+    return replace(
+        bare,
         module=body,
         layers=tuple(layers),
-        parameterization=coordinates,
-        likelihood=likelihood or Categorical(),
-        prior=prior,
-        data=data,
         start=start,
-        keep_weights=keep_weights,
         groups=groups,
+        uses={layer.name: _unused(layer) for layer in layers},
+        behaviour=Behaviour(
+            whole={w.name: whole[w.name] for w in selection.weights if w.name in whole},
+            without=selection.without,
+            frozen=tuple(frozen),
+            writes_inputs=seen.writes_inputs,
+            alone=seen.alone,
+            precision=seen.precision,
+            of_likelihood=seen.of_likelihood,
+            attention=seen.attention,
+            recurrent=any(isinstance(m, nn.RNNBase) for m in body.modules()),
+        ),
     )
-    return replace(problem, uses=_tried(problem))
 
 
-def _tried(problem: Problem) -> dict[str, Use]:
-    """Try the mean weights on two examples, so that a misfit is told before anything is measured.
+def _layer(weight: Weight, part: nn.Module, value: Tensor, whole: bool) -> Layer:
+    if whole:
+        return WholeWeight(
+            weight.name, tuple(value.shape), path=weight.path, zero_row=weight.zero_row
+        )
+    return layer_of(weight.name, part)
 
-    Returns:
-        How one example uses each layer that it uses at all.
-    """
-    uses = {
-        layer.name: Use(layer.fan_in, layer.weight_shape[0], 1) for layer in problem.layers
-    }  # where it is left out
 
-    def mean(layer: Layer, x: Tensor) -> Tensor:
-        b = layer.linear(x, problem.posterior(layer, problem.start).mean)
-        inputs, outputs = (math.prod(t.shape[1:]) for t in (x, b))
-        uses[layer.name] = Use(inputs, outputs, outputs // layer.weight_shape[0])
-        return b
+def _unused(layer: Layer) -> Use:
+    """Of a layer that is not called, and of a weight that is sampled whole."""
+    if isinstance(layer, WholeWeight):
+        return Use(1, layer.weight_shape[0], 1)
+    return Use(layer.fan_in, layer.outputs, 1)
 
-    cast = [t[:2].to(problem.dtype) if t.is_floating_point() else t[:2] for t in problem.data.train]
-    batch = Batch(*cast)
+
+def _copy(module: nn.Module, name: str) -> nn.Module:
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"problem '{name}': expected a torch.nn.Module, not {type(module).__name__}."
+        )
+    if isinstance(module, nn.DataParallel):
+        module = module.module
+    compiled = getattr(module, "_orig_mod", None)
+    if isinstance(compiled, nn.Module):  # of torch.compile
+        module = compiled
     try:
-        with torch.no_grad():
-            found = problem.log_likelihood(mean, batch, problem.start)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        network = copy.deepcopy(module)
+    except Exception as error:
+        refuse_altered(module, name)
+        reason = (str(error).splitlines() or [""])[0]
         raise InputError(
-            f"problem '{problem.name}': the module and its likelihood do not fit inputs of shape "
-            f"(M, {', '.join(map(str, batch.inputs.shape[1:]))}): {reason}"
+            f"problem '{name}': the module cannot be copied: {type(error).__name__}: {reason}"
         ) from error
-    if found.shape != batch.inputs.shape[:1]:
-        raise InputError(
-            f"problem '{problem.name}': the log-likelihood of {len(batch.inputs)} examples has shape "
-            f"{tuple(found.shape)}; expected one value an example."
-        )
-    return uses
+    for part in network.modules():
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+            part.sparse = False  # the same gradient, in a form that can be added up
+    return nn.Sequential(network) if isinstance(network, tuple(k for k, _ in HELD)) else network
 
 
-def _refuse_unsuitable(module: nn.Module, name: str) -> None:
-    kinds = list(module.modules())
-    _refuse_convolutions(module, name)
-    if not any(isinstance(m, NOISY) for m in kinds):
-        raise InputError(
-            f"problem '{name}': the module has no nn.Linear or nn.Conv2d layer to make noisy."
-        )
-    _refuse_shared(module, name)
-    for part in kinds:
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            raise InputError(
-                f"problem '{name}': {type(part).__name__} couples the examples of a minibatch, so its "
-                "log-likelihood is not a sum over examples; use LayerNorm or no normalisation."
+def _refuse_posterior(problem: Problem) -> None:
+    """Noise that outputs share is noise of a layer's inputs: it needs layers whose inputs are known."""
+    if problem.parameterization.sharing != "inputs":
+        return
+    for layer in problem.layers:
+        if isinstance(layer, WholeWeight) or not layer.inputs_second:
+            why = problem.behaviour.whole.get(
+                layer.name, "its weights are those of a transposed one"
             )
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 and part.training:
             raise InputError(
-                f"problem '{name}': {type(part).__name__} draws noise of its own from the global generator; "
-                "remove it or call module.eval() first."
+                f"problem '{problem.name}': the posterior '{problem.parameterization.name}' shares noise among the "
+                f"outputs of an input feature, and layer '{layer.name}' has no such features: {why}; expected another "
+                "posterior, or other layers with layers=."
             )
-
-
-def _refuse_convolutions(module: nn.Module, name: str) -> None:
-    """Refuse the convolutions that are not made noisy: left without noise, they would be a silent surprise."""
-    for path, part in module.named_modules():
-        if not isinstance(part, nn.modules.conv._ConvNd):
-            continue
-        where, kind = f"layer '{path}'" if path else "the module", type(part).__name__
-        if not isinstance(part, nn.Conv2d):
-            raise InputError(
-                f"problem '{name}': {where} is a {kind}, which cannot be made noisy; "
-                "expected nn.Linear and nn.Conv2d alone."
-            )
-        if part.padding_mode != "zeros":
-            raise InputError(
-                f"problem '{name}': {where} is a {kind} with padding_mode '{part.padding_mode}', which cannot be "
-                "made noisy; expected 'zeros'."
-            )
-
-
-def _refuse_shared(module: nn.Module, name: str) -> None:
-    """One weight in two places would become two independent ones, or stay without noise in one of them."""
-    places: dict[int, str] = {}
-    for path, part in module.named_modules(remove_duplicate=False):
-        if isinstance(part, NOISY):
-            first = places.setdefault(id(part.weight), path)
-            if first != path:
-                raise InputError(
-                    f"problem '{name}': the layers '{first}' and '{path}' share one weight; "
-                    "shared noisy layers are not supported."
-                )

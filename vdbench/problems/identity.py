@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import inspect
@@ -30,7 +29,7 @@ def fingerprint(problem: Problem) -> str:
             state.update(tensor.contiguous().cpu().numpy().tobytes())
     for name, value in sorted(_constants(problem).items()):
         state.update(name.encode())
-        state.update(value.contiguous().cpu().numpy().tobytes())
+        state.update(value.detach().contiguous().cpu().numpy().tobytes())
     for text in (problem.module, problem.layers, problem.parameterization):
         state.update(repr(text).encode())
     kinds = dict.fromkeys(type(part) for part in problem.module.modules())
@@ -47,16 +46,11 @@ def _behaviour(problem: Problem) -> str:
     It sees what no description does: a constant that the user's code takes from elsewhere, a closure, an
     attribute of a module.
     """
-    batch = Batch(
-        *(t[:64].double() if t.is_floating_point() else t[:64] for t in problem.data.train)
+    few = Split(*(t[:64] for t in problem.data.train))
+    probe = dataclasses.replace(problem, data=dataclasses.replace(problem.data, train=few)).to(
+        "cpu", torch.float64
     )
-    few = dataclasses.replace(problem.data, train=Split(*batch))
-    probe = dataclasses.replace(
-        problem,
-        module=copy.deepcopy(problem.module).double(),
-        data=few,
-        start={name: value.double() for name, value in problem.start.items()},
-    )
+    batch = Batch(*probe.data.train)
     key = Key(("vdbench", "fingerprint"))
     parameters, noise = probe.initial(key), stream(key, dtype=torch.float64)
 
@@ -74,7 +68,8 @@ def _constants(problem: Problem) -> dict[str, Tensor]:
     """Tensors that are the same under every seed: buffers, and the parameters that are not drawn."""
     drawn = set() if problem.keep_weights else {layer.name for layer in problem.layers}
     kept = {n: v for n, v in problem.start.items() if problem.groups[n].layer not in drawn}
-    return {**dict(problem.module.named_buffers()), **kept}
+    frozen = {path: problem.module.get_parameter(path) for path in problem.behaviour.frozen}
+    return {**dict(problem.module.named_buffers()), **frozen, **kept}
 
 
 def _describe(part: object) -> str:

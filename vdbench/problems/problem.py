@@ -5,21 +5,24 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
 from vdbench.noise import Key, stream
 from vdbench.problems import kl
-from vdbench.problems.layers import Layer, NoisyModule, Sampler
+from vdbench.problems.layers import Layer, NoisyModule, Sampler, WholeWeight
 from vdbench.problems.likelihoods import Likelihood
 from vdbench.problems.parameterization import Parameterization
+from vdbench.problems.places import PLAIN, Fold, Use
 from vdbench.problems.posterior import Posterior
 from vdbench.problems.priors import Prior
 
@@ -65,18 +68,41 @@ class Group(NamedTuple):
     role: str
 
 
-class Use(NamedTuple):
-    """How one example uses a noisy layer.
+@dataclass(frozen=True)
+class Behaviour:
+    """What a network was seen to do when its problem was made; found by `vdbench.problems.probe`.
 
     Attributes:
-        inputs: Numbers that the layer is given.
-        outputs: Pre-activations.
-        places: How many of its pre-activations meet one weight: 1 of a dense layer, the locations of a convolution.
+        folds: Where the example's axis is, at each call of each layer whose pre-activations can be sampled.
+        whole: The layers of which only the weight itself can be sampled, with the reason.
+        without: Layers without noise, with the reason.
+        frozen: Parameters of the module that stay as they are.
+        writes_inputs: Whether a forward pass writes its input, so that it is handed a copy.
+        vectorises: Whether draws can be taken together; else they are taken one by one.
+        why_looped: What was seen where they cannot.
+        vectorises_values: Whether log-likelihoods without a gradient can be taken together.
+        alone: Whether an example can pass alone, M = 1.
+        precision: The only floating-point type that the network computes in; None where it follows its parameters'.
+        of_likelihood: The same of the likelihood.
+        attention: Whether it has attention, whose fused forms are switched off.
+        recurrent: Whether it has recurrent layers, whose fused forms are switched off.
+        said: What was decided when the problem was made, a sentence each.
     """
 
-    inputs: int
-    outputs: int
-    places: int
+    folds: Mapping[str, tuple[Fold, ...]] = field(default_factory=dict)
+    whole: Mapping[str, str] = field(default_factory=dict)
+    without: Mapping[str, str] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    writes_inputs: bool = False
+    vectorises: bool = True
+    why_looped: str = ""
+    vectorises_values: bool = True
+    alone: bool = True
+    precision: torch.dtype | None = None
+    of_likelihood: torch.dtype | None = None
+    attention: bool = False
+    recurrent: bool = False
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +121,7 @@ class Problem:
         keep_weights: Start from those weights under every seed, instead of drawing them.
         groups: Layer and role of each parameter.
         uses: How one example uses each noisy layer, by the layer's name.
+        behaviour: What the network was seen to do.
 
     Example:
         >>> import vdbench
@@ -120,6 +147,7 @@ class Problem:
     keep_weights: bool = False
     groups: Mapping[str, Group] = field(default_factory=dict)
     uses: Mapping[str, Use] = field(default_factory=dict)
+    behaviour: Behaviour = field(default_factory=Behaviour)
 
     @property
     def examples(self) -> int:
@@ -128,8 +156,18 @@ class Problem:
 
     @property
     def shared(self) -> tuple[str, ...]:
-        """Noisy layers whose weights serve several places of one example, as those of a convolution do."""
+        """Noisy layers whose weights meet several places of one example, as those of a convolution do."""
         return tuple(layer.name for layer in self.layers if self.uses[layer.name].places > 1)
+
+    @property
+    def reused(self) -> bool:
+        """Whether a noisy layer is called more than once in a forward pass."""
+        return any(use.calls > 1 for use in self.uses.values())
+
+    @cached_property
+    def whole(self) -> tuple[WholeWeight, ...]:
+        """The noisy layers of which only the weight itself can be sampled, one for the whole minibatch."""
+        return tuple(layer for layer in self.layers if isinstance(layer, WholeWeight))
 
     @property
     def device(self) -> torch.device:
@@ -142,19 +180,19 @@ class Problem:
         return next(iter(self.start.values())).dtype
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Problem:
-        """The same problem with data and parameters moved and cast."""
+        """The same problem with data and parameters moved, and floating-point ones cast; integers stay integers."""
+
+        def cast(value: Tensor) -> Tensor:
+            return value.to(device, dtype) if value.is_floating_point() else value.to(device)
 
         def split(part: Split) -> Split:
-            targets = part.targets.to(device)
-            return Split(
-                part.inputs.to(device, dtype),
-                targets.to(dtype) if targets.is_floating_point() else targets,
-            )
+            return Split(cast(part.inputs), cast(part.targets))
 
         data = replace(self.data, train=split(self.data.train), test=split(self.data.test))
         start = {name: value.to(device, dtype) for name, value in self.start.items()}
-        module = copy.deepcopy(self.module).to(device, dtype)
-        return replace(self, data=data, start=start, module=module)
+        module = copy.deepcopy(self.module).to(device, self.behaviour.precision or dtype)
+        likelihood = moved(self.likelihood, device, self.behaviour.of_likelihood or dtype)
+        return replace(self, data=data, start=start, module=module, likelihood=likelihood)
 
     def initial(self, key: Key) -> dict[str, Tensor]:
         """Parameters at initialisation.
@@ -207,40 +245,79 @@ class Problem:
             parameters: All parameters.
 
         Raises:
-            InputError: A noisy layer is used more than once in one forward pass.
+            InputError: A noisy layer is called more often than when the problem was made.
         """
-        of_noisy_layers = {
-            f"{layer.name}.{name}"
-            for layer in self.layers
-            for name in (*self.parameterization.roles, "bias")
-        }
-        plain = {name: value for name, value in parameters.items() if name not in of_noisy_layers}
-        with self._sampling(sampler, parameters):
+        plain = {n: value for n, value in parameters.items() if n not in self._of_noisy_layers}
+        for layer in self.whole:
+            plain[layer.path] = sampler(layer, next(iter(parameters.values())).new_ones(1))
+        if self.behaviour.writes_inputs:
+            inputs = inputs.clone()
+        own = self.behaviour.precision
+        if own is not None:
+            inputs = inputs.to(own) if inputs.is_floating_point() else inputs
+            plain = {name: value.to(own) for name, value in plain.items()}
+        with self._sampling(sampler, parameters, inputs.shape[0]), self._unfused():
             # without parameters of its own the module is called as it is: functional_call takes its time
             result = (
                 functional_call(self.module, plain, (inputs,)) if plain else self.module(inputs)
             )
         assert isinstance(result, Tensor)
-        return result
+        return result if result.dtype == self.dtype else result.to(self.dtype)
 
     def log_likelihood(self, sampler: Sampler, batch: Batch, parameters: Parameters) -> Tensor:
         """Log p(target | input, weights) of each example, shape (M,), in nats."""
-        return self.likelihood(self.outputs(sampler, batch.inputs, parameters), batch.targets)
+        outputs, targets = self.outputs(sampler, batch.inputs, parameters), batch.targets
+        own = self.behaviour.of_likelihood
+        if own is None or own == outputs.dtype:
+            return self.likelihood(outputs, targets)
+        targets = targets.to(own) if targets.is_floating_point() else targets
+        return self.likelihood(outputs.to(own), targets).to(outputs.dtype)
+
+    @cached_property
+    def _of_noisy_layers(self) -> frozenset[str]:
+        """Names of the parameters that the module is not given as they are."""
+        roles = self.parameterization.roles
+        whole = {layer.name for layer in self.whole}
+        return frozenset(
+            f"{layer.name}.{name}"
+            for layer in self.layers
+            for name in (*roles, *(() if layer.name in whole else ("bias",)))
+        )
 
     @contextmanager
-    def _sampling(self, sampler: Sampler, parameters: Parameters) -> Iterator[None]:
-        seen: set[str] = set()
-
-        def call(layer: Layer, x: Tensor) -> Tensor:
-            if layer.name in seen:
-                raise InputError(
-                    f"problem '{self.name}' uses its noisy layer '{layer.name}' twice in one forward pass; "
-                    "shared noisy layers are not supported."
+    def _unfused(self) -> Iterator[None]:
+        """Without the fused forms of attention and recurrence: they bypass noisy layers, or do not vectorise."""
+        with ExitStack() as stack:
+            if self.behaviour.attention:
+                stack.callback(
+                    torch.backends.mha.set_fastpath_enabled,
+                    torch.backends.mha.get_fastpath_enabled(),
                 )
-            seen.add(layer.name)
-            b = sampler(layer, x)
+                torch.backends.mha.set_fastpath_enabled(False)
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if self.behaviour.recurrent:
+                for backend in (torch.backends.mkldnn, torch.backends.cudnn):
+                    stack.callback(setattr, backend, "enabled", backend.enabled)
+                    setattr(backend, "enabled", False)  # noqa: B010 - no attribute of a module's type
+            yield
+
+    @contextmanager
+    def _sampling(self, sampler: Sampler, parameters: Parameters, examples: int) -> Iterator[None]:
+        calls: dict[str, int] = {}
+
+        def call(place: NoisyModule, x: Tensor) -> Tensor:
+            layer = place.layer
+            number = calls.get(layer.name, 0)
+            calls[layer.name] = number + 1
+            fold = self._fold(layer.name, number)
+            given = x.dtype
+            x = x if given == self.dtype else x.to(self.dtype)
+            b = sampler(layer, fold.to(x, examples))
             bias = parameters.get(f"{layer.name}.bias")
-            return b if bias is None else layer.add_bias(b, bias)
+            if bias is None:
+                bias = place._buffers.get("fixed_bias")
+            b = fold.back(b if bias is None else layer.add_bias(b, bias), examples)
+            return b if b.dtype == given else b.to(given)
 
         places = [m for m in self.module.modules() if isinstance(m, NoisyModule)]
         before = [place.call for place in places]
@@ -251,3 +328,36 @@ class Problem:
         finally:
             for place, previous in zip(places, before, strict=True):
                 place.call = previous
+
+    def _fold(self, name: str, number: int) -> Fold:
+        folds = self.behaviour.folds.get(name)
+        if folds is None:
+            return PLAIN
+        if number >= len(folds):
+            raise InputError(
+                f"problem '{self.name}' calls its noisy layer '{name}' more than {len(folds)} times in one forward "
+                "pass, as often as when the problem was made; expected the same number of calls for every minibatch."
+            )
+        return folds[number]
+
+
+def moved(part: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
+    """A likelihood with the tensors that it holds moved and cast, such as class weights; itself where it holds none."""
+
+    def cast(value: Tensor) -> Tensor:
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+
+    if isinstance(part, nn.Module):
+        return copy.deepcopy(part).to(device, dtype)
+    if isinstance(part, type) or not hasattr(part, "__dict__"):
+        return part
+    held = {n: v for n, v in vars(type(part)).items() if isinstance(v, Tensor)}
+    held |= {n: v for n, v in vars(part).items() if isinstance(v, Tensor | nn.Module)}
+    if not held:
+        return part
+    made = copy.copy(part)
+    for name, value in held.items():
+        object.__setattr__(
+            made, name, cast(value) if isinstance(value, Tensor) else moved(value, device, dtype)
+        )
+    return made

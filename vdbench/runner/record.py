@@ -176,12 +176,20 @@ def describe_problem(problem: Problem, estimators: Iterable[Estimator] = ()) -> 
         "description": f"{problem.data.name}, noisy layers {', '.join(shapes)} ({order})",
         "dataset": problem.data.name,
         "examples": problem.examples,
+        "test_examples": len(problem.data.test.targets),
         "parameters": sum(v.numel() for v in problem.free(problem.start).values()),
         "layers": [layer.name for layer in problem.layers],
         "shared": list(problem.shared),
+        "whole_weights": dict(problem.behaviour.whole),
+        "without_noise": dict(problem.behaviour.without),
+        "frozen": list(problem.behaviour.frozen),
+        "said": list(problem.behaviour.said),
+        "looped": problem.behaviour.why_looped,
         "objectives": {label(estimator): objective(estimator, problem) for estimator in estimators},
         "parameterization": problem.parameterization.name,
         "posterior": repr(problem.parameterization),
         "prior": repr(problem.prior),
-        "likelihood": type(problem.likelihood).__name__,
+        "likelihood": getattr(
+            problem.likelihood, "__qualname__", type(problem.likelihood).__name__
+        ),
     }

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from vdbench.datasets import Split
+from vdbench.datasets.splits import NO_TEST
+from vdbench.errors import InputError
 from vdbench.estimation.draws import gather, minibatch
 from vdbench.noise import Key, Noise, stream
 from vdbench.problems.layers import Layer, Sampler
@@ -33,8 +35,9 @@ class Evaluation:
 
     Attributes:
         elbo: Evidence lower bound of the training set, nats.
-        nll: −log posterior predictive of the test set, nats an example.
-        error: Share of the test set misclassified by the posterior predictive, percent; NaN for a regression.
+        nll: −log posterior predictive of the test set, nats an example; NaN without a test split.
+        error: Share of the test set misclassified by the posterior predictive, percent; NaN for a regression, and
+            without a test split.
     """
 
     elbo: float
@@ -58,10 +61,13 @@ def evaluate(
     if examples is not None and examples < problem.examples:
         train = gather(problem, minibatch(problem, examples, key / "evaluation" / "examples"))
     test = Batch(*problem.data.test)
+    batches = (train, test) if problem.data.has_test else (train,)
     with torch.no_grad():
-        outputs = [_outputs(problem, parameters, key, s, (train, test)) for s in range(samples)]
-        fit = torch.stack([problem.likelihood(a, train.targets) for a, _ in outputs])
+        outputs = [_outputs(problem, parameters, key, s, batches) for s in range(samples)]
+        fit = torch.stack([problem.likelihood(a, train.targets) for a, *_ in outputs])
         elbo = problem.examples * fit.mean() - problem.kl(parameters)
+        if not problem.data.has_test:
+            return Evaluation(float(elbo), float("nan"), float("nan"))
         each = torch.stack([problem.likelihood(b, test.targets) for _, b in outputs])
         predictive = torch.logsumexp(each, 0) - np.log(samples)
         error = float("nan")
@@ -150,7 +156,15 @@ def predict(
         weights: One for `mean_weights`, several for posterior samples; gone through once.
         split: Examples to be predicted.
         rows: Examples in one forward pass: memory holds their activations, and (N, classes) probabilities.
+
+    Raises:
+        InputError: There are no examples to be predicted, as where the data set has no test split.
     """
+    if not len(split.targets):
+        raise InputError(
+            f"problem '{problem.name}': there are no examples to predict{_no_test(problem)}; "
+            "expected a split with one example or more."
+        )
     classifies = isinstance(problem.likelihood, Categorical)
     likelihoods: Tensor | None = None
     shares: Tensor | None = None
@@ -171,6 +185,10 @@ def predict(
         return Prediction(
             100 * float(wrong.double().mean()), nll, calibration_error(mean, split.targets)
         )
+
+
+def _no_test(problem: Problem) -> str:
+    return "" if problem.data.has_test else f", as {NO_TEST}"
 
 
 def _forward(

@@ -151,16 +151,21 @@ class Tracker:
                 self._write(trainer, "alpha.log_median", float(logs.median()), layer.name)
 
     def _worth(self, problem: Problem, parameters: Parameters) -> dict[str, float]:
-        """ELBO with its terms, and the test set predicted with mean weights and with samples."""
+        """ELBO with its terms, and the test set, if there is one, predicted with mean weights and with samples."""
         plan, test = self.plan, problem.data.test
         terms = bound(problem, parameters, self.key, plan.samples, plan.examples)
+        found = {
+            "training.elbo": terms.elbo,
+            "training.expected_log_likelihood": terms.log_likelihood,
+            "training.kl": terms.kl,
+        }
+        if not problem.data.has_test:
+            return found
         mean = predict(problem, parameters, [mean_weights(problem, parameters)], test)
         draws = samples_of(problem, parameters, self.key, plan.samples)
         sampled = predict(problem, parameters, draws, test)
         return {
-            "training.elbo": terms.elbo,
-            "training.expected_log_likelihood": terms.log_likelihood,
-            "training.kl": terms.kl,
+            **found,
             **{f"test.{name}": getattr(sampled, name) for name in Prediction._fields},
             **{f"test.{name}.mean_weights": getattr(mean, name) for name in Prediction._fields},
         }
@@ -199,10 +204,12 @@ class Tracker:
         self, problem: Problem, values: Parameters, threshold: float
     ) -> dict[tuple[str, str], float]:
         pruned = pruning.prune(problem, values, threshold)
-        error = predict(problem, values, [pruned.weights], problem.data.test).error
         found = {(layer, "sparsity.share"): share for layer, share in pruned.shares.items()}
         found["all", "sparsity.compression"] = pruned.compression
-        return {**found, ("all", "sparsity.error"): error}
+        if problem.data.has_test:
+            error = predict(problem, values, [pruned.weights], problem.data.test).error
+            found["all", "sparsity.error"] = error
+        return found
 
     def _write(self, trainer: Trainer, metric: str, value: float, layer: str = "all") -> None:
         step = float(trainer.step)

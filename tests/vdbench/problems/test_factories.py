@@ -70,7 +70,7 @@ def raises(width=1):
     raise ValueError("width is odd")
 
 def refuses():
-    return vdbench.noisy(nn.Sequential(nn.ReLU()), None)
+    return vdbench.noisy(nn.Sequential(nn.ReLU()), "digits")
 
 def anything(**options):
     return make(**options)
@@ -178,7 +178,7 @@ def test_options_reach_posterior_and_prior() -> None:
         ("vdbench_test_own_problem:wrong", {"width": 3}, "has no option 'width'. It has none."),
         ("vdbench_test_own_problem:raises", {}, "vdbench_test_own_problem:raises failed with ValueError: width is odd"),
         ("vdbench_test_own_problem:raises", {"widht": 1}, "has no option 'widht'. Did you mean 'width'?"),
-        ("vdbench_test_own_problem:refuses", {}, "has no nn.Linear or nn.Conv2d layer"),
+        ("vdbench_test_own_problem:refuses", {}, "the module has no layer to make noisy"),
         ("vdbench_test_own_problem:required", {}, "failed with TypeError: required() missing 1 required"),
         ("vdbench_test_own_problem:anything", {"widht": 1}, "anything failed with TypeError"),
     ],
@@ -323,7 +323,7 @@ def test_fingerprints_see_what_a_printed_module_does_not_show() -> None:
         "another buffer": base(Masked([0.0, 1.0])),
         "drawn weights": base(keep_weights=False),
         "drawn weights, other normalisation": base(fill=0.2, keep_weights=False),
-        "likelihood": base(likelihood=GaussianNoise()),
+        "likelihood": base(likelihood=GaussianNoise(3.0)),
         "likelihood's variance": base(likelihood=GaussianNoise(2.0)),
         "likelihood without fields": base(likelihood=Cubic(1.0)),
         "prior": base(prior=GaussianPrior(2.0)),

@@ -1,0 +1,151 @@
+"""Networks that cannot be measured, one for each reason, with the sentence that refuses them."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from layer_kinds import Net
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vdbench.datasets import Dataset, Split
+
+FEATURES = 4
+
+
+def numbers(n: int = 8, *shape: int) -> Tensor:
+    return torch.randn(n, *(shape or (FEATURES,)), generator=torch.Generator().manual_seed(1))
+
+
+def classes(x: Tensor, targets: Tensor | None = None) -> Dataset:
+    split = Split(x, torch.arange(len(x)) % 3 if targets is None else targets)
+    return Dataset("synthetic", split, split, 3)
+
+
+def dense() -> nn.Linear:
+    return nn.Linear(FEATURES, 3)
+
+
+class Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = dense()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.f(x)
+
+
+def numpy_noise(s: Any, x: Tensor) -> Tensor:
+    return s.f(x) + float(np.random.normal())
+
+
+def python_noise(s: Any, x: Tensor) -> Tensor:
+    return s.f(x) * random.random()
+
+
+def weight_norm() -> nn.Module:
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(dense()))
+
+
+def old_weight_norm() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.Sequential(nn.utils.weight_norm(dense()))
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "functional dropout": (
+        lambda: Net(lambda s, x: s.f(F.dropout(x, 0.5)), f=dense()),
+        r"draws noise of its own",
+    ),
+    "noise of numpy": (lambda: Net(numpy_noise, f=dense()), r"draws noise of its own"),
+    "noise of python": (lambda: Net(python_noise, f=dense()), r"draws noise of its own"),
+    "dropout within an LSTM": (
+        lambda: Net(
+            lambda s, x: s.f(s.r(x[:, None])[0][:, -1]),
+            r=nn.LSTM(FEATURES, 4, 2, dropout=0.5, batch_first=True),
+            f=dense(),
+        ),
+        r"draws noise of its own",
+    ),
+    "a counter": (Counter, r"a forward pass writes 'calls' of the module"),
+    "batch norm": (lambda: nn.Sequential(nn.BatchNorm1d(FEATURES), dense()), r"'0' is a BatchNorm1d"),
+    "batch norm without averages": (
+        lambda: nn.Sequential(nn.BatchNorm1d(FEATURES, track_running_stats=False), dense()).eval(),
+        r"log-likelihood of an example changes when another example.*'0' is a BatchNorm1d",
+    ),
+    "mean over the minibatch": (
+        lambda: Net(lambda s, x: s.f(x - x.mean(0)), f=dense()),
+        r"log-likelihood of an example changes when another example",
+    ),
+    "softmax over the minibatch": (
+        lambda: Net(lambda s, x: s.f(x).softmax(0), f=dense()),
+        r"log-likelihood of an example changes when another example",
+    ),
+    "divided by the minibatch size": (
+        lambda: Net(lambda s, x: s.f(x) / len(x), f=dense()),
+        r"outputs of 3 examples differ from those of the same examples among 5",
+    ),
+    "attention along the wrong axis": (
+        lambda: Net(
+            lambda s, x: s.f(s.a(x[:, None], x[:, None], x[:, None])[0][:, 0]),
+            a=nn.MultiheadAttention(FEATURES, 2),
+            f=dense(),
+        ),
+        r"log-likelihood of an example changes when another example",
+    ),
+    "rounding": (
+        lambda: Net(lambda s, x: s.g((8 * s.f(x)).round()), f=nn.Linear(FEATURES, 16), g=nn.Linear(16, 3)),
+        r"the log-likelihood changes by .* gradient adds up to .* a jump \(rounding",
+    ),
+    "a hard threshold": (
+        lambda: Net(lambda s, x: s.g((s.f(x) > 0).to(x.dtype)), f=nn.Linear(FEATURES, 32), g=nn.Linear(32, 3)),
+        r"a jump \(rounding, a threshold\)",
+    ),
+    "a detached part": (
+        lambda: Net(lambda s, x: s.g(s.f(x).tanh().detach()), f=nn.Linear(FEATURES, 8), g=nn.Linear(8, 3)),
+        r"a detached part",
+    ),
+    "rounding with a straight-through gradient": (
+        lambda: Net(
+            lambda s, x: s.g((lambda h: h + (h.round() - h).detach())(2 * s.f(x))),
+            f=nn.Linear(FEATURES, 16), g=nn.Linear(16, 3),
+        ),
+        r"a jump \(rounding, a threshold\)",
+    ),
+    "weights that a pass clamps": (
+        lambda: Net(
+            lambda s, x: (s.f.weight.data.clamp_(-0.01, 0.01), s.f(x))[1], f=dense()
+        ),
+        r"a forward pass writes 'f\.weight' of the module",
+    ),
+    "activation checkpointing": (
+        lambda: Net(lambda s, x: checkpoint(s.f, x, use_reentrant=False), f=dense()),
+        r"calls its layers again in the backward pass \(activation checkpointing\)",
+    ),
+    "weight norm": (weight_norm, r"layer '0' is computed anew at each pass \(parametrization"),
+    "weight norm by a hook": (old_weight_norm, r"layer '0' is computed anew at each pass \(a hook"),
+    "spectral norm": (
+        lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(dense())).eval(),
+        r"computed anew at each pass \(parametrization SpectralNorm\)",
+    ),
+    "lazy": (lambda: nn.Sequential(nn.LazyLinear(3)), r"'0\.weight' has no shape yet"),
+    "a tuple": (lambda: Net(lambda s, x: (s.f(x), 0.0), f=dense()), r"returns a tuple; expected one"),
+    "a dictionary": (lambda: Net(lambda s, x: {"y": s.f(x)}, f=dense()), r"returns a dict"),
+    "no row an example": (lambda: Net(lambda s, x: s.f(x).mean(0), f=dense()), r"shape \(3,\) for 5"),
+    "too few inputs": (lambda: nn.Linear(FEATURES + 1, 3), r"do not fit inputs of shape \(M, 4\)"),
+    "not finite": (
+        lambda: Net(lambda s, x: s.f(x) / 0, f=dense()),
+        r"outputs of the module for example 0 are not finite",
+    ),
+    "all frozen": (lambda: nn.Sequential(dense().requires_grad_(False)), r"no layer to make noisy: '0' is"),
+    "no weights": (lambda: nn.Sequential(nn.ReLU()), r"no layer to make noisy: it holds no weights"),
+}  # fmt: skip

@@ -1,0 +1,297 @@
+"""Which weights of a module are made noisy: all that layers hold, or those that are asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+from vdbench.errors import InputError, nearest
+from vdbench.problems.several_inputs import RowLookup
+
+LayerChoice = str | Iterable[str] | Callable[[str, nn.Module], bool]
+"""Names or patterns (``encoder.*``) of layers, or a function of name and module."""
+
+OPENED: tuple[type[nn.Module], ...] = (nn.Linear, nn.modules.conv._ConvNd)
+"""Kinds of layers whose pre-activations can be sampled, where a subclass has no forward of its own."""
+
+HELD: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (
+    (nn.Linear, ("weight",)),
+    (nn.modules.conv._ConvNd, ("weight",)),
+    (nn.Bilinear, ("weight",)),
+    (nn.Embedding, ("weight",)),
+    (nn.EmbeddingBag, ("weight",)),
+    (nn.RNNBase, ("weight_*",)),
+    (nn.modules.rnn.RNNCellBase, ("weight_*",)),
+    (
+        nn.MultiheadAttention,
+        ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    ),
+)
+"""The weights that each kind of layer holds."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight that is made noisy.
+
+    Attributes:
+        name: Of the noisy layer.
+        path: Of the parameter in the module.
+        owner: Path of the module that holds it.
+        opened: Whether the layer's pre-activations may be sampled, as far as types tell.
+        why: Why they may not.
+        zero_row: A row that stays 0.
+        ties: Other paths of the same parameter.
+        aliases: Other paths of the module that holds it.
+    """
+
+    name: str
+    path: str
+    owner: str
+    opened: bool
+    why: str = ""
+    zero_row: int | None = None
+    ties: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is made noisy in a module, and what is not.
+
+    Attributes:
+        weights: In the order of the module's layers.
+        without: Layers without noise by name, with the reason.
+    """
+
+    weights: tuple[Weight, ...]
+    without: dict[str, str]
+
+
+def select(body: nn.Module, layers: LayerChoice | None, name: str) -> Selection:
+    """Choose the weights to make noisy.
+
+    Args:
+        body: The network.
+        layers: Which of its layers; None for all that are not frozen.
+        name: The problem's, for messages.
+
+    Raises:
+        InputError: None is left, a pattern matches no layer, or one that was chosen cannot be made noisy.
+    """
+    places: dict[int, list[str]] = {}
+    for path, value in body.named_parameters(remove_duplicate=False):
+        if is_lazy(value):
+            raise InputError(
+                f"problem '{name}': the weight '{path}' has no shape yet; run one forward pass first."
+            )
+        places.setdefault(id(value), []).append(path)
+    found = list(_held(body))
+    chosen = _chosen(body, found, layers, name)
+    weights: list[Weight] = []
+    without: dict[str, str] = {}
+    seen: set[int] = set()
+    for title, path, owner, module in found:
+        value = body.get_parameter(path)
+        if chosen is not None and title not in chosen:
+            without[title] = "not chosen"
+        elif not value.requires_grad and chosen is None:
+            without[title] = "frozen (requires_grad is False)"
+        elif not value.requires_grad:
+            raise InputError(
+                f"problem '{name}': layer '{title}' was chosen and its weight is frozen; call requires_grad_(True) on "
+                "it first, or leave it out."
+            )
+        elif id(value) not in seen:
+            seen.add(id(value))
+            others = [p for p in places[id(value)] if p != path]
+            owners = {p: p.rpartition(".")[0] for p in others}
+            aliases = tuple(o for o in owners.values() if body.get_submodule(o) is module)
+            ties = tuple(p for p in others if owners[p] not in aliases)
+            weights.append(_weight(title, path, owner, module, ties, aliases, name))
+    refuse_altered(body, name, chosen)
+    without |= {title: f"not chosen ({kind})" for title, kind in _altered(body)}
+    for title, kind in _others(body, weights):
+        without.setdefault(title, kind)
+    if not weights:
+        raise InputError(
+            f"problem '{name}': the module has no layer to make noisy: " + _why_none(without)
+        )
+    return Selection(tuple(weights), without)
+
+
+def refuse_altered(body: nn.Module, name: str, chosen: set[str] | None = None) -> None:
+    """Refuse layers whose weight is no parameter.
+
+    Args:
+        body: The network.
+        name: The problem's.
+        chosen: Names of the layers that are asked for; None for all.
+
+    Raises:
+        InputError: One of them is computed from other parameters.
+    """
+    for title, kind in _altered(body):
+        if chosen is None or title in chosen:
+            raise InputError(
+                f"problem '{name}': the weight of layer '{title}' is computed anew at each pass ({kind}), so it is no "
+                "parameter that could have a posterior; remove that first (torch.nn.utils.parametrize."
+                "remove_parametrizations, torch.nn.utils.remove_weight_norm or prune.remove), or choose other layers "
+                "with layers=."
+            )
+
+
+def _why_none(without: dict[str, str]) -> str:
+    if not without:
+        return "it holds no weights; expected a layer such as nn.Linear or nn.Conv2d."
+    title, why = next(iter(without.items()))
+    return f"'{title}' is {why}" + (
+        f", and so are {len(without) - 1} others." if len(without) > 1 else "."
+    )
+
+
+def _held(body: nn.Module) -> Iterator[tuple[str, str, str, nn.Module]]:
+    """Name of the layer, path of the weight, path of its module and the module, for all weights that layers hold."""
+    for owner, module in body.named_modules():
+        patterns = next((names for kind, names in HELD if isinstance(module, kind)), ())
+        for leaf, value in module._parameters.items():
+            if value is not None and any(fnmatchcase(leaf, p) for p in patterns):
+                path = f"{owner}.{leaf}" if owner else leaf
+                title = owner if leaf == "weight" and owner else path
+                yield title, path, owner, module
+
+
+def _chosen(
+    body: nn.Module,
+    found: list[tuple[str, str, str, nn.Module]],
+    layers: LayerChoice | None,
+    name: str,
+) -> set[str] | None:
+    """Names of the layers that are asked for; parameters that no layer holds are added to ``found``."""
+    if layers is None:
+        return None
+    if callable(layers):
+        return {title for title, _, _, module in found if layers(title, module)}
+    patterns = [layers] if isinstance(layers, str) else list(layers)
+    prefix = "network." if isinstance(body, RowLookup) else ""
+    held = {path for _, path, _, _ in found}
+    loose = [
+        (path, path, path.rpartition(".")[0], body.get_submodule(path.rpartition(".")[0]))
+        for path, value in body.named_parameters()
+        if path not in held and value.dim() >= 2 and ".parametrizations." not in f".{path}"
+    ]
+    titles = [t for t, _, _, _ in (*found, *loose)] + [t for t, _ in _altered(body)]
+    chosen: set[str] = set()
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise InputError(
+                f"problem '{name}': layers must be names or patterns of layers, or a function of name and module, "
+                f"not {pattern!r}."
+            )
+        hits = {t for t in titles if _named(t, pattern, prefix)}
+        # a pattern that names layers does not mean the loose parameters beside them
+        names = hits & {t for t, _, _, _ in found} or hits
+        if not hits:
+            raise InputError(
+                f"problem '{name}': layers: no layer matches '{pattern}'.{nearest(pattern, titles)}"
+            )
+        chosen |= names
+    found += [entry for entry in loose if entry[0] in chosen]
+    return chosen
+
+
+def _named(title: str, pattern: str, prefix: str) -> bool:
+    """Whether a pattern names a layer, by its name in the user's module too, or a module around it."""
+    names = {title, title.removeprefix(prefix)}
+    return any(fnmatchcase(n, pattern) or n.startswith(f"{pattern}.") for n in names)
+
+
+def _weight(
+    title: str,
+    path: str,
+    owner: str,
+    module: nn.Module,
+    ties: tuple[str, ...],
+    aliases: tuple[str, ...],
+    name: str,
+) -> Weight:
+    zero_row = None
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        zero_row = _embedding(title, module, name)
+    why = ""
+    if not isinstance(module, OPENED) or not path.endswith("weight"):
+        why = f"{type(module).__name__} uses it in a way of its own"
+    elif "forward" in _own(type(module)):
+        why = f"{type(module).__name__} has a forward of its own"
+    if ties:
+        why = f"it is one weight with {' and '.join(ties)}"
+    return Weight(title, path, owner, not why, why, zero_row, ties, aliases)
+
+
+def _own(kind: type) -> set[str]:
+    """Names that a class or its parents outside torch define."""
+    return {
+        name
+        for parent in kind.__mro__
+        if not parent.__module__.startswith("torch.")
+        for name in vars(parent)
+    }
+
+
+def _embedding(title: str, module: nn.Embedding | nn.EmbeddingBag, name: str) -> int | None:
+    where = f"problem '{name}': layer '{title}' is a {type(module).__name__} with"
+    if module.max_norm is not None:
+        raise InputError(
+            f"{where} max_norm, which rewrites its weight at each pass; set it to None."
+        )
+    if module.scale_grad_by_freq:
+        raise InputError(
+            f"{where} scale_grad_by_freq, whose gradient is not the derivative of the loss; set it to False."
+        )
+    row = module.padding_idx
+    if row is not None and bool(module.weight[row].detach().ne(0).any()):
+        raise InputError(
+            f"{where} padding_idx {row}, whose row is not 0 and gets no gradient; set the row to 0, or padding_idx to "
+            "None."
+        )
+    return row
+
+
+def _altered(body: nn.Module) -> Iterator[tuple[str, str]]:
+    """Layers whose weight is no parameter but made from others, with what makes it."""
+    kinds = tuple(kind for kind, _ in HELD)
+    for path, module in body.named_modules():
+        if not isinstance(module, kinds):
+            continue
+        part: nn.Module = module
+        if parametrize.is_parametrized(part):
+            made = [
+                p
+                for own in part.get_submodule("parametrizations").children()
+                for p in own.children()
+            ]
+            names = [type(p).__name__.strip("_") for p in made]
+            yield path, "parametrization " + ", ".join(names)
+        elif "weight" not in part._parameters and isinstance(getattr(part, "weight", None), Tensor):
+            yield path, "a hook before each pass"
+
+
+def _others(body: nn.Module, weights: list[Weight]) -> Iterator[tuple[str, str]]:
+    """Modules that hold parameters of another kind."""
+    noisy = {w.owner for w in weights}
+    for path, module in body.named_modules():
+        own = [
+            leaf
+            for leaf, value in module._parameters.items()
+            if value is not None
+            and all(w.path != (f"{path}.{leaf}" if path else leaf) for w in weights)
+        ]
+        if own and path not in noisy and ".parametrizations" not in f".{path}":
+            frozen = not any(value.requires_grad for value in module.parameters(recurse=False))
+            kind = f"{type(module).__name__}: {', '.join(own)}"
+            yield path or "the module itself", f"{kind}, frozen" if frozen else kind
