@@ -70,7 +70,7 @@ def raises(width=1):
     raise ValueError("width is odd")
 
 def refuses():
-    return vdbench.noisy(nn.Sequential(nn.ReLU()), None)
+    return vdbench.noisy(nn.Sequential(nn.ReLU()), "digits")
 
 def anything(**options):
     return make(**options)

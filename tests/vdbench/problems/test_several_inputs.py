@@ -61,7 +61,8 @@ def made(by_name: bool) -> tuple[Two, Problem]:
 @pytest.mark.parametrize("by_name", [False, True])
 def test_a_problem_gives_what_the_network_gives(by_name: bool) -> None:
     network, problem = made(by_name)
-    assert [layer.name for layer in problem.layers] == ["network.body", "network.head"]
+    names = [layer.name for layer in problem.layers]
+    assert names == ["network.embed", "network.body", "network.head"]
     means = fixed(mean_weights(problem, problem.start))
     for name, n, split in (("train", N, problem.data.train), ("test", 5, problem.data.test)):
         ids, x, _ = (torch.tensor(a) for a in arrays(name, n))
