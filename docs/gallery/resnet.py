@@ -59,12 +59,17 @@ class ResNet18(nn.Module):
         return self.fc(x)
 
 
-def network(size: str) -> nn.Module:
-    net = ResNet18(WIDTHS[size])
+def settle(net: nn.Module, images: Tensor) -> nn.Module:
+    """Running means and variances of the data, then eval mode."""
     with torch.no_grad():
-        for _ in range(30):  # running means and variances of the data
-            net(data(size)[0][0][:64])
+        for _ in range(30):
+            net(images)
     return net.eval()
+
+
+def network(size: str) -> nn.Module:
+    (images, _), _ = data(size)
+    return settle(ResNet18(WIDTHS[size]), images[:64])
 
 
 def data(size: str) -> tuple[Data, Data]:
