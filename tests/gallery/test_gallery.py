@@ -50,9 +50,10 @@ def test_a_reduced_model_has_the_layers_of_the_full_one(
 ) -> None:
     model = MODELS[name]
     home = importlib.import_module(f"gallery.{model.file}")
-    if hasattr(home, "settle"):  # seconds of passes over images, which change no layer
-        monkeypatch.setattr(home, "settle", lambda net, images: net)
-    small, full = (home.network(size, **model.options) for size in ("reduced", "full"))
+    with monkeypatch.context() as patched:
+        if hasattr(home, "settle"):  # seconds of passes over images, which change no layer
+            patched.setattr(home, "settle", lambda net, images: net)
+        small, full = (home.network(size, **model.options) for size in ("reduced", "full"))
     kinds = [[(n, type(m)) for n, m in net.named_modules()] for net in (small, full)]
     assert kinds[0] == kinds[1]
     shapes = [[(n, p.dim()) for n, p in net.named_parameters()] for net in (small, full)]
