@@ -1,101 +1,170 @@
-"""The KL that a third-party layer reports, compared with the exact one and with known mistakes."""
+"""The KL that a third-party layer reports, beside the exact one and known mistakes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vdbench.estimation.third_party import Spec
+from vdbench.estimation.third_party import Spec, unchanged
+from vdbench.noise import Key
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import Posterior
 from vdbench.problems.priors import GaussianPrior
 
-
-class Compared(NamedTuple):
-    """Value and gradient in (μ, σ) of the layer's KL, and how far they are from the exact ones.
-
-    Attributes:
-        value: Relative error of the value.
-        gradient: Largest relative error of the gradients in μ and σ, each relative to its largest entry.
-        like: Which known mistake gives this value, in words; empty where none does or it is right.
-    """
-
-    value: float
-    gradient: float
-    like: str
-
-
-def exact(q: Posterior, variance: float) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, variance)), summed over the weights."""
-    return GaussianPrior(variance).kl(q.mean, q.variance)
-
-
-MISTAKES: dict[str, Callable[[Posterior, float], Tensor]] = {
-    "the KL averaged over the weights instead of summed": lambda q, v: exact(q, v) / q.mean.numel(),
-    "the KL with the wrong sign": lambda q, v: -exact(q, v),
-    "the prior's variance used as its standard deviation": lambda q, v: exact(q, v**2),
-    "the prior's variance used as its standard deviation, and the KL averaged over the weights instead of summed": (
-        lambda q, v: exact(q, v**2) / q.mean.numel()
-    ),
-    "the prior's variance used as its precision": lambda q, v: exact(q, 1 / v),
-    "KL(prior ‖ q) instead of KL(q ‖ prior)": lambda q, v: (
-        0.5 * ((v + q.mean**2) / q.variance - 1 - (v / q.variance).log()).sum()
-    ),
-    "half the KL": lambda q, v: exact(q, v) / 2,
-    "twice the KL": lambda q, v: 2 * exact(q, v),
-}
-"""Values that known defects give, as functions of q and the prior's variance."""
-
 ROOM = 1e-6
 """Relative error that float64 allows a KL with softplus and logarithms in it."""
 
+NODES = 40001
+"""Of the sum over one weight, from −`WIDTH` to `WIDTH` standard deviations of q: dense enough for a narrow prior."""
 
-def compare(spec: Spec, layer: Layer, seed: int) -> Compared:
-    """Compare the layer's KL at random (μ, σ) with the exact one, in float64.
+WIDTH = 10.0
 
-    A bias of the layer's own is set to its prior, where its KL is 0.
+Value = tuple[Tensor, Tensor, Tensor]
+"""A KL, and its gradients in μ and σ."""
 
-    Args:
+
+def exact(q: Posterior, spec: Spec) -> Tensor:
+    """KL(q ‖ the layer's own prior), summed over the weights."""
+    if spec.log_prior is None:
+        return GaussianPrior(spec.prior_variance).kl(q.mean, q.variance)
+    return _summed(q, spec.log_prior)
+
+
+def _summed(q: Posterior, log_prior: Callable[[Tensor], Tensor]) -> Tensor:
+    """E_q[log q − log p] by the trapezoidal rule in ε, which is exact to all digits for smooth log-densities."""
+    eps = torch.linspace(-WIDTH, WIDTH, NODES, dtype=q.mean.dtype)
+    density = torch.exp(-eps.square() / 2) / math.sqrt(2 * math.pi) * (eps[1] - eps[0])
+    mean, scale = q.mean.flatten(), q.scale.flatten()
+    cross = torch.stack(
+        [(density * log_prior(m + s * eps)).sum() for m, s in zip(mean, scale, strict=True)]
+    )
+    entropy = scale.log() + (1 + math.log(2 * math.pi)) / 2
+    return -(entropy + cross).sum()
+
+
+def mistakes(q: Posterior, spec: Spec) -> dict[str, float]:
+    """Values that known defects give, by what they are."""
+    truth, count = float(exact(q, spec).detach()), q.mean.numel()
+    found = {
+        "the KL averaged over the weights instead of summed": truth / count,
+        "the KL with the wrong sign": -truth,
+        "half the KL": truth / 2,
+        "twice the KL": 2 * truth,
+    }
+    if spec.log_prior is not None:
+        return found
+    v = spec.prior_variance
+
+    def normal(variance: float) -> float:
+        return float(GaussianPrior(variance).kl(q.mean, q.variance).detach())
+
+    other = 0.5 * ((v + q.mean**2) / q.variance - 1 - (v / q.variance).log()).sum()
+    return {
+        **found,
+        "the prior's variance used as its standard deviation": normal(v**2),
+        "the prior's variance used as its standard deviation, and the KL averaged over the weights instead of summed": (
+            normal(v**2) / count
+        ),
+        "the prior's variance used as its precision": normal(1 / v),
+        "KL(prior ‖ q) instead of KL(q ‖ prior)": float(other.detach()),
+    }
+
+
+def like(own: float, room: float, q: Posterior, spec: Spec) -> str:
+    """Which known mistake gives this value, to within ``room``, in words; empty where none does."""
+    near = [words for words, value in mistakes(q, spec).items() if abs(own - value) <= room]
+    return ", or ".join(near)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer at random (μ, σ), in float64, where its KL is asked for.
+
+    A bias of the layer's own is set to a normal distribution of the prior's variance: its KL is 0 where that is the
+    prior.
+
+    Attributes:
         spec: The layer's; it has a ``kl``.
         layer: At which size.
-        seed: Of the random point.
+        seed: Of (μ, σ) and of the draws.
     """
-    generator = torch.Generator().manual_seed(seed)
-    shape, wide = layer.weight_shape, torch.float64
-    mean = torch.randn(shape, generator=generator, dtype=wide).requires_grad_()
-    scale = (0.2 + torch.rand(shape, generator=generator, dtype=wide)).requires_grad_()
-    q = Posterior(mean, scale, scale.square())
-    own = _own(spec, layer, q)
-    truth = exact(q, spec.prior_variance)
+
+    spec: Spec
+    layer: Layer
+    seed: int
+
+    @cached_property
+    def q(self) -> Posterior:
+        """The posterior; mean and scale are leaves of its gradients."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shape, wide = self.layer.weight_shape, torch.float64
+        mean = torch.randn(shape, generator=generator, dtype=wide).requires_grad_()
+        scale = (0.2 + torch.rand(shape, generator=generator, dtype=wide)).requires_grad_()
+        return Posterior(mean, scale, scale.square())
+
+    @cached_property
+    def truth(self) -> Value:
+        """The exact KL of the weights."""
+        return self._differentiated(exact(self.q, self.spec))
+
+    @cached_property
+    def bias(self) -> float:
+        """The exact KL of the bias, which a layer may count or leave out; 0 where it is set to its prior."""
+        if not self.spec.bias_scale or self.spec.log_prior is None:
+            return 0.0
+        scale = torch.full((self.layer.weight_shape[0],), self.spec.prior_variance**0.5).double()
+        return float(_summed(Posterior(0 * scale, scale, scale.square()), self.spec.log_prior))
+
+    def draw(self, *address: str | int) -> Value:
+        """The layer's KL of one draw, whose noise has this address."""
+        key = Key(("layer KL", self.seed, *address))
+        return self._differentiated(_own(self.spec, self.layer, self.q, key.seed()))
+
+    def _differentiated(self, value: Tensor) -> Value:
+        # q's leaves serve every draw: their graph has nothing that a backward pass frees
+        q = self.q
+        if not value.requires_grad:
+            return value, torch.zeros_like(q.mean), torch.zeros_like(q.scale)
+        mean, scale = torch.autograd.grad(
+            value, (q.mean, q.scale), materialize_grads=True, allow_unused=True
+        )
+        return value.detach(), mean, scale
+
+
+def errors(found: Value, place: Place) -> tuple[float, float]:
+    """Relative error of the value, and the largest of the gradients, each relative to its largest entry."""
+    value, *gradients = place.truth
+    own = float(found[0])
+    # a layer may count its bias's KL or not
+    gap = min(abs(own - float(value)), abs(own - float(value) - place.bias))
     wrong = [
         float((mine - right).abs().max() / right.abs().max())
-        for mine, right in zip(
-            torch.autograd.grad(own, (mean, scale), materialize_grads=True, allow_unused=True),
-            torch.autograd.grad(truth, (mean, scale)),
-            strict=True,
-        )
+        for mine, right in zip(found[1:], gradients, strict=True)
     ]
-    error = float((own - truth).detach().abs() / truth.detach().abs())
-    return Compared(error, max(wrong), "" if error < ROOM else _like(own, q, spec.prior_variance))
+    return gap / abs(float(value)), max(wrong)
 
 
-def _own(spec: Spec, layer: Layer, q: Posterior) -> Tensor:
-    """The KL that the layer gives at q, a scalar."""
+def _own(spec: Spec, layer: Layer, q: Posterior, seed: int) -> Tensor:
+    """The KL that the layer gives at q under a seeded global generator, a scalar."""
     assert spec.kl is not None
     module = spec.module(layer, q.mean)
-    values = spec.parameters(module, q)
+    # σ² is a node of the graph between draws, so each has its own
+    values = spec.parameters(module, Posterior(q.mean, q.scale, q.scale.square()))
     if spec.bias_scale:
         name, transform = spec.bias_scale
         at = torch.full((layer.weight_shape[0],), spec.prior_variance**0.5, dtype=q.mean.dtype)
-        values[name] = transform.inverse(at, at)
+        values[name] = transform.inverse(at, at).reshape(values[name].shape)
     inputs = torch.ones(2, *layer_inputs(layer), dtype=q.mean.dtype)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        found = functional_call(_WithKL(module, spec.kl), _below(values), (inputs,))
+        torch.default_generator.manual_seed(seed)
+        with unchanged(module):
+            found = functional_call(_WithKL(module, spec.kl), _below(values), (inputs,))
     return torch.as_tensor(found).sum()
 
 
@@ -118,10 +187,3 @@ class _WithKL(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.kl(self.module, self.module(x))
-
-
-def _like(own: Tensor, q: Posterior, variance: float) -> str:
-    for words, value in MISTAKES.items():
-        if bool(torch.isclose(own, value(q, variance), rtol=ROOM)):
-            return words
-    return ""

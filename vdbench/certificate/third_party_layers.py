@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vdbench.certificate.certificate import Finding
+from vdbench.certificate.protocol import Asked
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.third_party_kl import layer_inputs
 from vdbench.estimation.base import Estimator, Wrapper
@@ -47,15 +49,18 @@ def refuse(estimator: Estimator) -> None:
                 inner.spec.module(layer, torch.zeros((), dtype=torch.float64))
 
 
+Made = TypeVar("Made", bound=Asked)
+
+
 def each_layer(
-    name: str, subject: Subject, look: Callable[[Spec, Layer, int], Finding]
-) -> list[Finding]:
-    """A finding for each kind of layer, also where the estimator was registered without it.
+    name: str, subject: Subject, look: Callable[[Spec, Layer, int], Made]
+) -> list[Finding | Made]:
+    """What is found for each kind of layer, also where the estimator was registered without it.
 
     Args:
         name: Of the check.
         subject: A third-party layer, wrapped or not.
-        look: Makes the finding of the layer's `Spec`, at a layer and a seed.
+        look: Makes the finding of the layer's `Spec`, at a layer and a seed; or a question that becomes some.
     """
     inner = innermost(subject.estimator)
     assert isinstance(inner, ForeignLayer)

@@ -148,6 +148,7 @@ class Answer:
         rate: The rate at which a column of its last look was judged.
         power: From the first look, which decides what is seen.
         worst: The smallest p of its last look.
+        draws: Of the first look.
     """
 
     sample: Sample
@@ -155,6 +156,7 @@ class Answer:
     rate: float
     power: float | None
     worst: float
+    draws: int
 
 
 def answers(questions: Sequence[Question]) -> list[list[Answer]]:
@@ -179,6 +181,8 @@ def answers(questions: Sequence[Question]) -> list[list[Answer]]:
         for first, last, flag in zip(question.first, part, flags, strict=True):
             use, at = (last, second) if flag else (first, rate)
             worst = float(use.p.min(initial=1.0))
-            row.append(Answer(use, flag and worst < at, at, first.power(rate), worst))
+            row.append(
+                Answer(use, flag and worst < at, at, first.power(rate), worst, len(first.rows))
+            )
         found.append(row)
     return found

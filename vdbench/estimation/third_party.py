@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vdbench.errors import CellError, InputError, nearest
+from vdbench.estimation.autodiff import inside_vmap
 from vdbench.estimation.base import Gradient, pathwise_gradient
 from vdbench.estimation.pathwise import Pathwise
 from vdbench.estimation.third_party_transforms import Transform
@@ -36,11 +38,13 @@ class Spec:
         scale: Name of the parameter that gives their standard deviation, or several.
         transform: How it does.
         transposed: Whether the layer's dense weights are (inputs, outputs).
-        bias: Name of the parameter that is the bias's mean; empty where the layer has none.
+        bias: Name of the parameter that is the bias's mean, of any shape that holds one number an output; empty where
+            the layer has none.
         bias_scale: Name of the one that gives the bias a standard deviation, and how; it is then set to next to none.
         output: Index of the pre-activation in the tuple that the layer returns; None where it returns a tensor.
         kl: ``(module, returned) -> KL``, or None.
         prior_variance: Variance of the layer's own prior N(0, variance), for the KL.
+        log_prior: Log-density of one weight under the layer's own prior, where that is no N(0, variance).
     """
 
     name: str
@@ -55,6 +59,7 @@ class Spec:
     output: int | None = None
     kl: Callable[[nn.Module, Any], Tensor] | None = None
     prior_variance: float = 1.0
+    log_prior: Callable[[Tensor], Tensor] | None = None
     modules: dict[Any, nn.Module] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -103,10 +108,12 @@ class Spec:
         shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
         wanted = self._in_layout(torch.empty(layer.weight_shape, device="meta")).shape
         named = {_one(names, shapes): tuple(wanted) for names in (self.mean, self.scale)}
-        if self.bias:
-            named[self.bias] = (layer.weight_shape[0],)
-        if self.bias_scale:
-            named[self.bias_scale[0]] = (layer.weight_shape[0],)
+        outputs = (layer.weight_shape[0],)
+        for name in (self.bias, self.bias_scale[0] if self.bias_scale else ""):
+            if name:
+                # also stored as a row, a column or a map of one place: (1, outputs), (outputs, 1), (1, outputs, 1, 1)
+                flat = tuple(n for n in shapes.get(name, ()) if n != 1) or (1,)
+                named[name] = shapes[name] if name in shapes and flat == outputs else outputs
         for name, shape in named.items():
             if name not in shapes:
                 raise InputError(
@@ -143,10 +150,10 @@ class Spec:
         }
         ones = q.mean.new_ones(q.mean.shape[0])
         if self.bias:
-            found[self.bias] = 0 * ones if bias is None else bias
+            found[self.bias] = (0 * ones if bias is None else bias).reshape(known[self.bias].shape)
         if self.bias_scale:
             name, transform = self.bias_scale
-            found[name] = transform.inverse(NO_SCALE * ones, ones)
+            found[name] = transform.inverse(NO_SCALE * ones, ones).reshape(known[name].shape)
         return found
 
     def call(
@@ -154,7 +161,9 @@ class Spec:
     ) -> tuple[Tensor, Any]:
         """The layer's pre-activation with its bias, and all that it returned."""
         module = self.module(layer, x)
-        returned = functional_call(module, self.parameters(module, q, bias), (x,))
+        values = {**self.parameters(module, q, bias), **_buffers(module, x)}
+        with unchanged(module):
+            returned = functional_call(module, values, (x,))
         return self._chosen(returned), returned
 
     def _chosen(self, returned: Any) -> Tensor:
@@ -216,6 +225,30 @@ class ForeignLayer(Pathwise):
         if not self.spec.bias or bias is None:
             return b
         return layer.add_bias(b, -bias)
+
+
+def _buffers(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """For each of several calls that are vectorised buffers of its own, which the layer may fill with its noise."""
+    if not inside_vmap():
+        return {}
+    nothing = 0 * x.detach().sum()
+    return {
+        name: value + nothing.to(value.dtype)
+        for name, value in module.named_buffers()
+        if value.is_floating_point()
+    }
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Let what a forward pass leaves in attributes, such as a KL that grows, not reach the next one."""
+    before = [(part, dict(vars(part))) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, held in before:
+            vars(part).clear()
+            vars(part).update(held)
 
 
 def _one(names: tuple[str, ...], known: Collection[str]) -> str:
