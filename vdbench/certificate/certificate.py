@@ -204,6 +204,9 @@ class Certificate:
         if self.failed:
             tests = ", ".join(dict.fromkeys(f.test for f in self.failed))
             return f"{len(self.failed)} of {len(self.findings)} findings failed, of {tests}."
+        notes = dict.fromkeys(f.note for f in self.findings if f.test == "unbiased")
+        if not self.compared and not any("no exact gradient" in note for note in notes):
+            return f"its mean gradient was compared nowhere: {'; '.join(notes)}; all else passed."
         if not self.compared:
             return (
                 "no exact reference gradient exists for its objective, so bias was not tested (see the findings of "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.func import vmap
+from torch.overrides import TorchFunctionMode
 
 from vdbench.certificate.reference_problems import Stage
 from vdbench.estimation.autodiff import vectorising
@@ -33,7 +35,7 @@ LOOPED = 256
 TOGETHER = 4096
 """Vectorised draws that they are compared with."""
 
-APART = 6.0
+APART = 5.0
 """Standard errors by which means or variances must differ for draws to be looped: heavy tails are no reason to."""
 
 
@@ -46,19 +48,50 @@ def vectorised(estimator: Estimator, at: Stage, state: object, key: Key, size: i
         return estimator(at.problem, at.parameters, Batch(inputs, targets), none, state)
 
     devices = [at.problem.device] if at.problem.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _unvalidated(), vectorising():
+    with torch.random.fork_rng(devices=devices), together():
         torch.manual_seed((key / "together").seed())
         found = vmap(one, randomness="different")(*batches)
     return Gradient(found[0], found[1])
 
 
+IN_PLACE = (
+    "normal_",
+    "uniform_",
+    "bernoulli_",
+    "random_",
+    "exponential_",
+    "log_normal_",
+    "cauchy_",
+)
+"""Methods that fill a tensor with random numbers."""
+
+
+class _Anew(TorchFunctionMode):
+    """Gives new numbers where a tensor that all draws share is to be filled with them, which vmap refuses.
+
+    Whoever uses what the method returns, as torch's own distributions do, gets numbers of each draw; whoever goes on
+    with the tensor itself gets none, which shows in the comparison with a loop.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            return func(*args, **(kwargs or {}))
+        except RuntimeError:
+            name = getattr(func, "__name__", "")
+            if name not in IN_PLACE:
+                raise
+            own = torch.rand(args[0].shape, device=args[0].device).to(args[0].dtype)
+            return getattr(own, name)(*args[1:], **(kwargs or {}))
+
+
 @contextmanager
-def _unvalidated() -> Iterator[None]:
-    """Without the checks of torch's distributions, which branch on values."""
+def together() -> Iterator[None]:
+    """Within, draws may be vectorised; without the checks of torch's distributions, which branch on values."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:
-        yield
+        with vectorising(), _Anew():
+            yield
     finally:
         Distribution.set_default_validate_args(before)
 

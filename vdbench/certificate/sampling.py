@@ -126,6 +126,7 @@ class Subject:
     thorough: bool = False
     _made: dict[Any, Draws] = field(default_factory=dict)
     _states: dict[Any, Any] = field(default_factory=dict)
+    _together_on: dict[Any, bool] = field(default_factory=dict)
 
     def on(self, at: Stage) -> Draws:
         """Draws on a stage: traced and fitted there, once.
@@ -187,14 +188,22 @@ class Subject:
         return made
 
     def _together(self, looped: Draws) -> Draws:
-        """Draws of an estimator with noise of its own, vectorised where that gives what a loop gives."""
-        key = self.key / "own noise" / looped.stage.name / len(looped.stage.batch.inputs)
+        """Draws of an estimator with noise of its own, vectorised where that gives what a loop gives.
+
+        They are compared once for each combination of kinds of layers.
+        """
+        kinds = frozenset(type(layer) for layer in looped.stage.problem.layers)
+        key = self.key / "own noise" / looped.stage.name
         together = replace(looped, alone=False, own=True)
-        one_by_one = looped.many(key / "looped", own_noise.LOOPED)
+        known = kinds in self._together_on
         before = own_noise.others()
         try:
-            found = together.many(key / "together", own_noise.TOGETHER)
+            found = together.many(key / "together", 2 if known else own_noise.TOGETHER)
         except Exception:  # whatever a layer does in vmap, it does not do in a loop
             return looped
-        same = before == own_noise.others() and own_noise.agree(one_by_one, found)
-        return together if same else looped
+        if not known:
+            same = before == own_noise.others() and own_noise.agree(
+                looped.many(key / "looped", own_noise.LOOPED), found
+            )
+            self._together_on[kinds] = same
+        return together if self._together_on[kinds] else looped
