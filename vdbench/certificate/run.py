@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -67,12 +69,24 @@ def check(
     start = time.perf_counter()
     subject = Subject(estimator, Key(("check", seed)), device, *WORK[level], draws, level == "full")
     asked: list[Asked] = []
-    with dense_layers_stand_in():  # there is no problem of convolutions alone
+    # there is no problem of convolutions alone
+    with dense_layers_stand_in(), _one_thread():
         for one in checks_of(estimator):
             asked += guarded(one.name, "all", lambda one=one: one.ask(subject))  # type: ignore[misc]
         findings = tuple(settle(asked))
     seconds = time.perf_counter() - start
     return Certificate(label(estimator), level, findings, FALSE_ALARM, seconds)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On networks of a few weights several threads cost more than they do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _refuse(estimator: Estimator, level: str, draws: int | None, device: str) -> None:

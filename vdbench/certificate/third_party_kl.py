@@ -54,9 +54,9 @@ def _summed(q: Posterior, log_prior: Callable[[Tensor], Tensor]) -> Tensor:
     return -(entropy + cross).sum()
 
 
-def mistakes(q: Posterior, spec: Spec) -> dict[str, float]:
+def mistakes(q: Posterior, spec: Spec) -> dict[str, Tensor]:
     """Values that known defects give, by what they are."""
-    truth, count = float(exact(q, spec).detach()), q.mean.numel()
+    truth, count = exact(q, spec), q.mean.numel()
     found = {
         "the KL averaged over the weights instead of summed": truth / count,
         "the KL with the wrong sign": -truth,
@@ -67,10 +67,9 @@ def mistakes(q: Posterior, spec: Spec) -> dict[str, float]:
         return found
     v = spec.prior_variance
 
-    def normal(variance: float) -> float:
-        return float(GaussianPrior(variance).kl(q.mean, q.variance).detach())
+    def normal(variance: float) -> Tensor:
+        return GaussianPrior(variance).kl(q.mean, q.variance)
 
-    other = 0.5 * ((v + q.mean**2) / q.variance - 1 - (v / q.variance).log()).sum()
     return {
         **found,
         "the prior's variance used as its standard deviation": normal(v**2),
@@ -78,13 +77,27 @@ def mistakes(q: Posterior, spec: Spec) -> dict[str, float]:
             normal(v**2) / count
         ),
         "the prior's variance used as its precision": normal(1 / v),
-        "KL(prior ‖ q) instead of KL(q ‖ prior)": float(other.detach()),
+        "KL(prior ‖ q) instead of KL(q ‖ prior)": (
+            0.5 * ((v + q.mean**2) / q.variance - 1 - (v / q.variance).log()).sum()
+        ),
     }
 
 
-def like(own: float, room: float, q: Posterior, spec: Spec) -> str:
-    """Which known mistake gives this value, to within ``room``, in words; empty where none does."""
-    near = [words for words, value in mistakes(q, spec).items() if abs(own - value) <= room]
+ALIKE = 0.3
+"""Relative difference of gradients that does not exclude a mistake."""
+
+
+def like(found: Value, room: float, place: Place) -> str:
+    """Which known mistake has this value, to within ``room``, and this gradient; in words, empty where none has."""
+    near = []
+    for words, value in mistakes(place.fresh(), place.spec).items():
+        if abs(float(found[0]) - float(value.detach())) <= room:
+            _, *gradients = place.differentiated(value)
+            far = [
+                float((mine - its).abs().max() / its.abs().max())
+                for mine, its in zip(found[1:], gradients, strict=True)
+            ]
+            near += [words] if max(far) <= ALIKE else []
     return ", or ".join(near)
 
 
@@ -117,7 +130,7 @@ class Place:
     @cached_property
     def truth(self) -> Value:
         """The exact KL of the weights."""
-        return self._differentiated(exact(self.q, self.spec))
+        return self.differentiated(exact(self.q, self.spec))
 
     @cached_property
     def bias(self) -> float:
@@ -130,7 +143,7 @@ class Place:
     def draw(self, *address: str | int) -> Value:
         """The layer's KL of one draw, whose noise has this address."""
         with self._seeded(*address):
-            return self._differentiated(_own(self.spec, self.layer, self.q, self._inputs))
+            return self.differentiated(_own(self.spec, self.layer, self.q, self._inputs))
 
     def draws(self, count: int, *address: str | int) -> Value:
         """The layer's KL of many draws, each part (count, …); in one call where that is right."""
@@ -178,13 +191,18 @@ class Place:
             torch.manual_seed(Key(("layer KL", self.seed, *address)).seed())
             yield
 
-    def _differentiated(self, value: Tensor) -> Value:
+    def fresh(self) -> Posterior:
+        """The posterior with a graph of its own, whose leaves are the same."""
+        return Posterior(self.q.mean, self.q.scale, self.q.scale.square())
+
+    def differentiated(self, value: Tensor) -> Value:
+        """A value that was computed from the posterior, with its gradients."""
         # q's leaves serve every draw: their graph has nothing that a backward pass frees
         q = self.q
         if not value.requires_grad:
             return value, torch.zeros_like(q.mean), torch.zeros_like(q.scale)
         mean, scale = torch.autograd.grad(
-            value, (q.mean, q.scale), materialize_grads=True, allow_unused=True
+            value, (q.mean, q.scale), materialize_grads=True, allow_unused=True, retain_graph=True
         )
         return value.detach(), mean, scale
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.planning import directions, enough, needed, weighted
@@ -61,7 +62,7 @@ def _equal(place: Place, found: Value) -> Finding:
     )
     suggests = ""
     if value > ROOM:
-        known = "" if good else like(own, ROOM * abs(own), place.q, place.spec)
+        known = "" if good else like(found, ROOM * abs(own), place)
         suggests = f"this value is {known}." if known else ""
         note += _constant(place, own) if good else ""
     return Finding(NAME, place.layer.name, good, gradient, limit=ROOM, note=note, suggests=suggests)
@@ -99,7 +100,13 @@ def _conclude(place: Place, found: list[Answer]) -> list[Finding]:
     value, *gradients = (_finding(place, answer) for answer in found)
     if value.passed is False and all(g.passed for g in gradients):
         note = value.note + _constant(place, float(found[0].sample.mean[0]))
-        value = replace(value, passed=None, limit=None, note=note, suggests="")
+        value = replace(value, passed=None, limit=None, note=note)
+    if value.passed is False:
+        shape = place.layer.weight_shape
+        own, mean, scale = (torch.from_numpy(a.sample.mean) for a in found)
+        room = CLOSE * float(found[0].sample.error[0])
+        known = like((own, mean.reshape(shape), scale.reshape(shape)), room, place)
+        value = replace(value, suggests=f"this mean is {known}." if known else "")
     return [value, *gradients]
 
 
@@ -127,13 +134,8 @@ def _finding(place: Place, answer: Answer) -> Finding:
     assert relative is not None  # no exact KL of these points is 0, nor its gradients
     figure, low, high = relative
     note = f"relative error of the mean of a sampled KL(q ‖ {_prior(place.spec)})"
-    suggests = ""
-    if answer.differs and sample.where.endswith("value"):
-        room = CLOSE * float(sample.error[0])
-        known = like(float(sample.mean[0]), room, place.q, place.spec)
-        suggests = f"this mean is {known}." if known else ""
     return Finding(
-        NAME, sample.where, not answer.differs, figure, low, high, (high - low) / 2, answer.power, note, suggests,
+        NAME, sample.where, not answer.differs, figure, low, high, (high - low) / 2, answer.power, note,
         draws=answer.draws,
     )  # fmt: skip
 
