@@ -24,25 +24,36 @@ ROUNDS = 4
 """How often draws are added, at most: a pilot may have missed the tails."""
 
 
-def directions(pilot: Sequence[Sample]) -> list[Rows]:
-    """For each sample the weights w for which ⟨g, w⟩/⟨t, w⟩ varies least: w = C⁻¹t, C the covariance of g."""
-    return [_direction(sample) for sample in pilot]
+Directions = tuple[Rows, Rows]
+"""Weights by the covariance, and by the variances alone."""
 
 
-def _direction(sample: Sample) -> Rows:
+def directions(pilot: Sequence[Sample]) -> list[Directions]:
+    """For each sample the weights w for which ⟨g, w⟩/⟨t, w⟩ varies least: w = C⁻¹t, C the covariance of g.
+
+    And those for which it would if the coordinates were independent: what is no common factor may show in either.
+    """
+    return [_directions(sample) for sample in pilot]
+
+
+def _directions(sample: Sample) -> Directions:
     variance = sample.rows.var(0)
     floor = 1e-6 * variance.max() + sample.scale**2 * 1e-18
+    plain = np.asarray(sample.truth / np.maximum(variance, floor), dtype=np.float64)
     covariance = np.atleast_2d(np.cov(sample.rows, rowvar=False)) + np.diag(
         SHRINK * variance + floor
     )
     if not np.isfinite(covariance).all():
-        return sample.truth
-    return np.asarray(np.linalg.solve(covariance, sample.truth), dtype=np.float64)
+        return sample.truth, sample.truth
+    return np.asarray(np.linalg.solve(covariance, sample.truth), dtype=np.float64), plain
 
 
-def weighted(samples: Sequence[Sample], weights: Sequence[Rows]) -> list[Sample]:
+def weighted(samples: Sequence[Sample], weights: Sequence[Directions]) -> list[Sample]:
     """The samples with their directions."""
-    return [replace(s, weights=w) for s, w in zip(samples, weights, strict=True)]
+    return [
+        replace(s, weights=best, plain=plain)
+        for s, (best, plain) in zip(samples, weights, strict=True)
+    ]
 
 
 def needed(samples: Sequence[Sample]) -> float:

@@ -179,7 +179,7 @@ class Place:
         with self._seeded(*address), together():
             zeros = torch.zeros(count, dtype=q.mean.dtype)
             (mean, scale), value = vmap(one, randomness="different")(zeros)
-        return value, mean, scale
+        return value.detach(), mean.detach(), scale.detach()
 
     @property
     def _inputs(self) -> Tensor:
