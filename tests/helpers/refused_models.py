@@ -141,7 +141,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a tuple": (lambda: Net(lambda s, x: (s.f(x), 0.0), f=dense()), r"returns a tuple; expected one"),
     "a dictionary": (lambda: Net(lambda s, x: {"y": s.f(x)}, f=dense()), r"returns a dict"),
     "no row an example": (lambda: Net(lambda s, x: s.f(x).mean(0), f=dense()), r"shape \(3,\) for 5"),
-    "too few inputs": (lambda: nn.Linear(FEATURES + 1, 3), r"do not fit inputs of shape \(M, 4\)"),
+    "too few inputs": (lambda: nn.Linear(FEATURES + 1, 3), r"does not fit inputs of shape \(5, 4\)"),
     "not finite": (
         lambda: Net(lambda s, x: s.f(x) / 0, f=dense()),
         r"outputs of the module for example 0 are not finite",

@@ -52,11 +52,12 @@ def canned(monkeypatch: pytest.MonkeyPatch, *changes: Finding, leave: str = "") 
     """Let every check find that all is well, but for some findings; returns what was asked."""
     asked: list[Any] = []
 
-    def check(estimator: Any, *, level: str = "small", seed: int = 0) -> Certificate:
-        asked.append((label(estimator), level, seed))
+    def check(estimator: Any, *, level: str, draws: int | None, seed: int) -> Certificate:
+        asked.append((label(estimator), level, draws, seed))
         by_test = {f.test: f for f in changes}
         names = [n for n in dict.fromkeys([*NAMES, *by_test]) if n != leave]
-        findings = tuple(by_test.get(n, Finding(n, "here", True)) for n in names)
+        well = {n: Finding(n, "here", True, limit=0.1, power=0.05, draws=9) for n in names}
+        findings = tuple(by_test.get(n, well[n]) for n in names)
         return Certificate(label(estimator), level, findings, 0.01, 0.0)  # type: ignore[arg-type]
 
     monkeypatch.setattr(certificate, "check", check)
@@ -69,13 +70,13 @@ def test_every_test_of_a_certificate_is_one_test_and_the_check_is_made_once(
     asked = canned(monkeypatch)
     result = marked(
         pytester,
-        '"score", options={"samples": 3}, level="full", seed=7',
+        '"score", options={"samples": 3}, level="full", seed=7, draws=99',
         "vdbench_finding",
         "pass",
         "-v",
     )
     result.assert_outcomes(passed=len(NAMES) + 1)
-    assert asked == [("score(samples=3)", "full", 7)]
+    assert asked == [("score(samples=3)", "full", 99, 7)]
     for name in [*NAMES, "nothing left out"]:
         result.stdout.fnmatch_lines([f"*test_mine[[]{name}[]] PASSED*"])
 
@@ -134,15 +135,34 @@ def test_a_finding_that_no_test_stands_for_and_a_test_without_finding_fail(
     result.stdout.fnmatch_lines(["local: findings that no test stands for: new."])
 
 
-def test_a_mean_that_was_compared_nowhere_fails(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+UNDECIDED = {
+    "compared nowhere": (
+        Finding("unbiased", "linear", None, note="no exact gradient of 'mine'"),
+        "local: INCONCLUSIVE *bias was not tested*",
+    ),
+    "too few draws": (
+        Finding("unbiased", "linear: layer 0, mean", True, limit=0.2, power=0.3, draws=1000),
+        "local: INCONCLUSIVE *below 0.3 could have gone unnoticed*--draws 11000 should settle it*",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNDECIDED)
+def test_what_is_inconclusive_is_skipped_and_fails_where_that_is_asked_for(
+    kind: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `vdbench check` does not pass it: all else may hold of an objective that nobody knows."""
-    canned(monkeypatch, Finding("unbiased", "linear", None, note="no exact gradient of 'mine'"))
-    result = marked(pytester)
-    result.assert_outcomes(passed=len(NAMES) - 1, skipped=1, failed=1)
-    result.stdout.fnmatch_lines(
-        ["local: no exact reference gradient exists for its objective, so bias was not tested*"]
+    """As `vdbench check` does not pass it: the test without power, and the one that stands for the whole."""
+    finding, said = UNDECIDED[kind]
+    canned(monkeypatch, finding)
+    result = marked(pytester, '"local"', "vdbench_finding", "pass", "-rs")
+    result.assert_outcomes(passed=len(NAMES) - 1, skipped=2)
+    result.stdout.fnmatch_lines([f"SKIPPED*{said}"])
+    fails = 2 if finding.passed else 1  # a test that does not apply is skipped all the same
+    strict = run(pytester, "--vdbench-strict")
+    strict.assert_outcomes(passed=len(NAMES) - 1, skipped=2 - fails, failed=fails)
+    strict.stdout.fnmatch_lines([said])
+    marked(pytester, '"local", strict=True').assert_outcomes(
+        passed=len(NAMES) - 1, skipped=2 - fails, failed=fails
     )
 
 

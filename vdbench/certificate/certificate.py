@@ -8,8 +8,19 @@ from typing import Any, Literal
 
 Level = Literal["small", "full"]
 
+Verdict = Literal["PASSED", "FAILED", "INCONCLUSIVE"]
+
 LEVELS: tuple[Level, ...] = ("small", "full")
 """How much work a check does: seconds, or as many minutes."""
+
+SEEN = 0.1
+"""A certificate that would miss a larger relative bias is inconclusive."""
+
+EXACT = 1e-6
+"""A detectable bias below this is rounding: the draws do not differ."""
+
+MARGIN = 1.2
+"""Draws that are suggested, for each that the measured spread asks for."""
 
 MARKS = {True: "passed", False: "FAILED", None: "n/a"}
 """How the table says whether a finding passed."""
@@ -32,6 +43,7 @@ class Finding:
         note: What ``figure`` is, or why the test does not apply.
         suggests: On failure, what the figure points to.
         against: The objective class whose exact gradient the mean was compared with; empty for other tests.
+        draws: Draws that ``power`` rests on; None where there is none.
     """
 
     test: str
@@ -45,6 +57,24 @@ class Finding:
     note: str = ""
     suggests: str = ""
     against: str = ""
+    draws: int | None = None
+
+    @property
+    def blind(self) -> bool:
+        """Whether it passed a bias of which it would have missed more than `SEEN`; what is not judged has no limit."""
+        judged = self.passed is True and self.limit is not None and self.power is not None
+        return judged and self.test in COMPARES and not (self.power or 0.0) <= SEEN
+
+    @property
+    def needed(self) -> float:
+        """Draws with which it would see a relative bias of `SEEN`."""
+        if not self.draws or self.power is None:
+            return 0.0
+        return self.draws * (self.power / SEEN) ** 2 * MARGIN
+
+
+COMPARES = ("unbiased", "pre-activations", "layer KL")
+"""Tests whose power is that of seeing a relative bias of a mean."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +96,16 @@ class Certificate:
     seconds: float
 
     @property
+    def verdict(self) -> Verdict:
+        """FAILED where a finding did; INCONCLUSIVE where a bias above `SEEN` could have gone unnoticed; else PASSED."""
+        if self.failed:
+            return "FAILED"
+        return "INCONCLUSIVE" if self.blind or not self.compared else "PASSED"
+
+    @property
     def passed(self) -> bool:
-        """Whether no finding failed, and the mean of the gradient was compared with an exact one somewhere."""
-        return not self.failed and self.compared
+        """Whether the verdict is PASSED."""
+        return self.verdict == "PASSED"
 
     @property
     def compared(self) -> bool:
@@ -81,19 +118,39 @@ class Certificate:
         return tuple(f for f in self.findings if f.passed is False)
 
     @property
+    def blind(self) -> tuple[Finding, ...]:
+        """The findings that passed with too little power."""
+        return tuple(f for f in self.findings if f.blind)
+
+    @property
     def power(self) -> float | None:
         """The smallest relative bias that it would have found in every role with probability 0.95."""
-        known = [f.power for f in self.findings if f.power is not None and f.test == "unbiased"]
+        known = [f.power for f in self.findings if f.power is not None and f.test in COMPARES]
         return max(known) if known else None
 
+    @property
+    def draws(self) -> int | None:
+        """Draws with which an inconclusive certificate should be decided; None where draws would not decide it."""
+        needed = max((f.needed for f in self.blind), default=0.0)
+        if not self.blind or not math.isfinite(needed):
+            return None
+        unit: int = 10 ** max(0, math.floor(math.log10(max(needed, 1.0))) - 1)
+        return math.ceil(needed / unit) * unit
+
     def json(self) -> dict[str, Any]:
-        """Plain data: the attributes, ``passed`` and ``power``; numbers that are not finite as text."""
+        """Plain data: the attributes, ``verdict``, ``summary``, ``passed``, ``power`` and ``draws``.
+
+        Numbers that are not finite are text.
+        """
         return {
             "subject": self.subject,
             "level": self.level,
+            "verdict": self.verdict,
+            "summary": self.summary(),
             "passed": self.passed,
             "false_alarm": self.false_alarm,
-            "power": self.power,
+            "power": _plain(self.power),
+            "draws": self.draws,
             "seconds": self.seconds,
             "findings": [
                 {key: _plain(value) for key, value in asdict(f).items()} for f in self.findings
@@ -101,16 +158,21 @@ class Certificate:
         }
 
     def text(self) -> str:
-        """A table of the findings, what every failure suggests, and the verdict."""
+        """The verdict, what every failure suggests, and a table of the findings."""
         rows = [
             ("", "test", "where", "value", "interval", "allowed", "detectable"),
             *map(_row, self.findings),
         ]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
+        table = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
+        return "\n".join([self.summary(), *self._failures(), "", *table, *self._against()])
+
+    def _failures(self) -> list[str]:
+        """What each failure is, and what it suggests; a suggestion is told once."""
+        lines: list[str] = []
         said: set[str] = set()
         for finding in self.failed:
             lines += ["", f"{finding.test}, {finding.where}: {finding.note}"]
@@ -118,7 +180,7 @@ class Certificate:
             words = "the same, see above." if again else finding.suggests
             lines += [f"  suggests: {words}"] if finding.suggests else []
             said.add(finding.suggests)
-        return "\n".join([*lines, "", *self._against(), self.verdict()])
+        return lines
 
     def _against(self) -> list[str]:
         """Whose gradient the mean was compared with, where that is not one and the same."""
@@ -129,25 +191,74 @@ class Certificate:
         if len(stages) < 2:
             return []
         parts = [f"{name} on {', '.join(found)}" for name, found in stages.items()]
-        return [f"The mean was compared with the gradient of {'; of '.join(parts)}."]
+        return ["", f"The mean was compared with the gradient of {'; of '.join(parts)}."]
 
-    def verdict(self) -> str:
-        """One sentence: passed or not, at what level, error rate and power."""
-        count = len(self.failed)
-        what = "passed" if self.passed else f"FAILED {count} of {len(self.findings)} findings"
-        if not self.failed and not self.compared:
-            what = (
-                "NOT PASSED: no exact reference gradient exists for its objective, so bias was not tested "
-                "(see the findings of 'unbiased')"
-            )
-        caught = (
-            f"; smallest detectable relative bias on these problems: {self.power:.2g}"
-            if self.power
-            else ""
-        )
+    def summary(self) -> str:
+        """The verdict in a sentence or two: why, at what level, on what problems, with what power and error rate."""
         return (
-            f"{self.subject}: {what} at level {self.level}, false-alarm rate at most {self.false_alarm:.2g}"
-            f"{caught}; {self.seconds:.1f} s."
+            f"{self.subject}: {self.verdict} at level {self.level}: {self._why()} A correct estimator fails with "
+            f"probability {self.false_alarm:.2g} at most. {self.seconds:.1f} s."
+        )
+
+    def _why(self) -> str:
+        if self.failed:
+            tests = ", ".join(dict.fromkeys(f.test for f in self.failed))
+            return f"{len(self.failed)} of {len(self.findings)} findings failed, of {tests}."
+        notes = dict.fromkeys(f.note for f in self.findings if f.test == "unbiased")
+        if not self.compared and not any("no exact gradient" in note for note in notes):
+            return f"its mean gradient was compared nowhere: {'; '.join(notes)}; all else passed."
+        if not self.compared:
+            return (
+                "no exact reference gradient exists for its objective, so bias was not tested (see the findings of "
+                "'unbiased'); all else passed."
+            )
+        if self.blind:
+            return self._undecided()
+        if not self.power or self.power < EXACT:
+            return f"the gradient has no noise and was compared exactly, on {self._stages()}."
+        if all(f.limit is None for f in self.findings if f.test == "unbiased"):
+            return f"its declared bias was measured, on {self._stages()}, and is not judged."
+        return (
+            f"a relative bias of {self.power:.2g} or more would have been found with probability 0.95, on "
+            f"{self._stages()}."
+        )
+
+    def _stages(self) -> str:
+        """The problems on which the mean was compared."""
+        seen = (f for f in self.findings if f.test == "unbiased" and f.passed is not None)
+        names = list(dict.fromkeys(f.where.partition(":")[0] for f in seen))
+        what = "the problem" if len(names) == 1 else "the problems"
+        return f"{what} {', '.join(names)}"
+
+    def _undecided(self) -> str:
+        """What might have been missed, where most, and what would settle it."""
+        worst = max(self.blind, key=lambda f: f.power or 0.0)
+        blind = len(self.blind)
+        more = f" and in {blind - 1} more" if blind > 1 else ""
+        found = (
+            f"nothing wrong was found, but a relative bias below {worst.power:.2g} could have gone unnoticed in "
+            f"{worst.where}{more}, and {SEEN:g} must be seen."
+        )
+        if self.draws is None:
+            return found
+        return f"{found} --draws {self.draws} should settle it, in {self._time()}."
+
+    def _time(self) -> str:
+        """About how long the draws that are missing take, from how long those that were made took."""
+        used: dict[str, float] = {}
+        wanted: dict[str, float] = {}
+        for f in self.findings:
+            if f.draws and f.test in COMPARES:
+                place = f"{f.test} {f.where.partition(':')[0]}"
+                used[place] = max(used.get(place, 0), f.draws)
+                wanted[place] = max(wanted.get(place, 0), f.draws, f.needed if f.blind else 0)
+        seconds = self.seconds * sum(wanted.values()) / max(1, sum(used.values()))
+        if seconds < 90:
+            return f"about {max(1, round(seconds))} s"
+        return (
+            f"about {seconds / 60:.0f} minutes"
+            if seconds < 5400
+            else f"about {seconds / 3600:.0f} hours"
         )
 
 

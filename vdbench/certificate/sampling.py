@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vdbench.certificate import own_noise
 from vdbench.certificate.reference_problems import Stage
 from vdbench.estimation import draws
 from vdbench.estimation.base import Estimator, Gradient
@@ -20,6 +21,9 @@ from vdbench.noise import Key, Noise, Request, draw, stream
 from vdbench.problems.problem import Batch
 
 Rows = NDArray[np.float64]
+
+LEAST_LOOPED = 512
+"""Draws of a looped estimator in a first look, at least."""
 
 PART = 4096
 """Most draws in one vectorised call; their noise is one block of one stream."""
@@ -43,6 +47,7 @@ class Draws:
         state: What it was fitted to there.
         traced: The noise of one draw.
         alone: Whether draws are taken one by one.
+        own: Whether the noise of vectorised draws is the estimator's own, from torch's global generator.
     """
 
     estimator: Estimator
@@ -50,6 +55,7 @@ class Draws:
     state: Any
     traced: Trace
     alone: bool
+    own: bool = False
 
     @property
     def noiseless(self) -> bool:
@@ -86,6 +92,8 @@ class Draws:
         if self.alone:
             keys = [key / k for k in range(size)]
             found = draws.gradients(*where, keys, Trace(self.traced.requests, 0), self.state)
+        elif self.own:
+            found = own_noise.vectorised(self.estimator, at, self.state, key, size)
         else:
             noise = block(self.traced.requests, key, size, at.batch.inputs)
             found = draws.vectorised(*where, noise, self.state)
@@ -104,7 +112,9 @@ class Subject:
         key: The address of all noise of this check.
         device: Where it is checked.
         most: Most draws of a vectorised estimator in a first look.
-        few: Draws of a looped one.
+        few: Most draws of a looped one.
+        draws: Most draws of either, where the caller of the check says so.
+        thorough: Whether a looped estimator is tried on problems that take many draws, too.
     """
 
     estimator: Estimator
@@ -112,8 +122,11 @@ class Subject:
     device: str = "cpu"
     most: int = 65536
     few: int = 512
+    draws: int | None = None
+    thorough: bool = False
     _made: dict[Any, Draws] = field(default_factory=dict)
     _states: dict[Any, Any] = field(default_factory=dict)
+    _together_on: dict[Any, bool] = field(default_factory=dict)
 
     def on(self, at: Stage) -> Draws:
         """Draws on a stage: traced and fitted there, once.
@@ -145,24 +158,52 @@ class Subject:
         return Draws(self.estimator, at, self.state(at), Trace((), 0), True).one(key)
 
     def looks(self, drawn: Draws, needed: float = 0.0) -> int:
-        """Draws in a first look: as many as needed, between a least number and the level's bound.
+        """Draws in a first look: as many as needed, between a least number and `bound`."""
+        unit = self.unit(drawn)
+        wanted = max(needed, unit) if math.isfinite(needed) else unit
+        return min(self.bound(drawn), math.ceil(wanted / unit) * unit)
 
-        A gradient that is a mean of many draws is expensive, and counts as many.
-        """
-        bound = (
-            self.few if drawn.alone else max(PART, self.most // self.estimator.draws_per_gradient)
-        )
-        least = self.few if drawn.alone else PART
-        wanted = max(needed, least) if math.isfinite(needed) else least
-        parts = math.ceil(min(wanted, bound) / PART)
-        return min(bound, parts * PART)
+    def unit(self, drawn: Draws) -> int:
+        """Numbers of draws are multiples of this, up to the bound."""
+        return LEAST_LOOPED if drawn.alone else PART
+
+    def bound(self, drawn: Draws) -> int:
+        """Most draws in a first look; a gradient that is a mean of many draws is expensive, and counts as many."""
+        if drawn.alone and self.estimator.declaration.pure:
+            return LEAST_LOOPED  # it has failed by not being vectorised: its draws decide nothing
+        if self.draws is not None:
+            return self.draws
+        if drawn.alone:
+            return self.few
+        return max(PART, self.most // self.estimator.draws_per_gradient)
 
     def _checked(self, made: Draws) -> Draws:
         """The same, looped where it cannot be vectorised; the test of several draws says why."""
         if made.alone:
-            return made
+            return self._together(made)
         try:
             made.many(self.key / "try", 2)
         except (RuntimeError, KeyError):
             return replace(made, alone=True)
         return made
+
+    def _together(self, looped: Draws) -> Draws:
+        """Draws of an estimator with noise of its own, vectorised where that gives what a loop gives.
+
+        They are compared once for each combination of kinds of layers.
+        """
+        kinds = frozenset(type(layer) for layer in looped.stage.problem.layers)
+        key = self.key / "own noise" / looped.stage.name
+        together = replace(looped, alone=False, own=True)
+        known = kinds in self._together_on
+        before = own_noise.others()
+        try:
+            found = together.many(key / "together", 2 if known else own_noise.TOGETHER)
+        except Exception:  # whatever a layer does in vmap, it does not do in a loop
+            return looped
+        if not known:
+            same = before == own_noise.others() and own_noise.agree(
+                looped.many(key / "looped", own_noise.LOOPED), found
+            )
+            self._together_on[kinds] = same
+        return together if self._together_on[kinds] else looped

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vdbench.certificate.certificate import Finding
+from vdbench.certificate.protocol import Asked
 from vdbench.certificate.sampling import Subject
-from vdbench.certificate.third_party_kl import layer_inputs
 from vdbench.estimation.base import Estimator, Wrapper
-from vdbench.estimation.third_party import ForeignLayer, Spec
+from vdbench.estimation.third_party import ForeignLayer, Spec, layer_inputs
 from vdbench.problems.layers import Convolution, Layer
 from vdbench.problems.posterior import Posterior
 
@@ -43,32 +44,31 @@ def refuse(estimator: Estimator) -> None:
     inner = innermost(estimator)
     if isinstance(inner, ForeignLayer):
         for layer in LAYERS:
-            if _factory(inner.spec, layer) is not None:
+            if inner.spec.factory(layer) is not None:
                 inner.spec.module(layer, torch.zeros((), dtype=torch.float64))
 
 
+Made = TypeVar("Made", bound=Asked)
+
+
 def each_layer(
-    name: str, subject: Subject, look: Callable[[Spec, Layer, int], Finding]
-) -> list[Finding]:
-    """A finding for each kind of layer, also where the estimator was registered without it.
+    name: str, subject: Subject, look: Callable[[Spec, Layer, int], Made]
+) -> list[Finding | Made]:
+    """What is found for each kind of layer, also where the estimator was registered without it.
 
     Args:
         name: Of the check.
         subject: A third-party layer, wrapped or not.
-        look: Makes the finding of the layer's `Spec`, at a layer and a seed.
+        look: Makes the finding of the layer's `Spec`, at a layer and a seed; or a question that becomes some.
     """
     inner = innermost(subject.estimator)
     assert isinstance(inner, ForeignLayer)
     return [
         look(inner.spec, layer, subject.key.seed())
-        if _factory(inner.spec, layer) is not None
+        if inner.spec.factory(layer) is not None
         else Finding(name, layer.name, None, note=f"registered without {layer.name}=")
         for layer in LAYERS
     ]
-
-
-def _factory(spec: Spec, layer: Layer) -> object:
-    return spec.convolution if isinstance(layer, Convolution) else spec.dense
 
 
 def point(layer: Layer, seed: int, scale: float) -> tuple[Tensor, Posterior, Tensor]:
@@ -88,3 +88,16 @@ def seeded(spec: Spec, layer: Layer, x: Tensor, q: Posterior, bias: Tensor, seed
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return spec.call(layer, x, q, bias)[0]
+
+
+def unheard(spec: Spec, layer: Layer, x: Tensor, q: Posterior, bias: Tensor) -> str:
+    """What is to be said where the output does not depend on a parameter that was named; empty where it does on all."""
+    with torch.random.fork_rng(devices=[]):
+        names = spec.ignored(layer, x, q, bias)
+    if not names:
+        return ""
+    said = " and ".join(f"'{name}'" for name in names)
+    return (
+        f"the output does not depend on {said}: what it is computed from was computed once, in __init__, or is read "
+        "from elsewhere than the module's parameters; compute it in forward."
+    )

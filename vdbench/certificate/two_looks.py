@@ -48,6 +48,7 @@ class Sample:
         names: Of the columns.
         scale: Size of what the columns are of, in their unit, against which rounding is judged.
         weights: (columns,), the direction along which a common factor shows best; the truth if None.
+        plain: (columns,), a second direction in which a difference is looked for; none if None.
     """
 
     where: str
@@ -56,6 +57,7 @@ class Sample:
     names: Sequence[str] = ()
     scale: float = 1.0
     weights: Rows | None = None
+    plain: Rows | None = None
 
     def __post_init__(self) -> None:
         # Every statistic runs down the columns, which is several times as fast where they are contiguous.
@@ -79,15 +81,17 @@ class Sample:
 
         Its mean is b where the mean gradient is 1 + b times the truth, whatever the weights w.
         """
+        return self._along(self.truth if self.weights is None else self.weights)
+
+    def _along(self, weights: Rows) -> Rows | None:
         if float(self.truth @ self.truth) <= (ROUNDING * self.scale) ** 2:
             return None
-        weights = self.truth if self.weights is None else self.weights
         found: Rows = (self.rows - self.truth) @ weights / float(self.truth @ weights)
         return found
 
     @cached_property
     def p(self) -> Rows:
-        """Two-sided p of every column, and of the projection on the truth, which sees a common factor."""
+        """Two-sided p of every column, and of the projections on the truth, which see a common factor."""
         gap, error = self.mean - self.truth, self.error
         size = np.maximum(np.abs(self.truth), self.scale)
         exact = error <= ROUNDING * size
@@ -98,9 +102,8 @@ class Sample:
         along = self.along
         if along is None or exact.all():
             return np.asarray(p)
-        error_along = along.std(ddof=1) / np.sqrt(len(along))
-        common = 2 * stdtr(len(along) - 1, -abs(along.mean()) / error_along)
-        return np.append(p, common if np.isfinite(common) else 0.0)
+        second = None if self.plain is None else self._along(self.plain)
+        return np.append(p, [_p_of_mean(a) for a in (along, second) if a is not None])
 
     def relative(self, rate: float) -> tuple[float, float, float] | None:
         """Deviation along the truth with an interval that errs at this rate; None where the truth is 0."""
@@ -117,6 +120,13 @@ class Sample:
             return None
         limit = -stdtrit(len(along) - 1, rate / 2) + ndtri(POWER)
         return float(limit * along.std(ddof=1) / np.sqrt(len(along)))
+
+
+def _p_of_mean(rows: Rows) -> float:
+    """Two-sided p of a mean of 0; 0 where it is not finite."""
+    error = rows.std(ddof=1) / np.sqrt(len(rows))
+    found = float(2 * stdtr(len(rows) - 1, -abs(rows.mean()) / error))
+    return found if np.isfinite(found) else 0.0
 
 
 Draw = Callable[[str, int], list[Sample]]
@@ -148,6 +158,7 @@ class Answer:
         rate: The rate at which a column of its last look was judged.
         power: From the first look, which decides what is seen.
         worst: The smallest p of its last look.
+        draws: Of the first look.
     """
 
     sample: Sample
@@ -155,6 +166,7 @@ class Answer:
     rate: float
     power: float | None
     worst: float
+    draws: int
 
 
 def answers(questions: Sequence[Question]) -> list[list[Answer]]:
@@ -179,6 +191,8 @@ def answers(questions: Sequence[Question]) -> list[list[Answer]]:
         for first, last, flag in zip(question.first, part, flags, strict=True):
             use, at = (last, second) if flag else (first, rate)
             worst = float(use.p.min(initial=1.0))
-            row.append(Answer(use, flag and worst < at, at, first.power(rate), worst))
+            row.append(
+                Answer(use, flag and worst < at, at, first.power(rate), worst, len(first.rows))
+            )
         found.append(row)
     return found

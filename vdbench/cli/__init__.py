@@ -258,25 +258,33 @@ def check_verb(
         ),
     ] = None,
     level: Annotated[str, Option(help="small (seconds) or full.")] = "small",
+    draws: Annotated[
+        int | None,
+        Option(help="Most draws of the gradient on one problem, in place of the level's."),
+    ] = None,
+    strict: Annotated[bool, Option("--strict", help="Exit code 1 for INCONCLUSIVE, too.")] = False,
     seed: Annotated[int, Option(help="Random seed.")] = 0,
     device: Annotated[str, Option(help="cpu or cuda.")] = "cpu",
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
-    """Test whether an estimator does what it declares; exit code 1 where it does not."""
+    """Test whether an estimator does what it declares: PASSED, FAILED (exit code 1) or INCONCLUSIVE."""
     _load(plugin)
     from vdbench.certificate import check
     from vdbench.cli.check_arguments import subjects
 
     found = []
     for estimator in subjects(name, option or [], of or []):
-        found.append(check(estimator, level=level, seed=seed, device=device))  # type: ignore[arg-type]
+        found.append(check(estimator, level=level, draws=draws, seed=seed, device=device))  # type: ignore[arg-type]
         if not json:
-            typer.echo(found[-1].text())
-    passed = all(certificate.passed for certificate in found)
+            typer.echo(("\n" if len(found) > 1 else "") + found[-1].text())
+    verdicts = {certificate.verdict for certificate in found}
+    verdict = next(v for v in ("FAILED", "INCONCLUSIVE", "PASSED") if v in verdicts)
     if json:
-        _print({"passed": passed, "certificates": [c.json() for c in found]})
-    if not passed:
+        passed = verdict == "PASSED"
+        certificates = [certificate.json() for certificate in found]
+        _print({"verdict": verdict, "passed": passed, "certificates": certificates})
+    if verdict == "FAILED" or (strict and verdict != "PASSED"):
         raise typer.Exit(1)
 
 

@@ -31,6 +31,11 @@ def vectorising() -> Iterator[None]:
         _inside_vmap.reset(token)
 
 
+def inside_vmap() -> bool:
+    """Whether this call is one of several that `torch.func.vmap` takes together."""
+    return _inside_vmap.get()
+
+
 def differentiate(
     objective: Objective, at: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:

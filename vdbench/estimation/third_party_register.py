@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.third_party import Factory, ForeignLayer, Spec
+from vdbench.estimation.third_party_priors import find_prior
 from vdbench.estimation.third_party_transforms import TRANSFORMS, Transform, find
 
 __all__ = ["TRANSFORMS", "ForeignLayer", "Spec", "Transform", "register_layer"]
@@ -40,6 +41,7 @@ def register_layer(
     output: int | None = None,
     kl: int | str | Callable[[nn.Module, Any], Tensor] | None = None,
     prior_variance: float = 1.0,
+    prior: Any = None,
     objective: str = "elbo",
     objective_on_convolution: str = "",
     version: str = "1",
@@ -60,13 +62,18 @@ def register_layer(
         convolution: ``(in_channels, out_channels, kernel_size, ...) -> module``; ``stride``, ``padding``,
             ``dilation`` and ``groups`` are passed by name where they are not those of a plain convolution.
         transposed: Whether dense weights are stored (inputs, outputs).
-        bias: The parameter that is the bias (its mean); left out where the factory switches the bias off.
+        bias: The parameter that is the bias (its mean), of shape (outputs,), (1, outputs) or the like; left out where
+            the factory switches the bias off.
         bias_scale: As ``scale``, of a bias that is random too; it is set to next to no noise.
         output: Which part of a returned tuple is the output; left out where a tensor is returned.
         kl: Where the module's KL from its own prior is found: the part of the returned tuple, the name of a method,
             or a function of the module and what its forward returned.
         prior_variance: Variance of the prior N(0, variance) that the factory was told to use, for the check of the
-            KL. Take another than 1, at which a variance taken for a standard deviation goes unseen.
+            KL. Take another than 1, at which a variance taken for a standard deviation goes unseen. A KL that is
+            sampled, log q(w) − log p(w) at the drawn w, is compared by its mean.
+        prior: A prior that is no N(0, variance): ``("scale-mixture", pi, sigma1, sigma2)``, the mixture
+            π·N(0, σ₁²) + (1 − π)·N(0, σ₂²) of Blundell et al. 2015, or a function of a tensor of weights that gives the
+            log-density of each.
         objective: Objective class.
         objective_on_convolution: Objective class on convolutions, if another.
         version: Changes with the layer's results.
@@ -115,6 +122,7 @@ def register_layer(
         output=output,
         kl=_kl(where, kl),
         prior_variance=float(prior_variance),
+        log_prior=find_prior(f"{where}, prior", prior),
     )
     claims = {
         "objective": objective,

@@ -42,6 +42,11 @@ def _softplus(p: Tensor) -> Tensor:
     return torch.nn.functional.softplus(p)
 
 
+def _above_zero(variance: Tensor) -> Tensor:
+    """A variance that is 0 in its type is set to the smallest number of it: a layer's own never is 0."""
+    return variance.clamp(min=torch.finfo(variance.dtype).tiny)
+
+
 def _size(mean: Tensor) -> Tensor:
     """|μ|, kept off 0, where α = σ²/μ² has no value."""
     return mean.abs().clamp(min=torch.finfo(mean.dtype).tiny)
@@ -54,7 +59,7 @@ TRANSFORMS = {
         Transform("exp", lambda p, _: p.exp(), lambda s, _: s.log()),
         Transform("exp-half", lambda p, _: (0.5 * p).exp(), lambda s, _: 2 * s.log()),
         Transform("softplus", lambda p, _: _softplus(p), lambda s, _: softplus_inverse(s)),
-        Transform("sqrt", lambda p, _: p.sqrt(), lambda s, _: s.square()),
+        Transform("sqrt", lambda p, _: p.sqrt(), lambda s, _: _above_zero(s.square())),
         Transform("square", lambda p, _: p.square(), lambda s, _: s.sqrt()),
         Transform(
             "sqrt-softplus",

@@ -12,13 +12,21 @@ from torch import Tensor, nn
 
 from vdbench.datasets.conversion import as_dataset
 from vdbench.errors import InputError, nearest
-from vdbench.problems import kl, probe
+from vdbench.problems import gaussian, kl, priors, probe_gradient, probe_layers, probe_module
 from vdbench.problems.gaussian import MeanLogVariance
-from vdbench.problems.layers import Layer, NoisyModule, OutsideCall, WholeWeight, layer_of
+from vdbench.problems.layers import (
+    PLACEHOLDER,
+    Layer,
+    NoisyModule,
+    OutsideCall,
+    WholeWeight,
+    layer_of,
+)
 from vdbench.problems.likelihoods import Categorical, Likelihood
 from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.places import Use
 from vdbench.problems.priors import GaussianPrior, Prior
+from vdbench.problems.probe import Seen
 from vdbench.problems.problem import Behaviour, Group, Problem
 from vdbench.problems.selection import (
     HELD,
@@ -39,8 +47,8 @@ def noisy(
     target: Hashable | None = None,
     name: str = "module",
     likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None = None,
-    prior: Prior | None = None,
-    parameterization: Parameterization | None = None,
+    prior: Prior | str | Mapping[str, Any] | None = None,
+    parameterization: Parameterization | str | Mapping[str, Any] | None = None,
     keep_weights: bool = True,
     layers: LayerChoice | None = None,
     parameters: Mapping[str, Tensor] | None = None,
@@ -64,8 +72,8 @@ def noisy(
         name: Label in reports.
         likelihood: log p(target | output), (M,): ``classification``, ``regression``, ``heteroscedastic``, ``binary``,
             ``poisson``, or a function of outputs and targets; default what the targets say, where that is obvious.
-        prior: KL term; default a standard normal prior.
-        parameterization: Coordinates of q; default (μ, log σ²).
+        prior: KL term, or its name as in a suite; default a standard normal prior.
+        parameterization: Coordinates of q, or their name as in a suite; default (μ, log σ²).
         keep_weights: Start from the module's weights (the default), or draw He-normal ones under each seed.
         layers: Which layers: names or patterns such as ``encoder.*``, or a function of name and module; default all
             whose weights are not frozen. A parameter that no layer holds is noisy if it is named.
@@ -88,13 +96,50 @@ def noisy(
         >>> [layer.name for layer in vdbench.noisy(net, datasets.load("digits"), layers="2").layers]
         ['2']
     """
+    with torch.inference_mode(False), torch.enable_grad():
+        return _noisy(
+            module,
+            data,
+            test,
+            target,
+            name,
+            likelihood,
+            prior,
+            parameterization,
+            keep_weights,
+            layers,
+            parameters,
+        )
+
+
+def _noisy(
+    module: nn.Module,
+    data: Any,
+    test: Any,
+    target: Hashable | None,
+    name: str,
+    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None,
+    prior: Prior | str | Mapping[str, Any] | None,
+    parameterization: Parameterization | str | Mapping[str, Any] | None,
+    keep_weights: bool,
+    layers: LayerChoice | None,
+    parameters: Mapping[str, Tensor] | None,
+) -> Problem:
     network = _copy(module, name)
-    coordinates = parameterization or MeanLogVariance()
-    prior = prior or GaussianPrior(1.0)
+    coordinates: Parameterization = (
+        _built_from(
+            "parameterization", Parameterization, gaussian.from_spec, parameterization, name
+        )
+        or MeanLogVariance()
+    )
+    prior = _built_from("prior", Prior, priors.from_spec, prior, name) or GaussianPrior(1.0)
     kl.refuse(prior, coordinates, name)
     found = as_dataset(data, test=test, target=target, name=name)
+    users = module  # with the user's own parameters, to see that the copy has none of them in use
     if found.tables is not None:
-        network = RowLookup(network, found.tables)
+        network, users = (RowLookup(part, found.tables) for part in (network, module))
+    elif isinstance(network, nn.Sequential) and not isinstance(module, nn.Sequential):
+        users = nn.Sequential(_plain(module))
     selection = select(network, layers, name)
     if coordinates.layers not in (None, len(selection.weights)):
         raise InputError(
@@ -113,7 +158,7 @@ def noisy(
         start={},
         keep_weights=keep_weights,
     )
-    seen = probe.behaviour_of(network, bare, likelihood)
+    seen = probe_module.behaviour_of(network, bare, likelihood, _plain(users))
     bare = replace(bare, likelihood=seen.likelihood)
     try:
         problem = _agreed(network, selection, bare, seen, whole)
@@ -126,9 +171,27 @@ def noisy(
     return problem if parameters is None else _started(problem, parameters)
 
 
+def _built_from(
+    what: str, kind: type[Any], build: Callable[[object], Any], given: Any, name: str
+) -> Any:
+    """What is given, or built as a suite asks for it."""
+    if given is None or isinstance(given, kind):
+        return given
+    if isinstance(given, str | Mapping):
+        return build(given)
+    raise InputError(
+        f"problem '{name}': {what} must be a {kind.__name__} or the name of one, not {given!r}."
+    )
+
+
 def _started(problem: Problem, parameters: Mapping[str, Tensor]) -> Problem:
     """The problem with these parameters in place of those it starts from."""
-    given = dict(parameters)
+    if not isinstance(parameters, Mapping):
+        raise InputError(
+            f"problem '{problem.name}': parameters must be a mapping of names to tensors, not "
+            f"{type(parameters).__name__}."
+        )
+    given = {str(key): _tensor(problem, str(key), value) for key, value in parameters.items()}
     for layer in problem.layers:
         scale = given.pop(f"{layer.name}.scale", None)
         if scale is None:
@@ -165,11 +228,28 @@ def _started(problem: Problem, parameters: Mapping[str, Tensor]) -> Problem:
     return replace(problem, start=start)
 
 
+def _tensor(problem: Problem, key: str, value: Any) -> Tensor:
+    try:
+        found = torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"problem '{problem.name}': parameters: '{key}' is no tensor: {error}"
+        ) from error
+    layer = next((a for a in problem.layers if key.startswith(f"{a.name}.")), None)
+    if (
+        found.dim() == 0
+        and layer is not None
+        and key.rpartition(".")[2] in ("scale", "mean", "theta")
+    ):
+        return found.expand(layer.weight_shape)
+    return found
+
+
 def _agreed(
     network: nn.Module,
     selection: Selection,
     bare: Problem,
-    seen: probe.Seen,
+    seen: Seen,
     whole: dict[str, str],
 ) -> Problem:
     """The problem, with as many layers opened as it computes the same with as the module."""
@@ -178,9 +258,9 @@ def _agreed(
         problem = _built(network, selection, bare, seen, whole)
         wide = problem.to("cpu", torch.float64)
         opened = [w.name for w in selection.weights if w.name not in whole]
-        odd = probe.agreement(network, wide, seen)
+        odd = probe_layers.agreement(network, wide, seen)
         if odd is None:
-            folds, uses, follow_none = probe.rows(wide, network, seen)
+            folds, uses, follow_none = probe_layers.rows(wide, network, seen)
             if not follow_none:
                 break
             whole |= follow_none
@@ -194,14 +274,14 @@ def _agreed(
                 f"module's: it changes or copies its weights in a way that is not followed; expected a forward pass "
                 "that uses the parameters of its layers."
             )
-    probe.jumps(wide, network, seen)
+    probe_gradient.jumps(wide, network, seen)
     _refuse_posterior(problem)
     problem = replace(
         problem,
         uses={layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers},
         behaviour=replace(problem.behaviour, folds=folds),
     )
-    why, values = probe.vectorises(problem)
+    why, values = probe_gradient.vectorises(problem.to(problem.device, torch.float32))
     return replace(
         problem,
         behaviour=replace(
@@ -214,7 +294,7 @@ def _culprits(
     network: nn.Module,
     selection: Selection,
     bare: Problem,
-    seen: probe.Seen,
+    seen: Seen,
     whole: dict[str, str],
     opened: list[str],
 ) -> dict[str, str]:
@@ -224,7 +304,7 @@ def _culprits(
     for one in opened:
         others = {**whole, **{other: why for other in opened if other != one}}
         wide = _built(network, selection, bare, seen, others).to("cpu", torch.float64)
-        if probe.agreement(network, wide, seen) is not None:
+        if probe_layers.agreement(network, wide, seen) is not None:
             found[one] = why
     return found or dict.fromkeys(opened, why)
 
@@ -233,7 +313,7 @@ def _built(
     network: nn.Module,
     selection: Selection,
     bare: Problem,
-    seen: probe.Seen,
+    seen: Seen,
     whole: dict[str, str],
 ) -> Problem:
     """A problem whose layers named in ``whole`` are not opened."""
@@ -265,8 +345,15 @@ def _built(
     for path, value in body.named_parameters():
         if path in noisy_paths:
             value.requires_grad_(False)  # it is given at each pass
+        elif path.rpartition(".")[2] == PLACEHOLDER:
+            continue
         elif not value.requires_grad:
             frozen.append(path)
+        elif path in start:
+            raise InputError(
+                f"problem '{bare.name}': the module has a parameter '{path}', which is what a coordinate of the "
+                "posterior is called; rename it in the module."
+            )
         else:
             start[path] = value.detach().clone()
             owner, _, leaf = path.rpartition(".")
@@ -312,11 +399,7 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
         raise InputError(
             f"problem '{name}': expected a torch.nn.Module, not {type(module).__name__}."
         )
-    if isinstance(module, nn.DataParallel):
-        module = module.module
-    compiled = getattr(module, "_orig_mod", None)
-    if isinstance(compiled, nn.Module):  # of torch.compile
-        module = compiled
+    module = _plain(module)
     try:
         network = copy.deepcopy(module)
     except Exception as error:
@@ -329,6 +412,14 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
         if isinstance(part, nn.Embedding | nn.EmbeddingBag):
             part.sparse = False  # the same gradient, in a form that can be added up
     return nn.Sequential(network) if isinstance(network, tuple(k for k, _ in HELD)) else network
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """The network within a wrapper that computes the same."""
+    if isinstance(module, nn.DataParallel):
+        module = module.module
+    compiled = getattr(module, "_orig_mod", None)
+    return compiled if isinstance(compiled, nn.Module) else module  # of torch.compile
 
 
 def _refuse_posterior(problem: Problem) -> None:

@@ -58,7 +58,7 @@ def _behaviour(problem: Problem) -> str:
         q = probe.posterior(layer, parameters)
         return layer.linear(x, q.weights(q.draw(noise, layer.name)))
 
-    with torch.no_grad():
+    with torch.enable_grad():  # a network may take derivatives of its own
         values = probe.log_likelihood(sampler, batch, parameters)
         found = [*values.tolist(), float(probe.kl(parameters))]
     return " ".join(f"{value:.9g}" for value in found)

@@ -283,6 +283,10 @@ Sampler = Callable[[Layer, Tensor], Tensor]
 """``sampler(layer, x)`` gives a noisy layer's pre-activation, without the bias."""
 
 
+PLACEHOLDER = "placeholder"
+"""Name of the empty parameter of a noisy layer's place."""
+
+
 class OutsideUse(Exception):
     """A network reads a weight of a layer instead of calling the layer."""
 
@@ -324,6 +328,11 @@ class NoisyModule(nn.Module):
             bias = getattr(original, "bias", None)
             if isinstance(bias, Tensor) and not bias.requires_grad:
                 self.register_buffer("fixed_bias", bias.detach().clone())
+            weight = original.get_parameter("weight").detach()
+            # empty: it tells a network that looks for one the device and type of its parameters
+            self.register_parameter(
+                PLACEHOLDER, nn.Parameter(weight.new_empty(0), requires_grad=False)
+            )
 
     def __getattr__(self, name: str) -> Any:
         """Attributes of the layer that was here; its weight is refused, since there is none outside the sampler."""
@@ -332,8 +341,20 @@ class NoisyModule(nn.Module):
         attributes = self.__dict__.get("attributes", {})
         return attributes[name] if name in attributes else super().__getattr__(name)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Pre-activation with bias, as the sampler in force makes it."""
+    def forward(self, *args: Tensor, **kwargs: Any) -> Tensor:
+        """Pre-activation with bias, as the sampler in force makes it.
+
+        Args:
+            args: The input.
+            kwargs: The same, as ``input``.
+
+        Raises:
+            OutsideUse: The layer is called with anything else, such as a convolution's ``output_size``.
+            OutsideCall: No sampler is in force.
+        """
+        if len(args) + len(kwargs) != 1 or set(kwargs) - {"input"}:
+            raise OutsideUse(self.layer.name)
+        x: Tensor = args[0] if args else kwargs["input"]
         if self.call is None:
             raise OutsideCall(
                 "a noisy layer has no weights of its own: evaluate it through Problem.log_likelihood"

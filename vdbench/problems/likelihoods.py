@@ -289,6 +289,12 @@ def _from_targets(dataset: Dataset, outputs: Sequence[int]) -> tuple[Likelihood,
                 f"{where}: targets are whole numbers as floats, and outputs {shape}; expected integers for a "
                 "classification, y.long(), or floats of the outputs' shape for a regression."
             )
+        shares = y.dim() == 2 and y.shape[1] > 1 and bool((y >= 0).all())
+        if shares and bool(((y.sum(1) - 1).abs() < 1e-4).all()):
+            raise InputError(
+                f"{where}: the rows of the targets are shares that add up to 1, which may mean soft labels or numbers; "
+                "expected likelihood='regression', or a function of outputs and targets that gives (M,)."
+            )
         return GaussianNoise(), f"targets are floats; the noise has variance 1 for outputs {shape}"
     why = f"targets are integers from {int(y.min())} to {int(y.max())} and outputs {shape}"
     if single and pair:

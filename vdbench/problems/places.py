@@ -58,6 +58,10 @@ class Fold(NamedTuple):
         """Whether the example's axis is the first already."""
         return self.axis == 0 and self.times == 1
 
+    def fits(self, x: Tensor, examples: int) -> bool:
+        """Whether the rows are those of so many examples."""
+        return x.dim() > self.axis and x.shape[self.axis] == examples * self.times
+
     def to(self, x: Tensor, examples: int) -> Tensor:
         """Rows with the example's axis first, (M, …, features).
 

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vdbench.datasets import Dataset, Split
-from vdbench.errors import InputError
+from vdbench.errors import CellError, InputError
 from vdbench.noise import Key, stream
 from vdbench.problems import kl
 from vdbench.problems.layers import Layer, NoisyModule, Sampler, WholeWeight
@@ -259,7 +259,9 @@ class Problem:
         with self._sampling(sampler, parameters, inputs.shape[0]), self._unfused():
             # without parameters of its own the module is called as it is: functional_call takes its time
             result = (
-                functional_call(self.module, plain, (inputs,)) if plain else self.module(inputs)
+                functional_call(self.module, tied(self._ties, plain), (inputs,), tie_weights=False)
+                if plain
+                else self.module(inputs)
             )
         assert isinstance(result, Tensor)
         return result if result.dtype == self.dtype else result.to(self.dtype)
@@ -272,6 +274,10 @@ class Problem:
             return self.likelihood(outputs, targets)
         targets = targets.to(own) if targets.is_floating_point() else targets
         return self.likelihood(outputs.to(own), targets).to(outputs.dtype)
+
+    @cached_property
+    def _ties(self) -> dict[str, tuple[str, ...]]:
+        return ties(self.module)
 
     @cached_property
     def _of_noisy_layers(self) -> frozenset[str]:
@@ -310,6 +316,12 @@ class Problem:
             number = calls.get(layer.name, 0)
             calls[layer.name] = number + 1
             fold = self._fold(layer.name, number)
+            if layer.name in self.behaviour.folds and not fold.fits(x, examples):
+                raise CellError(
+                    f"problem '{self.name}' gives its noisy layer '{layer.name}' inputs {tuple(x.shape)} for "
+                    f"{examples} examples; expected {fold.times} rows an example for every minibatch, as when it was "
+                    "made: pad, or choose other layers with layers=."
+                )
             given = x.dtype
             x = x if given == self.dtype else x.to(self.dtype)
             b = sampler(layer, fold.to(x, examples))
@@ -339,6 +351,25 @@ class Problem:
                 "pass, as often as when the problem was made; expected the same number of calls for every minibatch."
             )
         return folds[number]
+
+
+def ties(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Further names of each parameter that several modules share.
+
+    `torch.func.functional_call` finds them itself, and does not put back a module that is found at two paths.
+    """
+    names: dict[int, dict[tuple[int, str], str]] = {}
+    for name, value in module.named_parameters(remove_duplicate=False):
+        owner, _, leaf = name.rpartition(".")
+        names.setdefault(id(value), {}).setdefault((id(module.get_submodule(owner)), leaf), name)
+    lists = [list(places.values()) for places in names.values()]
+    return {first: tuple(others) for first, *others in lists if others}
+
+
+def tied(names: Mapping[str, tuple[str, ...]], given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Values for all names of the parameters given."""
+    others = {o: given[name] for name, more in names.items() if name in given for o in more}
+    return {**given, **others}
 
 
 def moved(part: Any, device: torch.device | str, dtype: torch.dtype) -> Any:

@@ -113,7 +113,7 @@ def select(body: nn.Module, layers: LayerChoice | None, name: str) -> Selection:
             owners = {p: p.rpartition(".")[0] for p in others}
             aliases = tuple(o for o in owners.values() if body.get_submodule(o) is module)
             ties = tuple(p for p in others if owners[p] not in aliases)
-            weights.append(_weight(title, path, owner, module, ties, aliases, name))
+            weights.append(_weight(body, title, path, owner, module, ties, aliases, name))
     refuse_altered(body, name, chosen)
     without |= {title: f"not chosen ({kind})" for title, kind in _altered(body)}
     for title, kind in _others(body, weights):
@@ -175,8 +175,18 @@ def _chosen(
     """Names of the layers that are asked for; parameters that no layer holds are added to ``found``."""
     if layers is None:
         return None
+    if isinstance(layers, nn.Module) or not (callable(layers) or isinstance(layers, Iterable)):
+        raise InputError(
+            f"problem '{name}': layers must be names or patterns of layers, or a function of name and module, not "
+            f"{type(layers).__name__}."
+        )
     if callable(layers):
-        return {title for title, _, _, module in found if layers(title, module)}
+        try:
+            return {title for title, _, _, module in found if layers(title, module)}
+        except Exception as error:
+            raise InputError(
+                f"problem '{name}': the function layers failed: {type(error).__name__}: {error}"
+            ) from error
     patterns = [layers] if isinstance(layers, str) else list(layers)
     prefix = "network." if isinstance(body, RowLookup) else ""
     held = {path for _, path, _, _ in found}
@@ -212,6 +222,7 @@ def _named(title: str, pattern: str, prefix: str) -> bool:
 
 
 def _weight(
+    body: nn.Module,
     title: str,
     path: str,
     owner: str,
@@ -221,6 +232,11 @@ def _weight(
     name: str,
 ) -> Weight:
     zero_row = None
+    if ties and _zero_rows(body, (path, *ties)):
+        raise InputError(
+            f"problem '{name}': the weight '{path}' is tied to {' and '.join(ties)} and has a row (padding_idx) that "
+            "gets a gradient in one of them and none in the other; set padding_idx to None, or untie them."
+        )
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         zero_row = _embedding(title, module, name)
     why = ""
@@ -241,6 +257,11 @@ def _own(kind: type) -> set[str]:
         if not parent.__module__.startswith("torch.")
         for name in vars(parent)
     }
+
+
+def _zero_rows(body: nn.Module, paths: tuple[str, ...]) -> bool:
+    owners = [body.get_submodule(path.rpartition(".")[0]) for path in paths]
+    return any(getattr(owner, "padding_idx", None) is not None for owner in owners)
 
 
 def _embedding(title: str, module: nn.Embedding | nn.EmbeddingBag, name: str) -> int | None:

@@ -26,4 +26,4 @@ if __name__ == "__main__":
         json.dumps(described, indent=1, default=str) + "\n", encoding="utf-8"
     )
     for certificate in checked:
-        print(certificate.verdict())
+        print(certificate.summary())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -47,15 +48,35 @@ def test_a_file_passes_and_its_broken_option_fails(
     Path("mine.py").write_text(GOOD)
     assert call(monkeypatch, "mine.py") == 0
     said = capsys.readouterr().out
-    assert "mine: passed at level small" in said
+    assert said.startswith("mine: PASSED at level small: a relative bias of 0.0")
     assert call(monkeypatch, "mine.py", "--option", "half=true", "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["passed"] is False
+    assert found["verdict"] == "FAILED"
     (certificate,) = found["certificates"]
     assert certificate["subject"] == "mine(half=True)"
     assert any(
         f["test"] == "pre-activations" for f in certificate["findings"] if f["passed"] is False
     )
+
+
+def test_too_few_draws_are_inconclusive_said_first_with_what_would_settle_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("local", "--draws", "256")
+    assert call(monkeypatch, *few) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("local: INCONCLUSIVE at level small: nothing wrong was found, but a")
+    (draws,) = re.findall(r"--draws (\d+) should settle it", first)
+    assert call(monkeypatch, *few, "--strict", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["passed"]) == ("INCONCLUSIVE", False)
+    (certificate,) = found["certificates"]
+    assert certificate["draws"] == int(draws)
+    assert certificate["power"] > 0.1
+    assert certificate["summary"].startswith("local: INCONCLUSIVE")
+    assert call(monkeypatch, "local", "--draws", draws, "--strict") == 0
+    assert capsys.readouterr().out.startswith("local: PASSED")
 
 
 def test_what_is_checked() -> None:
@@ -87,6 +108,7 @@ REFUSED: list[tuple[list[str], str]] = [
         "are for one estimator, and the file registers 2: mine, other",
     ),
     (["local", "--level", "smal"], "level 'smal' is unknown. Did you mean 'small'?"),
+    (["local", "--draws", "3"], "draws is 3, expected a whole number of at least 64."),
     (["local", "--device", "tpu"], "device 'tpu' is unknown; expected cpu or cuda."),
 ]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import vdbench
 from vdbench.certificate.checks import CHECKS
-from vdbench.certificate.protocol import everyone
+from vdbench.certificate.protocol import everyone, settle
 from vdbench.certificate.sampling import Subject
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
@@ -138,7 +138,7 @@ def findings(estimator: third_party.ForeignLayer) -> list[Any]:
     """What a certificate has beyond what it has of every estimator."""
     subject = Subject(estimator, Key(), "cpu", 64, 64)
     assert all(one.applies(estimator) for one in LAYER_CHECKS)
-    return [found for one in LAYER_CHECKS for found in one.ask(subject)]
+    return settle([asked for one in LAYER_CHECKS for asked in one.ask(subject)])
 
 
 def failed(estimator: third_party.ForeignLayer) -> dict[tuple[str, str], Any]:

@@ -281,9 +281,7 @@ def test_how_one_example_uses_each_layer() -> None:
 
 
 def test_a_module_that_does_not_fit_the_data_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"problem 'mine': the module and its likelihood do not fit"
-    ):
+    with pytest.raises(InputError, match=r"problem 'mine': the module does not fit inputs"):
         noisy(nn.Linear(FEATURES + 1, 3), dataset("numbers"), name="mine")
 
 

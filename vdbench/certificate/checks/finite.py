@@ -11,9 +11,18 @@ from vdbench.certificate.certificate import Finding
 from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Kind, Stage, at_point, kind
 from vdbench.certificate.sampling import Subject
+from vdbench.certificate.third_party_layers import innermost
+from vdbench.estimation.third_party import ForeignLayer
 from vdbench.problems.problem import Batch
 
 NAME = "finite"
+
+EDGES = {
+    "σ = 1e-30": "no training gets there",
+    "σ = 2e4": "no training gets there; log(1 + e^ρ) overflows beyond ρ = 88 in float32 and ρ = 709 in float64",
+    "α = 1e4": "no training gets there; log(1 + e^ρ) overflows beyond ρ = 88 in float32",
+}
+"""Points of which a third-party layer is not judged, and why."""
 
 PRECISIONS = (torch.float32, torch.float64)
 
@@ -34,8 +43,24 @@ def _findings(subject: Subject, of: Kind, at: Stage) -> list[Finding]:
             if (names := _broken(subject, replace(at_point(at, point), batch=batch), dtype))
         ]
         note = "not finite: " + "; ".join(broken) if broken else "all inputs, float32 and float64"
+        edge = _edge(subject, at, point) if broken else ""
+        if edge:
+            found.append(Finding(NAME, point, None, note=f"{note}; not judged, since {edge}"))
+            continue
         found.append(Finding(NAME, point, not broken, note=note, suggests=_suggests(broken)))
     return found
+
+
+def _edge(subject: Subject, at: Stage, point: str) -> str:
+    """Why a third-party layer is not judged at a point; empty where it is, and of any other estimator."""
+    inner = innermost(subject.estimator)
+    if not isinstance(inner, ForeignLayer):
+        return ""
+    there = at_point(at, point)
+    laws = [there.problem.posterior(layer, there.parameters) for layer in there.problem.layers]
+    if not all(inner.spec.reaches(q) for q in laws):
+        return "the layer's own parameter has no value for this scale"
+    return EDGES.get(point, "")
 
 
 def _batches(batch: Batch) -> dict[str, Batch]:

@@ -10,7 +10,13 @@ from torch import Tensor
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.protocol import Check
 from vdbench.certificate.sampling import Subject
-from vdbench.certificate.third_party_layers import each_layer, is_third_party, point, seeded
+from vdbench.certificate.third_party_layers import (
+    each_layer,
+    is_third_party,
+    point,
+    seeded,
+    unheard,
+)
 from vdbench.estimation.third_party import Spec
 from vdbench.estimation.third_party_transforms import TRANSFORMS
 from vdbench.problems.layers import Layer
@@ -40,7 +46,7 @@ def _spread(spec: Spec, layer: Layer, seed: int) -> Finding:
     good = abs(gap) <= WIDE
     return Finding(
         NAME, layer.name, good, gap, limit=WIDE, note=note,
-        suggests="" if good else _other_transform(spec, layer, x, q, found),
+        suggests="" if good else unheard(spec, layer, x, q, bias) or _other_transform(spec, layer, x, q, found),
     )  # fmt: skip
 
 

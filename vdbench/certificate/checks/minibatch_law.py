@@ -14,6 +14,7 @@ import torch
 from scipy.special import ndtri, stdtrit
 
 from vdbench.certificate.certificate import Finding
+from vdbench.certificate.planning import for_spread
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Subject
@@ -38,22 +39,27 @@ def ask(subject: Subject) -> Iterable[Asked]:
 def _ask(subject: Subject, at: Stage) -> list[Asked]:
     declared = subject.estimator.declaration.independent_examples
 
+    short = subject.on(at)
+    pilot = _samples(subject, at, "pilot", subject.looks(short))
+    wanted = for_spread(max((float(s.rows.std()) for s in pilot), default=0.0))
+    count = subject.looks(short, wanted if declared else 0.0)
+
     def draw(look: str, times: int) -> list[Sample]:
-        return _samples(subject, at, look, times)
+        return _samples(subject, at, look, times * count)
 
     if declared:
         question = Question(NAME, draw, draw("first", 1))
         return [Pending(question, lambda found: [_finding(a) for a in found])]
-    return [_reported(sample) for sample in draw("first", 1)]
+    return [_reported(sample) for sample in pilot]
 
 
-def _samples(subject: Subject, at: Stage, look: str, times: int) -> list[Sample]:
+def _samples(subject: Subject, at: Stage, look: str, count: int) -> list[Sample]:
     """One column: TIMES · (squared deviation of the long minibatch) − (that of the short), over the short's mean."""
     long = Batch(*(torch.cat([t] * TIMES) for t in at.batch))
     spreads = []
     for length, stage in (("short", at), ("long", replace(at, batch=long))):
         drawn = subject.on(stage)
-        rows = drawn.many(subject.key / NAME / length / look, times * subject.looks(drawn))
+        rows = drawn.many(subject.key / NAME / length / look, count)
         spreads.append({n: ((r - r.mean(0)) ** 2).sum(1) for n, r in rows.items()})
     found = []
     for group in dict.fromkeys(at.problem.groups[n] for n in spreads[0]):
@@ -82,7 +88,7 @@ def _finding(answer: Answer) -> Finding:
         NAME, sample.where, not answer.differs, figure, low, high, limit,
         limit + float(ndtri(POWER)) * float(sample.error[0]),
         "share of the noise variance that does not fall as 1/M; examples are declared independent",
-        SUGGESTS if answer.differs else "",
+        SUGGESTS if answer.differs else "", draws=answer.draws,
     )  # fmt: skip
 
 

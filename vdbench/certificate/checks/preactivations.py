@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from vdbench.certificate.certificate import Finding
+from vdbench.certificate.planning import enough
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served
 from vdbench.certificate.sampling import Draws, Subject, block
@@ -59,10 +60,11 @@ def _nothing(estimator: Estimator) -> str:
 def _ask(subject: Subject, at: Stage) -> list[Asked]:
     drawn = subject.on(at)
 
-    def draw(look: str, times: int) -> list[Sample]:
-        return _samples(subject, drawn, look, times * subject.looks(drawn))
+    def some(look: str, count: int) -> list[Sample]:
+        return _samples(subject, drawn, look, count)
 
-    question = Question(NAME, draw, draw("first", 1))
+    first = enough(some, subject.looks(drawn), subject.bound(drawn), subject.unit(drawn))
+    question = Question(NAME, lambda look, times: some(look, times * len(first[0].rows)), first)
     return [Pending(question, lambda found: [_finding(a) for a in found])]
 
 
@@ -150,7 +152,7 @@ def _finding(answer: Answer) -> Finding:
     return Finding(
         NAME, sample.where, not answer.differs, figure, low, high, limit, answer.power,
         f"{what}, {kind_of}; furthest by {gap:.2g} of its scale",
-        SUGGESTS[what] if answer.differs else "",
+        SUGGESTS[what] if answer.differs else "", draws=answer.draws,
     )  # fmt: skip
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.exact_gradients import OBJECTIVES
+from vdbench.certificate.planning import directions, enough, needed, weighted
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served
 from vdbench.certificate.sampling import Draws, Subject
@@ -20,11 +20,8 @@ NAME = "unbiased"
 PILOT = 512
 """Draws that decide how many are needed, and which coordinates have the most information; used for nothing else."""
 
-SEEN = 0.1
-"""The relative bias that is to be seen, as far as the level's bound of draws allows."""
-
-STEPS = 6.5
-"""Standard errors from 0 at which a bias is seen almost surely: the limit of a look and two more."""
+COSTLY = ("rectified", "classes", "deep")
+"""Problems that take the most draws, and test what the others do: they are left out where draws are looped."""
 
 
 def ask(subject: Subject) -> Iterable[Asked]:
@@ -33,8 +30,18 @@ def ask(subject: Subject) -> Iterable[Asked]:
     return each_stage(NAME, names, subject, lambda at: _ask(subject, at))
 
 
+def _left_out(subject: Subject, drawn: Draws) -> str:
+    """Why an estimator whose draws are looped is not tried on a stage: its draws do more elsewhere."""
+    if not drawn.alone or subject.thorough or drawn.stage.name not in COSTLY:
+        return ""
+    return "left out at level small, since draws are looped and it takes many; level full has it"
+
+
 def _ask(subject: Subject, at: Stage) -> list[Asked]:
     drawn = subject.on(at)
+    why = _left_out(subject, drawn)
+    if why:
+        return [Finding(NAME, at.name, None, note=why)]
     objective = served(subject.estimator, at)
     truth = at.truth(objective)
     if truth is None:
@@ -43,14 +50,14 @@ def _ask(subject: Subject, at: Stage) -> list[Asked]:
     exact = {name: value.flatten().cpu().numpy() for name, value in truth.items()}
     key = subject.key / NAME / at.name
     pilot = samples(at, drawn.many(key / "pilot", PILOT), exact)
-    weights = [_weights(sample) for sample in pilot]
-    count = subject.looks(drawn, _needed(pilot, weights))
+    weights = directions(pilot)
 
-    def draw(look: str, times: int) -> list[Sample]:
-        found = samples(at, drawn.many(key / look, times * count), exact)
-        return [replace(s, weights=w) for s, w in zip(found, weights, strict=True)]
+    def some(look: str, count: int) -> list[Sample]:
+        return weighted(samples(at, drawn.many(key / look, count), exact), weights)
 
-    question = Question(NAME, draw, draw("first", 1))
+    count = subject.looks(drawn, needed(weighted(pilot, weights)))
+    first = enough(some, count, subject.bound(drawn), subject.unit(drawn))
+    question = Question(NAME, lambda look, times: some(look, times * len(first[0].rows)), first)
     return [Pending(question, lambda found: [_finding(drawn, objective, a) for a in found])]
 
 
@@ -72,20 +79,6 @@ def samples(at: Stage, rows: dict[str, Rows], truth: dict[str, Rows]) -> list[Sa
     return found
 
 
-def _weights(pilot: Sample) -> Rows:
-    """Each coordinate by its truth over its variance: the direction in which a common factor shows first."""
-    variance = pilot.rows.var(0)
-    found: Rows = pilot.truth / np.maximum(variance, 1e-6 * variance.max() + pilot.scale**2 * 1e-18)
-    return found
-
-
-def _needed(pilot: list[Sample], weights: list[Rows]) -> float:
-    """Draws with which every layer and role would show a relative bias of `SEEN`."""
-    spreads = [replace(s, weights=w).along for s, w in zip(pilot, weights, strict=True)]
-    largest = max((float(a.std()) for a in spreads if a is not None), default=0.0)
-    return (STEPS * largest / SEEN) ** 2
-
-
 def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
     sample, declared = answer.sample, drawn.estimator.declaration
     biased = not declared.unbiased
@@ -99,12 +92,12 @@ def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
         seen = "measured" if answer.differs else "not seen at this number of draws"
         return Finding(
             NAME, sample.where, True, figure, low, high, None, answer.power,
-            f"declared biased, {seen}: {note}", against=objective,
+            f"declared biased, {seen}: {note}", against=objective, draws=answer.draws,
         )  # fmt: skip
     suggests = suggest(drawn, objective, sample) if answer.differs else ""
     return Finding(
         NAME, sample.where, not answer.differs, figure, low, high, limit, answer.power, note, suggests,
-        objective,
+        objective, answer.draws,
     )  # fmt: skip
 
 

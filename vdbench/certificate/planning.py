@@ -1,0 +1,93 @@
+"""How many draws a comparison of means needs, and along which direction a common factor shows first: from pilot draws.
+
+Both are decided before the draws that are compared, so that neither depends on what the comparison finds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vdbench.certificate.certificate import SEEN
+from vdbench.certificate.two_looks import Rows, Sample
+
+STEPS = 6.0
+"""Standard errors from 0 at which a bias is seen almost surely: the limit of a look and two more."""
+
+SHRINK = 0.05
+"""Share of each variance by which a pilot's covariances are shrunk: they are estimates."""
+
+ROUNDS = 4
+"""How often draws are added, at most: a pilot may have missed the tails."""
+
+
+Directions = tuple[Rows, Rows]
+"""Weights by the covariance, and by the variances alone."""
+
+
+def directions(pilot: Sequence[Sample]) -> list[Directions]:
+    """For each sample the weights w for which ⟨g, w⟩/⟨t, w⟩ varies least: w = C⁻¹t, C the covariance of g.
+
+    And those for which it would if the coordinates were independent: what is no common factor may show in either.
+    """
+    return [_directions(sample) for sample in pilot]
+
+
+def _directions(sample: Sample) -> Directions:
+    variance = sample.rows.var(0)
+    floor = 1e-6 * variance.max() + sample.scale**2 * 1e-18
+    plain = np.asarray(sample.truth / np.maximum(variance, floor), dtype=np.float64)
+    covariance = np.atleast_2d(np.cov(sample.rows, rowvar=False)) + np.diag(
+        SHRINK * variance + floor
+    )
+    if not np.isfinite(covariance).all():
+        return sample.truth, sample.truth
+    return np.asarray(np.linalg.solve(covariance, sample.truth), dtype=np.float64), plain
+
+
+def weighted(samples: Sequence[Sample], weights: Sequence[Directions]) -> list[Sample]:
+    """The samples with their directions."""
+    return [
+        replace(s, weights=best, plain=plain)
+        for s, (best, plain) in zip(samples, weights, strict=True)
+    ]
+
+
+def needed(samples: Sequence[Sample]) -> float:
+    """Draws with which every sample would show a relative bias of `SEEN`."""
+    spreads = [sample.along for sample in samples]
+    return for_spread(max((float(a.std()) for a in spreads if a is not None), default=0.0))
+
+
+def for_spread(spread: float) -> float:
+    """Draws with which `SEEN` is seen in a mean whose draws have this standard deviation."""
+    return (STEPS * spread / SEEN) ** 2
+
+
+def enough(
+    draw: Callable[[str, int], list[Sample]], first: int, most: int, unit: int
+) -> list[Sample]:
+    """Draws for a first look: as many as a pilot asked for, and more where their own spread asks for more.
+
+    Args:
+        draw: ``draw(address, count)``.
+        first: How many a pilot asked for.
+        most: Bound.
+        unit: Numbers of draws are multiples of it, up to the bound.
+    """
+    found = draw("first", first)
+    for k in range(ROUNDS):
+        have, want = max(len(s.rows) for s in found), needed(found)
+        if not have < want < math.inf or have < first or have >= most:
+            break
+        more = min(most - have, math.ceil((want - have) / unit) * unit)
+        found = [joined(a, b) for a, b in zip(found, draw(f"first, more {k}", more), strict=True)]
+    return found
+
+
+def joined(a: Sample, b: Sample) -> Sample:
+    """All draws of two samples of the same."""
+    return replace(a, rows=np.concatenate([a.rows, b.rows]))

@@ -1,0 +1,172 @@
+"""Whether a problem's gradient is that of its log-likelihood, and whether draws of it can be taken together."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+
+from vdbench.errors import InputError
+from vdbench.noise import stream
+from vdbench.problems.layers import OutsideCall
+from vdbench.problems.probe import (
+    FEW,
+    KEY,
+    Seen,
+    examples,
+    moved_network,
+    moved_weights,
+    reason,
+    same,
+)
+from vdbench.problems.problem import Batch, Problem
+
+ATTEMPTS = 3
+"""Lines of weights."""
+
+NODES = (8, 96, 400)
+"""Points of a line of weights at which the gradient is taken; more, where few do not settle it."""
+
+LINE = 32
+"""Examples of which the log-likelihood is followed along a line."""
+
+TOLERANCE = 0.02
+"""Share by which the change along that line may differ from the gradient's integral."""
+
+
+def vectorises(problem: Problem) -> tuple[str, bool]:
+    """Take two draws of the gradient together and one by one.
+
+    Returns:
+        What was seen where they cannot be taken together, else an empty string; and whether log-likelihoods can be,
+        where no gradient is taken.
+    """
+    noise = stream(KEY / "draws", dtype=problem.dtype)
+    mean = {a.name: problem.posterior(a, problem.start).mean for a in problem.layers}
+    two = {
+        name: w + noise(name, (2, *w.shape)) / max(1, w[0].numel()) ** 0.5
+        for name, w in mean.items()
+    }
+    batch = Batch(*(t.to(problem.device) for t in examples(problem, FEW)))
+    batch = Batch(*(t.to(problem.dtype) if t.is_floating_point() else t for t in batch))
+
+    def value(weights: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        return problem.log_likelihood(
+            lambda layer, x: layer.linear(x, weights[layer.name]),
+            Batch(inputs, targets),
+            problem.start,
+        ).sum()
+
+    def one_by_one() -> list[Tensor]:
+        found = []
+        for k in range(2):
+            leaves = {n: w[k].detach().requires_grad_() for n, w in two.items()}
+            grads = torch.autograd.grad(
+                value(leaves, *batch), list(leaves.values()), materialize_grads=True
+            )
+            found.append(torch.cat([g.flatten() for g in grads]))
+        return found
+
+    try:
+        want = torch.stack(one_by_one())
+    except (InputError, OutsideCall):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"problem '{problem.name}': the gradient of the log-likelihood cannot be taken: {reason(error)}"
+        ) from error
+    both = [torch.stack([t, t]) for t in batch]
+    first = {name: w[0] for name, w in two.items()}
+    with warnings.catch_warnings():
+        # an operation without a rule of its own is looped over: looping over draws is no slower, and says so
+        warnings.filterwarnings("error", "There is a performance drop")
+        try:
+            for name in (
+                two
+            ):  # one weight at a time, too: a kernel may vectorise only if all of its weights do
+                vmap(lambda w, x, y, name=name: value({**first, name: w}, x, y))(two[name], *both)
+            vmap(value)(two, *both)
+            values = True
+        except Exception:
+            values = False
+        try:
+            together = vmap(grad(value))(two, *both)
+        except Exception as error:
+            return reason(error), values
+    found = torch.cat([together[name].flatten(1) for name in two], 1)
+    if same(found, want, torch.float32):
+        return "", values
+    return "draws taken together differ from draws taken one by one", False
+
+
+def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:
+    """Refuse a network whose gradient does not add up to the change of its log-likelihood along a line of weights.
+
+    Pathwise gradients are those of the objective only if they do. A jump (rounding, a hard threshold), a part that is
+    detached, or a backward pass of the user's own shows here. The line goes from the weights to those moved by noise;
+    the integral is a Gauss-Legendre sum.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not seen.amount:
+        return
+    start = moved_weights(problem, module)
+    for attempt in range(ATTEMPTS):
+        network = moved_network(module, 0.7 * seen.amount, torch.float64, attempt + 1)
+        end = moved_weights(problem, network)
+        for (
+            nodes
+        ) in NODES:  # more of them, if a kink such as that of a ReLU may explain the difference
+            try:
+                change, integral, size = _along(problem, start, end, nodes)
+            except (InputError, OutsideCall):
+                raise
+            except Exception as error:
+                raise InputError(
+                    f"problem '{problem.name}': the gradient of the log-likelihood cannot be taken: {reason(error)}"
+                ) from error
+            if abs(change - integral) <= TOLERANCE * size:
+                break
+        else:
+            break
+    else:
+        return
+    worst = f"by {change:.3g}, and its gradient adds up to {integral:.3g}"
+    raise InputError(
+        f"problem '{problem.name}': along a line of weights the log-likelihood changes {worst}: the network or the "
+        "likelihood has a jump (rounding, a threshold), a detached part or a backward pass of its own, so that "
+        "gradients along the path of the noise are not those of the objective; expected a continuous function of the "
+        "weights that is differentiated as it is computed."
+    )
+
+
+def _along(
+    problem: Problem, start: dict[str, Tensor], end: dict[str, Tensor], nodes: int
+) -> tuple[float, float, float]:
+    """Change of the log-likelihood from one place to another, its gradient's integral on the way, and their size."""
+    batch = examples(problem, min(LINE, max(FEW, problem.examples)))
+    step = {name: end[name] - start[name] for name in start}
+
+    def value(t: Tensor) -> Tensor:
+        at = {name: start[name] + t * step[name] for name in start}
+        return problem.log_likelihood(
+            lambda layer, x: layer.linear(x, at[layer.name]),
+            batch,
+            {n: v for n, v in at.items() if n in problem.start},
+        )
+
+    with torch.no_grad():
+        changes = value(torch.ones(())) - value(torch.zeros(()))
+    points, shares = np.polynomial.legendre.leggauss(nodes)
+    slopes = []
+    for point in points:
+        t = torch.tensor((point + 1) / 2, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(value(t).sum(), t, materialize_grads=True)
+        slopes.append(float(slope))
+    integral = float(np.dot(shares, slopes)) / 2
+    size = max(float(changes.abs().sum()), float(np.abs(slopes).mean()), 1e-6)
+    return float(changes.sum()), integral, size
