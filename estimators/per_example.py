@@ -27,6 +27,7 @@ from vdbench import (
 )
 from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import add, pathwise_gradient
+from vdbench.estimation.pathwise import noise_of_calls
 from vdbench.problems.layers import Sampler
 
 LARGEST = 2**24
@@ -104,7 +105,7 @@ class PerExample(Estimator):
         form = problem.parameterization
         if form.sharing == "inputs" or form.law == "none":
             return pathwise_gradient(
-                problem, parameters, batch, _masking(problem, noise), problem.scale(batch)
+                problem, parameters, batch, _masking(self, problem, noise), problem.scale(batch)
             )
         total: Gradient | None = None
         weights = sum(math.prod(layer.weight_shape) for layer in problem.layers)
@@ -178,7 +179,13 @@ def _one_by_one(
     )
 
 
-def _masking(problem: Problem, noise: Noise) -> Callable[[Parameters], Sampler]:
-    return lambda parameters: (
-        lambda layer, x: masked(layer, x, problem.posterior(layer, parameters), noise)
-    )
+def _masking(
+    estimator: Estimator, problem: Problem, noise: Noise
+) -> Callable[[Parameters], Sampler]:
+    def at(parameters: Parameters) -> Sampler:
+        source = noise_of_calls(estimator, problem, noise)
+        return lambda layer, x: masked(
+            layer, x, problem.posterior(layer, parameters), source(layer)
+        )
+
+    return at

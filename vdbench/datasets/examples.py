@@ -93,7 +93,16 @@ def _rows(source: Any, what: str) -> Iterator[Any]:
             f"{what}: a {kind} has no length and can only be gone through; expected a data set with __len__ and "
             "__getitem__: pass list(…) of its examples."
         )
-    return (source[i] for i in range(len(source)))
+    return (_row(source, i, what) for i in range(len(source)))
+
+
+def _row(source: Any, i: int, what: str) -> Any:
+    try:
+        return source[i]
+    except Exception as error:
+        raise InputError(
+            f"{what}: reading example {i} of {type(source).__name__} failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _loaded(loader: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
@@ -106,7 +115,7 @@ def _loaded(loader: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
         source = Subset(source, sorted(int(i) for i in sampler.indices))
     elif not tensors.is_a(
         sampler, "torch", "SequentialSampler", "RandomSampler", "_InfiniteConstantSampler"
-    ) or (getattr(sampler, "replacement", False)):
+    ) or not _whole(loader, sampler):
         raise InputError(
             f"{what}: the DataLoader draws its examples by {_named(sampler)}, which no fixed data set stands for; "
             "expected its data set itself, loader.dataset, or a Subset of it."
@@ -116,6 +125,14 @@ def _loaded(loader: Any, target: Hashable | None, what: str) -> tuple[Any, Any]:
         return read(source, target, what)
     rows = list(_rows(source, what))
     return parted(collate(rows), target, what) if rows else _stacked(iter(()), target, what)
+
+
+def _whole(loader: Any, sampler: Any) -> bool:
+    """Whether a loader goes through its data set, once and whole."""
+    batches = loader.batch_sampler
+    own = batches is not None and not tensors.is_a(batches, "torch", "BatchSampler")
+    part = getattr(sampler, "num_samples", len(loader.dataset)) != len(loader.dataset)
+    return not (own or part or getattr(sampler, "replacement", False))
 
 
 def _named(sampler: Any) -> str:

@@ -286,6 +286,12 @@ class ForeignLayer(Pathwise):
             CellError: The layer is not valid for the problem's posterior, or has no factory for one of its layers.
         """
         need_posterior(self, problem)
+        if problem.whole or problem.reused:
+            raise CellError(
+                f"estimator '{self.declaration.name}' makes the pre-activations of layers that are called once, and "
+                f"problem '{problem.name}' has weights that can only be sampled whole, or layers that are called "
+                "several times; expected another estimator, or other layers with layers=."
+            )
         if all(self.spec.factory(layer) is None for layer in problem.layers):
             self.spec.module(problem.layers[0], batch.inputs)  # says that there is no factory
 

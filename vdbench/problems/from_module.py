@@ -125,6 +125,12 @@ def _noisy(
     layers: LayerChoice | None,
     parameters: Mapping[str, Tensor] | None,
 ) -> Problem:
+    if not isinstance(name, str) or not name:
+        raise InputError(f"name of the problem must be a text, not {name!r}.")
+    if not isinstance(keep_weights, bool):
+        raise InputError(
+            f"problem '{name}': keep_weights must be True or False, not {keep_weights!r}."
+        )
     network = _copy(module, name)
     coordinates: Parameterization = (
         _built_from(
@@ -138,8 +144,10 @@ def _noisy(
     users = module  # with the user's own parameters, to see that the copy has none of them in use
     if found.tables is not None:
         network, users = (RowLookup(part, found.tables) for part in (network, module))
-    elif isinstance(network, nn.Sequential) and not isinstance(module, nn.Sequential):
-        users = nn.Sequential(_plain(module))
+    elif isinstance(
+        network, tuple(kind for kind, _ in HELD)
+    ):  # a layer alone needs a place in a network
+        network, users = nn.Sequential(network), nn.Sequential(_plain(module))
     selection = select(network, layers, name)
     if coordinates.layers not in (None, len(selection.weights)):
         raise InputError(
@@ -167,7 +175,12 @@ def _noisy(
             f"problem '{name}': the module calls its layers again in the backward pass (activation checkpointing), "
             "where their noise is gone; switch that off."
         ) from error
-    problem = replace(problem, behaviour=replace(problem.behaviour, said=(*found.said, seen.said)))
+    problem = replace(
+        problem,
+        behaviour=replace(
+            problem.behaviour, said=(*found.said, seen.said, *problem.behaviour.said)
+        ),
+    )
     return problem if parameters is None else _started(problem, parameters)
 
 
@@ -264,22 +277,32 @@ def _agreed(
             if not follow_none:
                 break
             whole |= follow_none
-        elif odd:
-            whole[odd] = "the network reads its weight outside the layer"
+        elif odd[0]:
+            whole[odd[0]] = odd[1]
         elif opened:
             whole |= _culprits(network, selection, bare, seen, whole, opened)
         else:
             raise InputError(
-                f"problem '{name}': with the module's own weights in its noisy layers, the outputs are not the "
-                f"module's: it changes or copies its weights in a way that is not followed; expected a forward pass "
-                "that uses the parameters of its layers."
+                f"problem '{name}': with the module's own weights given to its noisy layers, the outputs are not the "
+                f"module's ({odd[1]}): it changes or copies its weights in a way that is not followed; expected a "
+                "forward pass that uses the parameters of its layers."
             )
+    idle = probe_layers.without_effect(wide, network, seen) if seen.amount else []
+    if len(idle) == len(problem.layers):
+        raise InputError(
+            f"problem '{name}': the weights of {', '.join(idle)} have no effect on the outputs; expected a module that "
+            "computes with its parameters at each pass."
+        )
     probe_gradient.jumps(wide, network, seen)
     _refuse_posterior(problem)
     problem = replace(
         problem,
         uses={layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers},
-        behaviour=replace(problem.behaviour, folds=folds),
+        behaviour=replace(
+            problem.behaviour,
+            folds=folds,
+            said=tuple(f"layer {layer} has no effect on the outputs" for layer in idle),
+        ),
     )
     why, values = probe_gradient.vectorises(problem.to(problem.device, torch.float32))
     return replace(
@@ -349,6 +372,10 @@ def _built(
             continue
         elif not value.requires_grad:
             frozen.append(path)
+        elif value.is_complex():
+            raise InputError(
+                f"problem '{bare.name}': the parameter '{path}' is complex; expected real parameters, or a frozen one."
+            )
         elif path in start:
             raise InputError(
                 f"problem '{bare.name}': the module has a parameter '{path}', which is what a coordinate of the "
@@ -411,7 +438,7 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
     for part in network.modules():
         if isinstance(part, nn.Embedding | nn.EmbeddingBag):
             part.sparse = False  # the same gradient, in a form that can be added up
-    return nn.Sequential(network) if isinstance(network, tuple(k for k, _ in HELD)) else network
+    return network
 
 
 def _plain(module: nn.Module) -> nn.Module:
@@ -424,7 +451,16 @@ def _plain(module: nn.Module) -> nn.Module:
 
 def _refuse_posterior(problem: Problem) -> None:
     """Noise that outputs share is noise of a layer's inputs: it needs layers whose inputs are known."""
-    if problem.parameterization.sharing != "inputs":
+    form = problem.parameterization
+    if getattr(form, "per", "layer") in ("input", "output"):
+        for layer in problem.layers:
+            if isinstance(layer, WholeWeight) or not layer.inputs_second:
+                raise InputError(
+                    f"problem '{problem.name}': the posterior '{form.name}' has an α for each "
+                    f"{getattr(form, 'per', '')}, and layer '{layer.name}' does not keep its weights by outputs and "
+                    "inputs; expected per='layer' or 'weight', or other layers with layers=."
+                )
+    if form.sharing != "inputs":
         return
     for layer in problem.layers:
         if isinstance(layer, WholeWeight) or not layer.inputs_second:

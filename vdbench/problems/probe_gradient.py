@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 
 import numpy as np
@@ -28,13 +29,16 @@ ATTEMPTS = 3
 """Lines of weights."""
 
 NODES = (8, 96, 400)
-"""Points of a line of weights at which the gradient is taken; more, where few do not settle it."""
-
-LINE = 32
-"""Examples of which the log-likelihood is followed along a line."""
+"""Points of a line of weights at which the gradient is taken, more where few do not settle it: kinks need them."""
 
 TOLERANCE = 0.02
 """Share by which the change along that line may differ from the gradient's integral."""
+
+SECONDS = 1.0
+"""How long lines are followed after the first."""
+
+LINE = 32
+"""Examples of which the log-likelihood is followed along a line."""
 
 
 def vectorises(problem: Problem) -> tuple[str, bool]:
@@ -115,14 +119,15 @@ def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:
     if not seen.amount:
         return
     start = moved_weights(problem, module)
+    began = time.perf_counter()
+    count = FEW
     for attempt in range(ATTEMPTS):
         network = moved_network(module, 0.7 * seen.amount, torch.float64, attempt + 1)
         end = moved_weights(problem, network)
-        for (
-            nodes
-        ) in NODES:  # more of them, if a kink such as that of a ReLU may explain the difference
+        for nodes in NODES:
+            line = time.perf_counter()
             try:
-                change, integral, size = _along(problem, start, end, nodes)
+                change, integral, size = _along(problem, start, end, nodes, count)
             except (InputError, OutsideCall):
                 raise
             except Exception as error:
@@ -131,8 +136,14 @@ def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:
                 ) from error
             if abs(change - integral) <= TOLERANCE * size:
                 break
+            one = (time.perf_counter() - line) / nodes
+            if one * 96 > SECONDS and abs(change - integral) <= 0.3 * size:
+                break  # a kink may explain it, and more points take too long here
         else:
             break
+        if time.perf_counter() - began > SECONDS:
+            return
+        count = min(LINE, max(FEW, problem.examples))
     else:
         return
     worst = f"by {change:.3g}, and its gradient adds up to {integral:.3g}"
@@ -145,10 +156,10 @@ def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:
 
 
 def _along(
-    problem: Problem, start: dict[str, Tensor], end: dict[str, Tensor], nodes: int
+    problem: Problem, start: dict[str, Tensor], end: dict[str, Tensor], nodes: int, count: int
 ) -> tuple[float, float, float]:
     """Change of the log-likelihood from one place to another, its gradient's integral on the way, and their size."""
-    batch = examples(problem, min(LINE, max(FEW, problem.examples)))
+    batch = examples(problem, count)
     step = {name: end[name] - start[name] for name in start}
 
     def value(t: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from vdbench.problems.places import PLAIN, Fold, Use, find
 from vdbench.problems.probe import (
     CLOSE,
     FEW,
+    LARGE,
     MANY,
     Asked,
     Seen,
@@ -19,6 +20,7 @@ from vdbench.problems.probe import (
     examples,
     moved_network,
     moved_weights,
+    reason,
     same,
 )
 from vdbench.problems.problem import Problem
@@ -27,7 +29,7 @@ ATTEMPTS = 3
 """At how many weights rows are looked for that change with no example, since units that are off hide what they get."""
 
 
-def agreement(module: nn.Module, problem: Problem, seen: Seen) -> str | None:
+def agreement(module: nn.Module, problem: Problem, seen: Seen) -> tuple[str, str] | None:
     """Whether the problem computes what the module does, at its own weights and at weights moved a little.
 
     Args:
@@ -36,7 +38,7 @@ def agreement(module: nn.Module, problem: Problem, seen: Seen) -> str | None:
         seen: What the module does.
 
     Returns:
-        None if it does, else the name of a layer whose weight is read elsewhere, or an empty string.
+        None if it does, else the name of a layer whose weight is read elsewhere, or an empty string, and what was seen.
     """
     batch = examples(problem, MANY)
     for amount in dict.fromkeys((0.0, seen.amount)):
@@ -47,14 +49,14 @@ def agreement(module: nn.Module, problem: Problem, seen: Seen) -> str | None:
             found = problem_outputs(problem, at, batch.inputs, _refuse_batched)
             blind = problem_outputs(problem, at, batch.inputs, detached=True)
         except OutsideUse as error:
-            return error.name
+            return error.name, "the network reads its weight outside the layer"
         except OutsideCall:
             raise
-        except Exception:
+        except Exception as error:
             # a layer was called, or its attributes were read, in a way that its place holder does not know
-            return ""
+            return "", reason(error)
         if not same(found, want, seen.computed) or not same(blind, want, seen.computed):
-            return ""
+            return "", "other outputs"
     return None
 
 
@@ -206,3 +208,17 @@ def _rows_changed(x: Tensor, other: Tensor, features: int, precision: torch.dtyp
     limit = CLOSE.get(precision, 1e-4) * float(torch.nan_to_num(x).abs().max())
     differs = (torch.nan_to_num(x) - torch.nan_to_num(other)).abs() > limit
     return differs.flatten(x.dim() - features).any(-1)
+
+
+def without_effect(problem: Problem, module: nn.Module, seen: Seen) -> list[str]:
+    """Noisy layers whose weights change no output of the examples tried."""
+    batch = examples(problem, LARGE)
+    start = moved_weights(problem, moved_network(module, seen.amount, seen.computed))
+    other = moved_weights(problem, moved_network(module, seen.amount, seen.computed, 1))
+    base = problem_outputs(problem, start, batch.inputs)
+    found = []
+    for layer in problem.layers:
+        at = {**start, layer.name: other[layer.name]}
+        if torch.equal(problem_outputs(problem, at, batch.inputs), base):
+            found.append(layer.name)
+    return found

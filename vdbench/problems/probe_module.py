@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from vdbench.problems.likelihoods import Likelihood, choose
 from vdbench.problems.probe import (
     AMOUNTS,
     FEW,
+    LARGE,
     MANY,
     Asked,
     PassFailed,
@@ -32,9 +34,13 @@ from vdbench.problems.probe import (
     moved_network,
     reason,
     same,
+    wide,
 )
-from vdbench.problems.problem import Batch, Problem, tied, ties
+from vdbench.problems.problem import Batch, Problem, converted, tied, ties
 from vdbench.problems.problem import moved as moved_to
+
+SECONDS = 0.5
+"""How long training examples are passed through the network to find one that does not fit."""
 
 
 def behaviour_of(
@@ -59,13 +65,9 @@ def behaviour_of(
         precision, network = _precision(module, problem, batch)
         asked = Asked(problem.name, network, precision)
         out = asked.outputs(batch.inputs)
-        again = asked.outputs(batch.inputs)
+        asked.outputs(batch.inputs)
     _unwritten(problem.name, network, module)
-    if not torch.equal(torch.nan_to_num(out), torch.nan_to_num(again)):
-        raise InputError(
-            f"problem '{problem.name}': a second forward pass on the same inputs gives other outputs: the module has "
-            "noise or memory of its own; call module.eval() first, or remove it."
-        )
+    _repeats(problem.name, asked, batch.inputs)
     finite(problem.name, "the outputs of the module", out)
     chosen, said = _chosen(problem, likelihood, tuple(out.shape))
     with _generators(f"problem '{problem.name}': the likelihood", ""):
@@ -76,9 +78,13 @@ def behaviour_of(
             f"problem '{problem.name}': the likelihood of the same outputs and targets differs when it is asked twice."
         )
     _independent(asked, computed, batch, hint(module))
+    _large(problem, asked, computed, hint(module))
     amount, moved = _moved(module, asked, computed, batch)
     _independent(moved, computed, batch, hint(module))
+    _large(problem, moved, computed, hint(module))
+    _repeats(problem.name, moved, batch.inputs)
     _own_weights(moved, users, batch.inputs)
+    _all_examples(problem, asked, computed)
     return Seen(
         precision if precision != torch.float64 else None,
         computed.dtype if computed.dtype != torch.float64 else None,
@@ -94,11 +100,11 @@ def behaviour_of(
 def _precision(module: nn.Module, problem: Problem, batch: Batch) -> tuple[torch.dtype, nn.Module]:
     """The type that the network computes in when it is asked for float64, and a copy of it in that type."""
     own = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    network = copy.deepcopy(module).double()
+    network = converted(copy.deepcopy(module), "cpu", torch.float64)
     try:
         out = Asked(problem.name, network, torch.float64).outputs(batch.inputs)
     except PassFailed:
-        native = copy.deepcopy(module).to(own)
+        native = converted(copy.deepcopy(module), "cpu", own)
         Asked(problem.name, native, own).outputs(batch.inputs)
         return own, native
     if out.dtype == torch.float64:
@@ -233,6 +239,67 @@ def _independent(asked: Asked, computed: _Likelihood, batch: Batch, said: str) -
         )
 
 
+def _repeats(name: str, asked: Asked, inputs: Tensor) -> None:
+    first, second = asked.outputs(inputs), asked.outputs(inputs)
+    if not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second)):
+        raise InputError(
+            f"problem '{name}': a second forward pass on the same inputs gives other outputs: the module has noise or "
+            "memory of its own; call module.eval() first, or remove it."
+        )
+
+
+def _large(problem: Problem, asked: Asked, computed: _Likelihood, said: str) -> None:
+    """Refuse a network that does something else with more examples: one that pads to the longest, or splits them.
+
+    Raises:
+        InputError: Outputs or log-likelihoods of many examples are not those of their parts.
+    """
+    batch = examples(problem, LARGE)
+    out = asked.outputs(batch.inputs)
+    value = computed.value(out.double(), batch.targets)
+    for start in range(0, LARGE, FEW):
+        part = slice(start, start + FEW)
+        few = asked.outputs(batch.inputs[part])
+        if not same(few, out[part], asked.precision) or not same(
+            computed.value(few.double(), batch.targets[part]), value[part], asked.precision
+        ):
+            raise InputError(
+                f"problem '{problem.name}': the outputs of {FEW} examples differ from those of the same examples among "
+                f"{LARGE}, so an example's log-likelihood depends on the minibatch; expected a network whose examples "
+                f"do not interact, padded to one length.{said}"
+            )
+
+
+def _all_examples(problem: Problem, asked: Asked, computed: _Likelihood) -> None:
+    """Pass the training examples, as many as a second allows, so that one that does not fit is told now.
+
+    Raises:
+        InputError: A pass fails, or an output or log-likelihood is not finite.
+    """
+    began, train = time.perf_counter(), problem.data.train
+    for start in range(0, problem.examples, 4 * LARGE):
+        if time.perf_counter() - began > SECONDS:
+            return
+        rows = slice(start, start + 4 * LARGE)
+        inputs, targets = (wide(part[rows].cpu()) for part in train)
+        out = asked.outputs(inputs).double()
+        where = f"of training examples {start} to {start + len(out) - 1}"
+        try:
+            value = computed.value(out, targets)
+        except Exception as error:
+            raise InputError(
+                f"problem '{problem.name}': the likelihood {where} fails: {reason(error)}"
+            ) from error
+        for what, found in (("outputs", out), ("log-likelihoods", value)):
+            bad = ~torch.isfinite(found.reshape(len(found), -1)).all(1)
+            if bool(bad.any()):
+                row = start + int(bad.nonzero()[0])
+                raise InputError(
+                    f"problem '{problem.name}': the {what} of training example {row} are not finite; check its inputs, "
+                    "its target and the module's weights."
+                )
+
+
 def _own_weights(moved: Asked, users: nn.Module, inputs: Tensor) -> None:
     """Refuse a network whose copy computes with the weights of the user's own: it holds a function that refers to it.
 
@@ -251,7 +318,7 @@ def _own_weights(moved: Asked, users: nn.Module, inputs: Tensor) -> None:
             found = functional_call(users, given, (x,), tie_weights=False).detach()
         except Exception:
             return  # its buffers or inputs are of another type or place than its parameters
-    network = copy.deepcopy(moved.network).to("cpu", kind)
+    network = converted(copy.deepcopy(moved.network), "cpu", kind)
     want = Asked(moved.name, network, kind).outputs(inputs)
     if not same(found.cpu(), want, torch.float16):
         raise InputError(

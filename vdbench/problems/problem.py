@@ -190,7 +190,7 @@ class Problem:
 
         data = replace(self.data, train=split(self.data.train), test=split(self.data.test))
         start = {name: value.to(device, dtype) for name, value in self.start.items()}
-        module = copy.deepcopy(self.module).to(device, self.behaviour.precision or dtype)
+        module = converted(copy.deepcopy(self.module), device, self.behaviour.precision or dtype)
         likelihood = moved(self.likelihood, device, self.behaviour.of_likelihood or dtype)
         return replace(self, data=data, start=start, module=module, likelihood=likelihood)
 
@@ -372,6 +372,19 @@ def tied(names: Mapping[str, tuple[str, ...]], given: dict[str, Tensor]) -> dict
     return {**given, **others}
 
 
+def converted(module: nn.Module, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
+    """The module itself with its tensors moved and cast; complex ones stay complex, of the same precision."""
+    wide = torch.complex128 if dtype == torch.float64 else torch.complex64
+
+    def cast(value: Tensor) -> Tensor:
+        if value.is_complex():
+            return value.to(device, wide)
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+
+    made: nn.Module = module._apply(cast)  # type: ignore[no-untyped-call] # Module.to drops imaginary parts
+    return made
+
+
 def moved(part: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
     """A likelihood with the tensors that it holds moved and cast, such as class weights; itself where it holds none."""
 
@@ -379,7 +392,7 @@ def moved(part: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
         return value.to(device, dtype) if value.is_floating_point() else value.to(device)
 
     if isinstance(part, nn.Module):
-        return copy.deepcopy(part).to(device, dtype)
+        return converted(copy.deepcopy(part), device, dtype)
     if isinstance(part, type) or not hasattr(part, "__dict__"):
         return part
     held = {n: v for n, v in vars(type(part)).items() if isinstance(v, Tensor)}

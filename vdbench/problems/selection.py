@@ -242,11 +242,18 @@ def _weight(
     why = ""
     if not isinstance(module, OPENED) or not path.endswith("weight"):
         why = f"{type(module).__name__} uses it in a way of its own"
-    elif "forward" in _own(type(module)):
+    elif {"forward", "__call__"} & _own(type(module)):
         why = f"{type(module).__name__} has a forward of its own"
+    elif _holds_more(module):
+        why = "the layer holds parameters, buffers or modules besides weight and bias"
     if ties:
         why = f"it is one weight with {' and '.join(ties)}"
     return Weight(title, path, owner, not why, why, zero_row, ties, aliases)
+
+
+def _holds_more(module: nn.Module) -> bool:
+    own = {*module._parameters, *module._buffers} - {"weight", "bias"}
+    return bool(own) or next(module.children(), None) is not None
 
 
 def _own(kind: type) -> set[str]:
@@ -290,12 +297,8 @@ def _altered(body: nn.Module) -> Iterator[tuple[str, str]]:
         if not isinstance(module, kinds):
             continue
         part: nn.Module = module
-        if parametrize.is_parametrized(part):
-            made = [
-                p
-                for own in part.get_submodule("parametrizations").children()
-                for p in own.children()
-            ]
+        if parametrize.is_parametrized(part, "weight"):
+            made = list(part.get_submodule("parametrizations.weight").children())
             names = [type(p).__name__.strip("_") for p in made]
             yield path, "parametrization " + ", ".join(names)
         elif "weight" not in part._parameters and isinstance(getattr(part, "weight", None), Tensor):
@@ -316,3 +319,24 @@ def _others(body: nn.Module, weights: list[Weight]) -> Iterator[tuple[str, str]]
             frozen = not any(value.requires_grad for value in module.parameters(recurse=False))
             kind = f"{type(module).__name__}: {', '.join(own)}"
             yield path or "the module itself", f"{kind}, frozen" if frozen else kind
+        yield from _unregistered(path, module)
+
+
+def _unregistered(path: str, module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Modules in a plain list or dict, which torch does not know as parts of the network."""
+    known = {id(part) for part in module.modules()}
+    for name, value in vars(module).items():
+        if name.startswith("_") or not isinstance(value, list | tuple | dict):
+            continue
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            if (
+                isinstance(part, nn.Module)
+                and id(part) not in known
+                and next(part.parameters(), None) is not None
+            ):
+                where = f"{path}.{name}" if path else name
+                yield (
+                    f"{where}[{key}]",
+                    "no registered submodule: use nn.ModuleList or nn.ModuleDict",
+                )
