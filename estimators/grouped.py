@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vdbench import (
     Batch,
+    CellError,
     Gradient,
     InputError,
     Layer,
@@ -79,6 +80,11 @@ class Grouped(Pathwise):
         if not problem.whole:
             return super().__call__(problem, parameters, batch, noise, state)
         need_posterior(self, problem)
+        if not problem.behaviour.alone and self.groups > batch.inputs.shape[0] // 2:
+            raise CellError(
+                f"estimator 'grouped' passes groups of one example through problem '{problem.name}', whose network "
+                "does not take a single example (M = 1); expected groups of two examples or more."
+            )
         parts = [torch.tensor_split(t, min(self.groups, batch.inputs.shape[0])) for t in batch]
 
         def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -129,7 +129,7 @@ def walk(problem: Problem) -> Iterator[nn.Module]:
         if isinstance(module, nn.Sequential):
             for name, part in module.named_children():
                 yield from within(f"{path}.{name}" if path else name, part)
-        elif isinstance(module, (NoisyModule, nn.ReLU, *RESHAPES)) or _inactive(module):
+        elif _known(module) or _inactive(module):
             yield module
         else:
             where = f"module '{path}'" if path else "the network"
@@ -140,6 +140,12 @@ def walk(problem: Problem) -> Iterator[nn.Module]:
             )
 
     return within("", problem.module)
+
+
+def _known(module: nn.Module) -> bool:
+    """Whether it is one of those whose moments are known, and nothing more: no subclass, no hooks."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return type(module) in (NoisyModule, nn.ReLU, *RESHAPES) and not hooked
 
 
 def _inactive(module: nn.Module) -> bool:

@@ -20,7 +20,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -221,16 +221,21 @@ class Kept:
 
 @dataclass(frozen=True)
 class Repeated:
-    """Asks another source once for each request, and gives the same answer every time after."""
+    """Asks another source once for each request, and gives the same answer every time after.
+
+    Shapes that differ in dimensions of 1 alone are the same request: a sign of an example and feature is the same
+    whether the layer is given (M, features) or (M, places, features).
+    """
 
     source: Source
-    answers: dict[Request, Tensor] = field(default_factory=dict)
+    answers: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
     def __call__(self, request: Request) -> Tensor:
         """Ask for it, unless it was asked for before."""
-        if request not in self.answers:
-            self.answers[request] = self.source(request)
-        return self.answers[request]
+        key = (request.path, request.law, tuple(n for n in request.shape if n != 1))
+        if key not in self.answers:
+            self.answers[key] = self.source(request)
+        return self.answers[key].reshape(request.shape)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,12 @@ def _tied() -> Kind:
     return Kind(net, Dataset("synthetic", split, split, WORDS), Categorical(), {})
 
 
+def _gained() -> nn.Module:
+    a, b = nn.Linear(FEATURES, HIDDEN), nn.Linear(HIDDEN, CLASSES)
+    a.register_parameter("gain", nn.Parameter(torch.tensor([1.5])))
+    return Net(lambda s, x: s.b(torch.tanh(s.a.gain * s.a(x))), a=a, b=b)
+
+
 def _same_module() -> Kind:
     shared = nn.Linear(FEATURES, FEATURES)
     return _classes(nn.Sequential(shared, nn.Tanh(), shared), _numbers(FEATURES))
@@ -173,6 +179,27 @@ def _twice(s: Any, x: Tensor) -> Tensor:
     return out
 
 
+def _slope(s: Any, x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.clone().requires_grad_()
+        total = s.b(torch.tanh(s.a(x))).sum()
+        (slope,) = torch.autograd.grad(total, x, create_graph=True)
+    return slope
+
+
+def _rotated(s: Any, x: Tensor) -> Tensor:
+    h = torch.view_as_complex(s.a(x).unflatten(-1, (-1, 2))) * s.turn
+    out: Tensor = s.b(torch.tanh(torch.view_as_real(h).flatten(-2).mean(1)))
+    return out
+
+
+def _rotary() -> Kind:
+    angles = torch.arange(STEPS)[:, None] * torch.tensor([1.0, 0.3])
+    net = Net(_rotated, a=nn.Linear(FEATURES, 4), b=nn.Linear(4, CLASSES))
+    net.register_buffer("turn", torch.polar(torch.ones(STEPS, 2), angles))
+    return _classes(net, _numbers(STEPS, FEATURES))
+
+
 KINDS: dict[str, Callable[[], Kind]] = {
     "dense": lambda: _classes(
         nn.Sequential(nn.Linear(FEATURES, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, CLASSES)),
@@ -204,6 +231,18 @@ KINDS: dict[str, Callable[[], Kind]] = {
     ),
     "same-module-twice": _same_module,
     "tied": _tied,
+    "called-at-two-ranks": lambda: _sequence(
+        lambda s, x: s.b(torch.tanh(s.a(x)).mean(1) + torch.tanh(s.a(x.mean(1))))
+    ),
+    "called-by-keyword": lambda: _sequence(lambda s, x: s.b(input=torch.tanh(s.a(input=x)).mean(1))),
+    "asks-a-parameter-for-its-type": lambda: _sequence(
+        lambda s, x: s.b(torch.tanh(s.a(x.to(next(s.parameters()).dtype))).mean(1))
+    ),
+    "holds-a-parameter-more": lambda: _classes(_gained(), _numbers(FEATURES)),
+    "derivative-in-its-input": lambda: _regression(
+        Net(_slope, a=nn.Linear(FEATURES, HIDDEN), b=nn.Linear(HIDDEN, 1)), _numbers(FEATURES), FEATURES
+    ),
+    "complex-buffer": _rotary,
     "weight-read-outside": lambda: _classes(
         Net(
             lambda s, x: F.linear(torch.tanh(s.a(x)), s.a.weight.T),

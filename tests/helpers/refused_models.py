@@ -61,6 +61,23 @@ def old_weight_norm() -> nn.Module:
         return nn.Sequential(nn.utils.weight_norm(dense()))
 
 
+def _zeros(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
+def _closure() -> nn.Module:
+    net = Net(lambda s, x: s.steps[0](x), f=dense())
+    net.steps = [lambda x: net.f(x)]
+    return net
+
+
+def _named() -> nn.Module:
+    layer = dense()
+    layer.register_parameter("log_variance", nn.Parameter(torch.zeros(3, FEATURES)))
+    return Net(lambda s, x: F.linear(x, s.f.weight * s.f.log_variance.exp(), s.f.bias), f=layer)
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "functional dropout": (
         lambda: Net(lambda s, x: s.f(F.dropout(x, 0.5)), f=dense()),
@@ -101,6 +118,45 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
             f=dense(),
         ),
         r"log-likelihood of an example changes when another example",
+    ),
+    "a positional encoding along the wrong axis": (
+        lambda: Net(lambda s, x: s.f(x + torch.arange(len(x), dtype=x.dtype)[:, None] / 9), f=dense()),
+        r"examples in reverse order differ",
+    ),
+    "interaction behind a head of zeros": (
+        lambda: nn.Sequential(
+            nn.Linear(FEATURES, 4),
+            nn.BatchNorm1d(4, track_running_stats=False),
+            _zeros(nn.Linear(4, 3)),
+        ).eval(),
+        r"log-likelihood of an example changes when another example",
+    ),
+    "interaction of eight examples and more": (
+        lambda: Net(lambda s, x: s.f(x - x.mean(0) if len(x) >= 8 else x), f=dense()),
+        r"outputs of 3 examples differ from those of the same examples among 32",
+    ),
+    "a forward that refers to another module": (
+        lambda: _closure(), r"a copy of the module still computes with weights of the original"
+    ),
+    "weights without effect": (
+        lambda: Net(lambda s, x: x[:, :3] * 2, f=dense()), r"the weights of f have no effect"
+    ),
+    "probabilities as outputs": (
+        lambda: nn.Sequential(dense(), nn.Softmax(1)), r"are probabilities .* leave out the softmax"
+    ),
+    "a complex parameter": (
+        lambda: Net(lambda s, x: s.f(x) * s.w.abs(), f=dense(), w=nn.Parameter(torch.ones(1) + 1j)),
+        r"the parameter 'w' is complex",
+    ),
+    "a parameter called as a coordinate": (
+        lambda: _named(), r"has a parameter 'f\.log_variance'"
+    ),
+    "a function of noise seeded in the forward": (
+        lambda: Net(
+            lambda s, x: s.f(x + torch.from_numpy(np.random.default_rng(0).normal(size=x.shape)).to(x.dtype)),
+            f=dense(),
+        ),
+        r"examples in reverse order differ",
     ),
     "rounding": (
         lambda: Net(lambda s, x: s.g((8 * s.f(x)).round()), f=nn.Linear(FEATURES, 16), g=nn.Linear(16, 3)),

@@ -93,7 +93,9 @@ def trace(
     _check_gradient(name, gradient, problem.free(parameters))
     requests = tuple(recorder.requests)
     _check_requests(name, requests, _laws(estimator, problem))
-    if not (estimator.declaration.pure and problem.behaviour.vectorises):
+    seen = problem.behaviour
+    together = seen.vectorises if requests else seen.vectorises_values
+    if not (estimator.declaration.pure and together):
         return Trace(requests, 0)
     numbers = sum(int(np.prod(r.shape)) for r in requests)
     weights = sum(value.numel() for value in parameters.values())
@@ -103,8 +105,8 @@ def trace(
     itemsize = torch.empty((), dtype=problem.dtype).element_size()
     passes = estimator.passes_together
     held = itemsize * (2 * numbers + 3 * passes * (weights + activations))
-    together = BUDGET[problem.device.type] // held
-    return Trace(requests, int(together) if together >= 2 else 0)
+    count = BUDGET[problem.device.type] // held
+    return Trace(requests, int(count) if count >= 2 else 0)
 
 
 def _check_gradient(name: str, gradient: Gradient, free: dict[str, Tensor]) -> None:

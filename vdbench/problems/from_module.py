@@ -372,10 +372,6 @@ def _built(
             continue
         elif not value.requires_grad:
             frozen.append(path)
-        elif value.is_complex():
-            raise InputError(
-                f"problem '{bare.name}': the parameter '{path}' is complex; expected real parameters, or a frozen one."
-            )
         elif path in start:
             raise InputError(
                 f"problem '{bare.name}': the module has a parameter '{path}', which is what a coordinate of the "

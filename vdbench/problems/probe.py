@@ -33,8 +33,8 @@ from vdbench.problems.problem import Batch, Problem, converted
 MANY, FEW = 5, 3
 """The two numbers of examples that a network is tried on."""
 
-LARGE = 33
-"""A larger one, whose outputs are compared with those of its parts."""
+LARGE = 32
+"""A larger one, even, whose outputs are compared with those of its parts."""
 
 KEY = Key(("vdbench", "probe"))
 
@@ -193,12 +193,11 @@ def moved_network(
 def moved_weights(problem: Problem, network: nn.Module) -> dict[str, Tensor]:
     """The weights of the noisy layers in a copy of the network, by layer, and all other parameters of the problem."""
     at = {name: value.double() for name, value in problem.start.items()}
-    layers = {path_of(layer): layer for layer in problem.layers}
     for path, value in network.named_parameters():
-        if path in layers:
-            at[layers[path].name] = value.detach().double()
-        elif path in problem.start:
+        if path in problem.start:
             at[path] = value.detach().double()
+    for layer in problem.layers:
+        at[layer.name] = network.get_parameter(path_of(layer)).detach().double()
     for layer in problem.layers:
         bias = f"{layer.name}.bias"
         if bias in problem.start and bias not in dict(network.named_parameters()):

@@ -93,6 +93,7 @@ def vectorises(problem: Problem) -> tuple[str, bool]:
             ):  # one weight at a time, too: a kernel may vectorise only if all of its weights do
                 vmap(lambda w, x, y, name=name: value({**first, name: w}, x, y))(two[name], *both)
             vmap(value)(two, *both)
+            vmap(lambda x, y: grad(value)(first, x, y))(*both)
             values = True
         except Exception:
             values = False

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from vdbench.errors import InputError
-from vdbench.problems.likelihoods import Likelihood, choose
+from vdbench.problems.likelihoods import Categorical, Likelihood, choose
 from vdbench.problems.probe import (
     AMOUNTS,
     FEW,
@@ -70,6 +70,7 @@ def behaviour_of(
     _repeats(problem.name, asked, batch.inputs)
     finite(problem.name, "the outputs of the module", out)
     chosen, said = _chosen(problem, likelihood, tuple(out.shape))
+    _refuse_probabilities(problem.name, chosen, out)
     with _generators(f"problem '{problem.name}': the likelihood", ""):
         computed = _likelihood(problem, chosen, out.double(), batch.targets)
         value = computed.value(out.double(), batch.targets)
@@ -239,6 +240,16 @@ def _independent(asked: Asked, computed: _Likelihood, batch: Batch, said: str) -
         )
 
 
+def _refuse_probabilities(name: str, likelihood: Likelihood, out: Tensor) -> None:
+    if not isinstance(likelihood, Categorical) or out.dim() != 2 or out.shape[1] < 2:
+        return
+    if bool((out >= 0).all()) and bool(((out.double().sum(1) - 1).abs() < 1e-5).all()):
+        raise InputError(
+            f"problem '{name}': the outputs of the module are probabilities (they add up to 1), and Categorical takes "
+            "logits; leave out the softmax, or give a likelihood of probabilities."
+        )
+
+
 def _repeats(name: str, asked: Asked, inputs: Tensor) -> None:
     first, second = asked.outputs(inputs), asked.outputs(inputs)
     if not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second)):
@@ -389,6 +400,11 @@ def _generators(what: str, said: str) -> Iterator[None]:
         )
 
 
+def _real(value: Tensor) -> Tensor:
+    value = value.detach()
+    return torch.nan_to_num(torch.view_as_real(value) if value.is_complex() else value)
+
+
 def _unwritten(name: str, network: nn.Module, module: nn.Module) -> None:
     """Refuse a network that no longer has the module's buffers and parameters after two passes.
 
@@ -397,9 +413,8 @@ def _unwritten(name: str, network: nn.Module, module: nn.Module) -> None:
     """
     held = dict((*module.named_buffers(), *module.named_parameters()))
     for path, value in (*network.named_buffers(), *network.named_parameters()):
-        if path not in held or not torch.equal(
-            torch.nan_to_num(held[path].to(value.dtype)), torch.nan_to_num(value)
-        ):
+        before = held.get(path)
+        if before is None or not torch.equal(_real(before.to(value.dtype)), _real(value)):
             raise InputError(
                 f"problem '{name}': a forward pass writes '{path}' of the module, so that a draw would depend on the "
                 f"draws before it; call module.eval() first, or remove it.{hint(network)}"

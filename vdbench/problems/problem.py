@@ -249,13 +249,16 @@ class Problem:
         """
         plain = {n: value for n, value in parameters.items() if n not in self._of_noisy_layers}
         for layer in self.whole:
-            plain[layer.path] = sampler(layer, next(iter(parameters.values())).new_ones(1))
+            weight = sampler(layer, next(iter(parameters.values())).new_ones(1))
+            # a network that writes its weight must not write the parameters
+            own = any(weight is value for value in parameters.values())
+            plain[layer.path] = weight.clone() if own else weight
         if self.behaviour.writes_inputs:
             inputs = inputs.clone()
-        own = self.behaviour.precision
-        if own is not None:
-            inputs = inputs.to(own) if inputs.is_floating_point() else inputs
-            plain = {name: value.to(own) for name, value in plain.items()}
+        only = self.behaviour.precision
+        if only is not None:
+            inputs = inputs.to(only) if inputs.is_floating_point() else inputs
+            plain = {name: value.to(only) for name, value in plain.items()}
         with self._sampling(sampler, parameters, inputs.shape[0]), self._unfused():
             # without parameters of its own the module is called as it is: functional_call takes its time
             result = (

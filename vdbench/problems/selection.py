@@ -90,6 +90,10 @@ def select(body: nn.Module, layers: LayerChoice | None, name: str) -> Selection:
             raise InputError(
                 f"problem '{name}': the weight '{path}' has no shape yet; run one forward pass first."
             )
+        if value.is_complex() and value.requires_grad:
+            raise InputError(
+                f"problem '{name}': the parameter '{path}' is complex; expected real parameters, or a frozen one."
+            )
         places.setdefault(id(value), []).append(path)
     found = list(_held(body))
     chosen = _chosen(body, found, layers, name)
@@ -218,7 +222,9 @@ def _chosen(
 def _named(title: str, pattern: str, prefix: str) -> bool:
     """Whether a pattern names a layer, by its name in the user's module too, or a module around it."""
     names = {title, title.removeprefix(prefix)}
-    return any(fnmatchcase(n, pattern) or n.startswith(f"{pattern}.") for n in names)
+    return any(
+        n == pattern or fnmatchcase(n, pattern) or n.startswith(f"{pattern}.") for n in names
+    )
 
 
 def _weight(

@@ -25,6 +25,8 @@ from vdbench.problems.problem import Problem
 WHOLE = {
     "tied": ["e"],
     "weight-read-outside": ["a"],
+    "holds-a-parameter-more": ["a"],
+    "derivative-in-its-input": ["a", "b"],
     "own-forward": ["0"],
     "bilinear": ["b"],
     "embedding": ["e"],
