@@ -39,7 +39,7 @@ WHOLE = {
     "gru-cell": ["cell.weight_ih", "cell.weight_hh"],
     "adapter": ["0.down", "0.up"],
 }
-LOOPED = {"bilinear", "embedding-bag"}
+LOOPED = {"bilinear", "embedding-bag", "derivative-in-its-input"}
 
 
 def at_mean(problem: Problem) -> Callable[[Layer, Tensor], Tensor]:
