@@ -18,7 +18,7 @@ from vdbench import schema
 from vdbench import store as store_module
 from vdbench.store import Store, Table, atomic, digest
 
-ROOT = Path(store_module.__file__).resolve().parent.parent
+ROOT = Path(store_module.__file__).resolve().parents[2]
 ADDRESS = {
     "problem": "abc",
     "estimator": {"name": "score", "options": {"samples": 2}, "version": "1"},

@@ -17,7 +17,7 @@ from vdbench.measures.progress import Progress, Quiet
 from vdbench.measures.session import Session
 from vdbench.runner import plan
 from vdbench.runner.execution import Finished, Run
-from vdbench.store import Store
+from vdbench.store import Ledger, Store
 
 
 def run(
@@ -30,6 +30,7 @@ def run(
     plugins: Sequence[str | Path] = (),
     progress: Progress | None = None,
     command: str = "",
+    stored_only: bool = False,
 ) -> Finished:
     """Run a suite, or go on with one, and write ``results.parquet``.
 
@@ -42,6 +43,7 @@ def run(
         plugins: Python files that register estimators.
         progress: Told what is done; nothing by default.
         command: How to reproduce the run, as recorded in ``run.json``.
+        stored_only: Measure and train nothing: make the table of what the folder has; other cells fail.
 
     Raises:
         InputError: Something given is wrong; nothing has been measured.
@@ -68,7 +70,9 @@ def run(
     checked = measures.load(source, settings)
     chosen = plan.estimators(checked, tuple(only))
     folder = Path(out) if out is not None else default_folder(checked.name)
-    session = Session(checked, Store(folder / "blocks"), folder, where, progress or Quiet(), files)
+    told = progress or Quiet()
+    store = Store(folder / "blocks", Ledger(folder, told.note), not stored_only)
+    session = Session(checked, store, folder, where, told, files)
     with using_threads(checked.threads):
         return Run(session, chosen, tuple(only)).all(command)
 
