@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vdbench.datasets.files import cache_folder
-from vdbench.errors import one_line
+from vdbench.errors import CellError, one_line
 from vdbench.estimation.options import identity
 from vdbench.noise import Key
 from vdbench.problems.problem import Problem
@@ -65,14 +65,11 @@ def parameters(
     if saved is None:
         store.must_measure()
         asked.train_to(own, say)
-        saved = parameters_of(own, asked.address)
+        saved = asked.whole(own)
+    if saved is None:
+        raise CellError("the checkpoint cannot be read back as it was written.")
     loaded = {n: torch.from_numpy(v.copy()).to(problem.device) for n, v in saved.items()}
     return loaded, own
-
-
-def parameters_of(path: Path, address: Address) -> dict[str, Any]:
-    """The parameters in a checkpoint that is sealed for an address."""
-    return parameters_in(arrays.read(path, address).values)
 
 
 @dataclass(frozen=True)

@@ -170,12 +170,12 @@ class Record:
         self._cells.append(cell)
 
     def _resume(self, asked: Mapping[str, Any]) -> None:
-        self.content["suite"] = _completed(self.content.get("suite"))
+        self.content["suite"] = completed(self.content.get("suite"))
         for key, value in asked.items():
-            old, new = _decisive(self.content.get(key)), _decisive(value)
+            old, new = decisive(self.content.get(key)), decisive(value)
             if old != new:
                 raise InputError(
-                    f"--out {self.folder} holds another run, {_difference(key, old, new)}; "
+                    f"--out {self.folder} holds another run, {difference(key, old, new)}; "
                     "expected the same suite and options, or a new folder."
                 )
         self.content["schema"] = schema.RUN  # all files but the blocks are written anew
@@ -222,12 +222,12 @@ def _cell(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(cell.get(key) for key in keys)
 
 
-def _decisive(value: Any) -> Any:
+def decisive(value: Any) -> Any:
     """What of a value makes a run this run: all but a suite's description, which may be reworded."""
     return {**value, "description": ""} if isinstance(value, Mapping) else value
 
 
-def _completed(suite: Any) -> Any:
+def completed(suite: Any) -> Any:
     """A recorded suite with the keys that have come since, at their defaults, which change nothing."""
     try:
         return FullSuite.model_validate(suite).model_dump(mode="json")
@@ -235,17 +235,17 @@ def _completed(suite: Any) -> Any:
         return suite  # another version's, or damaged: the difference is told
 
 
-def _difference(key: str, old: Any, new: Any) -> str:
+def difference(key: str, old: Any, new: Any, when: tuple[str, str] = ("was", "is now")) -> str:
     """The first place in which two values differ: ``suite.seed was 0 and is now 1``."""
     if isinstance(old, dict) and isinstance(new, dict):
         for part in sorted(set(old) | set(new)):
             if old.get(part) != new.get(part):
-                return _difference(f"{key}.{part}", old.get(part), new.get(part))
+                return difference(f"{key}.{part}", old.get(part), new.get(part), when)
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for place, (before, after) in enumerate(zip(old, new, strict=True)):
             if before != after:
-                return _difference(f"{key}.{place}", before, after)
-    return f"{key} was {_short(old)} and is now {_short(new)}"
+                return difference(f"{key}.{place}", before, after, when)
+    return " ".join(f"{key} {when[0]} {_short(old)} and {when[1]} {_short(new)}".split())
 
 
 def _short(value: Any) -> str:

@@ -18,10 +18,11 @@ from vdbench.measures.session import Session
 from vdbench.runner import plan
 from vdbench.runner.execution import Finished, Run
 from vdbench.store import Ledger, Store
+from vdbench.suite.schema import Suite
 
 
 def run(
-    source: str | Path | Mapping[str, Any],
+    source: str | Path | Mapping[str, Any] | Suite,
     out: str | Path | None = None,
     *,
     device: str = "cpu",
@@ -35,7 +36,7 @@ def run(
     """Run a suite, or go on with one, and write ``results.parquet``.
 
     Args:
-        source: Name of a bundled suite, path of a YAML file, or the suite as a mapping.
+        source: Name of a bundled suite, path of a YAML file, the suite as a mapping, or a suite that was checked.
         out: Run folder; a folder that holds the same suite's run is gone on with. Default ``runs/SUITE-TIME``.
         device: ``cpu``, ``cuda`` or ``auto``.
         settings: ``key=value`` changes to the suite.
@@ -67,7 +68,7 @@ def run(
     files = [str(Path(plugin).resolve()) for plugin in plugins]
     for plugin in plugins:
         registry.load_plugin(plugin)
-    checked = measures.load(source, settings)
+    checked = source if isinstance(source, Suite) else measures.load(source, settings)
     chosen = plan.estimators(checked, tuple(only))
     folder = Path(out) if out is not None else default_folder(checked.name)
     told = progress or Quiet()
