@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vdbench import __version__, problems
-from vdbench.errors import InputError
+from vdbench.errors import InputError, one_line
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.options import identity, label
 from vdbench.measures.cells import SWEPT, Cell, Outcome, Place
@@ -28,7 +28,7 @@ from vdbench.problems.identity import fingerprint
 from vdbench.problems.problem import Problem
 from vdbench.runner import earlier, plan, record, results, scaling
 from vdbench.runner.checkpoints import parameters
-from vdbench.store import digest, tables
+from vdbench.store import Damaged, digest, tables
 from vdbench.suite.grid import checkpoint_name, single
 from vdbench.suite.schema import ProblemSpec, Suite
 
@@ -84,11 +84,7 @@ class Run:
             progress.start(len(cells))
             for place, mine in plan.by_place(cells):
                 self._place(place, mine)
-        for measure in self._comparing():
-            outcomes = [o for o in self.compared if o.cell.measure == measure.name]
-            self._across(measure.across(self.session, outcomes))
-        self.rows += scaling.rows(self.rows)
-        self._close(time.perf_counter() - began)
+        self._close(began)
         return Finished(self.session.folder, self.failed)
 
     def _open(self, command: str, cells: Sequence[Cell]) -> None:
@@ -98,26 +94,35 @@ class Run:
         session.identity = earlier.run_identity(self.suite, device, self.only)
         self.record = record.Record(session.folder, ledger=ledger)
         self.record.open(asked_for, rest, session.identity)
-        self.before = earlier.read(session.folder, session.identity, ledger)
+        try:
+            self.before = earlier.read(session.folder, session.identity, ledger)
+        except OSError as error:
+            raise InputError(
+                f"--out {session.folder}: its results cannot be read, {_said(error)}."
+            ) from error
         self.before.bases = {(c.problem, c.label): self._basis(c) for c in cells}
         self.before.kept = session.kept
 
-    def _close(self, seconds: float) -> None:
-        """Write the table and the record.
+    def _close(self, began: float) -> None:
+        """Compare places, and write the table and the record.
 
         Raises:
             InputError: The folder cannot be written to; what was measured is kept.
         """
         session = self.session
-        used = {*session.store.ledger.used, *(self.before.files if session.kept else ())}
-        files = sorted(name for name in used if name.startswith(record.OURS))
-        address = {"run": session.identity, "cells": self.told, "files": files}
         try:
+            for measure in self._comparing():
+                outcomes = [o for o in self.compared if o.cell.measure == measure.name]
+                self._across(measure.across(session, outcomes))
+            self.rows += scaling.rows(self.rows)
+            used = {*session.store.ledger.used, *(self.before.files if session.kept else ())}
+            files = sorted(name for name in used if name.partition("/")[0] in record.OURS)
+            address = {"run": session.identity, "cells": self.told, "files": files}
             results.write(self.rows, session.folder / results.FILE, address)
-            self.record.close(seconds)
-        except OSError as error:
+            self.record.close(time.perf_counter() - began)
+        except (OSError, Damaged) as error:
             raise InputError(
-                f"--out {session.folder}: its results cannot be written, {error.strerror or error}; "
+                f"--out {session.folder}: its results cannot be written, {_said(error)}; "
                 "what was measured is kept, and the same command goes on with it."
             ) from error
 
@@ -271,6 +276,10 @@ class Run:
             "device": self.session.device.type,
             "seed": self.suite.seed,
         }
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or one_line(error)).rstrip(".")
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:
