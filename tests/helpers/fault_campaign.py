@@ -24,7 +24,7 @@ import vdbench
 from vdbench.measures.instrument.crash_recovery import TIMED
 from vdbench.runner.results import FILE
 from vdbench.runner.verify import verify
-from vdbench.store import Damaged, tables
+from vdbench.store import Damaged, records, tables
 
 SUITE: dict[str, Any] = {
     "name": "faults",
@@ -113,7 +113,7 @@ class Campaign:
             except Exception as error:
                 return Fault(kind, number, "raised", 0, repr(error))
         wrong, complete = self.compared(at.run)
-        named = len(vdbench_record(at.run)["damaged"])
+        named = len(records.read(at.run / "run.json")["damaged"])
         if wrong or not complete or finished.failed:
             return Fault(kind, number, "not healed", named, wrong or f"{finished.failed} failed")
         left = [f for f in verify(at.run).findings if f.state not in ("set aside", "superfluous")]
@@ -144,17 +144,11 @@ class Campaign:
         return "", len(shared) == len(self.table) and len(good) == len(found)
 
 
-def vdbench_record(run: Path) -> dict[str, Any]:
-    from vdbench.runner import record
-
-    return record.read(run / "run.json")
-
-
 def figures(run: Path) -> pd.DataFrame:
     """The figures of a run that are promised to be equal, as a report would read them."""
     table = tables.read_frame(run / FILE)[0]
     timed = table["metric"].str.contains(TIMED) | (table["metric"] == "training.seconds")
-    return table[~timed].reset_index(drop=True)
+    return table[~timed].drop(columns="seconds").reset_index(drop=True)
 
 
 def readable(run: Path) -> bool:

@@ -203,9 +203,17 @@ def on_file(part: str, change: Change, at: At, generator: Generator) -> Iterator
     """Change a file; what it is then must be kept."""
     path = at.some(part, generator)
     change(at, path, generator)
-    if path.is_file() and part != "run.json" and change is not foreign:
+    # tables are written anew: one whose content is as it was need not be kept
+    if path.is_file() and part != "run.json" and not (part.endswith(".parquet") and _whole(path)):
         at.changed.append(path.read_bytes())
     yield
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return tables.read(path).sealed
+    except damage.Damaged:
+        return False
 
 
 # --- the system ------------------------------------------------------------------------------

@@ -1,17 +1,18 @@
 """Runs of one suite, joined: the union of what they have stored, and the table made anew from it.
 
-Nothing is measured and nothing is overwritten. Files that are damaged are not taken.
+Nothing is measured and nothing is overwritten. Files that are damaged are not taken. Where two runs have a file of the
+same name with different content, nothing is written at all, unless they differ only in how long a training took.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from pydantic import ValidationError
 
 from vdbench.errors import InputError
@@ -20,7 +21,7 @@ from vdbench.measures.registry import FullSuite
 from vdbench.runner import record
 from vdbench.runner.execution import Finished
 from vdbench.runner.run_suite import run
-from vdbench.store import Damaged, arrays, atomic, digest, tables
+from vdbench.store import Damaged, arrays, atomic, digest, records, tables
 from vdbench.store.seals import Content, checksum
 from vdbench.suite.schema import Suite
 
@@ -91,9 +92,9 @@ def merge(
     every = list(dict.fromkeys([*([out] if (out / "run.json").exists() else []), *folders]))
     if len(every) < 2:
         raise InputError("merge: expected at least two run folders.")
-    records = {folder: _record(folder) for folder in every}
-    joined = _joined(records)
-    if out not in records and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    runs = {folder: _record(folder) for folder in every}
+    joined = _joined(runs)
+    if out not in runs and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: expected a new or empty folder, or one of the runs.")
     chosen, damaged, conflicts = _union(every)
     if conflicts:
@@ -104,8 +105,7 @@ def merge(
                 with atomic(out / name) as temporary:
                     shutil.copyfile(path, temporary)
         with atomic(out / "run.json") as temporary:
-            text = json.dumps(record.sealed(joined), indent=1)
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(records.text(joined), encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {out}: it cannot be written to, {error.strerror}.") from error
     finished = run(
@@ -122,7 +122,7 @@ def merge(
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        found = record.read(folder / "run.json")
+        found = records.read(folder / "run.json")
     except FileNotFoundError as error:
         raise InputError(f"'{folder}' is not a run folder: it has no run.json.") from error
     except Damaged as error:
@@ -146,12 +146,12 @@ def _suite(content: Mapping[str, Any]) -> Suite:
 # --- what must agree -------------------------------------------------------------------------
 
 
-def _joined(records: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+def _joined(runs: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
     """One record of all; raises `InputError` where they cannot be joined."""
-    (first, base), *others = records.items()
+    (first, base), *others = runs.items()
     for folder, other in others:
         _agree(first, base, folder, other)
-    every = list(records.values())
+    every = list(runs.values())
     only = [one.get("only") or [] for one in every]
     parts = [
         {key: one[key] for key in ("started", "finished", "wall_seconds") if key in one}
@@ -216,7 +216,7 @@ def _union(
         except Damaged as error:
             damaged.append({"file": f"{folder.name}/{name}", "why": str(error)})
             continue
-        rank = (_progress(content), checksum(content.values, content.address))
+        rank = (_progress(content), checksum(_untimed(content.values), content.address))
         before = sums.get(name)
         if before is None or rank[0] > before[0]:
             chosen[name], sums[name] = path, rank
@@ -241,6 +241,15 @@ def _read(path: Path) -> Content:
     if path.suffix == ".parquet" and found.address is None:
         raise Damaged("it does not say what it holds")
     return found
+
+
+def _untimed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values without the times beside them: where two differ in times alone, the first run's is taken."""
+    kept = {name: value for name, value in values.items() if name != "seconds"}
+    if "metric" in kept and "value" in kept:
+        untimed = np.array(["seconds" not in str(metric) for metric in kept["metric"]], dtype=bool)
+        kept = {name: value[untimed] for name, value in kept.items()}
+    return kept
 
 
 def _progress(content: Content) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,47 +18,13 @@ from vdbench.estimation.options import label, options
 from vdbench.measures.registry import FullSuite
 from vdbench.problems.problem import Problem
 from vdbench.runner import environment
-from vdbench.store import Damaged, Ledger, atomic, now, tables
-
-SEAL = "seal"
-"""Key of the checksum over the rest."""
+from vdbench.store import Damaged, Ledger, atomic, now, records, tables
 
 OURS = ("blocks", "checkpoints", "training")
 """Folders of a run; one that has them is a run, also where its record is lost."""
 
 LEFT = (*OURS, "damaged", "report", "kills", "errors.log", "results.parquet", "training.parquet")
 """All that a run leaves beside ``run.json``."""
-
-
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with the checksum over its content."""
-    rest = {key: value for key, value in content.items() if key != SEAL}
-    return {**rest, SEAL: checksum(rest)}
-
-
-def checksum(content: Mapping[str, Any]) -> str:
-    """32 hexadecimal digits over a record without its seal."""
-    text = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Read a record and check its seal; one of an earlier version has none.
-
-    Raises:
-        Damaged: It is not what was written.
-        OSError: It cannot be read.
-    """
-    try:
-        content = dict(json.loads(path.read_bytes()))
-    except IsADirectoryError as error:
-        raise Damaged("it is a folder") from error
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Damaged("it cannot be read as JSON") from error
-    rest = {key: value for key, value in content.items() if key != SEAL}
-    if SEAL in content and content[SEAL] != checksum(rest):
-        raise Damaged("its content does not match its checksum")
-    return content
 
 
 @dataclass
@@ -132,7 +96,7 @@ class Record:
     def _found(self) -> dict[str, Any] | None:
         """The record in the folder; None where there is none that fits."""
         try:
-            return read(self.path)
+            return records.read(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Damaged as error:
@@ -189,7 +153,7 @@ class Record:
         self.content["damaged"] = self.ledger.found
         self.content["unsealed"] = len(self.ledger.unsealed)
         with atomic(self.path) as temporary:
-            temporary.write_text(json.dumps(sealed(self.content), indent=1), encoding="utf-8")
+            temporary.write_text(records.text(self.content), encoding="utf-8")
 
     def try_to_save(self) -> None:
         """Write the file, or say that it cannot be; it is written again."""

@@ -10,7 +10,7 @@ from vdbench.errors import InputError
 from vdbench.runner import record
 from vdbench.runner.checkpoints import PART
 from vdbench.runner.results import FILE, KIND
-from vdbench.store import Damaged, arrays, digest, tables
+from vdbench.store import Damaged, arrays, digest, records, tables
 from vdbench.store.seals import Content
 
 STATES = {
@@ -108,14 +108,14 @@ class Folder:
     def _record(self) -> dict[str, Any]:
         self.files += 1
         try:
-            found = record.read(self.folder / "run.json")
+            found = records.read(self.folder / "run.json")
         except FileNotFoundError:
             self._say("run.json", "missing", "the folder has no record")
             return {}
         except Damaged as error:
             self._say("run.json", "damaged", str(error))
             return {}
-        if record.SEAL not in found:
+        if records.SEAL not in found:
             self._say("run.json", "unsealed", "an earlier version wrote it")
         return found
 

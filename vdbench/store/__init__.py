@@ -7,7 +7,7 @@ never deleted and never used.
 
 from __future__ import annotations
 
-from vdbench.store import arrays, tables
+from vdbench.store import arrays, records, tables
 from vdbench.store.blocks import Store, concatenate
 from vdbench.store.damage import Damaged, Ledger
 from vdbench.store.files import atomic, now
@@ -25,5 +25,6 @@ __all__ = [
     "concatenate",
     "digest",
     "now",
+    "records",
     "tables",
 ]
