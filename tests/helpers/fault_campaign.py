@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from fault_kinds import KINDS, At, Killed
+from fault_kinds import KINDS, SYSTEM, At, Killed
 
 import vdbench
 from vdbench.measures.instrument.crash_recovery import TIMED
@@ -99,16 +99,16 @@ class Campaign:
         with cache(at.cache):
             try:
                 with KINDS[kind](at, generator):
-                    before = readable(at.run)
+                    before = kind in SYSTEM or readable(at.run)
                     try:
                         vdbench.run(SUITE, at.run)
                     except (vdbench.InputError, Killed) as error:
-                        said = str(error)
-                    wrong, first = self.compared(at.run)
-                    if wrong:
-                        return Fault(kind, number, "silently wrong", 0, wrong)
-                    if before and not first:
-                        return Fault(kind, number, "figures lost", 0, said)
+                        said = str(error) or "killed"
+                wrong, first = self.compared(at.run)
+                if wrong:
+                    return Fault(kind, number, "silently wrong", 0, wrong)
+                if before and not first:
+                    return Fault(kind, number, "figures lost", 0, said)
                 finished = vdbench.run(SUITE, at.run)
             except Exception as error:
                 return Fault(kind, number, "raised", 0, repr(error))

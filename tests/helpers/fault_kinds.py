@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 import pyarrow.parquet as pq
 
-from vdbench.store import arrays, damage, files, tables
+from vdbench.store import arrays, damage, files, records, tables
 
 Generator = np.random.Generator
 
@@ -279,7 +279,9 @@ def unreadable(at: At, generator: Generator) -> Iterator[None]:
     """The k-th file cannot be read."""
     error, number = OSError(errno.EIO, os.strerror(errno.EIO)), int(generator.integers(1, 20))
     broken = _later(arrays.whole, number, error, once=bool(generator.integers(2)))
-    with mock.patch.object(arrays, "whole", broken), mock.patch.object(tables, "whole", broken):
+    with ExitStack() as stack:
+        for module in (arrays, records, tables):
+            stack.enter_context(mock.patch.object(module, "whole", broken))
         yield
 
 
