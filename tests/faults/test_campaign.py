@@ -42,8 +42,8 @@ def test_a_figure_that_is_wrong_is_found_out(
 
     monkeypatch.setattr(seals, "same_place", lambda *_: None)
     monkeypatch.setattr(tables, "check", lambda content, seal, asked: content)
-    outcomes = {made.disturb("blocks: another's", number).outcome for number in range(8)}
-    assert "silently wrong" in outcomes
+    outcomes = (made.disturb("blocks: another's", number).outcome for number in range(8))
+    assert any(outcome == "silently wrong" for outcome in outcomes)
 
 
 def test_the_table_has_every_kind(made: Campaign) -> None:

@@ -128,13 +128,18 @@ class Run:
 
     def _basis(self, cell: Cell) -> str:
         """A hash of what the figures of an estimator on a problem depend on, all measures alike."""
+        suite = self.suite
+        trained = [identity(single(c.estimator)) for c in suite.checkpoints]
+        source = suite.measures.variance and suite.measures.variance.data_from
         return digest(
             {
                 "vdbench": __version__,
                 "torch": torch.__version__,
                 "problem": self.built[cell.problem].fingerprint,
                 "estimator": identity(cell.estimator),
-                "reference": identity(single(self.suite.reference)),
+                "reference": identity(single(suite.reference)),
+                "checkpoints": trained,
+                "data_from": [identity(e) for e in self.estimators if label(e) == source],
             }
         )
 

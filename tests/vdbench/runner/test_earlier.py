@@ -150,3 +150,31 @@ def test_the_cache_is_optional(copied: Callable[[], Path], elsewhere: Path, tiny
     names = {path.name for path in (run / "checkpoints").iterdir()}
     assert names == {path.name for path in (tiny / "checkpoints").iterdir()}
     pd.testing.assert_frame_equal(figures(run), figures(tiny), check_exact=True)
+
+
+def test_an_errors_log_that_cannot_be_written_is_said_once(
+    copied: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vdbench.measures.progress import Quiet
+
+    run, said = copied(), []
+
+    class Notes(Quiet):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    def rows(*_: object) -> None:
+        raise ZeroDivisionError("of a test")
+
+    shutil.rmtree(run)
+    monkeypatch.setattr(bias, "rows", rows)
+    run.mkdir()
+    (run / "blocks").mkdir()
+    (run / "errors.log").mkdir()
+    assert vdbench.run(SUITE, run, progress=Notes()).failed == 4
+    (told,) = [text for text in said if "errors.log" in text]
+    assert told.startswith("errors.log cannot be written, Is a directory; the first traceback is:")
+    assert "ZeroDivisionError: of a test" in told
+    cells = json.loads((run / "run.json").read_text())["cells"]
+    reasons = {cell["reason"] for cell in cells if cell["status"] == "failed"}
+    assert reasons == {"ZeroDivisionError: of a test"}
