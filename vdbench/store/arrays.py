@@ -26,10 +26,10 @@ def write(path: Path, values: Mapping[str, np.ndarray[Any, Any]], address: Addre
 
     Args:
         path: The file.
-        values: Arrays by name.
+        values: Arrays by name; their order is kept.
         address: What they are; None where nobody will ask for it.
     """
-    made = {name: np.asarray(value) for name, value in sorted(values.items())}
+    made = {name: np.asarray(value) for name, value in values.items()}
     text = json.dumps({"address": address, "seal": seal(made, address)}, sort_keys=True)
     with atomic(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **made, **{SEAL: np.array(text)})
@@ -57,10 +57,9 @@ def read(path: Path, asked: Address | None = None) -> Content:
     address = said.get("address")
     if text is None:
         return Content(values, None, False)
-    ordered = dict(sorted(values.items()))
     if asked is not None and address is None:
         raise Damaged("its seal has no address")
-    return check(Content(ordered, address, True), str(said.get("seal")), asked)
+    return check(Content(values, address, True), str(said.get("seal")), asked)
 
 
 def whole(path: Path) -> bytes:
