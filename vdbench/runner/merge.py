@@ -21,7 +21,7 @@ from vdbench.measures.registry import FullSuite
 from vdbench.runner import record
 from vdbench.runner.execution import Finished
 from vdbench.runner.run_suite import run
-from vdbench.store import Damaged, arrays, atomic, digest, records, tables
+from vdbench.store import Damaged, Ledger, arrays, atomic, digest, records, tables
 from vdbench.store.seals import Content, checksum
 from vdbench.suite.schema import Suite
 
@@ -93,17 +93,22 @@ def merge(
     if len(every) < 2:
         raise InputError("merge: expected at least two run folders.")
     runs = {folder: _record(folder) for folder in every}
-    joined = _joined(runs)
+    joined = _joined(runs, out)
     if out not in runs and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: expected a new or empty folder, or one of the runs.")
+    if out in runs and (runs[out].get("only") or []) != joined["only"]:
+        raise InputError(f"--out {out}: it is a run of fewer estimators; expected a new folder.")
     chosen, damaged, conflicts = _union(every)
     if conflicts:
         return Merged(None, 0, damaged, conflicts)
+    ledger = Ledger(out)
     try:
         for name, path in chosen.items():
             if path != out / name:
+                _aside(ledger, out / name)
                 with atomic(out / name) as temporary:
                     shutil.copyfile(path, temporary)
+        joined["damaged"] += ledger.found
         with atomic(out / "run.json") as temporary:
             temporary.write_text(records.text(joined), encoding="utf-8")
     except OSError as error:
@@ -118,6 +123,16 @@ def merge(
         stored_only=True,
     )
     return Merged(finished, len(chosen), damaged, [])
+
+
+def _aside(ledger: Ledger, path: Path) -> None:
+    """Set a damaged file aside whose name a whole one gets."""
+    try:
+        _read(path)
+    except FileNotFoundError:
+        return
+    except Damaged as error:
+        ledger.set_aside(path, str(error))
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -146,7 +161,7 @@ def _suite(content: Mapping[str, Any]) -> Suite:
 # --- what must agree -------------------------------------------------------------------------
 
 
-def _joined(runs: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+def _joined(runs: Mapping[Path, dict[str, Any]], out: Path) -> dict[str, Any]:
     """One record of all; raises `InputError` where they cannot be joined."""
     (first, base), *others = runs.items()
     for folder, other in others:
@@ -166,7 +181,12 @@ def _joined(runs: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
         "started": min(str(one.get("started", "")) for one in every),
         "wall_seconds": sum(one.get("wall_seconds", 0.0) for one in every),
         "sealed": all(one.get("sealed") for one in every),
-        "damaged": [entry for one in every for entry in one.get("damaged", [])],
+        "damaged": [
+            # such files are not copied
+            entry if folder == out else {**entry, "kept": f"{folder.name}/{entry['kept']}"}
+            for folder, one in runs.items()
+            for entry in one.get("damaged", [])
+        ],
         "merged": parts,
     }
 

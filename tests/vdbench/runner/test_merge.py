@@ -80,6 +80,28 @@ def test_damaged_files_are_not_taken(copied: Callable[[str], Path], elsewhere: P
     assert found.finished.failed == 0
 
 
+def test_a_damaged_file_of_the_target_is_set_aside(
+    copied: Callable[[str], Path], tiny: Path
+) -> None:
+    one, two = copied("one"), copied("two")
+    path = sorted((one / "blocks").iterdir())[0]
+    path.write_bytes(b"half")
+    merge([two], one)
+    (kept,) = (one / "damaged").iterdir()
+    assert kept.read_bytes() == b"half"
+    (entry,) = records.read(one / "run.json")["damaged"]
+    assert (entry["file"], entry["kept"]) == (f"blocks/{path.name}", f"damaged/{kept.name}")
+    pd.testing.assert_frame_equal(figures(one), figures(tiny), check_exact=True)
+
+
+def test_a_target_of_fewer_estimators_is_refused(
+    copied: Callable[[str], Path], elsewhere: Path
+) -> None:
+    vdbench.run(SUITE, elsewhere / "naive", only=["naive"])
+    with pytest.raises(vdbench.InputError, match="it is a run of fewer estimators"):
+        merge([copied("one")], elsewhere / "naive")
+
+
 def test_files_that_differ_are_a_conflict(
     copied: Callable[[str], Path], elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
