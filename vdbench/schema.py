@@ -110,8 +110,29 @@ CELL: dict[str, tuple[str, str]] = {
     "n": ("integer", COLUMNS["n"][1]),
     "seconds": ("number", "wall time spent on it"),
     "detail": ("object", "the same as facts"),
+    "kept": ("string", "why it failed last, where the figures of an earlier session were kept; else absent"),
 }  # fmt: skip
 """Entries of ``cells`` in ``run.json``."""
+
+DAMAGED: dict[str, tuple[str, str]] = {
+    "file": ("string", "file that did not fit"),
+    "kept": ("string", "where it is now"),
+    "why": ("string", "how it did not fit"),
+    "when": ("string", "when it was set aside, UTC"),
+}
+"""Entries of ``damaged`` in ``run.json``."""
+
+RECORD: dict[str, tuple[str, str]] = {
+    "schema": ("integer", "version of this file and of the tables"),
+    "identity": ("string", "hash of suite, device and chosen estimators, also in the tables' seals"),
+    "sealed": ("boolean", "whether all files of the folder must have a seal"),
+    "damaged": ("array", "files that were set aside, in all sessions"),
+    "unsealed": ("integer", "files without a seal, of an earlier version, that the last session read"),
+    "cells": ("array", "how each cell ended"),
+    "merged": ("array", "start, end and seconds of the runs that were joined; else absent"),
+    "seal": ("string", "checksum over the rest"),
+}  # fmt: skip
+"""Some keys of ``run.json``; others describe suite, environment and problems."""
 
 _JSON = {"str": "string", "int64": "integer", "float64": "number"}
 
@@ -131,6 +152,9 @@ def json_schema() -> dict[str, Any]:
     row["properties"]["status"]["enum"] = list(STATUSES)
     cell = table(CELL)
     cell["properties"]["detail"] = {"$ref": "#/$defs/detail"}
+    record = table(RECORD)
+    for key in ("cells", "damaged"):
+        record["properties"][key]["items"] = {"$ref": f"#/$defs/{key.removesuffix('s')}"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "vdbench run folder",
@@ -138,6 +162,8 @@ def json_schema() -> dict[str, Any]:
         "$defs": {
             "detail": {**table(DETAILS), "additionalProperties": False},
             "cell": cell,
+            "damaged": table(DAMAGED),
+            "run.json": record,
             "results.parquet": row,
             "training.parquet": table(TRAINING_COLUMNS),
         },

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vdbench.errors import InputError
 from vdbench.schema import COLUMNS, RUN, TRAINING_COLUMNS
+from vdbench.store import Damaged, records, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,8 +168,10 @@ def read_info(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"'{folder}' is not a run folder: it has no run.json.")
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        info = records.read(path)
+    except Damaged as error:
+        raise InputError(damage(path, error, "JSON")) from error
+    except OSError as error:
         raise InputError(f"'{path}' cannot be read as JSON: {one_line(error)}.") from error
     found = info.get("schema") if isinstance(info, dict) else None
     if found not in SCHEMAS:
@@ -184,10 +187,7 @@ def read_rows(folder: Path) -> pd.DataFrame:
     path = folder / "results.parquet"
     if not path.is_file():
         raise InputError(f"'{folder}' has no results.parquet: the run has not written results yet.")
-    try:
-        frame = pd.read_parquet(path)
-    except Exception as error:  # pyarrow raises many kinds for a damaged file
-        raise InputError(f"'{path}' cannot be read as parquet: {one_line(error)}.") from error
+    frame = read_table(path)
     missing = [name for name in (*TEXT, *NUMBERS) if name not in frame.columns]
     if missing:
         raise InputError(f"'{path}' lacks the columns {', '.join(missing)}.")
@@ -204,17 +204,30 @@ def read_rows(folder: Path) -> pd.DataFrame:
 
 def read_epochs(folder: Path) -> pd.DataFrame:
     """Read ``training.parquet`` of a folder, checking its columns."""
-    import pandas as pd
-
     path = folder / "training.parquet"
-    try:
-        frame = pd.read_parquet(path)
-    except Exception as error:
-        raise InputError(f"'{path}' cannot be read as parquet: {one_line(error)}.") from error
+    frame = read_table(path)
     missing = [name for name in EPOCHS if name not in frame.columns]
     if missing:
         raise InputError(f"'{path}' lacks the columns {', '.join(missing)}.")
     return frame
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table and check its seal, where it has one."""
+    try:
+        return tables.read_frame(path)[0]
+    except Damaged as error:
+        raise InputError(damage(path, error, "parquet")) from error
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read as parquet: {one_line(error)}.") from error
+
+
+def damage(path: Path, error: Damaged, form: str) -> str:
+    """Say in one sentence that a file is damaged, and what helps."""
+    return (
+        f"'{path}' cannot be read as {form}: {one_line(error)}; "
+        "run the suite again with --out on its folder, which makes it anew."
+    )
 
 
 def one_line(error: object) -> str:

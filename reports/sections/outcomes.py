@@ -41,6 +41,27 @@ def outcome_blocks(results: Results) -> list[Block]:
             blocks.append(Paragraph(said))
         if run.cells:
             blocks.append(Paragraph(tally(run), lead="All measurements: "))
+        blocks += damage(run)
+    return blocks
+
+
+def damage(run: Run) -> list[Block]:
+    """List the files that were damaged and set aside, and count those that could not be checked in full."""
+    blocks: list[Block] = []
+    found = [entry for entry in run.info.get("damaged") or [] if isinstance(entry, dict)]
+    if found:
+        rows = [[str(entry.get(key, "")) for key in ("file", "why", "kept")] for entry in found]
+        files = "1 file was" if len(rows) == 1 else f"{len(rows)} files were"
+        said = f"{files} damaged and set aside. No figure comes from them: what was needed was made again."
+        blocks.append(Table(["file", "why", "kept as"], rows, said))
+    if unsealed := run.info.get("unsealed"):
+        files = "1 file has" if unsealed == 1 else f"{unsealed} files have"
+        blocks.append(
+            Paragraph(
+                f"{files} no checksum: an earlier version of vdbench wrote them. Their addresses were checked.",
+                lead="Not checked in full: ",
+            )
+        )
     return blocks
 
 
@@ -52,7 +73,7 @@ def outcome_rows(results: Results, run: Run) -> list[list[str]]:
         key = tuple(str(cell.get(k, "")) for k in ("problem", "checkpoint", "batch_size"))
         key = (*key, str(cell.get("estimator", "")), str(cell.get("measure", "")))
         cause = causes.pop(key, "")
-        if str(cell.get("status")) not in GOOD or cause or early(cell):
+        if str(cell.get("status")) not in GOOD or cause or early(cell) or cell.get("kept"):
             why = " – ".join(dict.fromkeys(x for x in (why_stopped(cell), cause) if x))
             status = str(cell.get("status") or "failed")
             rows.append(
@@ -87,6 +108,10 @@ def early(cell: dict[str, Any]) -> dict[int, int]:
 def why_stopped(cell: dict[str, Any]) -> str:
     """Say why a cell stopped: from its facts where it has them, else as the run put it."""
     detail, early_ones = cell["detail"], early(cell)
+    if cell.get("kept"):
+        return (
+            f"figures of an earlier session are kept; the last one failed: {one_line(cell['kept'])}"
+        )
     if early_ones:
         seeds = ", ".join(f"seed {seed} at epoch {epoch}" for seed, epoch in early_ones.items())
         best = detail.get("best")

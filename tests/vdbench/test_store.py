@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from vdbench import schema
 from vdbench import store as store_module
-from vdbench.store import Store, Table, atomic, digest
+from vdbench.errors import CellError
+from vdbench.store import Damaged, Store, Table, arrays, atomic, digest
 
-ROOT = Path(store_module.__file__).resolve().parent.parent
+ROOT = Path(store_module.__file__).resolve().parents[2]
 ADDRESS = {
     "problem": "abc",
     "estimator": {"name": "score", "options": {"samples": 2}, "version": "1"},
@@ -216,7 +217,8 @@ def test_blocks_are_whole_after_kill_9(tmp_path: Path) -> None:
                 assert writer.poll() is None
                 assert time.monotonic() < until, "the writer writes nothing"
                 time.sleep(0.005)
-            time.sleep(0.003 * attempt)
+            while not list(tmp_path.glob(".*.tmp")):  # between two blocks
+                assert time.monotonic() < until, "the writer writes nothing"
         finally:
             writer.kill()
             writer.wait()
@@ -230,3 +232,99 @@ def test_blocks_are_whole_after_kill_9(tmp_path: Path) -> None:
     while store.has({"k": k}):
         k += 1
     assert len(store.get({"k": k}, lambda: {"value": np.arange(3)})["value"]) == 3
+
+
+# --- seals -----------------------------------------------------------------------------------
+
+
+def aside(store: Store) -> list[str]:
+    return sorted(entry["why"] for entry in store.ledger.found)
+
+
+def test_a_block_under_anothers_name_is_seen_and_measured_again(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "run" / "blocks"), {**ADDRESS, "precision": "float64"}
+    store.write(ADDRESS, COLUMNS)
+    store.write(other, {"value": np.arange(2.0)})
+    wrong = store.path(other).read_bytes()
+    store.path(ADDRESS).write_bytes(wrong)
+    assert equal(store.get(ADDRESS, lambda: COLUMNS), COLUMNS)
+    assert aside(store) == ['it is another\'s: precision is "float64", not "float32"']
+    (entry,) = store.ledger.found
+    assert entry["file"] == f"blocks/{digest(ADDRESS)}.parquet"
+    assert (tmp_path / "run" / entry["kept"]).read_bytes() == wrong
+    assert equal(store.get(other, dict), {"value": np.arange(2.0)})
+
+
+def test_every_bit_counts_or_changes_nothing(tmp_path: Path) -> None:
+    """Each byte of a block is changed in turn: the block is refused, or read as it was."""
+    store = Store(tmp_path / "blocks")
+    store.write(ADDRESS, COLUMNS)
+    path = store.path(ADDRESS)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 5):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            assert equal(store.read(ADDRESS), COLUMNS), place
+        except Damaged:
+            refused += 1
+    assert refused > len(whole) / 5 / 3
+
+
+def test_a_block_without_a_seal_is_accepted_and_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "blocks")
+    store.write(ADDRESS, COLUMNS)
+    table = pq.read_table(store.path(ADDRESS))
+    kept = {b"vdbench": table.schema.metadata[b"vdbench"]}
+    pq.write_table(table.replace_schema_metadata(kept), store.path(ADDRESS))
+    assert equal(store.get(ADDRESS, dict), COLUMNS)
+    assert store.ledger.unsealed == {f"blocks/{digest(ADDRESS)}.parquet"}
+    store.ledger.strict = True  # as in a run that this version began
+    assert equal(store.get(ADDRESS, lambda: COLUMNS), COLUMNS)
+    assert aside(store) == ["it has no seal, and all files of this run have one"]
+
+
+def test_damaged_files_are_never_overwritten(tmp_path: Path) -> None:
+    store = Store(tmp_path / "blocks")
+    for number in range(3):
+        store.folder.mkdir(exist_ok=True)
+        store.path(ADDRESS).write_bytes(bytes([number]))
+        store.get(ADDRESS, lambda: COLUMNS)
+        store.path(ADDRESS).unlink()
+    kept = [path.read_bytes() for path in (tmp_path / "damaged").iterdir()]
+    assert sorted(kept) == [b"\0", b"\1", b"\2"]
+
+
+def test_nothing_is_measured_where_that_is_not_wanted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "blocks", measuring=False)
+    with pytest.raises(CellError, match="not measured yet"):
+        store.get(ADDRESS, lambda: COLUMNS)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    real, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("sync"), real(file))[1])
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("name"), replace(*names))[1])
+    with atomic(tmp_path / "file.txt") as temporary:
+        temporary.write_text("whole")
+    assert done == ["sync", "name", "sync"]
+
+
+def test_arrays_are_sealed_with_their_address(tmp_path: Path) -> None:
+    path, values = tmp_path / "checkpoints" / "a.npz", {"b": np.arange(3.0), "a": np.array("text")}
+    arrays.write(path, values, ADDRESS)
+    found = arrays.read(path, ADDRESS)
+    assert found.sealed
+    assert equal(found.values, values)  # in their order, which is that of a table's rows
+    with pytest.raises(Damaged, match=r"it is another's: units is \[0, 16\], not \[0, 8\]"):
+        arrays.read(path, {**ADDRESS, "units": [0, 8]})
+    arrays.write(path, values, None)
+    with pytest.raises(Damaged, match="its seal has no address"):
+        arrays.read(path, ADDRESS)
+    np.savez(path, **values)
+    assert not arrays.read(path, ADDRESS).sealed

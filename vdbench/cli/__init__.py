@@ -206,6 +206,60 @@ def _headline(folders: list[Path]) -> None:
         console.print(line, markup=False, highlight=False)
 
 
+@app.command("verify")
+def verify_verb(
+    folder: Annotated[Path, Argument(help="A run folder.")],
+    json: Json = False,
+) -> None:
+    """Check every block, checkpoint and table of a run folder; exit code 1 where one is damaged."""
+    from vdbench.runner.verify import verify
+
+    found = verify(folder)
+    if json:
+        rows = [finding._asdict() for finding in found.findings]
+        _print({"files": found.files, "bad": found.bad, "findings": rows})
+    else:
+        _table([finding._asdict() for finding in found.findings])
+        files = "1 file" if found.files == 1 else f"{found.files:,} files"
+        said = f"{found.bad} damaged, misplaced or missing" if found.bad else "none is damaged"
+        typer.echo(f"{files} checked, {said}.")
+    if found.bad:
+        raise typer.Exit(1)
+
+
+@app.command("merge")
+def merge_verb(
+    folders: Annotated[list[Path], Argument(help="Run folders of one suite.")],
+    out: Annotated[
+        Path, Option(help="A new folder; or one with such a run, which is then one of them.")
+    ],
+    plugin: Plugins = None,
+    json: Json = False,
+) -> None:
+    """Join runs of one suite; nothing is measured, and no file is overwritten."""
+    from vdbench.cli.progress import automatic
+    from vdbench.runner.merge import merge
+
+    found = merge(folders, out, plugin or [], automatic())
+    page = _report([out], None) if found.finished else None
+    failed = found.finished.failed if found.finished else 0
+    if json:
+        conflicts = [conflict._asdict() for conflict in found.conflicts]
+        _print({"folder": str(out), "report": page and str(page), "files": found.files,
+                "damaged": found.damaged, "conflicts": conflicts, "failed": failed})  # fmt: skip
+    else:
+        _table(found.damaged)
+        _table([conflict._asdict() for conflict in found.conflicts])
+        typer.echo(f"{found.files:,} files joined." if page else "Nothing was written.")
+        typer.echo(f"report: {page}" if page else "", nl=bool(page))
+    if found.conflicts:
+        typer.echo("vdbench: the runs differ in files of the same name; none is taken.", err=True)
+    if failed:
+        typer.echo(f"{failed} cells have no figures yet; the report says why.", err=True)
+    if found.conflicts or failed:
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_verb(
     what: Annotated[str, Argument(help="estimators, suites, problems or datasets.")],

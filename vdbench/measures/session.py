@@ -48,6 +48,9 @@ class Session:
         progress: Told what is done.
         plugins: Files to load in a process that measures memory.
         outcomes: Of the cells of the place at work.
+        identity: A hash of what makes the run this run.
+        kept: Cells that failed and keep the figures of an earlier session.
+        unlogged: Whether ``errors.log`` could not be written.
     """
 
     suite: Suite
@@ -57,6 +60,9 @@ class Session:
     progress: Progress
     plugins: Sequence[str] = ()
     outcomes: list[Outcome] = field(default_factory=list)
+    identity: str = ""
+    kept: list[Cell] = field(default_factory=list)
+    unlogged: bool = False
 
     @contextmanager
     def attempt(self, cells: Sequence[Cell]) -> Iterator[list[Outcome]]:
@@ -93,12 +99,23 @@ class Session:
             return lines[0]
         if not hasattr(error, "in_errors_log"):
             self._log(error)
-        return f"{type(error).__name__}: {lines[0]} (traceback in errors.log)"
+        where = " (traceback in errors.log)" if getattr(error, "in_errors_log", False) else ""
+        return f"{type(error).__name__}: {lines[0]}{where}"
 
     def _log(self, error: Exception) -> None:
-        error.in_errors_log = True  # type: ignore[attr-defined]
-        with open(self.folder / "errors.log", "a", encoding="utf-8") as log:
-            log.write(f"{now()}\n{''.join(traceback.format_exception(error))}\n")
+        """Write a traceback to ``errors.log``; where that cannot be, say so once and go on."""
+        told = f"{now()}\n{''.join(traceback.format_exception(error))}\n"
+        try:
+            with open(self.folder / "errors.log", "a", encoding="utf-8", errors="replace") as log:
+                log.write(told)
+        except OSError as why:
+            text = f"errors.log cannot be written, {why.strerror}; the first traceback is:\n{told}"
+            if not self.unlogged:
+                self.progress.note(text)
+            self.unlogged = True
+            error.in_errors_log = False  # type: ignore[attr-defined]
+        else:
+            error.in_errors_log = True  # type: ignore[attr-defined]
 
     def address(self, context: Context, measure: str, version: str, **more: Any) -> Address:
         """What a block of a cell is named by."""

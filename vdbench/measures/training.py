@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from vdbench.errors import InputError
@@ -26,7 +25,7 @@ from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.problems.problem import Problem
 from vdbench.schedules import Recipe
-from vdbench.store import Table, atomic, digest
+from vdbench.store import Address, Damaged, Ledger, Table, arrays, digest
 from vdbench.suite.schema import Suite, TrainingSpec
 from vdbench.suite.training_recipe import left, recipe_of, spec_of
 from vdbench.training.history import PREFIX, Tracker, Tracking, hold_out
@@ -63,7 +62,15 @@ class Plan:
         return self.spec.model_dump(mode="json", exclude={"seeds", "batch_size"})
 
 
-def rows(context: Context, plan: Plan, seed: int, file: Path, say: Callable[[str], None]) -> Table:
+def rows(
+    context: Context,
+    plan: Plan,
+    seed: int,
+    file: Path,
+    say: Callable[[str], None],
+    address: Address | None = None,
+    ledger: Ledger | None = None,
+) -> Table:
     """Train once, or go on with a training that was killed.
 
     Args:
@@ -72,6 +79,8 @@ def rows(context: Context, plan: Plan, seed: int, file: Path, say: Callable[[str
         seed: Number of this training.
         file: Where it is saved after each epoch.
         say: Told when a training must begin again.
+        address: Of this training, for the file's seal.
+        ledger: Sets aside a file that does not fit.
 
     Returns:
         The table of `vdbench.training.history`.
@@ -93,27 +102,38 @@ def rows(context: Context, plan: Plan, seed: int, file: Path, say: Callable[[str
         recipe=plan.recipe,
     )
     tracker = Tracker(plan.tracking, key, validation)
-    train(trainer, spec.epochs, file, tracker, say)
+    train(trainer, spec.epochs, file, tracker, say, address, ledger)
     tracker.finish(trainer)
     return tracker.table()
 
 
-def keep_result(file: Path) -> None:
-    """Leave in a training's file only the parameters that it gave, once its rows are stored; a third of its size."""
-    if not file.exists():
+def keep_result(file: Path, address: Address | None = None, ledger: Ledger | None = None) -> None:
+    """Leave in a training's file only the parameters that it gave, once its rows are stored; a third of its size.
+
+    A file that does not fit is set aside. No figure comes from it, so the training is not run again for it.
+    """
+    try:
+        found = arrays.read(file, address)
+        if ledger:
+            ledger.accept(file, found.sealed)
+    except FileNotFoundError:
         return
-    with np.load(file, allow_pickle=False) as saved:
-        if f"{PREFIX}numbers" not in saved.files:
-            return  # done before
-        best = f"{PREFIX}best/"
-        start = best if any(name.startswith(best) for name in saved.files) else "parameter/"
-        values = {
-            f"parameter/{name.removeprefix(start)}": saved[name]
-            for name in saved.files
-            if name.startswith(start)
-        }
-    with atomic(file) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **values)
+    except Damaged as error:
+        if ledger is None:
+            raise
+        ledger.set_aside(file, str(error))
+        return
+    saved = found.values
+    if f"{PREFIX}numbers" not in saved:
+        return  # done before
+    best = f"{PREFIX}best/"
+    start = best if any(name.startswith(best) for name in saved) else "parameter/"
+    values = {
+        f"parameter/{name.removeprefix(start)}": value
+        for name, value in saved.items()
+        if name.startswith(start)
+    }
+    arrays.write(file, values, address)
 
 
 class Training(Measure):
@@ -194,9 +214,10 @@ class Training(Measure):
                 threads=torch.get_num_threads(),
             )
             file = session.folder / "training" / f"{digest(address)}.npz"
-            compute = partial(rows, context, plan, seed, file, session.progress.note)
-            seeds.append(session.store.get(address, compute))
-            keep_result(file)
+            store, note = session.store, session.progress.note
+            compute = partial(rows, context, plan, seed, file, note, address, store.ledger)
+            seeds.append(store.get(address, compute))
+            keep_result(file, address, store.ledger)
         reason = f"{spec.seeds} seeds of up to {spec.epochs} epochs{no_test(context.problem)}"
         return [Outcome(cell, "ok", reason, spec.seeds, seeds, detail=_epochs(seeds, spec.epochs))]
 
@@ -207,7 +228,10 @@ class Training(Measure):
 
     def across(self, session: Session, outcomes: Sequence[Outcome]) -> Values:
         """Differences between problems, seed by seed; writes the table of all trainings' epochs."""
-        training_metrics.write(outcomes, session.folder / training_metrics.FILE)
+        kept = {(c.problem, c.label) for c in session.kept if c.measure == self.name}
+        training_metrics.write(
+            outcomes, session.folder / training_metrics.FILE, session.identity, kept
+        )
         yield from training_metrics.differences(session.suite, outcomes)
 
 

@@ -7,7 +7,7 @@ epoch. One with a step is of the parameters at that step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from vdbench import statistics
 from vdbench.measures.cells import Outcome
 from vdbench.measures.metrics import MetricValue
 from vdbench.statistics import Estimate
-from vdbench.store import Table, atomic
+from vdbench.store import Table, tables
 from vdbench.suite import training_recipe
 from vdbench.suite.schema import Suite
 
@@ -164,11 +164,27 @@ def _exact_zero(estimate: Estimate, values: Sequence[float]) -> Estimate:
     return replace(estimate, value=0.0) if abs(estimate.value) < rounding else estimate
 
 
-def write(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write every epoch of every training, atomically."""
+def write(
+    outcomes: Sequence[Outcome],
+    path: Path,
+    run: str = "",
+    kept: Collection[tuple[str, str]] = (),
+) -> None:
+    """Write every epoch of every training, with a seal, atomically.
+
+    Args:
+        outcomes: Of the cells.
+        path: The file.
+        run: Identity of the run.
+        kept: Problems and estimators that failed, and of which the file keeps what it has.
+    """
     import pandas as pd
 
     frames = []
+    if kept and path.exists():
+        before, _ = tables.read_frame(path)
+        mine = pd.Series(list(zip(before["problem"], before["estimator"], strict=True)))
+        frames.append(before[mine.isin(list(kept)).to_numpy()])
     for outcome in outcomes:
         for seed, table in enumerate(outcome.data):
             frame = pd.DataFrame(table)
@@ -177,5 +193,5 @@ def write(outcomes: Sequence[Outcome], path: Path) -> None:
             frame.insert(2, "seed", seed)
             frames.append(frame)
     if frames:
-        with atomic(path) as temporary:
-            pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
+        whole = pd.concat(frames, ignore_index=True)
+        tables.write_frame(path, whole, {"kind": "trainings", "run": run})

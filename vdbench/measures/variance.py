@@ -93,9 +93,8 @@ class Variance(Measure):
 def _units(session: Session, context: Context, start: int, stop: int) -> Table:
     session.progress.detail(f"{start} units")
     address = session.address(context, "variance", variance_units.VERSION, units=[start, stop])
-    if not session.store.has(address):
-        session.store.write(address, variance_units.rows(context, start, stop))
-    return session.finite(session.store.read(address))
+    compute = partial(variance_units.rows, context, start, stop)
+    return session.finite(session.store.get(address, compute))
 
 
 def _few(session: Session, context: Context, start: int, stop: int) -> Table:

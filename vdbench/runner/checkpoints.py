@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,17 @@ import torch
 from torch import Tensor
 
 from vdbench.datasets.files import cache_folder
+from vdbench.errors import CellError, one_line
 from vdbench.estimation.options import identity
 from vdbench.noise import Key
 from vdbench.problems.problem import Problem
-from vdbench.store import atomic, digest
+from vdbench.store import Address, Ledger, Store, arrays, atomic, digest
 from vdbench.suite.grid import single
 from vdbench.suite.schema import CheckpointSpec
-from vdbench.training.trainer import VERSION, Trainer, load_parameters, train
+from vdbench.training.trainer import VERSION, Trainer, parameters_in, train
+
+PART = ".part.npz"
+"""Ends the name of a training under way in the run folder, where the cache cannot be written to."""
 
 
 def parameters(
@@ -28,11 +36,12 @@ def parameters(
     folder: Path,
     say: Callable[[str], None],
     origin: str | None = None,
+    store: Store | None = None,
 ) -> tuple[dict[str, Tensor], Path]:
     """Parameters at a checkpoint, and the file in the run folder that holds them.
 
     They are taken from the run folder, or from the user's cache, or trained. A training that was killed goes on
-    from its last epoch.
+    from its last epoch. A file that is damaged or another's is set aside, and the training begins again.
 
     Args:
         problem: On its device, in its precision.
@@ -43,58 +52,136 @@ def parameters(
         say: Told what is being trained.
         origin: Whose random numbers start and train it, the problem's own by default. Problems that have it in common
             start at the same weights, where their shapes agree, and train on the same minibatches.
+        store: The run's, which knows whether anything may be trained; one of its own by default.
 
     Raises:
-        CellError: Training diverged.
+        CellError: Training diverged, or is not stored and nothing may be measured.
     """
     origin = problem.name if origin is None else origin
-    address = _address(problem, spec, seed, fingerprint, origin)
-    name = f"{digest(address)}.npz"
-    own = folder / name
-    if not own.exists():
-        key = Key(("vdbench", seed, origin, "checkpoint"))
-        trainer = Trainer(
-            problem=problem,
-            estimator=single(spec.estimator),
-            parameters=problem.initial(key),
-            batch_size=spec.batch_size,
-            learning_rate=spec.learning_rate,
-            key=key,
-        )
-        cached = cache_folder() / "checkpoints" / name
-        if spec.epochs:
-            say(f"training {problem.name} for {spec.epochs} epochs with {address['estimator']}")
-        if not cached.exists():
-            _start_from_earlier(problem, spec, seed, fingerprint, origin, cached)
-        train(trainer, spec.epochs, cached)
-        if not spec.epochs:
-            trainer.save(cached)
-        with atomic(own) as temporary:
-            shutil.copyfile(cached, temporary)
-    saved = load_parameters(own)
+    store = store or Store(folder.parent / "blocks", Ledger(folder.parent, say))
+    asked = Wanted(problem, spec, seed, fingerprint, origin, store.ledger)
+    own = folder / f"{digest(asked.address)}.npz"
+    saved = asked.whole(own)
+    if saved is None:
+        store.must_measure()
+        asked.train_to(own, say)
+        saved = asked.whole(own)
+    if saved is None:
+        raise CellError("the checkpoint cannot be read back as it was written.")
     loaded = {n: torch.from_numpy(v.copy()).to(problem.device) for n, v in saved.items()}
     return loaded, own
 
 
-def _start_from_earlier(
-    problem: Problem,
-    spec: CheckpointSpec,
-    seed: int,
-    fingerprint: str,
-    origin: str,
-    cached: Path,
-) -> None:
-    """Take over what the same training had reached after fewer epochs: every step has its own address."""
-    for epochs in range(spec.epochs - 1, 0, -1):
-        fewer = spec.model_copy(update={"epochs": epochs})
-        earlier = cached.with_name(
-            f"{digest(_address(problem, fewer, seed, fingerprint, origin))}.npz"
+@dataclass(frozen=True)
+class Wanted:
+    """A checkpoint that is wanted.
+
+    Attributes:
+        problem: On its device, in its precision.
+        spec: Which training.
+        seed: The suite's.
+        fingerprint: Of the problem.
+        origin: Whose random numbers.
+        ledger: Of the run.
+    """
+
+    problem: Problem
+    spec: CheckpointSpec
+    seed: int
+    fingerprint: str
+    origin: str
+    ledger: Ledger
+
+    @cached_property
+    def address(self) -> Address:
+        """What it is."""
+        return _address(self.problem, self.spec, self.seed, self.fingerprint, self.origin)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.spec.epochs * max(1, self.problem.examples // self.spec.batch_size)
+
+    def trainer(self) -> Trainer:
+        """At its start."""
+        key = Key(("vdbench", self.seed, self.origin, "checkpoint"))
+        return Trainer(
+            problem=self.problem,
+            estimator=single(self.spec.estimator),
+            parameters=self.problem.initial(key),
+            batch_size=self.spec.batch_size,
+            learning_rate=self.spec.learning_rate,
+            key=key,
         )
-        # a training under way holds fewer epochs than its name says, which is as good a start
-        if earlier.exists():
-            with atomic(cached) as temporary:
-                shutil.copyfile(earlier, temporary)
+
+    def whole(self, path: Path) -> dict[str, Any] | None:
+        """Its parameters, from a file that must hold the whole training; None where there is none that fits."""
+        shapes = {f"parameter/{n}": tuple(v.shape) for n, v in self.problem.start.items()}
+        saved = arrays.intact(path, self.address, self.ledger, {"step": (), **shapes})
+        if saved is None:
+            return None
+        if int(saved["step"]) != self.steps:
+            why = f"it is at step {int(saved['step'])} of {self.steps}"
+            self.ledger.set_aside(path, why)
+            return None
+        return parameters_in(saved)
+
+    def train_to(self, own: Path, say: Callable[[str], None]) -> None:
+        """Train, or go on, in the user's cache where it can be written to; then copy into the run folder."""
+        if not self.spec.epochs:
+            self.trainer().save(own, address=self.address)
             return
+        cached = cache_folder() / "checkpoints" / own.name
+        say(
+            f"training {self.problem.name} for {self.spec.epochs} epochs with {self.address['estimator']}"
+        )
+        try:
+            source = self._at(cached)
+        except OSError as error:
+            why = error.strerror or one_line(error)
+            self.ledger.once(
+                f"the cache cannot be used, {why}: checkpoints are trained in the run folder."
+            )
+            source = self._at(_begun(cached, own))
+        if source != cached:
+            os.replace(source, own)
+        elif arrays.read(cached, self.address).sealed:
+            with atomic(own) as temporary:
+                shutil.copyfile(cached, temporary)
+        else:  # an earlier version's
+            arrays.write(own, arrays.read(cached).values, self.address)
+
+    def _at(self, path: Path) -> Path:
+        """Train at a file; what it holds already, or a shorter training's has, is not trained again."""
+        trainer = self.trainer()
+        if not path.exists():
+            self._start_from_earlier(path)
+        train(trainer, self.spec.epochs, path, address=self.address, ledger=self.ledger)
+        if trainer.step != self.steps:
+            self.ledger.set_aside(path, f"it is at step {trainer.step} of {self.steps}")
+            train(self.trainer(), self.spec.epochs, path, address=self.address)
+        return path
+
+    def _start_from_earlier(self, path: Path) -> None:
+        """Take over what the same training had reached after fewer epochs: every step has its own address."""
+        for epochs in range(self.spec.epochs - 1, 0, -1):
+            fewer = self.spec.model_copy(update={"epochs": epochs})
+            address = _address(self.problem, fewer, self.seed, self.fingerprint, self.origin)
+            earlier = path.with_name(f"{digest(address)}.npz")
+            # a training under way holds fewer epochs than its name says, which is as good a start
+            saved = arrays.intact(earlier, address, self.ledger, {"step": ()})
+            if saved is not None:
+                arrays.write(path, saved, self.address)
+                return
+
+
+def _begun(cached: Path, own: Path) -> Path:
+    """A file in the run folder to train at, with what the cache has of that training."""
+    part = own.with_name(f"{own.stem}{PART}")
+    if not part.exists():
+        with contextlib.suppress(OSError), atomic(part) as temporary:
+            shutil.copyfile(cached, temporary)
+    return part
 
 
 def _address(

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vdbench import problems
+from vdbench import __version__, problems
+from vdbench.errors import InputError, one_line
 from vdbench.estimation.base import Estimator, objective
-from vdbench.estimation.options import label
+from vdbench.estimation.options import identity, label
 from vdbench.measures.cells import SWEPT, Cell, Outcome, Place
 from vdbench.measures.protocol import Measure, Values
 from vdbench.measures.registry import asked
 from vdbench.measures.session import Session, Site
 from vdbench.problems.identity import fingerprint
 from vdbench.problems.problem import Problem
-from vdbench.runner import plan, record, results, scaling
+from vdbench.runner import earlier, plan, record, results, scaling
 from vdbench.runner.checkpoints import parameters
+from vdbench.store import Damaged, digest, tables
 from vdbench.suite.grid import checkpoint_name, single
 from vdbench.suite.schema import ProblemSpec, Suite
 
@@ -48,10 +50,8 @@ class Finished:
 
     @property
     def results(self) -> pd.DataFrame:
-        """The table of figures."""
-        import pandas as pd
-
-        return pd.read_parquet(self.folder / "results.parquet")
+        """The table of figures; its seal is checked."""
+        return tables.read_frame(self.folder / results.FILE)[0]
 
 
 @dataclass
@@ -72,25 +72,76 @@ class Run:
     rows: list[results.Row] = field(default_factory=list)
     failed: int = 0
     compared: list[Outcome] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
 
     def all(self, command: str) -> Finished:
         """Measure every cell, then write the table."""
         began = time.perf_counter()
         self.built = {spec.name: self._build(spec) for spec in self.suite.problems}
-        self.record = record.Record(self.session.folder)
-        self.record.open(*self._description(command))
         cells = plan.cells(self.suite, self.only)
+        self._open(command, cells)
         with closing(self.session.progress) as progress:
             progress.start(len(cells))
             for place, mine in plan.by_place(cells):
                 self._place(place, mine)
-        for measure in self._comparing():
-            outcomes = [o for o in self.compared if o.cell.measure == measure.name]
-            self._write(measure.across(self.session, outcomes))
-        self.rows += scaling.rows(self.rows)
-        results.write(self.rows, self.session.folder / "results.parquet")
-        self.record.close(time.perf_counter() - began)
+        self._close(began)
         return Finished(self.session.folder, self.failed)
+
+    def _open(self, command: str, cells: Sequence[Cell]) -> None:
+        """Begin the record or take it up, and read what the folder held."""
+        session, (asked_for, rest) = self.session, self._description(command)
+        ledger, device = session.store.ledger, session.device.type
+        session.identity = earlier.run_identity(self.suite, device, self.only)
+        self.record = record.Record(session.folder, ledger=ledger)
+        self.record.open(asked_for, rest, session.identity)
+        try:
+            self.before = earlier.read(session.folder, session.identity, ledger)
+        except OSError as error:
+            raise InputError(
+                f"--out {session.folder}: its results cannot be read, {_said(error)}."
+            ) from error
+        self.before.bases = {(c.problem, c.label): self._basis(c) for c in cells}
+        self.before.kept = session.kept
+
+    def _close(self, began: float) -> None:
+        """Compare places, and write the table and the record.
+
+        Raises:
+            InputError: The folder cannot be written to; what was measured is kept.
+        """
+        session = self.session
+        try:
+            for measure in self._comparing():
+                outcomes = [o for o in self.compared if o.cell.measure == measure.name]
+                self._across(measure.across(session, outcomes))
+            self.rows += scaling.rows(self.rows)
+            used = {*session.store.ledger.used, *(self.before.files if session.kept else ())}
+            files = sorted(name for name in used if name.partition("/")[0] in record.OURS)
+            address = {"run": session.identity, "cells": self.told, "files": files}
+            results.write(self.rows, session.folder / results.FILE, address)
+            self.record.close(time.perf_counter() - began)
+        except (OSError, Damaged) as error:
+            raise InputError(
+                f"--out {session.folder}: its results cannot be written, {_said(error)}; "
+                "what was measured is kept, and the same command goes on with it."
+            ) from error
+
+    def _basis(self, cell: Cell) -> str:
+        """A hash of what the figures of an estimator on a problem depend on, all measures alike."""
+        suite = self.suite
+        trained = [identity(single(c.estimator)) for c in suite.checkpoints]
+        source = suite.measures.variance and suite.measures.variance.data_from
+        return digest(
+            {
+                "vdbench": __version__,
+                "torch": torch.__version__,
+                "problem": self.built[cell.problem].fingerprint,
+                "estimator": identity(cell.estimator),
+                "reference": identity(single(suite.reference)),
+                "checkpoints": trained,
+                "data_from": [identity(e) for e in self.estimators if label(e) == source],
+            }
+        )
 
     @property
     def suite(self) -> Suite:
@@ -166,6 +217,7 @@ class Run:
             self.session.folder / "checkpoints",
             self.session.progress.note,
             SWEPT if spec.x is not None else None,
+            self.session.store,
         )
 
     # -- what became of them ----------------------------------------------------------------------------------
@@ -174,24 +226,48 @@ class Run:
         """Put the outcomes of a place into the table and the record."""
         outcomes = self.session.outcomes
         good = [outcome for outcome in outcomes if outcome.status != "failed"]
-        for measure in asked(self.suite):
-            self._write(measure.values(self.suite, good))
+        rows = [row for measure in asked(self.suite) for row in self._rows(measure, good)]
+        lost = []
         for outcome in outcomes:
+            about, before = _summary(outcome), None
             if outcome.status == "failed":
                 self.failed += 1
+                before = self.before.of(outcome.cell)
+            if before is not None:
+                lost.append(outcome.cell)
+                about = {**before, "kept": outcome.reason}
+                self.session.progress.note(
+                    f"{outcome.cell}: the figures of an earlier session are kept."
+                )
+            elif outcome.status == "failed":
                 said = self._about(outcome.cell)
-                self.rows.append(results.failure(outcome.cell, said, outcome.reason))
-            self.record.content["cells"].append(_summary(outcome))
+                rows.append(results.failure(outcome.cell, said, outcome.reason))
+            self.record.add(about)
+            if about["status"] != "failed":
+                basis = self.before.bases[outcome.cell.problem, outcome.cell.label]
+                self.told.append({**about, "basis": basis})
+        self.rows += self.before.joined(lost, rows) if lost else rows
         kept = [measure.name for measure in self._comparing()]
         self.compared += [outcome for outcome in good if outcome.cell.measure in kept]
-        self.record.save()
+        self.record.try_to_save()
 
     def _comparing(self) -> list[Measure]:
         return [measure for measure in asked(self.suite) if measure.compares]
 
-    def _write(self, values: Values) -> None:
-        for outcome, found in values:
-            self.rows += results.rows(outcome.cell, self._about(outcome.cell), found)
+    def _rows(self, measure: Measure, good: Sequence[Outcome]) -> list[results.Row]:
+        return self._made(measure.values(self.suite, good))
+
+    def _across(self, values: Values) -> None:
+        """Put rows that compare problems into the table, but for those that were kept."""
+        known = {earlier.row_key(row) for row in self.rows} if self.session.kept else set()
+        self.rows += [row for row in self._made(values) if earlier.row_key(row) not in known]
+
+    def _made(self, values: Values) -> list[results.Row]:
+        return [
+            row
+            for outcome, found in values
+            for row in results.rows(outcome.cell, self._about(outcome.cell), found)
+        ]
 
     def _about(self, cell: Cell) -> results.Row:
         """What every row of a cell says."""
@@ -205,6 +281,10 @@ class Run:
             "device": self.session.device.type,
             "seed": self.suite.seed,
         }
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or one_line(error)).rstrip(".")
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:

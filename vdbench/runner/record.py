@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,13 @@ from vdbench.estimation.options import label, options
 from vdbench.measures.registry import FullSuite
 from vdbench.problems.problem import Problem
 from vdbench.runner import environment
-from vdbench.store import atomic, now
+from vdbench.store import Damaged, Ledger, atomic, now, records, tables
+
+OURS = ("blocks", "checkpoints", "training")
+"""Folders of a run; one that has them is a run, also where its record is lost."""
+
+LEFT = (*OURS, "damaged", "report", "kills", "errors.log", "results.parquet", "training.parquet")
+"""All that a run leaves beside ``run.json``."""
 
 
 @dataclass
@@ -29,35 +34,58 @@ class Record:
     Attributes:
         folder: The run folder.
         content: What is in the file.
+        ledger: What did not fit in the folder; part of the record.
     """
 
     folder: Path
     content: dict[str, Any] = field(default_factory=dict)
+    ledger: Ledger = field(default=None)  # type: ignore[assignment]
+    _before: list[dict[str, Any]] = field(default_factory=list)
+    _cells: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin a ledger, where there is none."""
+        if self.ledger is None:
+            self.ledger = Ledger(self.folder)
 
     @property
     def path(self) -> Path:
         """``RUN/run.json``."""
         return self.folder / "run.json"
 
-    def open(self, asked: Mapping[str, Any], rest: Mapping[str, Any]) -> None:
+    def open(self, asked: Mapping[str, Any], rest: Mapping[str, Any], identity: str = "") -> None:
         """Begin a record, or take up the one in the folder.
+
+        A record that is damaged is set aside, and begun anew: blocks are found by their addresses, not by it.
 
         Args:
             asked: What makes the run this run: the suite, the device, the estimators chosen.
             rest: What else is recorded of a new run.
+            identity: A hash of what makes the run this run, as it is in the seal of its table.
 
         Raises:
             InputError: The folder holds something else, or another run.
         """
-        if self.path.exists():
+        try:
+            found = self._found()
+        except OSError as error:
+            raise InputError(f"--out {self.folder}: its run.json cannot be read.") from error
+        if found is not None:
+            self.content = found
             self._resume(asked)
         elif self._occupied():
             raise InputError(
                 f"--out {self.folder}: expected a new or empty folder, or one with a run of vdbench."
             )
         else:
-            self.content = {"schema": schema.RUN, **asked, "started": now(), "chunks": {}, **rest}
-        self.content["cells"] = []
+            self._not_of_another(identity)
+            # a folder that lost its record may hold files of a version without seals
+            self.content = {"schema": schema.RUN, **asked, "started": now(), "chunks": {}, **rest,
+                            "sealed": not self._ours()}  # fmt: skip
+        self.content["identity"] = identity
+        self.ledger.strict = bool(self.content.get("sealed"))
+        self.ledger.found[:0] = self.content.get("damaged", [])
+        self._before = list(self.content.get("cells", []))
         try:
             self.save()
         except OSError as error:
@@ -65,32 +93,74 @@ class Record:
                 f"--out {self.folder}: it cannot be written to, {error.strerror}."
             ) from error
 
+    def _found(self) -> dict[str, Any] | None:
+        """The record in the folder; None where there is none that fits."""
+        try:
+            return records.read(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except Damaged as error:
+            if not self._ours():
+                raise InputError(f"--out {self.folder}: its run.json cannot be read.") from error
+            self.ledger.set_aside(self.path, str(error))
+            return None
+
+    def _not_of_another(self, identity: str) -> None:
+        """Where the record is lost, see that the table in the folder is not another run's."""
+        try:
+            said = tables.read(self.folder / "results.parquet").address or {}
+        except (OSError, Damaged):
+            return
+        if said.get("run", identity) != identity:
+            raise InputError(
+                f"--out {self.folder}: it has no run.json, and its results.parquet is another run's; "
+                "expected the same suite and options, or a new folder."
+            )
+
+    def _ours(self) -> bool:
+        """Whether the folder has what a run leaves."""
+        return any((self.folder / name).is_dir() for name in OURS)
+
     def _occupied(self) -> bool:
         """Whether there is something else; what a run leaves that is killed as it begins is nothing."""
         if not self.folder.is_dir():
             return self.folder.exists()
-        return any(not p.name.startswith(f".{self.path.name}.") for p in self.folder.iterdir())
+        names = [p.name for p in self.folder.iterdir()]
+        known = LEFT if self._ours() else ("damaged",)
+        return any(n not in known and not n.startswith(f".{self.path.name}.") for n in names)
+
+    def add(self, cell: dict[str, Any]) -> None:
+        """Note how a cell ended."""
+        self._cells.append(cell)
 
     def _resume(self, asked: Mapping[str, Any]) -> None:
-        try:
-            self.content = dict(json.loads(self.path.read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError) as error:
-            raise InputError(f"--out {self.folder}: its run.json cannot be read.") from error
-        self.content["suite"] = _completed(self.content.get("suite"))
+        self.content["suite"] = completed(self.content.get("suite"))
         for key, value in asked.items():
-            old, new = _decisive(self.content.get(key)), _decisive(value)
+            old, new = decisive(self.content.get(key)), decisive(value)
             if old != new:
                 raise InputError(
-                    f"--out {self.folder} holds another run, {_difference(key, old, new)}; "
+                    f"--out {self.folder} holds another run, {difference(key, old, new)}; "
                     "expected the same suite and options, or a new folder."
                 )
         self.content["schema"] = schema.RUN  # all files but the blocks are written anew
         self.content.setdefault("resumed", []).append(now())
 
     def save(self) -> None:
-        """Write the file, atomically."""
+        """Write the file, atomically; cells that this session has not come to stay as they were."""
+        done = {_cell(cell) for cell in self._cells}
+        waiting = [cell for cell in self._before if _cell(cell) not in done]
+        self.content["cells"] = [*self._cells, *waiting]
+        self.content["damaged"] = self.ledger.found
+        self.content["unsealed"] = len(self.ledger.unsealed)
         with atomic(self.path) as temporary:
-            temporary.write_text(json.dumps(self.content, indent=1), encoding="utf-8")
+            temporary.write_text(records.text(self.content), encoding="utf-8")
+
+    def try_to_save(self) -> None:
+        """Write the file, or say that it cannot be; it is written again."""
+        try:
+            self.save()
+        except OSError as error:
+            self.ledger.once(f"run.json cannot be written now, {error.strerror}.")
 
     def chunk(self, name: str) -> int | None:
         """Draws taken together, as fixed when this cell was first measured; None if it was not."""
@@ -105,17 +175,23 @@ class Record:
 
     def close(self, seconds: float) -> None:
         """Note the end and the time spent, over all the times the run was taken up."""
+        self._before = []
         self.content["wall_seconds"] = self.content.get("wall_seconds", 0.0) + seconds
         self.content["finished"] = now()
         self.save()
 
 
-def _decisive(value: Any) -> Any:
+def _cell(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+    keys = ("problem", "checkpoint", "batch_size", "estimator", "measure")
+    return tuple(cell.get(key) for key in keys)
+
+
+def decisive(value: Any) -> Any:
     """What of a value makes a run this run: all but a suite's description, which may be reworded."""
     return {**value, "description": ""} if isinstance(value, Mapping) else value
 
 
-def _completed(suite: Any) -> Any:
+def completed(suite: Any) -> Any:
     """A recorded suite with the keys that have come since, at their defaults, which change nothing."""
     try:
         return FullSuite.model_validate(suite).model_dump(mode="json")
@@ -123,17 +199,17 @@ def _completed(suite: Any) -> Any:
         return suite  # another version's, or damaged: the difference is told
 
 
-def _difference(key: str, old: Any, new: Any) -> str:
+def difference(key: str, old: Any, new: Any, when: tuple[str, str] = ("was", "is now")) -> str:
     """The first place in which two values differ: ``suite.seed was 0 and is now 1``."""
     if isinstance(old, dict) and isinstance(new, dict):
         for part in sorted(set(old) | set(new)):
             if old.get(part) != new.get(part):
-                return _difference(f"{key}.{part}", old.get(part), new.get(part))
+                return difference(f"{key}.{part}", old.get(part), new.get(part), when)
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for place, (before, after) in enumerate(zip(old, new, strict=True)):
             if before != after:
-                return _difference(f"{key}.{place}", before, after)
-    return f"{key} was {_short(old)} and is now {_short(new)}"
+                return difference(f"{key}.{place}", before, after, when)
+    return " ".join(f"{key} {when[0]} {_short(old)} and {when[1]} {_short(new)}".split())
 
 
 def _short(value: Any) -> str:

@@ -12,12 +12,17 @@ from vdbench.estimation.options import canonical, options
 from vdbench.measures.cells import Cell
 from vdbench.measures.metrics import MetricValue
 from vdbench.schema import COLUMNS
-from vdbench.store import atomic
+from vdbench.store import tables
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
+
+FILE = "results.parquet"
+
+KIND = {FILE: "results", "training.parquet": "trainings"}
+"""What the seal of a table says that it is, by the table's name."""
 
 
 def identity(cell: Cell, run: Mapping[str, Any]) -> Row:
@@ -130,8 +135,12 @@ def frame(found: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(types)).astype(types)
 
 
-def write(found: list[Row], path: Path) -> None:
-    """Write ``results.parquet``, atomically."""
-    table = frame(found)
-    with atomic(path) as temporary:
-        table.to_parquet(temporary, index=False)
+def write(found: list[Row], path: Path, address: Mapping[str, Any]) -> None:
+    """Write ``results.parquet`` with its seal, atomically.
+
+    Args:
+        found: The rows.
+        path: The file.
+        address: Of which run they are, and what they came from.
+    """
+    tables.write_frame(path, frame(found), {"kind": KIND[FILE], **address})

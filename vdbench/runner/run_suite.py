@@ -17,11 +17,12 @@ from vdbench.measures.progress import Progress, Quiet
 from vdbench.measures.session import Session
 from vdbench.runner import plan
 from vdbench.runner.execution import Finished, Run
-from vdbench.store import Store
+from vdbench.store import Ledger, Store
+from vdbench.suite.schema import Suite
 
 
 def run(
-    source: str | Path | Mapping[str, Any],
+    source: str | Path | Mapping[str, Any] | Suite,
     out: str | Path | None = None,
     *,
     device: str = "cpu",
@@ -30,11 +31,12 @@ def run(
     plugins: Sequence[str | Path] = (),
     progress: Progress | None = None,
     command: str = "",
+    stored_only: bool = False,
 ) -> Finished:
     """Run a suite, or go on with one, and write ``results.parquet``.
 
     Args:
-        source: Name of a bundled suite, path of a YAML file, or the suite as a mapping.
+        source: Name of a bundled suite, path of a YAML file, the suite as a mapping, or a suite that was checked.
         out: Run folder; a folder that holds the same suite's run is gone on with. Default ``runs/SUITE-TIME``.
         device: ``cpu``, ``cuda`` or ``auto``.
         settings: ``key=value`` changes to the suite.
@@ -42,6 +44,7 @@ def run(
         plugins: Python files that register estimators.
         progress: Told what is done; nothing by default.
         command: How to reproduce the run, as recorded in ``run.json``.
+        stored_only: Measure and train nothing: make the table of what the folder has; other cells fail.
 
     Raises:
         InputError: Something given is wrong; nothing has been measured.
@@ -65,10 +68,12 @@ def run(
     files = [str(Path(plugin).resolve()) for plugin in plugins]
     for plugin in plugins:
         registry.load_plugin(plugin)
-    checked = measures.load(source, settings)
+    checked = source if isinstance(source, Suite) else measures.load(source, settings)
     chosen = plan.estimators(checked, tuple(only))
     folder = Path(out) if out is not None else default_folder(checked.name)
-    session = Session(checked, Store(folder / "blocks"), folder, where, progress or Quiet(), files)
+    told = progress or Quiet()
+    store = Store(folder / "blocks", Ledger(folder, told.note), not stored_only)
+    session = Session(checked, store, folder, where, told, files)
     with using_threads(checked.threads):
         return Run(session, chosen, tuple(only)).all(command)
 

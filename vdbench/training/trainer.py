@@ -19,7 +19,7 @@ from vdbench.noise import Key, stream
 from vdbench.problems.log_alpha import clamp
 from vdbench.problems.problem import Batch, Parameters, Problem
 from vdbench.schedules import Recipe
-from vdbench.store import atomic
+from vdbench.store import Address, Ledger, arrays
 from vdbench.training import estimator_state
 from vdbench.training.evaluation import Evaluation, evaluate
 from vdbench.training.non_finite import Averages, Noted, Watch
@@ -167,43 +167,55 @@ class Trainer:
         size = min(self.batch_size, self.problem.examples)
         return gather(self.problem, self._order[1][place * size : (place + 1) * size])
 
-    def save(self, path: Path, more: Mapping[str, np.ndarray[Any, Any]] | None = None) -> None:
+    def save(
+        self,
+        path: Path,
+        more: Mapping[str, np.ndarray[Any, Any]] | None = None,
+        address: Address | None = None,
+    ) -> None:
         """Write parameters, optimizer state, the estimator's state and the step, atomically, without pickle.
 
-        An estimator's state that cannot be written is left out.
+        The file has a seal. An estimator's state that cannot be written is left out.
 
         Args:
             path: The file.
             more: Further arrays to be kept with them.
+            address: Of this very training, part of the seal; None where nobody will ask for it.
         """
-        arrays = {f"parameter/{n}": v.detach().cpu().numpy() for n, v in self.parameters.items()}
+        found = {f"parameter/{n}": v.detach().cpu().numpy() for n, v in self.parameters.items()}
         for name, leaf in self._leaves.items():
             for slot, value in self._optimizer.state[leaf].items():
-                arrays[f"adam/{slot}/{name}"] = value.detach().cpu().numpy()
+                found[f"adam/{slot}/{name}"] = value.detach().cpu().numpy()
         kept = estimator_state.pack(self._state) if self.resumable else {}
-        with atomic(path) as temporary, open(temporary, "wb") as file:
-            step = np.array(self.step)
-            np.savez(file, allow_pickle=False, step=step, **arrays, **kept, **(more or {}))
+        step = np.array(self.step)
+        arrays.write(path, {"step": step, **found, **kept, **(more or {})}, address)
 
     def restore(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Go on from what `save` wrote.
+
+        Raises:
+            Damaged: The file is not what was written.
+        """
+        self.load(arrays.read(path).values)
+
+    def load(self, saved: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Go on from the arrays that `save` wrote."""
         self._optimizer.state.clear()
         self._watch.averages()
-        with np.load(path, allow_pickle=False) as saved:
-            self.step = int(saved["step"])
-            if f"{estimator_state.PREFIX}form" in saved.files:
-                self._state = estimator_state.unpack(saved, self.problem.device)
-            for name, value in self.parameters.items():
-                value.copy_(torch.from_numpy(saved[f"parameter/{name}"]))
-            for name, leaf in self._leaves.items():
-                prefix = "adam/"
-                slots = [k for k in saved.files if k.startswith(prefix) and k.endswith(f"/{name}")]
-                for key in slots:
-                    slot = key.removeprefix(prefix).removesuffix(f"/{name}")
-                    value = torch.from_numpy(saved[key].copy())
-                    if slot != "step":
-                        value = value.to(leaf.device, leaf.dtype)
-                    self._optimizer.state[leaf][slot] = value
+        self.step = int(saved["step"])
+        if f"{estimator_state.PREFIX}form" in saved:
+            self._state = estimator_state.unpack(saved, self.problem.device)
+        for name, value in self.parameters.items():
+            value.copy_(torch.from_numpy(saved[f"parameter/{name}"]))
+        for name, leaf in self._leaves.items():
+            prefix = "adam/"
+            slots = [k for k in saved if k.startswith(prefix) and k.endswith(f"/{name}")]
+            for key in slots:
+                slot = key.removeprefix(prefix).removesuffix(f"/{name}")
+                value = torch.from_numpy(saved[key].copy())
+                if slot != "step":
+                    value = value.to(leaf.device, leaf.dtype)
+                self._optimizer.state[leaf][slot] = value
 
 
 class Observer(Protocol):
@@ -237,6 +249,8 @@ def train(
     path: Path,
     observer: Observer | None = None,
     say: Callable[[str], None] | None = None,
+    address: Address | None = None,
+    ledger: Ledger | None = None,
 ) -> dict[str, Tensor]:
     """Train to a checkpoint, saving after every epoch; goes on from what a killed training left at ``path``.
 
@@ -249,20 +263,23 @@ def train(
         path: File that belongs to this very training (name it by `address`).
         observer: Told of each epoch; may end the training earlier.
         say: Told when a training begins again.
+        address: Of this very training; part of the file's seal, and checked where it goes on from a file.
+        ledger: Sets aside a file that is damaged or another training's, which then begins again; None: that is an
+            error.
 
     Returns:
         All parameters after the last epoch.
 
     Raises:
-        CellError: Training diverged.
+        CellError: Training diverged; or the file is damaged, and there is no ledger.
     """
     last = epochs * trainer.steps_per_epoch
-    if path.exists() and _usable(trainer, path, last):
-        trainer.restore(path)
+    saved = _saved(trainer, path, address, ledger)
+    if saved and _usable(trainer, saved, last):
+        trainer.load(saved)
         if observer:
-            with np.load(path, allow_pickle=False) as saved:
-                observer.load(saved)
-    elif path.exists() and say:
+            observer.load(saved)
+    elif saved and say:
         say(
             f"the state of {trainer.estimator.declaration.name} cannot be saved: "
             "its training, which was interrupted, begins again"
@@ -275,14 +292,28 @@ def train(
         if observer:
             observer.epoch(trainer, _clock(trainer.problem.device) - began)
         trainer.averages()
-        trainer.save(path, observer.arrays() if observer else None)
+        trainer.save(path, observer.arrays() if observer else None, address)
     return dict(trainer.parameters)
 
 
-def _usable(trainer: Trainer, path: Path, last: int) -> bool:
+def _saved(
+    trainer: Trainer, path: Path, address: Address | None, ledger: Ledger | None
+) -> Mapping[str, np.ndarray[Any, Any]]:
+    """What a file holds of a training; nothing where there is none that fits."""
+    if not path.exists():
+        return {}
+    if ledger is None or address is None:
+        found = arrays.read(path, address).values
+    else:
+        shapes = {f"parameter/{name}": tuple(v.shape) for name, v in trainer.parameters.items()}
+        found = arrays.intact(path, address, ledger, shapes) or {}
+    # what a training left that was at its end has no steps: its rows are gone, and it is run again
+    return found if "step" in found else {}
+
+
+def _usable(trainer: Trainer, saved: Mapping[str, np.ndarray[Any, Any]], last: int) -> bool:
     """Whether a training can go on from a file: it is at its end, or holds the estimator's state."""
-    with np.load(path, allow_pickle=False) as saved:
-        whole = int(saved["step"]) == last or f"{estimator_state.PREFIX}form" in saved.files
+    whole = int(saved["step"]) == last or f"{estimator_state.PREFIX}form" in saved
     # files of earlier versions hold no state, and need none where there is none
     return whole or trainer.stateless
 
@@ -295,12 +326,19 @@ def _clock(device: torch.device) -> float:
 
 def saved_step(path: Path) -> int:
     """The step at which `Trainer.save` wrote a file."""
-    with np.load(path, allow_pickle=False) as saved:
-        return int(saved["step"])
+    return int(arrays.read(path).values["step"])
 
 
 def load_parameters(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The parameters in a file that `Trainer.save` wrote."""
-    with np.load(path, allow_pickle=False) as saved:
-        prefix = "parameter/"
-        return {k.removeprefix(prefix): saved[k] for k in saved.files if k.startswith(prefix)}
+    """The parameters in a file that `Trainer.save` wrote.
+
+    Raises:
+        Damaged: The file is not what was written.
+    """
+    return parameters_in(arrays.read(path).values)
+
+
+def parameters_in(saved: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """The parameters among the arrays that `Trainer.save` wrote."""
+    prefix = "parameter/"
+    return {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}

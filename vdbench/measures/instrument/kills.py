@@ -46,6 +46,7 @@ class Kills(Measure):
         spec = self.asked(session.suite)
         addresses = [_address(session, spec, campaign) for campaign in range(spec.campaigns)]
         if not all(session.store.has(address) for address in addresses):
+            session.store.must_measure()
             _run(session, spec, addresses)
         table = concatenate([session.store.read(address) for address in addresses])
         reason = f"{int(table['kills'].sum())} kills in {spec.campaigns} runs"

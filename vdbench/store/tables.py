@@ -1,0 +1,90 @@
+"""Sealed Parquet files: blocks, and the tables that are made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vdbench.errors import one_line
+from vdbench.store.arrays import whole
+from vdbench.store.damage import Damaged
+from vdbench.store.files import atomic
+from vdbench.store.seals import Address, Content, check, seal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Table = dict[str, np.ndarray[Any, Any]]
+"""Columns of equal length by name."""
+
+ADDRESS, SEAL = b"vdbench", b"vdbench.seal"
+"""Keys of the file's metadata."""
+
+
+def write(path: Path, table: Any, address: Address) -> None:
+    """Write a table (of pyarrow) with its address and its seal, atomically."""
+    import pyarrow.parquet as pq
+
+    added = {
+        ADDRESS: json.dumps(dict(address), sort_keys=True),
+        SEAL: seal(columns(table), json.loads(json.dumps(dict(address)))),
+    }
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **added})
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def write_frame(path: Path, frame: pd.DataFrame, address: Address) -> None:
+    """Write a data frame in the same way."""
+    import pyarrow as pa
+
+    write(path, pa.Table.from_pandas(frame, preserve_index=False), address)
+
+
+def columns(table: Any) -> Table:
+    """The columns of a table (of pyarrow), in order."""
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def read(path: Path, asked: Address | None = None) -> Content:
+    """Read a table, and check its address and its seal; a file of an earlier version has no seal.
+
+    Args:
+        path: The file.
+        asked: The address that is wanted; None for any.
+
+    Raises:
+        Damaged: The file is not what it should be.
+        OSError: It cannot be read.
+    """
+    return _read(path, asked)[0]
+
+
+def read_frame(path: Path) -> tuple[pd.DataFrame, Content]:
+    """Read a table as a data frame; raises what `read` does."""
+    content, table = _read(path, None)
+    return table.to_pandas(), content
+
+
+def _read(path: Path, asked: Address | None) -> tuple[Content, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = whole(path)
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        metadata = table.schema.metadata or {}
+        said = metadata.get(ADDRESS)
+        address = None if said is None else dict(json.loads(said))
+        text = metadata.get(SEAL)
+        found = Content(columns(table), address, text is not None)
+        sealed = None if text is None else text.decode()
+    except Exception as error:  # a damaged file raises many kinds
+        why = one_line(error)[:120] if content else "it is empty"
+        raise Damaged(f"it cannot be read, {why}") from error
+    if asked is not None and address is None:
+        raise Damaged("it does not say what it holds")
+    return check(found, sealed, asked), table
