@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from vdbench import problems
 from vdbench.errors import InputError, nearest
 from vdbench.estimation import registry
 from vdbench.measures import registry as measures
@@ -18,6 +19,8 @@ from vdbench.measures.session import Session
 from vdbench.runner import plan
 from vdbench.runner.execution import Finished, Run
 from vdbench.store import Store
+from vdbench.suite import overrides
+from vdbench.suite.schema import Suite
 
 
 def run(
@@ -28,6 +31,7 @@ def run(
     settings: Sequence[str] = (),
     only: Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
+    allow: Sequence[str] = (),
     progress: Progress | None = None,
     command: str = "",
 ) -> Finished:
@@ -40,6 +44,8 @@ def run(
         settings: ``key=value`` changes to the suite.
         only: Names or labels of the estimators to run; the baseline is always among them.
         plugins: Python files that register estimators.
+        allow: Modules, or factories as ``package.module:factory``, that a suite's file may run as a problem. A suite
+            given as a mapping may run what it names: it is code already.
         progress: Told what is done; nothing by default.
         command: How to reproduce the run, as recorded in ``run.json``.
 
@@ -66,11 +72,35 @@ def run(
     for plugin in plugins:
         registry.load_plugin(plugin)
     checked = measures.load(source, settings)
+    named = allowed(source, checked, settings, plugins, allow)
     chosen = plan.estimators(checked, tuple(only))
     folder = Path(out) if out is not None else default_folder(checked.name)
     session = Session(checked, Store(folder / "blocks"), folder, where, progress or Quiet(), files)
     with using_threads(checked.threads):
-        return Run(session, chosen, tuple(only)).all(command)
+        return Run(session, chosen, tuple(only), named).all(command)
+
+
+def allowed(
+    source: str | Path | Mapping[str, Any],
+    suite: Suite,
+    settings: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    allow: Sequence[str] = (),
+) -> list[str]:
+    """See that a suite runs only what the user named; nothing is imported.
+
+    Returns:
+        The modules and factories that the user named, as ``run.json`` records them.
+
+    Raises:
+        InputError: It would run something else; says what to add to the command line.
+    """
+    named = [*allow, *overrides.factories(settings), *(Path(plugin).stem for plugin in plugins)]
+    factories = {spec.name: spec.factory for spec in suite.problems}
+    if isinstance(source, Mapping):
+        named += [factory for factory in factories.values() if factory not in problems.FACTORIES]
+    problems.need_allowed(f"suite '{suite.name}'", factories, named)
+    return sorted({*named} - {Path(plugin).stem for plugin in plugins})
 
 
 @contextmanager
