@@ -8,13 +8,14 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench docs cases results clean
+.PHONY: help quick test lint bench fuzz docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
 	@echo 'make test    set up, check style and types, run the tests'
 	@echo 'make lint    style and types alone'
 	@echo 'make bench   time vdbench itself against plain loops'
+	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
@@ -37,6 +38,9 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -W ignore tests/helpers/fuzzing.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m vdbench.cli.estimator_pages

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import functools
 import io
 import random
 import signal
@@ -27,22 +28,104 @@ from vdbench.errors import LONGEST, InputError
 SECONDS = 1.0
 """Most CPU time of one case."""
 MARK = "@@HERE@@"
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 BAIT = "Path = __import__('pathlib').Path\nPath('RAN').write_text('')\ndef run(**_): return 1\n"
 ODD = [
-    "1e-3", "010", "-007", "0x1F", "1_000", "1:30", "2020-01-01", "1e999", "-1e999", ".nan", "-.inf", "-1", "0", "0.0",
-    "1", "2", "3", "1000000", "1000000000", "9999999999", str(2**63), str(2**64), "9" * 400, "9" * 5000, "1e-400", "~", "",
-    "true", "no", "''", '"\\e[31mred"', '"\\ud800"', '"\\U00110000"', '"\\0"', '"\\x9b31m"', "'=HYPERLINK(1)'", "../../etc",
-    "x" * 199, "x" * 201, "x" * 5000, "é" * 150, "!!int x", "!!python/object/apply:os.system ['touch RAN']", "! y",
-    "!!binary aGk=", "!!set {a, b}", "!!timestamp 2020-01-01", "*nowhere", "&a [*a]", "&a {b: *a}", "{}", "[]", "[[]]", "[~]",
-    "{a: 1}", "{1: 2}", "{~: 1}", "{true: 1}", "{[a]: 1}", "{a: 1, a: 2}", "[" * 40 + "]" * 40, "[" * 5000, "{a: " * 40 + "1" + "}" * 40,
-    "[" + ",".join(map(str, range(3000))) + "]", "[" + ",".join(["1"] * 30000) + "]", "subprocess:getoutput", "os:system",
-    "bait:run", "bait", ":", "a:", ":b", ".a:b", "classification", "toy-cost", "logistic-regression", "local", "naive", "score",
-    "samples", "antithetic", "initial", "quick", "full", "small", "digits", "{name: score, options: {samples: [2, 4, 8]}}",
-    "{name: samples, options: {of: {name: samples, options: {of: samples}}}}", "{exact: toy-cost}",
-    "{name: score, options: {samples: [" + ",".join(map(str, range(2, 900))) + "]}}", "{kind: step, every: 0}",
-    "{key: options.x, values: [1, 2]}", "{key: options.widths, values: {1: [1], 2: [2]}}",
+    "1e-3",
+    "010",
+    "-007",
+    "0x1F",
+    "1_000",
+    "1:30",
+    "2020-01-01",
+    "1e999",
+    "-1e999",
+    ".nan",
+    "-.inf",
+    "-1",
+    "0",
+    "0.0",
+    "1",
+    "2",
+    "3",
+    "1000000",
+    "1000000000",
+    "9999999999",
+    str(2**63),
+    str(2**64),
+    "9" * 400,
+    "9" * 5000,
+    "1e-400",
+    "~",
+    "",
+    "true",
+    "no",
+    "''",
+    '"\\e[31mred"',
+    '"\\ud800"',
+    '"\\U00110000"',
+    '"\\0"',
+    '"\\x9b31m"',
+    "'=HYPERLINK(1)'",
+    "../../etc",
+    "x" * 199,
+    "x" * 201,
+    "x" * 5000,
+    "é" * 150,
+    "!!int x",
+    "!!python/object/apply:os.system ['touch RAN']",
+    "! y",
+    "!!binary aGk=",
+    "!!set {a, b}",
+    "!!timestamp 2020-01-01",
+    "*nowhere",
+    "&a [*a]",
+    "&a {b: *a}",
+    "{}",
+    "[]",
+    "[[]]",
+    "[~]",
+    "{a: 1}",
+    "{1: 2}",
+    "{~: 1}",
+    "{true: 1}",
+    "{[a]: 1}",
+    "{a: 1, a: 2}",
+    "[" * 40 + "]" * 40,
+    "[" * 5000,
+    "{a: " * 40 + "1" + "}" * 40,
+    "[" + ",".join(map(str, range(3000))) + "]",
+    "[" + ",".join(["1"] * 30000) + "]",
+    "subprocess:getoutput",
+    "os:system",
+    "bait:run",
+    "bait",
+    ":",
+    "a:",
+    ":b",
+    ".a:b",
+    "classification",
+    "toy-cost",
+    "logistic-regression",
+    "local",
+    "naive",
+    "score",
+    "samples",
+    "antithetic",
+    "initial",
+    "quick",
+    "full",
+    "small",
+    "digits",
+    "{name: score, options: {samples: [2, 4, 8]}}",
+    "{name: samples, options: {of: {name: samples, options: {of: samples}}}}",
+    "{exact: toy-cost}",
+    "{name: score, options: {samples: [" + ",".join(map(str, range(2, 900))) + "]}}",
+    "{kind: step, every: 0}",
+    "{key: options.x, values: [1, 2]}",
+    "{key: options.widths, values: {1: [1], 2: [2]}}",
     "{key: options.a.b.c, values: [" + ",".join(map(str, range(2000))) + "]}",
-]  # fmt: skip
+]
 """YAML to stand where a value was."""
 
 Mutate = Callable[[random.Random, str], "str | bytes"]
@@ -103,14 +186,20 @@ def _at(content: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _dumped(content: Any, raw: str = "") -> str:
-    text = yaml.safe_dump(content, default_flow_style=None, width=10**6, allow_unicode=True)
-    return text.replace(f"'{MARK}'", raw).replace(MARK, raw)
+    text = yaml.dump(
+        content, Dumper=DUMPER, default_flow_style=None, width=10**6, allow_unicode=True
+    )
+    return str(text).replace(f"'{MARK}'", raw).replace(MARK, raw)
+
+
+@functools.cache
+def _parsed(text: str) -> Any:
+    return yaml.load(text, yaml.SafeLoader)
 
 
 def _chosen(draw: random.Random, text: str) -> tuple[Any, Any, Any]:
-    content = copy.deepcopy(yaml.safe_load(text))
-    # aliases apart, or one change is many
-    content = yaml.safe_load(yaml.safe_dump(content)) if draw.random() < 0.5 else content
+    """A suite to change, and a place in it; anchors are kept, so that one change may be many."""
+    content = copy.deepcopy(_parsed(text))
     path = draw.choice(list(_places(content)))
     return content, _at(content, path[:-1]), path[-1]
 
@@ -133,8 +222,27 @@ def _types(draw: random.Random, text: str) -> str:
 def _keys(draw: random.Random, text: str) -> str:
     content, above, key = _chosen(draw, text)
     if isinstance(above, dict):
-        new = draw.choice([f"{key}x", str(key)[1:], str(key).upper(), 1, 1.5, None, True, "", "x" * 300, "factory", "sweep",
-                           "options", "scales", "__class__", "\x1b[1m", "name", MARK])  # fmt: skip
+        new = draw.choice(
+            [
+                f"{key}x",
+                str(key)[1:],
+                str(key).upper(),
+                1,
+                1.5,
+                None,
+                True,
+                "",
+                "x" * 300,
+                "factory",
+                "sweep",
+                "options",
+                "scales",
+                "__class__",
+                "\x1b[1m",
+                "name",
+                MARK,
+            ]
+        )
         above[new] = above.pop(key)
     else:
         above.insert(key, above[key])
@@ -159,7 +267,7 @@ def _nesting(draw: random.Random, text: str) -> str:
         )
         return bomb + text
     if kind == 2:
-        above[key] = draw.choice(list(yaml.safe_load(text).values()))
+        above[key] = draw.choice(list(_parsed(text).values()))
         return _dumped(content)
     above[key] = MARK
     return "base: &base {x: [1, 2]}\n" + _dumped(
@@ -187,12 +295,16 @@ class Campaign:
         bad: What should not have been: kind, outcome, what was tried, and how it ended.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, seconds: float = 1e9) -> None:
         """Prepare a folder with a module that tells when it is imported."""
         self.draw = random.Random(seed)
         self.table: Counter[tuple[str, str]] = Counter()
         self.bad: list[tuple[str, str, Any, str]] = []
-        self.slowest = 0.0
+        self.slowest, self.until = 0.0, time.monotonic() + seconds
+
+    def late(self) -> bool:
+        """Whether the time that was given is over."""
+        return time.monotonic() > self.until
 
     def one(self, kind: str, what: Any, act: Callable[[], str]) -> None:
         """One case, timed, its outcome kept."""
@@ -250,6 +362,8 @@ class Campaign:
             return "accepted"
 
         for number in range(count):
+            if self.late():
+                break
             kind = list(KINDS)[number % len(KINDS)]
             made = KINDS[kind](self.draw, self.draw.choice(texts))
             file.write_bytes(
@@ -283,33 +397,69 @@ class Campaign:
         words[:] = ["run", "quick", "--dry-run"]
         act()
         for _ in range(count):
+            if self.late():
+                break
             words[:] = self._words()
             self.one("command lines", list(words), act)
 
     def _words(self) -> list[str]:
         odd = lambda: self.draw.choice([*ODD, "\x1b[31mx", "\udc80", "²"])[:20000]  # noqa: E731
-        places = ["seed", "threads", "problems.0.name", "problems.0.factory", "problems.0.options.widths", "problems.0.options",
-                  "problems.²", "problems.²x.y", "batch_sizes.0", "estimators.0", "measures.variance.max_units", "measures", "scale",
-                  "scales.a", "a.b.c", ".", "", "a" * 300, ".".join("a" * 500), "problems.99999999999", "baseline",
-                  "checkpoints", "level", "reference", "published"]  # fmt: skip
+        places = [
+            "seed",
+            "threads",
+            "problems.0.name",
+            "problems.0.factory",
+            "problems.0.options.widths",
+            "problems.0.options",
+            "problems.²",
+            "problems.²x.y",
+            "batch_sizes.0",
+            "estimators.0",
+            "measures.variance.max_units",
+            "measures",
+            "scale",
+            "scales.a",
+            "a.b.c",
+            ".",
+            "",
+            "a" * 300,
+            ".".join("a" * 500),
+            "problems.99999999999",
+            "baseline",
+            "checkpoints",
+            "level",
+            "reference",
+            "published",
+        ]
         settings = [
             w
             for _ in range(self.draw.randint(1, 2))
             for w in ("--set", f"{self.draw.choice(places)}={odd()}")
         ]
-        return self.draw.choice([
-            ["run", "quick", "--dry-run", *settings], ["run", "quick", "--dry-run", *settings],
-            ["run", odd(), "--dry-run"], ["run", "quick", "--dry-run", "--only", odd()],
-            ["run", "quick", "--dry-run", "--device", odd(), "--allow", odd()], ["run", "quick", "--dry-run", "--plugin", odd()],
-            ["show", odd()], ["list", odd()], ["data", "path", odd()], ["report", odd()], [odd(), odd()],
-            ["check", odd() + "?", "--option", odd()], ["check", "local", "--option", odd() + "=" + odd()],
-            ["new", "estimator", odd() + "?"], ["run", "mutated.yaml", "--dry-run", *settings],
-        ])  # fmt: skip
+        return self.draw.choice(
+            [
+                ["run", "quick", "--dry-run", *settings],
+                ["run", "quick", "--dry-run", *settings],
+                ["run", odd(), "--dry-run"],
+                ["run", "quick", "--dry-run", "--only", odd()],
+                ["run", "quick", "--dry-run", "--device", odd(), "--allow", odd()],
+                ["run", "quick", "--dry-run", "--plugin", odd()],
+                ["show", odd()],
+                ["list", odd()],
+                ["data", "path", odd()],
+                ["report", odd()],
+                [odd(), odd()],
+                ["check", odd() + "?", "--option", odd()],
+                ["check", "local", "--option", odd() + "=" + odd()],
+                ["new", "estimator", odd() + "?"],
+                ["run", "mutated.yaml", "--dry-run", *settings],
+            ]
+        )
 
 
-def campaign(seed: int, suites: int, commands: int) -> Campaign:
+def campaign(seed: int, suites: int, commands: int, seconds: float = 1e9) -> Campaign:
     """Run cases in an empty folder of their own."""
-    made = Campaign(seed)
+    made = Campaign(seed, seconds)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("bait.py").write_text(BAIT)
         Path("mutated.yaml").write_text("name: x\nproblems: [{name: a, factory: 'bait:run'}]\nbatch_sizes: [1]\n"
@@ -339,9 +489,19 @@ if __name__ == "__main__":
     parser.add_argument("--suites", type=int, default=20_400)
     parser.add_argument("--commands", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after this time")
     asked = parser.parse_args()
-    ended = campaign(asked.seed, asked.suites, asked.commands)
+    ended = campaign(asked.seed, asked.suites, asked.commands, asked.seconds)
     print(text(ended))
     for kind, outcome, what, said in ended.bad[:30]:
-        print("\n---", kind, outcome, repr(what)[-300:], said[-1500:], sep="\n")
+        print(
+            "\n---",
+            kind,
+            outcome,
+            repr(what)[:200],
+            repr(what)[-200:],
+            said[:300],
+            said[-1500:],
+            sep="\n",
+        )
     sys.exit(bool(ended.bad))

@@ -6,6 +6,7 @@ on stderr; 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import json as json_
 import shlex
 import sys
@@ -16,7 +17,7 @@ import typer
 from typer import Argument, Option
 
 from vdbench.cli.streams import say, steady
-from vdbench.errors import InputError, nearest, printable, sentence
+from vdbench.errors import InputError, nearest, sentence, shown
 
 app = typer.Typer(
     name="vdbench",
@@ -418,7 +419,8 @@ def version_option(
 
 def _usage(error: Any) -> int:
     """Show what is wrong with the words of a command."""
-    error.message = printable(error.message, "\n")
+    if type(error).__name__ != "NoArgsIsHelpError":  # whose message is the help
+        error.message = sentence(error.message)
     error.show()
     return int(error.exit_code)
 
@@ -430,6 +432,11 @@ def main() -> None:
         code = app(standalone_mode=False)
     except InputError as error:
         say(f"vdbench: {sentence(str(error))}", err=True)
+        code = 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # a name given as a file's
+            raise
+        say(f"vdbench: {shown(error.filename)} is too long for the name of a file.", err=True)
         code = 2
     except (typer.Abort, KeyboardInterrupt):
         say("Interrupted.", err=True)
