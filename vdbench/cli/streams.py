@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from typing import Any, TextIO
 
@@ -36,6 +37,8 @@ class _Steady(io.RawIOBase):
         while written < len(view) and not self._lost:
             try:
                 written += os.write(self._descriptor, view[written:])
+            except BlockingIOError:  # a terminal or pipe that another process made so
+                select.select([], [self._descriptor], [])
             except OSError:
                 self._lost = True
         return len(view)
