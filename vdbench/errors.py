@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LONGEST = 300
+"""Characters of the longest sentence that an error is told in."""
+
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+"""What a terminal or a page may obey instead of showing: C0 and C1, directions, line separators, half characters."""
 
 
 class VdbenchError(Exception):
@@ -64,3 +73,45 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def one_line(error: BaseException) -> str:
     """What an error says, on one line."""
     return " ".join(str(error).split())
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Text with its control characters as escapes, safe for a terminal and for any file.
+
+    Args:
+        text: Any text.
+        keep: Control characters to leave, such as line ends.
+
+    Example:
+        >>> printable("\x1b[31mred")
+        '\\x1b[31mred'
+    """
+    return _CONTROL.sub(lambda hit: hit[0] if hit[0] in keep else _escape(ord(hit[0])), text)
+
+
+def _escape(code: int) -> str:
+    return {9: r"\t", 10: r"\n", 13: r"\r"}.get(code) or (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    )
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as Python writes it, cut short where it is long.
+
+    Example:
+        >>> shown(list(range(100)), 20)
+        '[0, 1, 2, … 98, 99]'
+    """
+    return _cut(printable(repr(value)), most)
+
+
+def sentence(text: str) -> str:
+    """A message on one line, without control characters, of at most `LONGEST` characters: its middle is left out."""
+    return _cut(printable(" ".join(text.split())), LONGEST)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    end = most // 2 - 2
+    return f"{text[: most - end - 3].rstrip()} … {text[-end:].lstrip()}"

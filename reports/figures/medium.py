@@ -47,12 +47,32 @@ PAPER = Medium(
         "pdf.fonttype": 42,  # TrueType, as publishers ask
     },
 )  # fmt: skip
+OF_WINDOWS = (
+    "backend",
+    "figure.max_open_warning",
+    "interactive",
+    "savefig.directory",
+    "toolbar",
+    "webagg",
+)
+"""Beginnings of the settings that are about windows, which are the user's."""
 _medium: ContextVar[Medium] = ContextVar("medium", default=PAGE)
 
 
 @contextmanager
 def styled(medium: Medium = PAGE) -> Iterator[None]:
     """Apply the suite's style, for a medium, to the figures made and saved within."""
+    with mpl.rc_context():
+        # not the user's own settings: a report looks the same everywhere
+        mpl.rcParams.update(
+            {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith(OF_WINDOWS)}
+        )
+        with _styled(medium):
+            yield
+
+
+@contextmanager
+def _styled(medium: Medium) -> Iterator[None]:
     rc = {
         **sns.axes_style("whitegrid"),
         **sns.plotting_context("paper", font_scale=1.15),

@@ -52,6 +52,10 @@ COLUMNS = (
 )
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell of a spreadsheet begins with that is computed."""
+
+
 def write_csv(results: Results, folder: Path) -> None:
     """Write one CSV a kind of figure, at full precision, with intervals; no empty one."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +71,23 @@ def save_csv(frame: pd.DataFrame, path: Path) -> None:
     frame = frame.copy()
     for name in ("batch_size", "n"):
         frame[name] = frame[name].astype("Int64")
-    frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    tame(frame).to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def tame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts no spreadsheet takes for formulas: a quote stands before what would be one."""
+    import pandas as pd
+
+    tamed = frame.copy()
+    for name, column in frame.items():
+        if not pd.api.types.is_numeric_dtype(column):
+            tamed[name] = column.map(text)
+    return tamed
+
+
+def text(cell: object) -> object:
+    """Return a cell, with a quote before a text that begins as a formula does; a number is left as it is."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def write_published(groups: list[Group], folder: Path) -> None:
@@ -87,4 +107,6 @@ def write_published(groups: list[Group], folder: Path) -> None:
     ]  # fmt: skip
     if rows:
         frame = pd.DataFrame(rows)
-        frame.to_csv(folder / "published.csv", index=False, lineterminator="\n", encoding="utf-8")
+        tame(frame).to_csv(
+            folder / "published.csv", index=False, lineterminator="\n", encoding="utf-8"
+        )

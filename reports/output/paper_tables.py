@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,11 +52,15 @@ def write_tex(groups: list[Group], sweeps: list[Sweep], folder: Path) -> None:
         folder: Where the files go.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    taken: Counter[str] = Counter()
     for item in paper_tables(groups, sweeps):
         suite = next(iter(groups)).run.info.get("suite") or {}
-        label = slug(f"{suite.get('name') or ''} {item.stem}")
+        taken[item.stem] += 1
+        # names that differ in punctuation give the same one
+        stem = item.stem if taken[item.stem] == 1 else f"{item.stem}-again-{taken[item.stem]}"
+        label = slug(f"{suite.get('name') or ''} {stem}")
         text = latex(item.table, label, item.blocks)
-        (folder / f"{item.stem}.tex").write_text(text, encoding="utf-8", newline="\n")
+        (folder / f"{stem}.tex").write_text(text, encoding="utf-8", newline="\n")
 
 
 def paper_tables(groups: list[Group], sweeps: list[Sweep]) -> Iterator[PaperTable]:

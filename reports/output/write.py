@@ -14,6 +14,7 @@ from reports.output.pictures import FORMATS, draw_pictures
 from reports.results.load import load
 from reports.sections.report import document
 from reports.sections.section import Findings
+from vdbench.errors import printable
 
 
 def build(run_dirs: Sequence[Path], out: Path | None, formats: Collection[str] = FORMATS) -> Path:
@@ -51,5 +52,5 @@ def default_folder(run_dirs: Sequence[Path]) -> Path:
 def replace(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never half of one."""
     partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.write_text(printable(text, "\n\t"), encoding="utf-8", newline="\n")
     os.replace(partial, path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vdbench.errors import InputError
+from vdbench.errors import InputError, printable
 from vdbench.schema import COLUMNS, RUN, TRAINING_COLUMNS
 from vdbench.store import Damaged, records, tables
 
@@ -151,7 +151,7 @@ def unique_names(folders: Sequence[Path]) -> list[str]:
     """Name each run after its folder, numbering the names that come more than once."""
     names: list[str] = []
     for folder in folders:
-        base = folder.resolve().name or "run"
+        base = printable(folder.resolve().name) or "run"
         name, copy = base, 1
         while name in names:
             copy += 1
@@ -177,7 +177,16 @@ def read_info(folder: Path) -> dict[str, Any]:
     if found not in SCHEMAS:
         known = " and ".join(map(str, SCHEMAS))
         raise InputError(f"'{path}' has schema {found!r}; this version reads schema {known}.")
-    return dict(info)
+    return {key: shown(value) for key, value in info.items()}
+
+
+def shown(value: Any) -> Any:
+    """Return data with the control characters of its texts as escapes: no name commands a terminal or breaks a page."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {shown(key): shown(item) for key, item in value.items()}
+    return [shown(item) for item in value] if isinstance(value, list) else value
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
@@ -192,7 +201,7 @@ def read_rows(folder: Path) -> pd.DataFrame:
     if missing:
         raise InputError(f"'{path}' lacks the columns {', '.join(missing)}.")
     for name in TEXT:
-        frame[name] = frame[name].fillna("").astype(str)
+        frame[name] = printed(frame[name].fillna("").astype(str))
     for name in NUMBERS:
         frame[name] = frame[name].astype(float)
     written = frame["detail"] if "detail" in frame.columns else [""] * len(frame)
@@ -209,6 +218,9 @@ def read_epochs(folder: Path) -> pd.DataFrame:
     missing = [name for name in EPOCHS if name not in frame.columns]
     if missing:
         raise InputError(f"'{path}' lacks the columns {', '.join(missing)}.")
+    for name in EPOCHS:
+        if TRAINING_COLUMNS[name][0] == "str":
+            frame[name] = printed(frame[name])
     return frame
 
 
@@ -230,6 +242,13 @@ def damage(path: Path, error: Damaged, form: str) -> str:
     )
 
 
+def printed(texts: pd.Series[str]) -> pd.Series[str]:
+    """Return a column of texts with their control characters as escapes; few texts are different."""
+    said = {text: printable(text) for text in texts.unique() if isinstance(text, str)}
+    odd = {text: plain for text, plain in said.items() if text != plain}
+    return texts.replace(odd) if odd else texts
+
+
 def one_line(error: object) -> str:
     """Put a message on one line, without its final full stop."""
     return " ".join(str(error).split()).rstrip(".")
@@ -247,7 +266,7 @@ def row_detail(written: object, metric: str, status: str, message: str) -> Detai
                 detail |= facts(message, *patterns)
     if status == "undefined" and message:
         detail["why"] = re.split(";", re.sub("^no value:? *", "", message))[0]
-    return dict(detail)
+    return dict(shown(detail))
 
 
 def cell_details(info: dict[str, Any], epochs: pd.DataFrame | None) -> tuple[Detail, ...]:

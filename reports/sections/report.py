@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reports.document import Block, Document, Heading, Links, Paragraph, Section, SeeAlso
+from reports.document import Block, Document, Heading, Links, Paragraph, Picture, Section, SeeAlso
 from reports.results.load import Results
 from reports.sections.bias import Bias
 from reports.sections.cost import Cost
@@ -69,7 +69,44 @@ def document(found: Findings) -> Document:
     runs = found.results.runs.values()
     suites = dict.fromkeys(str((run.info.get("suite") or {}).get("name") or "") or run.name
                            for run in runs)  # fmt: skip
-    return Document(f"vdbench: {', '.join(suites)}", subtitle(found.results), linked(kept))
+    return Document(
+        f"vdbench: {', '.join(suites)}", subtitle(found.results), linked(distinct(kept))
+    )
+
+
+def distinct(sections: list[Section]) -> list[Section]:
+    """Number the pictures and anchors of one name: names of problems that differ in punctuation give the same one."""
+    taken: set[str] = set()
+    moved: dict[tuple[str, str], str] = {}
+
+    def own(name: str) -> str:
+        found, count = name, 1
+        while found in taken:
+            count += 1
+            found = f"{name}-{count}"
+        taken.add(found)
+        return found
+
+    def named(block: Block) -> Block:
+        if isinstance(block, Picture):
+            return replace(block, name=own(block.name))
+        if isinstance(block, Heading) and block.anchor:
+            anchor = own(f"#{block.anchor}")[1:]
+            moved.setdefault((block.anchor, block.text), anchor)
+            return replace(block, anchor=anchor)
+        return block
+
+    def linked_to(block: Block) -> Block:
+        if not isinstance(block, Links):
+            return block
+        items = [(a, moved.get((to, heading), to), heading, b) for a, to, heading, b in block.items]
+        return replace(block, items=items)
+
+    named_ones = [[named(block) for block in section.blocks] for section in sections]
+    return [
+        replace(section, blocks=[linked_to(block) for block in blocks])
+        for section, blocks in zip(sections, named_ones, strict=True)
+    ]
 
 
 def subtitle(results: Results) -> str:

@@ -295,7 +295,16 @@ def test_a_bad_suite_is_refused(kind: str, refused: Refused) -> None:
         "def make():\n    return 1 / 0\n\n\ndef other():\n    return 3\n"
     )
     changes, expected = BAD[kind]
-    said = refused("run", written(changed(changes)), "--out", "run")
+    said = refused(
+        "run",
+        written(changed(changes)),
+        "--out",
+        "run",
+        "--allow",
+        "own_problem",
+        "--allow",
+        "own_nowhere",
+    )
     assert re.search(expected, said), said
     assert (
         "suite 'suite.yaml': " in said or "suite 'tiny': " in said or "problem 'digits': " in said

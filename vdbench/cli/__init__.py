@@ -6,8 +6,8 @@ on stderr; 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import json as json_
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from vdbench.errors import InputError, nearest
+from vdbench.cli.streams import say, steady
+from vdbench.errors import InputError, nearest, sentence, shown
 
 app = typer.Typer(
     name="vdbench",
@@ -32,6 +33,14 @@ new_app = typer.Typer(help="Write the files of something new: an estimator.", no
 app.add_typer(new_app, name="new")
 
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
+Allowed = Annotated[
+    list[str] | None,
+    Option(
+        "--allow",
+        metavar="MODULE",
+        help="Let the suite run problems of this module, or of MODULE:FACTORY; repeatable.",
+    ),
+]
 Plugins = Annotated[
     list[Path] | None,
     Option("--plugin", metavar="FILE.py", help="Load estimators from a file; repeatable."),
@@ -59,6 +68,7 @@ def run_verb(
         Option(metavar="ESTIMATOR", help="Run this estimator and the baseline; repeatable."),
     ] = None,
     plugin: Plugins = None,
+    allow: Allowed = None,
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Print the cells and the number of gradients; measure nothing."),
@@ -66,9 +76,9 @@ def run_verb(
     json: Json = False,
 ) -> None:
     """Run a benchmark suite, write its report, and print the headline."""
-    settings, chosen, plugins = setting or [], only or [], plugin or []
+    settings, chosen, plugins, named = setting or [], only or [], plugin or [], allow or []
     if dry_run:
-        _dry_run(suite, settings, chosen, plugins, json)
+        _dry_run(suite, settings, chosen, plugins, named, json)
         return
     from vdbench import runner
     from vdbench import suite as suites
@@ -86,13 +96,14 @@ def run_verb(
             settings=settings,
             only=chosen,
             plugins=plugins,
+            allow=named,
             progress=automatic(),
-            command=_command(suite, device, settings, chosen, plugins),
+            command=_command(suite, device, settings, chosen, plugins, named),
         )
     except KeyboardInterrupt:
-        typer.echo(
+        say(
             "Interrupted. Completed measurements are saved; resume with:\n"
-            f"  {_command(suite, device, settings, chosen, plugins, out)}",
+            f"  {_command(suite, device, settings, chosen, plugins, named, out)}",
             err=True,
         )
         raise typer.Exit(130) from None
@@ -101,10 +112,10 @@ def run_verb(
         _print({"folder": str(finished.folder), "report": str(page), "failed": finished.failed})
     else:
         _headline([finished.folder])
-        typer.echo(f"report: {page}")
+        say(f"report: {page}")
     if finished.failed:
         cells = "1 cell" if finished.failed == 1 else f"{finished.failed} cells"
-        typer.echo(f"{cells} failed; the report says why.", err=True)
+        say(f"{cells} failed; the report says why.", err=True)
         raise typer.Exit(1)
 
 
@@ -114,28 +125,40 @@ def _command(
     settings: list[str],
     only: list[str],
     plugins: list[Path],
+    allow: list[str],
     out: Path | None = None,
 ) -> str:
     """The command of a run; with ``out``, as it is typed here, else without paths of this machine."""
     words = ["vdbench", "run", suite, *(["--out", str(out)] if out else [])]
     words += ["--device", device] if device != "cpu" else []
-    for flag, values in (("--set", settings), ("--only", only), ("--plugin", plugins)):
+    for flag, values in (
+        ("--set", settings),
+        ("--only", only),
+        ("--plugin", plugins),
+        ("--allow", allow),
+    ):
         for value in values:
             words += [flag, value.name if isinstance(value, Path) and not out else str(value)]
     return shlex.join(words)
 
 
 def _dry_run(
-    name: str, settings: list[str], only: list[str], plugins: list[Path], json: bool
+    name: str,
+    settings: list[str],
+    only: list[str],
+    plugins: list[Path],
+    allow: list[str],
+    json: bool,
 ) -> None:
     from vdbench import datasets, problems
     from vdbench.estimation import registry
     from vdbench.measures.registry import load
-    from vdbench.runner import plan
+    from vdbench.runner import plan, run_suite
 
     for plugin in plugins:
         registry.load_plugin(plugin)
     suite = load(name, settings)
+    run_suite.allowed(name, suite, settings, plugins, allow)
     examples = {}
     for spec in suite.problems:
         problem = problems.check(spec.name, spec.factory, spec.options)
@@ -163,7 +186,7 @@ def _dry_run(
         )
         return
     _table(cells)
-    typer.echo(f"{len(cells)} cells, {least:,} to {most:,} gradients; nothing was measured.")
+    say(f"{len(cells)} cells, {least:,} to {most:,} gradients; nothing was measured.")
 
 
 @app.command("report")
@@ -183,7 +206,7 @@ def report_verb(
         _print({"report": str(page)})
         return
     _headline(folders)
-    typer.echo(f"report: {page}")
+    say(f"report: {page}")
 
 
 def _report(folders: list[Path], out: Path | None) -> Path:
@@ -234,13 +257,14 @@ def merge_verb(
         Path, Option(help="A new folder; or one with such a run, which is then one of them.")
     ],
     plugin: Plugins = None,
+    allow: Allowed = None,
     json: Json = False,
 ) -> None:
     """Join runs of one suite; nothing is measured, and no file is overwritten."""
     from vdbench.cli.progress import automatic
     from vdbench.runner.merge import merge
 
-    found = merge(folders, out, plugin or [], automatic())
+    found = merge(folders, out, plugin or [], automatic(), allow or [])
     page = _report([out], None) if found.finished else None
     failed = found.finished.failed if found.finished else 0
     if json:
@@ -293,7 +317,7 @@ def show_verb(
     if json:
         _print(shown)
     else:
-        typer.echo(catalogue.text(shown))
+        say(catalogue.text(shown))
 
 
 @app.command("check")
@@ -331,7 +355,7 @@ def check_verb(
     for estimator in subjects(name, option or [], of or []):
         found.append(check(estimator, level=level, draws=draws, seed=seed, device=device))  # type: ignore[arg-type]
         if not json:
-            typer.echo(("\n" if len(found) > 1 else "") + found[-1].text())
+            say(("\n" if len(found) > 1 else "") + found[-1].text())
     verdicts = {certificate.verdict for certificate in found}
     verdict = next(v for v in ("FAILED", "INCONCLUSIVE", "PASSED") if v in verdicts)
     if json:
@@ -362,13 +386,13 @@ def new_estimator(
     if json:
         _print({"name": name, "file": str(file), "test": str(test)})
         return
-    typer.echo(f"wrote {file} and {test}; next:")
+    say(f"wrote {file} and {test}; next:")
     for words in (
         ["vdbench", "check", str(file)],
         ["python", "-m", "pytest", str(test)],
         ["vdbench", "run", "quick", "--plugin", str(file), "--set", f"estimators=[naive, {name}]"],
     ):
-        typer.echo(f"  {shlex.join(words)}")
+        say(f"  {shlex.join(words)}")
 
 
 @data_app.command("list")
@@ -383,7 +407,7 @@ def data_fetch(name: Annotated[str, Argument(help="A data set.")]) -> None:
     from vdbench import datasets
 
     datasets.fetch(name)
-    typer.echo(f"{name}: {datasets.info(name).path or 'comes with vdbench'}")
+    say(f"{name}: {datasets.info(name).path or 'comes with vdbench'}")
 
 
 @data_app.command("path")
@@ -399,7 +423,7 @@ def data_path(name: Annotated[str, Argument(help="A data set.")], json: Json = F
     if json:
         _print({"name": name, "path": found.path})
         return
-    typer.echo(found.path or "comes with an installed package; there is no folder of it")
+    say(found.path or "comes with an installed package; there is no folder of it")
 
 
 @app.command("env")
@@ -414,7 +438,7 @@ def env_verb(
     if json:
         _print(described)
     else:
-        typer.echo(_indented(described))
+        say(_indented(described))
 
 
 def _indented(value: Any, depth: int = 0) -> str:
@@ -429,7 +453,7 @@ def _indented(value: Any, depth: int = 0) -> str:
 
 
 def _print(value: Any) -> None:
-    typer.echo(json_.dumps(value, indent=1, default=str))
+    say(json_.dumps(value, indent=1, default=str))
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
@@ -441,7 +465,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
     *_, last = widths
     widths[last] = 0
     for row in [{key: key for key in widths}, *text]:
-        typer.echo("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+        say("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
 
 
 @app.callback(invoke_without_command=True)
@@ -452,20 +476,41 @@ def version_option(
     if version:
         from vdbench import __version__
 
-        typer.echo(f"vdbench {__version__}")
+        say(f"vdbench {__version__}")
         raise typer.Exit
+
+
+def _usage(error: Any) -> int:
+    """Show what is wrong with the words of a command."""
+    if type(error).__name__ != "NoArgsIsHelpError":  # whose message is the help
+        error.message = sentence(error.message)
+    error.show()
+    return int(error.exit_code)
 
 
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
+    steady()
     try:
-        app()
+        code = app(standalone_mode=False)
     except InputError as error:
-        typer.echo(f"vdbench: {error}", err=True)
-        sys.exit(2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        say(f"vdbench: {sentence(str(error))}", err=True)
+        code = 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # a name given as a file's
+            raise
+        say(f"vdbench: {shown(error.filename)} is too long for the name of a file.", err=True)
+        code = 2
+    except (typer.Abort, KeyboardInterrupt):
+        say("Interrupted.", err=True)
+        code = 130
+    except Exception as error:
+        if not hasattr(
+            error, "show"
+        ):  # the command line's own errors, which typer exports under no name
+            raise
+        code = _usage(error)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.options import get
+from vdbench.suite.yaml_text import YamlError, parse
 
 
 def subjects(name: str, options: Sequence[str] = (), of: Sequence[str] = ()) -> list[Estimator]:
@@ -61,7 +60,8 @@ def _values(options: Sequence[str]) -> dict[str, Any]:
         if key.strip() in found:
             raise InputError(f"--option {text}: option '{key.strip()}' is given twice.")
         try:
-            found[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--option {text}: the value is no YAML.") from error
+            found[key.strip()] = parse(value)
+        except YamlError as error:
+            why = error.problem if error.refused else "the value is no YAML"
+            raise InputError(f"--option {text}: {why}.") from error
     return found

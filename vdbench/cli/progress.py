@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from vdbench.cli.streams import say
+from vdbench.errors import printable
 from vdbench.measures.progress import Progress, Quiet
 
 
@@ -18,7 +20,7 @@ class Lines(Quiet):
 
     def note(self, text: str) -> None:
         """Print it."""
-        print(text, file=sys.stderr, flush=True)
+        say(text, err=True)
 
     def done(self, name: str, status: str, reason: str) -> None:
         """Print number, seconds since the start, cell, and how it ended."""
@@ -54,16 +56,16 @@ class Bar(Quiet):
 
     def cell(self, name: str) -> None:
         """Show the cell at work."""
-        self._name = name
-        self._bar.update(self._task, description=name)
+        self._name = printable(name)
+        self._bar.update(self._task, description=printable(name))
 
     def detail(self, text: str) -> None:
         """Show it behind the cell's name."""
-        self._bar.update(self._task, description=f"{self._name} · {text}")
+        self._bar.update(self._task, description=f"{self._name} · {printable(text)}")
 
     def note(self, text: str) -> None:
         """Leave a line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(printable(text, "\n"), markup=False, highlight=False)
 
     def done(self, name: str, status: str, reason: str) -> None:
         """Advance; what failed or was bounded stays on the screen."""

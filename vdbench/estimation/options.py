@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic
 
-from vdbench.errors import InputError, nearest, one_line
+from vdbench.errors import InputError, nearest, one_line, shown
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator, default
 
@@ -60,7 +60,7 @@ def _checked(where: str, hint: Any, value: Any) -> Any:
         pydantic.TypeAdapter(hint).validate_python(value, strict=True)
     except pydantic.ValidationError as error:
         message = _lower(error.errors()[0]["msg"])
-        raise InputError(f"{where}: {message}, not {value!r}.") from error
+        raise InputError(f"{where}: {message}, not {shown(value)}.") from error
     return value
 
 
@@ -71,7 +71,7 @@ def _inner(where: str, value: Any) -> Estimator:
     spec = {"name": value} if isinstance(value, str) else value
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise InputError(
-            f"{where}: expected an estimator's name, or a mapping with the keys name and options, not {value!r}."
+            f"{where}: expected an estimator's name, or a mapping with the keys name and options, not {shown(value)}."
         )
     for key in spec:
         if key not in ("name", "options"):
@@ -80,7 +80,7 @@ def _inner(where: str, value: Any) -> Estimator:
             )
     given = spec.get("options", {})
     if not isinstance(given, Mapping):
-        raise InputError(f"{where}: expected a mapping under options, not {given!r}.")
+        raise InputError(f"{where}: expected a mapping under options, not {shown(given)}.")
     try:
         return get(spec["name"], **{str(key): item for key, item in given.items()})
     except InputError as error:

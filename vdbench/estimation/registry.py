@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from vdbench.errors import InputError, nearest, one_line
 from vdbench.estimation.base import Declaration, Estimator, Wrapper, default
+from vdbench.problems import own
 from vdbench.siblings import import_own
 
 ENTRY_POINTS = "vdbench.estimators"
@@ -269,6 +270,7 @@ def load_plugin(path: Path | str) -> list[str]:
             f"plug-in '{path}' registers no estimator: decorate a class with @vdbench.register(...)."
         )
     _plugins[file] = added
+    own.plugins[file.stem] = module  # a suite may name a problem of this file
     content = hashlib.sha256(file.read_bytes()).hexdigest()
     _sources.update(dict.fromkeys(added, content))
     return added

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import create_model
 
 from vdbench import suite
+from vdbench.errors import InputError, sentence
 from vdbench.measures.bias import Bias
 from vdbench.measures.convergence import Convergence
 from vdbench.measures.instrument.coverage import Coverage
@@ -60,6 +61,9 @@ def load(source: str | Path | Mapping[str, Any], settings: Sequence[str] = ()) -
     """
     found = suite.load(source, settings, FullSuite)
     where = "suite" if isinstance(source, Mapping) else f"suite '{source}'"
-    for measure in MEASURES:
-        measure.check(where, found)
+    try:
+        for measure in MEASURES:
+            measure.check(where, found)
+    except InputError as error:
+        raise InputError(sentence(str(error))) from error
     return found

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,7 +14,7 @@ from torch import nn
 from vdbench import datasets
 from vdbench.datasets import Dataset
 from vdbench.errors import InputError, nearest
-from vdbench.problems import gaussian, networks, priors, toys
+from vdbench.problems import gaussian, networks, own, priors, toys
 from vdbench.problems.from_module import noisy
 from vdbench.problems.identity import fingerprint as fingerprint
 from vdbench.problems.problem import Problem
@@ -92,14 +89,16 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
 
     Args:
         name: Label in reports.
-        factory: A name in `FACTORIES`, or ``package.module:factory`` of the user's own, looked up from the
-            current folder too.
+        factory: A name in `FACTORIES`, that of an installed package's entry point in the group
+            ``vdbench.problems``, or ``package.module:factory`` of the user's own, looked up from the current folder
+            too. It is imported: a caller that has it from a file sees first that the user allows it
+            (`need_allowed`).
         options: Keyword arguments of the factory.
 
     Raises:
         InputError: The factory cannot be found, refuses its options, fails, or returns no `Problem`.
     """
-    make = FACTORIES.get(factory) or _own(name, factory)
+    make = FACTORIES.get(factory) or own.find(name, factory, FACTORIES)
     known = list(inspect.signature(make).parameters.values())
     if all(p.kind is not p.VAR_KEYWORD for p in known):
         for option in options:
@@ -148,27 +147,15 @@ def check(name: str, factory: str, options: Mapping[str, Any]) -> Problem | None
     return build(name, factory, options)
 
 
-def _own(name: str, factory: str) -> Callable[..., Problem]:
-    module, colon, function = factory.partition(":")
-    if not colon:
-        raise InputError(
-            f"problem '{name}': factory '{factory}' is unknown.{nearest(factory, FACTORIES)} "
-            "One of your own is written package.module:factory."
-        )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last, so that a folder of the user's hides no package
-    try:
-        home = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise InputError(f"problem '{name}': there is no module '{error.name}'.") from error
-    except Exception as error:
-        raise InputError(
-            f"problem '{name}': importing '{module}' failed with {type(error).__name__}: {error}"
-        ) from error
-    found = getattr(home, function, None)
-    if found is None:
-        raise InputError(f"problem '{name}': module '{module}' has no '{function}'.")
-    if not callable(found):
-        raise InputError(f"problem '{name}': {factory} is no function.")
-    make: Callable[..., Problem] = found
-    return make
+def need_allowed(where: str, factories: Mapping[str, str], allow: Collection[str]) -> None:
+    """See that a suite runs no code that the user has not named (`vdbench.problems.own`).
+
+    Args:
+        where: What messages call the suite.
+        factories: By problem, its factory.
+        allow: Modules and factories that the user named.
+
+    Raises:
+        InputError: It does; says what to add to the command line.
+    """
+    own.need_allowed(where, factories, FACTORIES, allow)

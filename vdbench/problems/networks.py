@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from vdbench import limits
 from vdbench.datasets import Dataset
 from vdbench.errors import InputError, nearest
 
@@ -90,6 +91,7 @@ def kingma_cifar(data: Dataset, size: float = 1, pooling: str = "stride") -> nn.
         raise InputError(
             f"size must be a number above 0 that makes 32 × size channels whole, not {size!r}."
         )
+    limits.within("size", "channels", int(64 * size), limits.limits().threads)
     channels, height, width = image(data, 4)
     first, second, units = (int(base * size) for base in (32, 64, 128))
     stride = 2 if pooling == "stride" else 1
@@ -138,6 +140,9 @@ def _as_image(data: Dataset) -> Parts:
 def _dense(sizes: Iterable[int], nonlinearity: type[nn.Module]) -> Parts:
     """Dense layers ``fc1``, ``fc2``, … with a non-linearity between them."""
     parts: Parts = []
+    sizes = list(sizes)
+    weights = sum(inputs * outputs for inputs, outputs in itertools.pairwise(sizes))
+    limits.within("dense layers", "weights", weights, limits.limits().weights)
     for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes), 1):
         parts.append((f"fc{number}", nn.Linear(inputs, outputs)))
         parts.append((f"{nonlinearity.__name__.lower()}{number}", nonlinearity()))

@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -240,18 +240,40 @@ def _git(folder: Path, tracked: str | None = None) -> dict[str, Any] | None:
     if tracked is not None and _run_git(folder, "ls-files", "--error-unmatch", tracked) is None:
         return None
     commit = _run_git(folder, "rev-parse", "--verify", "HEAD")
-    status = _run_git(folder, "status", "--porcelain")
+    # not what is inside submodules: git would ask there without what is switched off here
+    status = _run_git(folder, "status", "--porcelain", "--ignore-submodules=dirty")
     if commit is None or status is None:
         return None
     return {"commit": commit.strip(), "dirty": bool(status.strip())}
 
 
+_SAFE_GIT = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false",
+             "protocol.allow=never", "safe.bareRepository=explicit")  # fmt: skip
+"""Settings with which a repository's own ones run no program."""
+
+
 def _run_git(folder: Path, *arguments: str) -> str | None:
+    """What git says of a folder, whose settings run nothing: no monitor, hook, filter or transport."""
+    drivers = _ask_git(
+        folder, "config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process|required)$"
+    )
+    filters = [
+        f"{key}={'false' if key.endswith('.required') else ''}"
+        for key in (drivers or "").split("\n")
+        if key
+    ]
+    return _ask_git(folder, *arguments, settings=filters)
+
+
+def _ask_git(folder: Path, *arguments: str, settings: Sequence[str] = ()) -> str | None:
     # within a git hook, GIT_DIR and its like point elsewhere
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment |= {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0",
+                    "GIT_TERMINAL_PROMPT": "0"}  # fmt: skip
+    switched_off = [word for setting in (*_SAFE_GIT, *settings) for word in ("-c", setting)]
     try:
         done = subprocess.run(
-            ["git", "--no-optional-locks", *arguments],
+            ["git", "--no-optional-locks", "--no-pager", *switched_off, *arguments],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

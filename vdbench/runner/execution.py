@@ -69,6 +69,7 @@ class Run:
     session: Session
     estimators: list[Estimator]
     only: tuple[str, ...]
+    allowed: Sequence[str] = ()
     rows: list[results.Row] = field(default_factory=list)
     failed: int = 0
     compared: list[Outcome] = field(default_factory=list)
@@ -170,6 +171,7 @@ class Run:
             "reference": label(reference),
             "level": self.suite.level,
             "command": command,
+            "allowed": list(self.allowed),
             "plugins": [Path(plugin).name for plugin in self.session.plugins],
             "estimators": {label(e): record.describe_estimator(e) for e in self.estimators},
             "problems": {

@@ -77,6 +77,7 @@ def merge(
     out: Path,
     plugins: Sequence[str | Path] = (),
     progress: Progress | None = None,
+    allow: Sequence[str] = (),
 ) -> Merged:
     """Join runs of one suite.
 
@@ -85,6 +86,7 @@ def merge(
         out: A new or empty folder; or one with such a run, which is then one of them.
         plugins: Python files that register estimators of the suite.
         progress: Told what is done.
+        allow: Modules or factories that the suite may run, as of `vdbench.run`.
 
     Raises:
         InputError: They cannot be joined; one sentence says why.
@@ -120,6 +122,7 @@ def merge(
         only=joined["only"],
         plugins=plugins,
         progress=progress,
+        allow=allow,
         stored_only=True,
     )
     return Merged(finished, len(chosen), damaged, [])

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from vdbench import problems
 from vdbench.errors import InputError, nearest
 from vdbench.estimation import registry
 from vdbench.measures import registry as measures
@@ -18,6 +19,7 @@ from vdbench.measures.session import Session
 from vdbench.runner import plan
 from vdbench.runner.execution import Finished, Run
 from vdbench.store import Ledger, Store
+from vdbench.suite import overrides
 from vdbench.suite.schema import Suite
 
 
@@ -29,6 +31,7 @@ def run(
     settings: Sequence[str] = (),
     only: Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
+    allow: Sequence[str] = (),
     progress: Progress | None = None,
     command: str = "",
     stored_only: bool = False,
@@ -42,6 +45,8 @@ def run(
         settings: ``key=value`` changes to the suite.
         only: Names or labels of the estimators to run; the baseline is always among them.
         plugins: Python files that register estimators.
+        allow: Modules, or factories as ``package.module:factory``, that a suite's file may run as a problem. A suite
+            given as a mapping may run what it names: it is code already.
         progress: Told what is done; nothing by default.
         command: How to reproduce the run, as recorded in ``run.json``.
         stored_only: Measure and train nothing: make the table of what the folder has; other cells fail.
@@ -69,13 +74,37 @@ def run(
     for plugin in plugins:
         registry.load_plugin(plugin)
     checked = source if isinstance(source, Suite) else measures.load(source, settings)
+    named = allowed(source, checked, settings, plugins, allow)
     chosen = plan.estimators(checked, tuple(only))
     folder = Path(out) if out is not None else default_folder(checked.name)
     told = progress or Quiet()
     store = Store(folder / "blocks", Ledger(folder, told.note), not stored_only)
     session = Session(checked, store, folder, where, told, files)
     with using_threads(checked.threads):
-        return Run(session, chosen, tuple(only)).all(command)
+        return Run(session, chosen, tuple(only), named).all(command)
+
+
+def allowed(
+    source: str | Path | Mapping[str, Any] | Suite,
+    suite: Suite,
+    settings: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    allow: Sequence[str] = (),
+) -> list[str]:
+    """See that a suite runs only what the user named; nothing is imported.
+
+    Returns:
+        The modules and factories that the user named, as ``run.json`` records them.
+
+    Raises:
+        InputError: It would run something else; says what to add to the command line.
+    """
+    named = [*allow, *overrides.factories(settings), *(Path(plugin).stem for plugin in plugins)]
+    factories = {spec.name: spec.factory for spec in suite.problems}
+    if isinstance(source, Mapping):
+        named += [factory for factory in factories.values() if factory not in problems.FACTORIES]
+    problems.need_allowed(f"suite '{suite.name}'", factories, named)
+    return sorted({*named} - {Path(plugin).stem for plugin in plugins})
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel
 
-from vdbench.errors import InputError, nearest
+from vdbench import limits
+from vdbench.errors import InputError, nearest, sentence, shown
 from vdbench.suite.scales import changed
 from vdbench.suite.schema import Suite
 from vdbench.suite.short_forms import short_forms
@@ -39,12 +40,24 @@ def load(
     Raises:
         InputError: The suite cannot be found or read, or is not valid; one sentence says where and why.
     """
+    try:
+        return _loaded(source, settings, model)
+    except InputError as error:
+        raise InputError(sentence(str(error))) from error
+
+
+def _loaded(
+    source: str | Path | Mapping[str, Any], settings: Sequence[str], model: type[Suite]
+) -> Suite:
     from vdbench.suite.validation import check
 
     where, written = content(source)
     written = changed(where, written, settings)
+    limits.check(where, written)
+    full = short_forms(where, written)
+    limits.check(where, full)
     try:
-        suite = model.model_validate(short_forms(where, written))
+        suite = model.model_validate(full)
     except pydantic.ValidationError as error:
         raise InputError(f"{where}: {explain(error, model)}") from error
     check(where, suite)
@@ -54,7 +67,7 @@ def load(
 def explain(error: pydantic.ValidationError, model: type[BaseModel] = Suite) -> str:
     """One sentence for the first thing that is wrong, with the nearest valid key where one is unknown."""
     # a mistyped key is also a missing one: name the mistype first
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     place = [str(part) for part in first["loc"]]
     at = ".".join(place)
     if first["type"] == "extra_forbidden":
@@ -64,7 +77,7 @@ def explain(error: pydantic.ValidationError, model: type[BaseModel] = Suite) -> 
     if first["type"] == "missing":
         return f"key '{at}' is missing."
     message = first["msg"][:1].lower() + first["msg"][1:]
-    return f"{at}: {message}, not {first['input']!r}."
+    return f"{at}: {message}, not {shown(first['input'])}."
 
 
 def _keys(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:

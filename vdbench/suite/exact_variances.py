@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vdbench.errors import InputError
+from vdbench.errors import InputError, shown
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
@@ -185,7 +185,7 @@ def published(where: str, items: Sequence[Any], problems: Sequence[Any], estimat
         if item != {"exact": "toy-cost"}:
             raise InputError(
                 f"{where}: published: expected {{exact: toy-cost}}, the one problem whose variances are known, "
-                f"not {item!r}."
+                f"not {shown(item)}."
             )
         for problem in problems:
             if isinstance(problem, dict) and problem.get("factory") == "toy-cost":
@@ -193,10 +193,23 @@ def published(where: str, items: Sequence[Any], problems: Sequence[Any], estimat
     return found
 
 
+def _toy(options: Any) -> Toy | None:
+    """The cost that options describe; None where they describe none."""
+    try:
+        toy = Toy(**options)
+    except TypeError:
+        return None
+    numbers = [x for x in (toy.k, toy.mean, toy.sigma) if type(x) in (int, float) and abs(x) < 1e6]
+    known = isinstance(toy.cost, str) and toy.cost in ("quadratic", "exp", "cos")
+    return toy if known and len(numbers) == 3 and toy.sigma > 1e-6 else None
+
+
 def _of(problem: Mapping[str, Any], estimators: Sequence[Any]) -> Iterator[dict[str, Any]]:
     from vdbench.estimation.options import label, options
 
-    toy = Toy(**problem.get("options", {}))
+    toy = _toy(problem.get("options", {}))
+    if toy is None:
+        return  # the problem itself is refused, once it is made
     own = problem.get("estimators")
     for estimator in estimators:
         if own is not None and label(estimator) not in own:

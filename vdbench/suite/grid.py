@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from vdbench import limits
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.options import get, label
@@ -18,10 +20,21 @@ def expand(spec: EstimatorSpec) -> list[Estimator]:
     Raises:
         InputError: The name or an option is not one there is.
     """
+    limits.within(
+        f"estimator '{spec.name}'", "estimators", count(spec.options), limits.limits().estimators
+    )
     combinations = _combinations(spec.options)
     if not combinations:
         raise InputError(f"estimator '{spec.name}': an option's list of values is empty.")
     return [get(spec.name, **options) for options in combinations]
+
+
+def count(grid: Mapping[str, Any]) -> int:
+    """How many estimators options stand for, before one is made."""
+    values = [value if isinstance(value, list) else [value] for value in grid.values()]
+    return math.prod(
+        sum(count(item) if isinstance(item, Mapping) else 1 for item in items) for items in values
+    )
 
 
 def _combinations(grid: Mapping[str, Any]) -> list[dict[str, Any]]:

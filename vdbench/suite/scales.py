@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vdbench.errors import InputError, nearest
+from vdbench.errors import InputError, nearest, shown
 from vdbench.suite.overrides import change, parted, put
 
 FULL = "full"
@@ -67,7 +67,7 @@ def _checked(where: str, scales: Any) -> dict[str, dict[str, Any]]:
         return {}
     if not isinstance(scales, dict):
         raise InputError(
-            f"{where}: scales: expected names with changes, such as {{small: {{seed: 1}}}}, not {scales!r}."
+            f"{where}: scales: expected names with changes, such as {{small: {{seed: 1}}}}, not {shown(scales)}."
         )
     for name, changes in scales.items():
         if name == FULL or not isinstance(name, str):
@@ -77,7 +77,7 @@ def _checked(where: str, scales: Any) -> dict[str, dict[str, Any]]:
         if not isinstance(changes, dict) or not all(isinstance(key, str) for key in changes):
             raise InputError(
                 f"{where}: scales.{name}: expected dotted keys with values, such as measures.training.epochs: 5, "
-                f"not {changes!r}."
+                f"not {shown(changes)}."
             )
         for key in changes:
             if key.split(".")[0] in ("scale", "scales"):

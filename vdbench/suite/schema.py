@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+Some = Annotated[int, Field(strict=True, ge=2, le=10**9)]
+Even = Annotated[int, Field(strict=True, ge=2, le=10**9, multiple_of=2)]
+Epochs = Annotated[int, Field(strict=True, ge=0, le=10**6)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -86,7 +89,7 @@ class CheckpointSpec(_Model):
     """
 
     name: str = ""
-    epochs: Annotated[int, Field(strict=True, ge=0)] = 0
+    epochs: Epochs = 0
     estimator: EstimatorSpec = EstimatorSpec(name="local")
     batch_size: Count = 128
     learning_rate: Positive = 1e-3
@@ -115,21 +118,21 @@ class VarianceSpec(_Model):
 class BiasSpec(_Model):
     """Relative bias given the minibatch, against the reference, from averages of ``draws`` draws."""
 
-    units: Annotated[int, Field(strict=True, ge=2)] = 64
+    units: Some = 64
     draws: Count = 8
 
 
 class ThroughputSpec(_Model):
     """Seconds per gradient, in interleaved rounds."""
 
-    rounds: Annotated[int, Field(strict=True, ge=8)] = 30
+    rounds: Annotated[int, Field(strict=True, ge=8, le=10**9)] = 30
     budget_seconds: Positive = 60.0
 
 
 class MemorySpec(_Model):
     """Peak memory of one gradient, each repetition in a process of its own."""
 
-    repetitions: Annotated[int, Field(strict=True, ge=2)] = 6
+    repetitions: Some = 6
 
 
 class ConvergenceSpec(_Model):
@@ -137,12 +140,12 @@ class ConvergenceSpec(_Model):
 
     steps: Count = 300
     evaluations: Count = 12
-    seeds: Annotated[int, Field(strict=True, ge=2)] = 3
+    seeds: Some = 3
     learning_rate: Positive = 1e-2
     batch_size: Count | None = None
-    samples: Annotated[int, Field(strict=True, ge=2, multiple_of=2)] = 8
+    samples: Even = 8
     examples: Count | None = None
-    target: float | None = None
+    target: Finite | None = None
 
 
 class TrainingSpec(_Model):
@@ -167,18 +170,18 @@ class TrainingSpec(_Model):
         prune: log α from which on a weight is pruned; null not to prune.
     """
 
-    epochs: Count = 10
-    seeds: Annotated[int, Field(strict=True, ge=2)] = 3
+    epochs: Annotated[int, Field(strict=True, ge=1, le=10**6)] = 10
+    seeds: Some = 3
     batch_size: Count = 128
     learning_rate: Positive = 1e-3
     schedule: str | dict[str, Any] = "constant"
     noise_rate: Positive = 1.0
     kl_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    warm_up: Annotated[int, Field(strict=True, ge=0)] = 0
+    warm_up: Epochs = 0
     log_alpha_bounds: tuple[Finite | None, Finite | None] | None = None
     validation: Share | None = None
     patience: Count | None = None
-    samples: Annotated[int, Field(strict=True, ge=2, multiple_of=2)] = 16
+    samples: Even = 16
     evaluations: Count = 10
     examples: Count | None = 2000
     prune: Finite | None = None
@@ -194,10 +197,10 @@ class CoverageSpec(_Model):
         passes: Repetitions of throughput: passes in which an estimator is timed against itself.
     """
 
-    repetitions: Annotated[int, Field(strict=True, ge=2)] = 2000
-    truth_units: Annotated[int, Field(strict=True, ge=256)] = 131072
-    trainings: Annotated[int, Field(strict=True, ge=2)] = 2000
-    passes: Annotated[int, Field(strict=True, ge=2)] = 100
+    repetitions: Some = 2000
+    truth_units: Annotated[int, Field(strict=True, ge=256, le=10**9)] = 131072
+    trainings: Some = 2000
+    passes: Some = 100
 
 
 class FalseAlarmsSpec(_Model):
@@ -317,7 +320,7 @@ class Suite(_Model):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
-    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     objective: Literal["likelihood", "elbo"] = "likelihood"
     precision: Literal["float32", "float64"] = "float32"

@@ -12,7 +12,8 @@ from typing import Any
 
 import pydantic
 
-from vdbench.errors import InputError, nearest
+from vdbench import limits
+from vdbench.errors import InputError, nearest, shown
 from vdbench.suite.overrides import put
 from vdbench.suite.schema import SweepSpec
 
@@ -28,17 +29,24 @@ def spread(where: str, problems: Sequence[Any]) -> list[Any]:
         InputError: A sweep is not valid.
     """
     found: list[Any] = []
+    size, most = 0, limits.limits()
     for place, problem in enumerate(problems):
         if isinstance(problem, dict) and problem.get("sweep") is not None:
-            found += _each(f"{where}: problems.{place}.sweep", problem)
+            at = f"{where}: problems.{place}.sweep"
+            sweep = _checked(at, problem["sweep"])
+            size += (
+                len(sweep.values) * len(str(problem)) // 8
+            )  # a key or a value is some 8 characters
+            limits.within(at, "problems", len(found) + len(sweep.values), most.problems)
+            limits.within(at, "keys and values, sweeps written out", size, most.nodes)
+            found += _each(at, problem, sweep)
         else:
             found.append(problem)
     return found
 
 
-def _each(where: str, problem: dict[str, Any]) -> list[dict[str, Any]]:
+def _each(where: str, problem: dict[str, Any], sweep: SweepSpec) -> list[dict[str, Any]]:
     rest = {key: value for key, value in problem.items() if key != "sweep"}
-    sweep = _checked(where, problem["sweep"])
     name = str(rest.get("name", ""))
     found = []
     for x, value in sweep.points:
@@ -61,10 +69,11 @@ def _checked(where: str, written: Any) -> SweepSpec:
     place = [str(part) for part in first["loc"]]
     if place == ["key"] and first["type"] == "string_pattern_mismatch":
         raise InputError(
-            f"{where}: key: expected one below options or training, such as options.widths, not {first['input']!r}."
+            f"{where}: key: expected one below options or training, such as options.widths, "
+            f"not {shown(first['input'])}."
         )
     if not place:
-        raise InputError(f"{where}: expected key, axis and values, not {written!r}.")
+        raise InputError(f"{where}: expected key, axis and values, not {shown(written)}.")
     if first["type"] == "extra_forbidden":
         raise InputError(
             f"{where}: unknown key '{place[-1]}'.{nearest(place[-1], SweepSpec.model_fields)}"
@@ -76,4 +85,4 @@ def _checked(where: str, written: Any) -> SweepSpec:
             f"{where}: values: expected a list of numbers, or numbers with a value each, such as "
             "{100: [100, 100], 250: [250, 250]}."
         )
-    raise InputError(f"{where}: {'.'.join(place)}: {first['msg']}, not {first['input']!r}.")
+    raise InputError(f"{where}: {'.'.join(place)}: {first['msg']}, not {shown(first['input'])}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pydantic
 
 from vdbench import schedules
-from vdbench.errors import InputError, nearest
+from vdbench.errors import InputError, nearest, shown
 from vdbench.schedules import Recipe
 from vdbench.suite.schema import ProblemSpec, Suite, TrainingSpec
 
@@ -39,7 +39,7 @@ def _explain(error: pydantic.ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = [name for name in TrainingSpec.model_fields if name not in SHARED]
         return f"unknown key '{key}'.{nearest(key, known)}"
-    return f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}."
+    return f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {shown(first['input'])}."
 
 
 def recipe_of(spec: TrainingSpec) -> Recipe:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vdbench.errors import InputError, nearest
+from vdbench import limits
+from vdbench.errors import InputError, nearest, shown
 from vdbench.estimation.options import label
-from vdbench.suite.grid import checkpoint_name, expand, single
+from vdbench.suite.grid import checkpoint_name, count, expand, single
 from vdbench.suite.schema import ProblemSpec, Suite
 
 
@@ -20,6 +21,16 @@ def check(where: str, suite: Suite) -> None:
     Raises:
         InputError: One is not there, is given twice, or does not fit the others.
     """
+    most = limits.limits()
+    limits.within(where, "problems", len(suite.problems), most.problems)
+    every = sum(count(spec.options) for spec in suite.estimators)
+    limits.within(where, "estimators", every, most.estimators)
+    limits.within(where, "checkpoints", len(suite.checkpoints), most.estimators)
+    asked = sum(value is not None for _, value in suite.measures)
+    sizes = sum(len(p.batch_sizes or suite.batch_sizes) for p in suite.problems)
+    limits.within(where, "cells", sizes * len(suite.checkpoints) * every * asked, most.cells)
+    limits.within(where, "threads", suite.threads or 1, most.threads)
+    _check_names(where, suite)
     labels = _labels(where, suite)
     if suite.baseline not in labels:
         raise InputError(
@@ -58,7 +69,23 @@ def _labels(where: str, suite: Suite) -> list[str]:
 
 
 def _repeated(values: Sequence[Any]) -> Any:
-    return next((v for i, v in enumerate(values) if v in values[:i]), None)
+    seen: set[Any] = set()
+    return next((v for v in values if v in seen or seen.add(v)), None)  # type: ignore[func-returns-value]
+
+
+def _check_names(where: str, suite: Suite) -> None:
+    """Names become the names of files, and stand in every table."""
+    named = {"name": suite.name, "scale": suite.scale}
+    for place, problem in enumerate(suite.problems):
+        named |= {
+            f"problems.{place}.{key}": getattr(problem, key) for key in ("name", "group", "axis")
+        }
+    named |= {f"checkpoints.{place}.name": c.name for place, c in enumerate(suite.checkpoints)}
+    for at, name in named.items():
+        if len(name.encode()) > limits.NAME:
+            raise InputError(
+                f"{where}: {at}: expected at most {limits.NAME} bytes, not {shown(name)}."
+            )
 
 
 def _check_problems(where: str, suite: Suite, labels: Sequence[str]) -> None:

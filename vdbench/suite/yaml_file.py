@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vdbench.errors import InputError, nearest
+from vdbench import limits
+from vdbench.errors import InputError, nearest, shown
+from vdbench.suite.yaml_text import YamlError, parse
 
 
 def names() -> list[str]:
@@ -30,28 +29,44 @@ def content(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]
         InputError: It cannot be found or read, or is no YAML mapping.
     """
     if isinstance(source, Mapping):
-        return "suite", copy.deepcopy(dict(source))
-    path = Path(source)
-    if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        path = _folder() / f"{source}.yaml"
-        if not path.is_file():
-            raise InputError(
-                f"suite '{source}' is neither a bundled suite nor a file.{nearest(str(source), names())}"
-            )
+        limits.check("suite", source)
+        return "suite", {key: _apart(value) for key, value in source.items()}
+    name = shown(str(source))[1:-1]
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise InputError(f"suite '{source}' cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "it is not UTF-8 text"
-        raise InputError(f"suite '{source}' is not valid YAML:{line} {problem}.") from error
+        content = parse(_text(source, name))
+    except YamlError as error:
+        line = f" line {error.line}:" if error.line else ""
+        what = "" if error.refused else " is not valid YAML"
+        raise InputError(f"suite '{name}'{what}:{line} {error.problem}.") from error
     if not isinstance(content, dict):
         raise InputError(
-            f"suite '{source}': expected keys and values, found {type(content).__name__}."
+            f"suite '{name}': expected keys and values, found {type(content).__name__}."
         )
-    return f"suite '{source}'", _apart(content)
+    limits.check(f"suite '{name}'", content)
+    return f"suite '{name}'", _apart(content)
+
+
+def _text(source: str | Path, name: str) -> str:
+    """What a file says, or a bundled suite."""
+    path = Path(source)
+    try:
+        if path.suffix not in (".yaml", ".yml") and not path.is_file():
+            path = _folder() / f"{source}.yaml"
+            if not path.is_file():
+                raise InputError(
+                    f"suite '{name}' is neither a bundled suite nor a file.{nearest(str(source), names())}"
+                )
+        most = limits.limits().bytes
+        with open(path, "rb") as file:
+            read = file.read(most + 1)  # no more of an endless one
+        if len(read) > most:
+            limits.within(f"suite '{name}'", "bytes", max(path.stat().st_size, most + 1), most)
+        return read.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"suite '{name}' is not valid YAML: it is not UTF-8 text.") from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        said = getattr(error, "strerror", None) or "its name is that of no file"
+        raise InputError(f"suite '{name}' cannot be read: {said}.") from error
 
 
 def _apart(value: Any) -> Any:
@@ -59,21 +74,3 @@ def _apart(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _apart(item) for key, item in value.items()}
     return [_apart(item) for item in value] if isinstance(value, list) else value
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which YAML keeps the last and says nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue  # << takes over another mapping's keys, which may be given again
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark
-                )
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep)

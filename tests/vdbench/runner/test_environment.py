@@ -121,6 +121,46 @@ def test_git_tells_commit_and_dirt(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert environment.describe()["git"]["cwd"] == {"commit": commit, "dirty": True}
 
 
+def test_a_hostile_repository_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor, hooks, filters and a submodule's monitor, each of which would write a file."""
+    bad = f"touch {tmp_path / 'RAN'}; cat"
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("fsmonitor", "post-index-change", "reference-transaction"):
+        (hooks / name).write_text(f"#!/bin/sh\n{bad}\n")
+        (hooks / name).chmod(0o755)
+    inner, repository = tmp_path / "inner", tmp_path / "repository"
+    for folder in (inner, repository):
+        folder.mkdir()
+        git(folder, "init", "-q")
+        (folder / "file").write_text("1")
+        git(folder, "add", "file")
+        git(folder, "commit", "-qm", "first")
+    git(
+        repository, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(inner), "part"
+    )
+    (repository / ".gitattributes").write_text("* filter=bad\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "second")
+    (repository / "file").write_text("2")
+    for folder in (repository, repository / "part"):
+        for key, value in {
+            "core.fsmonitor": str(hooks / "fsmonitor"), "core.hooksPath": str(hooks), "core.pager": bad,
+            "filter.bad.clean": bad, "filter.bad.process": bad, "filter.bad.required": "true", "core.sshCommand": bad,
+            "diff.external": bad, "status.submoduleSummary": "true", "pager.status": bad,
+        }.items():  # fmt: skip
+            git(folder, "config", key, value)
+    subprocess.run(
+        ["git", "status", "--porcelain"], cwd=repository, capture_output=True, check=False
+    )
+    assert (tmp_path / "RAN").exists()  # it would
+    (tmp_path / "RAN").unlink()
+    os.utime(repository / "file", (1, 1))
+    monkeypatch.chdir(repository)
+    assert environment.describe()["git"]["cwd"]["dirty"] is True
+    assert not (tmp_path / "RAN").exists()
+
+
 def test_an_installed_vdbench_is_not_part_of_the_repository_around_it(tmp_path: Path) -> None:
     """A virtual environment inside some project's checkout: the project's commit is not ours."""
     git(tmp_path, "init", "-q")
