@@ -245,7 +245,7 @@ def verify_verb(
         _table([finding._asdict() for finding in found.findings])
         files = "1 file" if found.files == 1 else f"{found.files:,} files"
         said = f"{found.bad} damaged, misplaced or missing" if found.bad else "none is damaged"
-        typer.echo(f"{files} checked, {said}.")
+        say(f"{files} checked, {said}.")
     if found.bad:
         raise typer.Exit(1)
 
@@ -274,7 +274,7 @@ def merge_verb(
     else:
         _table(found.damaged)
         _table([conflict._asdict() for conflict in found.conflicts])
-        typer.echo(f"{found.files:,} files joined." if page else "Nothing was written.")
+        say(f"{found.files:,} files joined." if page else "Nothing was written.")
         typer.echo(f"report: {page}" if page else "", nl=bool(page))
     if found.conflicts:
         typer.echo("vdbench: the runs differ in files of the same name; none is taken.", err=True)
