@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from vdbench import schema
 from vdbench import store as store_module
 from vdbench.errors import CellError
-from vdbench.store import Damaged, Store, Table, arrays, atomic, digest
+from vdbench.store import Damaged, Store, Table, arrays, atomic, digest, tables
 
 ROOT = Path(store_module.__file__).resolve().parents[2]
 ADDRESS = {
@@ -271,6 +273,21 @@ def test_every_bit_counts_or_changes_nothing(tmp_path: Path) -> None:
         except Damaged:
             refused += 1
     assert refused > len(whole) / 5 / 3
+
+
+def test_every_bit_of_a_table_counts_or_changes_nothing(tmp_path: Path) -> None:
+    path, frame = tmp_path / "results.parquet", pd.DataFrame(COLUMNS)
+    tables.write_frame(path, frame, {"kind": "results"})
+    whole = path.read_bytes()
+    pd.testing.assert_frame_equal(tables.read_frame(path)[0], frame)
+    for place in range(0, len(whole), 5):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        with contextlib.suppress(Damaged):
+            found, content = tables.read_frame(path)
+            pd.testing.assert_frame_equal(found, frame)
+            assert content.address == {"kind": "results"}
 
 
 def test_a_block_without_a_seal_is_accepted_and_counted(tmp_path: Path) -> None:

@@ -66,7 +66,10 @@ def read(path: Path, asked: Address | None = None) -> Content:
 def read_frame(path: Path) -> tuple[pd.DataFrame, Content]:
     """Read a table as a data frame; raises what `read` does."""
     content, table = _read(path, None)
-    return table.to_pandas(), content
+    try:  # what pandas notes beside the columns is not under the seal: it is not used where there is one
+        return table.to_pandas(ignore_metadata=content.sealed), content
+    except Exception as error:
+        raise Damaged(f"it cannot be read, {one_line(error)[:120]}") from error
 
 
 def _read(path: Path, asked: Address | None) -> tuple[Content, Any]:
