@@ -138,9 +138,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a forward that refers to another module": (
         lambda: _closure(), r"a copy of the module still computes with weights of the original"
     ),
-    "weights without effect": (
-        lambda: Net(lambda s, x: x[:, :3] * 2, f=dense()), r"the weights of f have no effect"
-    ),
     "probabilities as outputs": (
         lambda: nn.Sequential(dense(), nn.Softmax(1)), r"are probabilities .* leave out the softmax"
     ),

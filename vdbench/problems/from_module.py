@@ -288,11 +288,6 @@ def _agreed(
                 "forward pass that uses the parameters of its layers."
             )
     idle = probe_layers.without_effect(wide, network, seen) if seen.amount else []
-    if len(idle) == len(problem.layers):
-        raise InputError(
-            f"problem '{name}': the weights of {', '.join(idle)} have no effect on the outputs; expected a module that "
-            "computes with its parameters at each pass."
-        )
     probe_gradient.jumps(wide, network, seen)
     _refuse_posterior(problem)
     problem = replace(
@@ -301,7 +296,10 @@ def _agreed(
         behaviour=replace(
             problem.behaviour,
             folds=folds,
-            said=tuple(f"layer {layer} has no effect on the outputs" for layer in idle),
+            said=tuple(
+                f"the weight of layer {layer} has no effect on the outputs of the examples tried"
+                for layer in idle
+            ),
         ),
     )
     why, values = probe_gradient.vectorises(problem.to(problem.device, torch.float32))

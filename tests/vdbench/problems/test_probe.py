@@ -209,3 +209,9 @@ def test_targets_of_a_regression_are_left_alone() -> None:
     with pytest.raises(InputError, match=r"the likelihood writes the targets"):
         noisy(dense(), Dataset("d", split, split, 3), likelihood=spoils)
     assert noisy(dense(), Dataset("d", split, split, 3), likelihood=GaussianNoise(1.0))
+
+
+def test_weights_without_effect_are_named() -> None:
+    net = Net(lambda s, x: s.f(x) + 0 * s.g(x), f=dense(), g=dense())
+    said = noisy(net, classes(numbers())).behaviour.said
+    assert said[-1] == "the weight of layer g has no effect on the outputs of the examples tried"
