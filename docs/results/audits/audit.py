@@ -1,17 +1,15 @@
-"""Check every layer: `python audit.py [DRAWS] [layers_NAME.py ...]`, into two tables and `environment.json`.
-
-DRAWS is the number of draws of a first look at each problem (512 in level small of `vdbench check`, 8,192 in full).
-"""
+"""Check every layer at level small: `python audit.py [layers_NAME.py ...]`, into two tables and `environment.json`."""
 
 import csv
 import importlib.metadata
 import json
+import math
 import sys
 import warnings
 from pathlib import Path
 
 import vdbench
-from vdbench.certificate import run
+from vdbench.certificate.certificate import COMPARES
 from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.runner import environment
@@ -44,12 +42,22 @@ PACKAGES = [
     "vbll",
     "zuko",
 ]
-VERDICT = ("layer", "draws", "passed", "detectable, least", "detectable, most", "failed", "seconds")
-FINDING = ("layer", "passed", "test", "where", "figure", "low", "high", "limit", "power", "note")
+VERDICT = (
+    "layer",
+    "verdict",
+    "detectable, least",
+    "detectable, most",
+    "failed",
+    "draws needed",
+    "seconds",
+)
+FINDING = (
+    *("layer", "passed", "test", "where", "figure", "low", "high", "limit", "power", "draws"),
+    *("note", "suggests"),
+)
 
 
-def main(draws, files):
-    run.WORK["small"] = (65536, draws)
+def main(files):
     with (HERE / "verdicts.csv").open("w") as v, (HERE / "findings.csv").open("w") as f:
         verdicts, findings = csv.writer(v), csv.writer(f)
         verdicts.writerow(VERDICT)
@@ -58,20 +66,22 @@ def main(draws, files):
             for name, checked in certificates(file):
                 if checked is None:
                     continue
-                power = [x.power for x in checked.findings if x.test == "unbiased" and x.power]
+                known = [x.power or 0.0 for x in checked.findings if x.test in COMPARES]
+                power = [p for p in known if p and math.isfinite(p)]
                 ends = [f"{end(power):.2g}" for end in (min, max)] if power else ["", ""]
                 failed = dict.fromkeys(x.test for x in checked.failed)
-                row = (name, draws, checked.passed, *ends, "; ".join(failed))
+                row = (name, checked.verdict, *ends, "; ".join(failed), checked.draws or "")
                 verdicts.writerow((*row, f"{checked.seconds:.0f}"))
                 for x in checked.findings:
                     if x.passed is False or x.test == "unbiased" or x.test.startswith("layer"):
                         numbers = ["" if n is None else f"{n:.3g}" for n in
                                    (x.figure, x.low, x.high, x.limit, x.power)]  # fmt: skip
                         note = x.note if x.passed is not True else ""
-                        findings.writerow((name, x.passed, x.test, x.where, *numbers, note))
+                        place = (name, x.passed, x.test, x.where)
+                        findings.writerow((*place, *numbers, x.draws, note, x.suggests))
                 v.flush()
                 f.flush()
-                print(checked.verdict(), flush=True)
+                print(checked.summary(), flush=True)
     described = environment.describe("cpu")
     described["audited"] = {p: importlib.metadata.version(p) for p in PACKAGES}
     text = json.dumps({k: described[k] for k in ("python", "cpu", "torch", "audited")}, indent=1)
@@ -89,6 +99,4 @@ def certificates(file):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    arguments = sys.argv[1:] or ["512"]
-    chosen = [HERE / a for a in arguments[1:]] or sorted(HERE.glob("layers_*.py"))
-    main(int(arguments[0]), chosen)
+    main([HERE / a for a in sys.argv[1:]] or sorted(HERE.glob("layers_*.py")))

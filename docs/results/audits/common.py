@@ -10,6 +10,9 @@ PRIOR = 0.25
 
 SCALE = PRIOR**0.5
 
+MIXTURE = (0.5, 0.7, 0.3)
+"""Scale mixture that layers with such a prior are told: π, σ₁, σ₂."""
+
 
 def floor(added, least=1e-12):
     """Transforms of σ = softplus(ρ) + a constant: there, and back as far as there is a way."""

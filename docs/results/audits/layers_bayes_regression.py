@@ -1,12 +1,17 @@
-"""bayes-regression: BayesianLinear. Both components of the mixture prior are the same normal."""
+"""bayes-regression: BayesianLinear with its mixture prior."""
 
 from Bayes.modules import BayesianLinear
-from common import SCALE, layer
+from common import MIXTURE, layer
+
+PI, WIDE, NARROW = MIXTURE
 
 layer(
     "bayes-regression",
-    dense=lambda i, o: BayesianLinear(i, o, bias=False, prior_sigma1=SCALE, prior_sigma2=SCALE),
+    dense=lambda i, o: BayesianLinear(
+        i, o, bias=False, prior_pi=PI, prior_sigma1=WIDE, prior_sigma2=NARROW
+    ),
     mean="weight_mu",
     scale=("weight_rho", "softplus"),
     kl="kl_divergence",
+    prior=("scale-mixture", *MIXTURE),
 )

@@ -16,12 +16,20 @@ def wrapped(kind):
         shape, n = base.weight.shape, base.weight.numel()
         prior = {"loc": torch.zeros(n), "log_scale": torch.full((n,), SCALE).log()}
         posterior = {"loc": torch.zeros(n), "softplus_inv_scale": torch.zeros(n)}
-        inner = VariationalPosteriorModule(
-            base, LogScaleNormal, prior, SoftplusInvScaleNormal, posterior
-        )
+        # its parameters hold the last draw, whose graph a conversion would touch: one module a type
+        inners = {
+            dtype: VariationalPosteriorModule(
+                kind(*sizes, bias=False, **more).to(dtype),
+                LogScaleNormal,
+                prior,
+                SoftplusInvScaleNormal,
+                posterior,
+            ).to(dtype)
+            for dtype in (torch.float32, torch.float64)
+        }
 
         def forward(x, mu, rho):
-            inner.to(x)
+            inner = inners[x.dtype]
             inner.posterior = Independent(SoftplusInvScaleNormal(mu.flatten(), rho.flatten()), 1)
             inner.prior = Independent(LogScaleNormal(0 * mu.flatten(), prior_log.to(x)), 1)
             return inner(x, return_kl_div=True, exact_kl_div=True)

@@ -1,9 +1,12 @@
-"""blitz-bayesian-pytorch: BayesianLinear and BayesianConv2d. The sampler's parameters are the ones that are trained."""
+"""blitz-bayesian-pytorch: BayesianLinear and BayesianConv2d with a mixture prior.
+
+The sampler's parameters are the ones that are trained.
+"""
 
 from blitz.modules import BayesianConv2d, BayesianLinear
-from common import SCALE, layer
+from common import MIXTURE, layer
 
-PRIORS = {"prior_sigma_1": SCALE, "prior_sigma_2": SCALE, "prior_pi": 1}
+PRIORS = dict(zip(("prior_pi", "prior_sigma_1", "prior_sigma_2"), MIXTURE, strict=True))
 
 
 def trained(made):
@@ -22,4 +25,5 @@ layer(
     bias="bias_sampler.mu",
     bias_scale=("bias_sampler.rho", "softplus"),
     kl=lambda m, returned: m.log_variational_posterior - m.log_prior,
+    prior=("scale-mixture", *MIXTURE),
 )

@@ -1,4 +1,7 @@
-"""supernnova: BayesLinear and BayesBiasLinear. Both components of the mixture prior are the same normal."""
+"""supernnova: BayesLinear and BayesBiasLinear.
+
+Both components of the prior, a mixture of whole tensors, are the same normal.
+"""
 
 import math
 

@@ -1,10 +1,10 @@
-"""torch-uncertainty: BayesLinear and BayesConv2d. Both components of the mixture prior are the same normal."""
+"""torch-uncertainty: BayesLinear and BayesConv2d with a mixture prior."""
 
 import stand_in  # noqa: F401
-from common import SCALE, layer
+from common import MIXTURE, layer
 from torch_uncertainty.layers.bayesian import BayesConv2d, BayesLinear
 
-PRIORS = {"prior_sigma_1": SCALE, "prior_sigma_2": SCALE, "prior_pi": 0.5}
+PRIORS = dict(zip(("prior_pi", "prior_sigma_1", "prior_sigma_2"), MIXTURE, strict=True))
 
 layer(
     "torch-uncertainty",
@@ -13,4 +13,5 @@ layer(
     mean="weight_mu",
     scale=("weight_sigma", "softplus"),
     kl=lambda m, returned: m.log_variational_posterior - m.log_prior,
+    prior=("scale-mixture", *MIXTURE),
 )

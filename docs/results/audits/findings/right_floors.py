@@ -1,4 +1,4 @@
-"""Right layers that vdbench accuses: σ cannot be below a floor. Output at the smallest σ, x = 1, one weight μ = 1."""
+"""Right layers, once accused: σ cannot be below a floor. Output at the smallest σ, x = 1, one weight μ = 1."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Right layers that vdbench accuses: KLs of one draw, log q(w) − log p(w). Means over 20,000 draws."""
+"""Right layers that vdbench once accused: KLs of one draw, log q(w) − log p(w). Means over 20,000 draws."""
 
 import math
 
