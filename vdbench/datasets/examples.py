@@ -131,7 +131,9 @@ def _whole(loader: Any, sampler: Any) -> bool:
     """Whether a loader goes through its data set, once and whole."""
     batches = loader.batch_sampler
     own = batches is not None and not tensors.is_a(batches, "torch", "BatchSampler")
-    part = getattr(sampler, "num_samples", len(loader.dataset)) != len(loader.dataset)
+    known = hasattr(loader.dataset, "__len__")
+    count = len(loader.dataset) if known else None
+    part = known and getattr(sampler, "num_samples", count) != count
     return not (own or part or getattr(sampler, "replacement", False))
 
 

@@ -388,7 +388,7 @@ def _generators(what: str, said: str) -> Iterator[None]:
         after = torch.random.get_rng_state(), np.random.get_state(legacy=True), random.getstate()
         moved = (
             not torch.equal(before[0], after[0])
-            or repr(before[1]) != repr(after[1])
+            or any(not np.array_equal(a, b) for a, b in zip(before[1], after[1], strict=True))  # type: ignore[arg-type]
             or before[2] != after[2]
         )
         torch.random.set_rng_state(before[0])

@@ -10,9 +10,10 @@ import pytest
 import third_party
 import torch
 from third_party import MIXTURE, PRIOR
+from torch import Tensor, nn
 
 from vdbench.certificate import Certificate, Finding, check
-from vdbench.certificate.checks import layer_kl, layer_mapping, layer_spread
+from vdbench.certificate.checks import layer_draws, layer_kl, layer_mapping, layer_spread
 from vdbench.certificate.own_noise import agree
 from vdbench.certificate.protocol import settle
 from vdbench.certificate.sampling import Subject
@@ -130,6 +131,34 @@ def test_noise_that_is_written_over_fails_that_check_alone() -> None:
     found = check(layer("sampled-mixture", dense=third_party.SampledInPlace, kl=None), draws=512)
     assert [(f.test, f.where) for f in found.failed] == [("layer draws", "dense")], found.text()
     assert found.verdict == "FAILED"
+
+
+class WrittenWeight(nn.Module):
+    """Each draw is put into one weight in place: two passes before one backward pass raise torch's error."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.base = nn.Linear(inputs, outputs, bias=False)
+        shape = self.base.weight.shape
+        self.mu, self.rho = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.randn_like(self.mu)
+        self.base.weight.detach_().requires_grad_(False)
+        self.base.weight.copy_(self.mu + nn.functional.softplus(self.rho) * noise)
+        out: Tensor = self.base(x * (1 + 0 * self.mu.sum()))
+        return out
+
+
+def test_two_passes_that_raise_an_error_are_told_and_not_judged() -> None:
+    estimator = register_layer(
+        "written-weight", dense=WrittenWeight, mean="mu", scale=("rho", "softplus"),
+        unbiased=True, independent_examples=False,
+    )  # fmt: skip
+    subject = Subject(estimator() if isinstance(estimator, type) else estimator, Key(("tests",)))
+    found = [f for f in layer_draws.ask(subject) if f.where == "dense"]
+    assert [f.passed for f in found] == [None]
+    assert "two forward passes before one backward pass raise an error" in found[0].note
 
 
 # A sampled KL
