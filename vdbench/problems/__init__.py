@@ -15,7 +15,8 @@ from vdbench import datasets
 from vdbench.datasets import Dataset
 from vdbench.errors import InputError, nearest
 from vdbench.problems import gaussian, networks, own, priors, toys
-from vdbench.problems.from_module import noisy
+from vdbench.problems.from_module import noisy as noisy
+from vdbench.problems.from_module import ours
 from vdbench.problems.identity import fingerprint as fingerprint
 from vdbench.problems.problem import Problem
 
@@ -58,13 +59,12 @@ def classification(
     options = {"widths": widths, "size": size, "pooling": pooling}
     with torch.random.fork_rng(devices=[]):  # torch draws weights here that are never used
         body = networks.build(model, data, options)
-    return noisy(
+    return ours(
         body,
         data,
         name=f"{dataset}-{_named(model, body)}",
         prior=term,
         parameterization=coordinates,
-        keep_weights=False,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vdbench.datasets import Dataset
 from vdbench.datasets.conversion import as_dataset
 from vdbench.errors import InputError, nearest
 from vdbench.problems import gaussian, kl, priors, probe_gradient, probe_layers, probe_module
@@ -26,8 +28,8 @@ from vdbench.problems.likelihoods import Categorical, Likelihood
 from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.places import Use
 from vdbench.problems.priors import GaussianPrior, Prior
-from vdbench.problems.probe import Seen
-from vdbench.problems.problem import Behaviour, Group, Problem
+from vdbench.problems.probe import Seen, reason
+from vdbench.problems.problem import Batch, Behaviour, Group, Problem
 from vdbench.problems.selection import (
     HELD,
     LayerChoice,
@@ -149,11 +151,7 @@ def _noisy(
     ):  # a layer alone needs a place in a network
         network, users = nn.Sequential(network), nn.Sequential(_plain(module))
     selection = select(network, layers, name)
-    if coordinates.layers not in (None, len(selection.weights)):
-        raise InputError(
-            f"problem '{name}': the posterior gives a value for each of {coordinates.layers} noisy layers, "
-            f"the module has {len(selection.weights)}."
-        )
+    _refuse_count(coordinates, selection, name)
     whole = {w.name: w.why for w in selection.weights if not w.opened}
     bare = Problem(
         name=name,
@@ -182,6 +180,73 @@ def _noisy(
         ),
     )
     return problem if parameters is None else _started(problem, parameters)
+
+
+def ours(
+    body: nn.Module,
+    data: Dataset,
+    *,
+    name: str,
+    prior: Prior,
+    parameterization: Parameterization,
+) -> Problem:
+    """A classification with a network of vdbench's own: dense and convolutional layers, each called once on examples.
+
+    What `noisy` asks of any module is known of these, and tested; one forward pass shows that the data fit and how an
+    example uses each layer. Weights are drawn under each seed.
+
+    Args:
+        body: The network, from `vdbench.problems.networks`.
+        data: A bundled data set.
+        name: Label in reports.
+        prior: The KL term.
+        parameterization: Coordinates of q.
+
+    Raises:
+        InputError: The data do not fit, or the KL of q from the prior is infinite.
+    """
+    kl.refuse(prior, parameterization, name)
+    selection = select(body, None, name)
+    _refuse_count(parameterization, selection, name)
+    bare = Problem(
+        name=name,
+        module=body,
+        layers=(),
+        parameterization=parameterization,
+        likelihood=Categorical(),
+        prior=prior,
+        data=data,
+        start={},
+    )
+    seen = Seen(None, None, False, True, False, 0.0, Categorical(), "")
+    problem = _built(body, selection, bare, seen, {})
+    _refuse_posterior(problem)
+    uses = dict(problem.uses)
+
+    def mean(layer: Layer, x: Tensor) -> Tensor:
+        b = layer.linear(x, problem.posterior(layer, problem.start).mean)
+        inputs, outputs = (math.prod(t.shape[1:]) for t in (x, b))
+        uses[layer.name] = Use(inputs, outputs, outputs // layer.outputs)
+        return b
+
+    batch = Batch(*(part[:2] for part in data.train))
+    try:
+        with torch.no_grad():
+            problem.log_likelihood(mean, batch, problem.start)
+    except (RuntimeError, IndexError) as error:
+        raise InputError(
+            f"problem '{name}': the module does not fit inputs of shape (M, "
+            f"{', '.join(map(str, batch.inputs.shape[1:]))}): {reason(error)}"
+        ) from error
+    return replace(problem, uses=uses)
+
+
+def _refuse_count(form: Parameterization, selection: Selection, name: str) -> None:
+    if form.layers not in (None, len(selection.weights)):
+        raise InputError(
+            f"problem '{name}': the posterior gives a value for each of {form.layers} noisy layers, "
+            f"the module has {len(selection.weights)}."
+        )
 
 
 def _built_from(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,12 @@ class Layer:
     estimator: str
     examples: int = 2
 
-    @property
+    @cached_property
     def place(self) -> tuple[Any, dict[str, Tensor], Batch]:
         made, parameters, batch = problem(self.form, [(INPUTS, OUTPUTS)], self.examples)
         return made, {**parameters, "0.bias": 0 * parameters["0.bias"]}, batch
 
-    @property
+    @cached_property
     def requests(self) -> tuple[Request, ...]:
         return trace(get(self.estimator), *self.place).requests
 
