@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json as json_
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -510,6 +511,11 @@ def main() -> None:
         ):  # the command line's own errors, which typer exports under no name
             raise
         code = _usage(error)
+    if code == 130 and sys.stdout is sys.__stdout__:
+        # threads of torch may still be at work: an orderly end would abort in them, with another exit code
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 
 
