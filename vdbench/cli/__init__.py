@@ -513,8 +513,8 @@ def main() -> None:
         code = _usage(error)
     if code == 130 and sys.stdout is sys.__stdout__:
         # threads of torch may still be at work: an orderly end would abort in them, with another exit code
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        print(end="", flush=True)
+        print(end="", file=sys.stderr, flush=True)
         os._exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 
