@@ -218,7 +218,17 @@ def ours(
         data=data,
         start={},
     )
-    seen = Seen(None, None, False, True, False, 0.0, Categorical(), "")
+    seen = Seen(
+        precision=None,
+        of_likelihood=None,
+        writes_inputs=False,
+        alone=True,
+        attention=False,
+        amount=0.0,
+        rounding=torch.float64,
+        likelihood=Categorical(),
+        said="",
+    )
     problem = _built(body, selection, bare, seen, {})
     _refuse_posterior(problem)
     uses = dict(problem.uses)

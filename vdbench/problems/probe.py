@@ -38,8 +38,8 @@ LARGE = 32
 
 KEY = Key(("vdbench", "probe"))
 
-CLOSE = {torch.float64: 1e-8, torch.float32: 1e-4}
-"""Numbers that differ by no more than this share of their size are the same; other types as the loosest."""
+CLOSE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Numbers of a type that differ by no more than this share of their size are the same."""
 
 AMOUNTS = (0.3, 0.1, 0.03, 0.01)
 """How far weights are moved, in units of 1/√fan-in: the first of these at which the log-likelihood is finite."""
@@ -55,6 +55,7 @@ class Seen(NamedTuple):
         alone: Whether an example passes alone.
         attention: Whether it calls fused attention.
         amount: How far its weights can be moved.
+        rounding: The coarsest type among those it computes and returns in.
         likelihood: Of the targets.
         said: Which likelihood that is, and why.
     """
@@ -65,6 +66,7 @@ class Seen(NamedTuple):
     alone: bool
     attention: bool
     amount: float
+    rounding: torch.dtype
     likelihood: Likelihood
     said: str
 
@@ -85,12 +87,14 @@ class Asked:
         name: The problem's.
         network: A copy of the user's.
         precision: Its type.
+        rounding: The coarsest type in its outputs and log-likelihoods, by which they are compared.
         writes: Whether an input was written.
     """
 
     def __init__(self, name: str, network: nn.Module, precision: torch.dtype) -> None:
         """Ask a network."""
         self.name, self.network, self.precision = name, network, precision
+        self.rounding = precision
         self.writes = False
 
     def outputs(self, inputs: Tensor) -> Tensor:
@@ -211,7 +215,12 @@ def path_of(layer: Layer) -> str:
     return layer.path if isinstance(layer, WholeWeight) else f"{layer.name}.weight"
 
 
-def same(a: Tensor, b: Tensor, precision: torch.dtype) -> bool:
+def coarsest(*types: torch.dtype) -> torch.dtype:
+    """The type among these that rounds most."""
+    return max(types, key=lambda kind: CLOSE[kind])
+
+
+def same(a: Tensor, b: Tensor, rounding: torch.dtype) -> bool:
     """Whether two tensors are equal up to the rounding of a type."""
     if a.shape != b.shape:
         return False
@@ -221,7 +230,7 @@ def same(a: Tensor, b: Tensor, precision: torch.dtype) -> bool:
     # each output in its own unit: one of a million must not hide the others
     size = torch.maximum(a.abs(), b.abs())
     size = size.amax(0, keepdim=True) if size.dim() else size
-    return bool(((a - b).abs() <= CLOSE.get(precision, 1e-4) * size.clamp(min=1e-3)).all())
+    return bool(((a - b).abs() <= CLOSE[rounding] * size.clamp(min=1e-3)).all())
 
 
 def finite(name: str, what: str, value: Tensor) -> None:

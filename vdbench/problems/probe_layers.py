@@ -42,7 +42,7 @@ def agreement(module: nn.Module, problem: Problem, seen: Seen) -> tuple[str, str
     """
     batch = examples(problem, MANY)
     for amount in dict.fromkeys((0.0, seen.amount)):
-        network = moved_network(module, amount, _type(seen))
+        network = moved_network(module, amount, seen.computed)
         want = Asked(problem.name, network, seen.computed).outputs(batch.inputs).double()
         at = moved_weights(problem, network)
         try:
@@ -55,13 +55,9 @@ def agreement(module: nn.Module, problem: Problem, seen: Seen) -> tuple[str, str
         except Exception as error:
             # a layer was called, or its attributes were read, in a way that its place holder does not know
             return "", reason(error)
-        if not same(found, want, seen.computed) or not same(blind, want, seen.computed):
+        if not same(found, want, seen.rounding) or not same(blind, want, seen.rounding):
             return "", "other outputs"
     return None
-
-
-def _type(seen: Seen) -> torch.dtype:
-    return seen.precision or torch.float64
 
 
 def problem_outputs(
@@ -109,7 +105,7 @@ def rows(
     """
     observed: dict[str, list[Pair]] = {}
     for attempt in range(ATTEMPTS):
-        network = moved_network(module, seen.amount, _type(seen), attempt)
+        network = moved_network(module, seen.amount, seen.computed, attempt)
         at = moved_weights(problem, network)
         found, sizes, whole = _observed(problem, at, seen)
         for name, calls in found.items():
@@ -156,7 +152,7 @@ def _observed(
     problem: Problem, at: dict[str, Tensor], seen: Seen
 ) -> tuple[dict[str, list[Pair]], dict[str, list[tuple[int, int]]], dict[str, str]]:
     """Which rows change with which example, at each call of each layer; numbers an example; and layers that vary."""
-    precision = seen.computed
+    rounding = seen.rounding
     layers = {layer.name: layer for layer in problem.layers}
     parts: dict[str, list[Pair]] = {}
     sizes: dict[str, list[tuple[int, int]]] = {}
@@ -178,7 +174,7 @@ def _observed(
                 parts.pop(name, None)
                 continue
             rows_of = [
-                torch.stack([_rows_changed(x, o[name][k][0], features, precision) for o in others])
+                torch.stack([_rows_changed(x, o[name][k][0], features, rounding) for o in others])
                 for k, (x, _) in enumerate(calls)
             ]
             pairs = parts.setdefault(name, [[] for _ in calls])
@@ -203,9 +199,9 @@ def _given(
     return found
 
 
-def _rows_changed(x: Tensor, other: Tensor, features: int, precision: torch.dtype) -> Tensor:
+def _rows_changed(x: Tensor, other: Tensor, features: int, rounding: torch.dtype) -> Tensor:
     """Which rows of a layer's input differ, in the shape of its leading axes."""
-    limit = CLOSE.get(precision, 1e-4) * float(torch.nan_to_num(x).abs().max())
+    limit = CLOSE[rounding] * float(torch.nan_to_num(x).abs().max())
     differs = (torch.nan_to_num(x) - torch.nan_to_num(other)).abs() > limit
     return differs.flatten(x.dim() - features).any(-1)
 

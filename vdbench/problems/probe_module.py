@@ -27,6 +27,7 @@ from vdbench.problems.probe import (
     PassFailed,
     Seen,
     changed,
+    coarsest,
     examples,
     fast_paths_off,
     finite,
@@ -67,6 +68,7 @@ def behaviour_of(
         out = asked.outputs(batch.inputs)
         asked.outputs(batch.inputs)
     _unwritten(problem.name, network, module)
+    asked.rounding = coarsest(precision, out.dtype)
     _repeats(problem.name, asked, batch.inputs)
     finite(problem.name, "the outputs of the module", out)
     chosen, said = _chosen(problem, likelihood, tuple(out.shape))
@@ -74,7 +76,8 @@ def behaviour_of(
     with _generators(f"problem '{problem.name}': the likelihood", ""):
         computed = _likelihood(problem, chosen, out.double(), batch.targets)
         value = computed.value(out.double(), batch.targets)
-    if not torch.equal(value, computed.value(out.double(), batch.targets)):
+    asked.rounding = coarsest(precision, out.dtype, computed.dtype)
+    if not same(value, computed.value(out.double(), batch.targets), asked.rounding):
         raise InputError(
             f"problem '{problem.name}': the likelihood of the same outputs and targets differs when it is asked twice."
         )
@@ -93,6 +96,7 @@ def behaviour_of(
         _alone(moved, batch.inputs),
         _attends(network, asked, batch.inputs),
         amount,
+        asked.rounding,
         chosen,
         said,
     )
@@ -103,15 +107,12 @@ def _precision(module: nn.Module, problem: Problem, batch: Batch) -> tuple[torch
     own = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     network = converted(copy.deepcopy(module), "cpu", torch.float64)
     try:
-        out = Asked(problem.name, network, torch.float64).outputs(batch.inputs)
+        Asked(problem.name, network, torch.float64).outputs(batch.inputs)
     except PassFailed:
         native = converted(copy.deepcopy(module), "cpu", own)
         Asked(problem.name, native, own).outputs(batch.inputs)
         return own, native
-    if out.dtype == torch.float64:
-        return torch.float64, network
-    # it follows its parameters' type, up to a cast of its own
-    return torch.float32, network
+    return torch.float64, network  # whatever it casts its outputs to
 
 
 def _moved(
@@ -121,6 +122,7 @@ def _moved(
     for amount in AMOUNTS:
         network = moved_network(module, amount, _type(asked.network))
         moved = Asked(asked.name, network, asked.precision)
+        moved.rounding = asked.rounding
         try:
             out = moved.outputs(batch.inputs).double()
             value = computed.value(out, batch.targets)
@@ -203,36 +205,36 @@ def _independent(asked: Asked, computed: _Likelihood, batch: Batch, said: str) -
     Raises:
         InputError: It changes with another example or target, with their number, or with its place among them.
     """
-    name, precision = asked.name, asked.precision
+    name, rounding = asked.name, asked.rounding
     out = asked.outputs(batch.inputs)
     value = computed.value(out.double(), batch.targets)
     for j, inputs in enumerate(changed(batch.inputs)):
         found = computed.value(asked.outputs(inputs).double(), batch.targets)
-        if any(i != j and not same(found[i], value[i], precision) for i in range(MANY)):
+        if any(i != j and not same(found[i], value[i], rounding) for i in range(MANY)):
             raise InputError(
                 f"problem '{name}': the log-likelihood of an example changes when another example of its minibatch "
                 f"does, so it is not a sum over examples; expected a network whose examples do not interact.{said}"
             )
     for j, targets in enumerate(changed(batch.targets)):
         found = computed.value(out.double(), targets)
-        if any(i != j and not same(found[i], value[i], precision) for i in range(MANY)):
+        if any(i != j and not same(found[i], value[i], rounding) for i in range(MANY)):
             raise InputError(
                 f"problem '{name}': the log-likelihood of an example changes when the target of another one does; "
                 "expected a likelihood of each example alone."
             )
     few = asked.outputs(batch.inputs[:FEW])
-    if not same(few, out[:FEW], precision):
+    if not same(few, out[:FEW], rounding):
         raise InputError(
             f"problem '{name}': the outputs of {FEW} examples differ from those of the same examples among {MANY}, so "
             "an example's log-likelihood depends on the minibatch; expected a network whose examples do not interact."
             f"{said}"
         )
-    if not same(computed.value(few.double(), batch.targets[:FEW]), value[:FEW], precision):
+    if not same(computed.value(few.double(), batch.targets[:FEW]), value[:FEW], rounding):
         raise InputError(
             f"problem '{name}': the log-likelihoods of {FEW} examples differ from those of the same examples among "
             f"{MANY}; expected a likelihood of each example alone, not divided by their number."
         )
-    if not same(asked.outputs(batch.inputs.flip(0)), out.flip(0), precision):
+    if not same(asked.outputs(batch.inputs.flip(0)), out.flip(0), rounding):
         raise InputError(
             f"problem '{name}': the outputs of examples in reverse order differ from those in order, so they depend on "
             "an example's place in the minibatch; expected a network in which the first axis is the examples' alone (a "
@@ -252,7 +254,7 @@ def _refuse_probabilities(name: str, likelihood: Likelihood, out: Tensor) -> Non
 
 def _repeats(name: str, asked: Asked, inputs: Tensor) -> None:
     first, second = asked.outputs(inputs), asked.outputs(inputs)
-    if not torch.equal(torch.nan_to_num(first), torch.nan_to_num(second)):
+    if not same(first, second, asked.rounding):
         raise InputError(
             f"problem '{name}': a second forward pass on the same inputs gives other outputs: the module has noise or "
             "memory of its own; call module.eval() first, or remove it."
@@ -271,8 +273,8 @@ def _large(problem: Problem, asked: Asked, computed: _Likelihood, said: str) -> 
     for start in range(0, LARGE, FEW):
         part = slice(start, start + FEW)
         few = asked.outputs(batch.inputs[part])
-        if not same(few, out[part], asked.precision) or not same(
-            computed.value(few.double(), batch.targets[part]), value[part], asked.precision
+        if not same(few, out[part], asked.rounding) or not same(
+            computed.value(few.double(), batch.targets[part]), value[part], asked.rounding
         ):
             raise InputError(
                 f"problem '{problem.name}': the outputs of {FEW} examples differ from those of the same examples among "
@@ -331,7 +333,7 @@ def _own_weights(moved: Asked, users: nn.Module, inputs: Tensor) -> None:
             return  # its buffers or inputs are of another type or place than its parameters
     network = converted(copy.deepcopy(moved.network), "cpu", kind)
     want = Asked(moved.name, network, kind).outputs(inputs)
-    if not same(found.cpu(), want, torch.float16):
+    if not same(found.cpu(), want, coarsest(kind, moved.rounding)):
         raise InputError(
             f"problem '{moved.name}': a copy of the module still computes with weights of the original: it holds a "
             "function that refers to it (a lambda or a patched forward); expected a forward that is a method of the "
@@ -346,7 +348,7 @@ def _alone(asked: Asked, inputs: Tensor) -> bool:
         found = torch.cat([asked.outputs(inputs[i : i + 1]) for i in range(FEW)])
     except InputError:
         return False
-    return same(found, out[:FEW], asked.precision)
+    return same(found, out[:FEW], asked.rounding)
 
 
 class _Watch(TorchFunctionMode):

@@ -138,6 +138,8 @@ class Weighted:
 def test_networks_and_losses_of_one_precision_are_measured_in_it(dtype: torch.dtype) -> None:
     nets = {
         "a cast": Net(lambda s, x: s.f(x.float() / 2), f=dense()),
+        "a cast at the end": Net(lambda s, x: s.f(x).float(), f=dense()),
+        "half outputs": Net(lambda s, x: s.f(x).half(), f=dense()),
         "a constant": Net(lambda s, x: s.f(x) @ torch.eye(3), f=dense()),
         "a cast before attention": Net(
             lambda s, x: s.f(s.a(x[:, None].float(), x[:, None].float(), x[:, None].float())[0][:, 0]),
