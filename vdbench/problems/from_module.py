@@ -362,12 +362,15 @@ def _agreed(
                 f"module's ({odd[1]}): it changes or copies its weights in a way that is not followed; expected a "
                 "forward pass that uses the parameters of its layers."
             )
+    uses = {layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers}
+    wide = replace(wide, uses=uses)
+    probe_module.all_examples(network, wide, seen)
     idle = probe_layers.without_effect(wide, network, seen) if seen.amount else []
     probe_gradient.jumps(wide, network, seen)
     _refuse_posterior(problem)
     problem = replace(
         problem,
-        uses={layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers},
+        uses=uses,
         behaviour=replace(
             problem.behaviour,
             folds=folds,

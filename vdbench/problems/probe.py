@@ -16,6 +16,7 @@ Here is what these files share.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,18 @@ CLOSE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 1e-2, torch.bf
 
 AMOUNTS = (0.3, 0.1, 0.03, 0.01)
 """How far weights are moved, in units of 1/√fan-in: the first of these at which the log-likelihood is finite."""
+
+
+BUDGET = 3e9
+"""Multiplications that a search may cost. It is work and not time, so that what is found is the same on any machine."""
+
+
+def operations(problem: Problem) -> int:
+    """Multiplications in one forward pass of one example, in the noisy layers alone."""
+    return sum(
+        max(problem.uses[layer.name].outputs * layer.fan_in, math.prod(layer.weight_shape))
+        for layer in problem.layers
+    )
 
 
 class Seen(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from vdbench.errors import InputError
 from vdbench.noise import stream
 from vdbench.problems.layers import OutsideCall
 from vdbench.problems.probe import (
+    BUDGET,
     FEW,
     KEY,
     Seen,
     examples,
     moved_network,
     moved_weights,
+    operations,
     reason,
     same,
 )
@@ -34,8 +37,8 @@ NODES = (8, 96, 400)
 TOLERANCE = 0.02
 """Share by which the change along that line may differ from the gradient's integral."""
 
-SECONDS = 1.0
-"""How long lines are followed after the first."""
+COARSE = 0.3
+"""The same share where more points would cost too much."""
 
 LINE = 32
 """Examples of which the log-likelihood is followed along a line."""
@@ -74,14 +77,8 @@ def vectorises(problem: Problem) -> tuple[str, bool]:
             found.append(torch.cat([g.flatten() for g in grads]))
         return found
 
-    try:
+    with _differentiable(problem.name):
         want = torch.stack(one_by_one())
-    except (InputError, OutsideCall):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"problem '{problem.name}': the gradient of the log-likelihood cannot be taken: {reason(error)}"
-        ) from error
     both = [torch.stack([t, t]) for t in batch]
     first = {name: w[0] for name, w in two.items()}
     with warnings.catch_warnings():
@@ -120,31 +117,25 @@ def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:
     if not seen.amount:
         return
     start = moved_weights(problem, module)
-    began = time.perf_counter()
-    count = FEW
+    each = 3 * operations(problem)  # multiplications at one point for one example
+    more = min(LINE, max(FEW, problem.examples))
     for attempt in range(ATTEMPTS):
+        # one line at least, along few examples; more where they cost little
+        if attempt and NODES[0] * each * more > BUDGET:
+            return
+        count = more if attempt else FEW
         network = moved_network(module, 0.7 * seen.amount, torch.float64, attempt + 1)
         end = moved_weights(problem, network)
-        for nodes in NODES:
-            line = time.perf_counter()
-            try:
+        affordable = [n for n in NODES if n == NODES[0] or n * each * count <= BUDGET]
+        # a kink, such as that of a ReLU, explains a part that only more points would
+        tolerance = TOLERANCE if len(affordable) > 1 else COARSE
+        for nodes in affordable:
+            with _differentiable(problem.name):
                 change, integral, size = _along(problem, start, end, nodes, count)
-            except (InputError, OutsideCall):
-                raise
-            except Exception as error:
-                raise InputError(
-                    f"problem '{problem.name}': the gradient of the log-likelihood cannot be taken: {reason(error)}"
-                ) from error
-            if abs(change - integral) <= TOLERANCE * size:
+            if abs(change - integral) <= tolerance * size:
                 break
-            one = (time.perf_counter() - line) / nodes
-            if one * 96 > SECONDS and abs(change - integral) <= 0.3 * size:
-                break  # a kink may explain it, and more points take too long here
         else:
             break
-        if time.perf_counter() - began > SECONDS:
-            return
-        count = min(LINE, max(FEW, problem.examples))
     else:
         return
     worst = f"by {change:.3g}, and its gradient adds up to {integral:.3g}"
@@ -154,6 +145,19 @@ def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:
         "gradients along the path of the noise are not those of the objective; expected a continuous function of the "
         "weights that is differentiated as it is computed."
     )
+
+
+@contextmanager
+def _differentiable(name: str) -> Iterator[None]:
+    """Say in one sentence that a gradient cannot be taken, whatever the network raises."""
+    try:
+        yield
+    except (InputError, OutsideCall):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"problem '{name}': the gradient of the log-likelihood cannot be taken: {reason(error)}"
+        ) from error
 
 
 def _along(

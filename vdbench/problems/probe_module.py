@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from vdbench.errors import InputError
 from vdbench.problems.likelihoods import Categorical, Likelihood, choose
 from vdbench.problems.probe import (
     AMOUNTS,
+    BUDGET,
     FEW,
     LARGE,
     MANY,
@@ -33,6 +33,7 @@ from vdbench.problems.probe import (
     finite,
     hint,
     moved_network,
+    operations,
     reason,
     same,
     wide,
@@ -40,8 +41,8 @@ from vdbench.problems.probe import (
 from vdbench.problems.problem import Batch, Problem, converted, tied, ties
 from vdbench.problems.problem import moved as moved_to
 
-SECONDS = 0.5
-"""How long training examples are passed through the network to find one that does not fit."""
+MOST = 4096
+"""Training examples that are passed through the network at most, to find one that does not fit."""
 
 
 def behaviour_of(
@@ -88,7 +89,6 @@ def behaviour_of(
     _large(problem, moved, computed, hint(module))
     _repeats(problem.name, moved, batch.inputs)
     _own_weights(moved, users, batch.inputs)
-    _all_examples(problem, asked, computed)
     return Seen(
         precision if precision != torch.float64 else None,
         computed.dtype if computed.dtype != torch.float64 else None,
@@ -283,18 +283,25 @@ def _large(problem: Problem, asked: Asked, computed: _Likelihood, said: str) -> 
             )
 
 
-def _all_examples(problem: Problem, asked: Asked, computed: _Likelihood) -> None:
-    """Pass the training examples, as many as a second allows, so that one that does not fit is told now.
+def all_examples(module: nn.Module, problem: Problem, seen: Seen) -> None:
+    """Pass the training examples, as many as the budget allows, so that one that does not fit is told now.
+
+    Args:
+        module: A copy of the user's.
+        problem: Made from it, with the uses of its layers.
+        seen: What the module does.
 
     Raises:
         InputError: A pass fails, or an output or log-likelihood is not finite.
     """
-    began, train = time.perf_counter(), problem.data.train
-    for start in range(0, problem.examples, 4 * LARGE):
-        if time.perf_counter() - began > SECONDS:
-            return
-        rows = slice(start, start + 4 * LARGE)
-        inputs, targets = (wide(part[rows].cpu()) for part in train)
+    kind = seen.precision or torch.float64
+    asked = Asked(problem.name, converted(copy.deepcopy(module), "cpu", kind), kind)
+    own = seen.of_likelihood or torch.float64
+    computed = _Likelihood(moved_to(seen.likelihood, "cpu", own), own)
+    count = min(problem.examples, MOST, max(LARGE, int(BUDGET / max(1, operations(problem)))))
+    for start in range(0, count, 4 * LARGE):
+        rows = slice(start, min(start + 4 * LARGE, count))
+        inputs, targets = (wide(part[rows].cpu()) for part in problem.data.train)
         out = asked.outputs(inputs).double()
         where = f"of training examples {start} to {start + len(out) - 1}"
         try:
