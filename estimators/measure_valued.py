@@ -88,6 +88,11 @@ class MeasureValued(Estimator):
         """Three for each weight in a vectorised call."""
         return 3 * TOGETHER
 
+    @property
+    def costs_without_gradient(self) -> bool:
+        """The costs at the coordinates that are moved."""
+        return True
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:

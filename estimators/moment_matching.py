@@ -126,7 +126,7 @@ def walk(problem: Problem) -> Iterator[nn.Module]:
     """
 
     def within(path: str, module: nn.Module) -> Iterator[nn.Module]:
-        if isinstance(module, nn.Sequential):
+        if type(module) is nn.Sequential and not _hooked(module):
             for name, part in module.named_children():
                 yield from within(f"{path}.{name}" if path else name, part)
         elif _known(module) or _inactive(module):
@@ -144,8 +144,11 @@ def walk(problem: Problem) -> Iterator[nn.Module]:
 
 def _known(module: nn.Module) -> bool:
     """Whether it is one of those whose moments are known, and nothing more: no subclass, no hooks."""
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    return type(module) in (NoisyModule, nn.ReLU, *RESHAPES) and not hooked
+    return type(module) in (NoisyModule, nn.ReLU, *RESHAPES) and not _hooked(module)
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _inactive(module: nn.Module) -> bool:

@@ -110,8 +110,8 @@ class PerExample(Estimator):
         total: Gradient | None = None
         weights = sum(math.prod(layer.weight_shape) for layer in problem.layers)
         held = max(1, min(self.chunk, LARGEST // weights))
-        for start in range(0, batch.inputs.shape[0], held):
-            part = Batch(*(t[start : start + held] for t in batch))
+        for start, stop in _parts(problem, batch.inputs.shape[0], held):
+            part = Batch(*(t[start:stop] for t in batch))
             own = [noise.at("example", start + m) for m in range(part.inputs.shape[0])]
             if problem.whole:
                 gradient = _one_by_one(problem, parameters, part, own, problem.scale(batch))
@@ -122,6 +122,19 @@ class PerExample(Estimator):
             total = gradient if total is None else add(total, gradient)
         assert total is not None
         return total
+
+
+def _parts(problem: Problem, examples: int, held: int) -> list[tuple[int, int]]:
+    """First and last example of each chunk; no chunk of one where the network does not take a single example."""
+    starts = list(range(0, examples, held))
+    if not problem.behaviour.alone and not problem.whole:
+        starts = list(range(0, max(1, examples - 1), max(2, held)))
+        if examples < 2:
+            raise CellError(
+                f"estimator 'per-example' passes one example through problem '{problem.name}', whose network does not "
+                "take a single example (M = 1); expected minibatches of two examples or more."
+            )
+    return list(zip(starts, [*starts[1:], examples], strict=True))
 
 
 def _sampler(problem: Problem, own: list[Noise]) -> Callable[[Parameters], Sampler]:

@@ -184,6 +184,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: Net(lambda s, x: checkpoint(s.f, x, use_reentrant=False), f=dense()),
         r"calls its layers again in the backward pass \(activation checkpointing\)",
     ),
+    "a module without numbers": (lambda: nn.Linear(FEATURES, 3, device="meta"), r"on the device 'meta'"),
+    "sparse outputs": (
+        lambda: Net(lambda s, x: s.f(x).to_sparse(), f=dense()), r"outputs of layout torch\.sparse_coo"
+    ),
     "weight norm": (weight_norm, r"layer '0' is computed anew at each pass \(parametrization"),
     "weight norm by a hook": (old_weight_norm, r"layer '0' is computed anew at each pass \(a hook"),
     "spectral norm": (

@@ -153,6 +153,8 @@ def refuse_non_finite(found: Tensor, what: str, columns: Sequence[object] | None
     """
     import torch
 
+    if found.is_meta:
+        raise InputError(f"{what} are on the device 'meta' and have no numbers.")
     if not found.is_floating_point() or bool(torch.isfinite(found).all()):
         return
     bad = ~torch.isfinite(found)

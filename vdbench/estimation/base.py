@@ -125,6 +125,11 @@ class Estimator(ABC):
         return 1
 
     @property
+    def costs_without_gradient(self) -> bool:
+        """Whether it takes log-likelihoods of which it takes no gradient, which some networks vectorise less well."""
+        return False
+
+    @property
     def own_whole_weights(self) -> bool:
         """Whether every example has its own sample of a weight that can only be sampled whole; else they share one."""
         return False
@@ -233,6 +238,11 @@ class Wrapper(Estimator):
     def passes_together(self) -> int:
         """The inner estimator's."""
         return self.of.passes_together
+
+    @property
+    def costs_without_gradient(self) -> bool:
+        """Whether the inner estimator does."""
+        return self.of.costs_without_gradient
 
     @property
     def own_whole_weights(self) -> bool:

@@ -94,7 +94,9 @@ def trace(
     requests = tuple(recorder.requests)
     _check_requests(name, requests, _laws(estimator, problem))
     seen = problem.behaviour
-    together = seen.vectorises if requests else seen.vectorises_values
+    together = seen.vectorises
+    if estimator.costs_without_gradient or not requests:
+        together = together and seen.vectorises_values
     if not (estimator.declaration.pure and together):
         return Trace(requests, 0)
     numbers = sum(int(np.prod(r.shape)) for r in requests)

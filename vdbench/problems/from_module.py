@@ -248,6 +248,11 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
             f"problem '{name}': expected a torch.nn.Module, not {type(module).__name__}."
         )
     module = _plain(module)
+    if any(value.is_meta for value in (*module.parameters(), *module.buffers())):
+        raise InputError(
+            f"problem '{name}': the module is on the device 'meta' and has no numbers; call to_empty and load its "
+            "weights."
+        )
     try:
         network = copy.deepcopy(module)
     except Exception as error:

@@ -141,6 +141,10 @@ class Asked:
                 f"problem '{self.name}': the module returns outputs of shape {tuple(found.shape)} for "
                 f"{inputs.shape[0]} examples; expected a first dimension of {inputs.shape[0]}."
             )
+        if found.layout != torch.strided:
+            raise InputError(
+                f"problem '{self.name}': the module returns outputs of layout {found.layout}; expected a dense tensor."
+            )
         if not found.is_floating_point():
             raise InputError(
                 f"problem '{self.name}': the module returns outputs of type {found.dtype}; expected floating-point "

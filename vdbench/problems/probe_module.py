@@ -88,7 +88,7 @@ def behaviour_of(
     _independent(moved, computed, batch, hint(module))
     _large(problem, moved, computed, hint(module))
     _repeats(problem.name, moved, batch.inputs)
-    _own_weights(moved, users, batch.inputs)
+    _own_weights(moved, users, batch.inputs, module, amount)
     return Seen(
         precision if precision != torch.float64 else None,
         computed.dtype if computed.dtype != torch.float64 else None,
@@ -320,7 +320,9 @@ def all_examples(module: nn.Module, problem: Problem, seen: Seen) -> None:
                 )
 
 
-def _own_weights(moved: Asked, users: nn.Module, inputs: Tensor) -> None:
+def _own_weights(
+    moved: Asked, users: nn.Module, inputs: Tensor, module: nn.Module, amount: float
+) -> None:
     """Refuse a network whose copy computes with the weights of the user's own: it holds a function that refers to it.
 
     Raises:
@@ -338,7 +340,7 @@ def _own_weights(moved: Asked, users: nn.Module, inputs: Tensor) -> None:
             found = functional_call(users, given, (x,), tie_weights=False).detach()
         except Exception:
             return  # its buffers or inputs are of another type or place than its parameters
-    network = converted(copy.deepcopy(moved.network), "cpu", kind)
+    network = moved_network(module, amount, kind)
     want = Asked(moved.name, network, kind).outputs(inputs)
     if not same(found.cpu(), want, coarsest(kind, moved.rounding)):
         raise InputError(

@@ -111,6 +111,8 @@ def select(body: nn.Module, layers: LayerChoice | None, name: str) -> Selection:
                 f"problem '{name}': layer '{title}' was chosen and its weight is frozen; call requires_grad_(True) on "
                 "it first, or leave it out."
             )
+        elif not value.numel():
+            without[title] = "empty"
         elif id(value) not in seen:
             seen.add(id(value))
             others = [p for p in places[id(value)] if p != path]

@@ -15,13 +15,16 @@ from refused_models import FEATURES, REFUSED, classes, dense, numbers
 from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
-from vdbench.errors import InputError
+from vdbench.errors import CellError, InputError
+from vdbench.estimation.draws import gradients, trace
+from vdbench.estimation.options import get
+from vdbench.noise import Key, stream
 from vdbench.problems import probe_gradient
 from vdbench.problems.from_module import noisy
 from vdbench.problems.identity import fingerprint
 from vdbench.problems.layers import Layer
 from vdbench.problems.likelihoods import GaussianNoise
-from vdbench.problems.problem import Problem
+from vdbench.problems.problem import Batch, Problem
 
 WHOLE = {
     "tied": ["e"],
@@ -159,15 +162,9 @@ def test_networks_and_losses_of_one_precision_are_measured_in_it(dtype: torch.dt
     for problem in problems:
         fingerprint(problem)
         at = problem.to("cpu", dtype)
-        value = at.log_likelihood(at_mean(at), type_of_batch(at), at.start)
+        value = at.log_likelihood(at_mean(at), Batch(*at.data.train), at.start)
         assert value.dtype == dtype
         assert bool(torch.isfinite(value).all())
-
-
-def type_of_batch(problem: Problem) -> Any:
-    from vdbench.problems.problem import Batch
-
-    return Batch(*problem.data.train)
 
 
 def test_integer_inputs_stay_integers() -> None:
@@ -218,6 +215,56 @@ def test_weights_without_effect_are_named() -> None:
     net = Net(lambda s, x: s.f(x) + 0 * s.g(x), f=dense(), g=dense())
     said = noisy(net, classes(numbers())).behaviour.said
     assert said[-1] == "the weight of layer g has no effect on the outputs of the examples tried"
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_an_empty_layer_has_no_noise_and_a_cached_tensor_no_copy_to_make() -> None:
+    empty = Net(
+        lambda s, x: s.f(x) + s.g(x).sum(1, keepdim=True), f=dense(), g=nn.Linear(FEATURES, 0)
+    )
+    assert noisy(empty, classes(numbers())).behaviour.without["g"] == "empty"
+
+    def caches(s: Any, x: Tensor) -> Tensor:
+        s.__dict__["seen"] = s.f(x)  # no leaf of the graph: it cannot be copied
+        return s.__dict__["seen"]
+
+    assert [a.name for a in noisy(Net(caches, f=dense()), classes(numbers())).layers] == ["f"]
+
+
+def test_where_one_example_is_another_thing_none_passes_alone() -> None:
+    """`squeeze` drops the examples' axis of one example: chunks of per-example have two at least."""
+    net = Net(lambda s, x: s.f(x) * (1 if len(x) > 1 else 2), f=dense())
+    problem = noisy(net, classes(numbers(20))).to("cpu", torch.float64)
+    assert not problem.behaviour.alone
+    noise = stream(Key(("tests", "alone")), dtype=torch.float64)
+    for examples in (2, 3, 5):
+        batch = Batch(*(t[:examples] for t in problem.data.train))
+        whole, parts = (get("per-example", chunk=c) for c in (examples, 2))
+        want = whole(problem, problem.start, batch, noise).gradients
+        for name, value in parts(problem, problem.start, batch, noise).gradients.items():
+            torch.testing.assert_close(value, want[name])
+    with pytest.raises(CellError, match="does not take a single example"):
+        whole(problem, problem.start, Batch(*(t[:1] for t in problem.data.train)), noise)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_estimators_that_take_costs_alone_are_looped_where_these_do_not_vectorise(
+    kind: str,
+) -> None:
+    made = make(kind)
+    problem = noisy(made.module, made.data).to("cpu", torch.float64)
+    batch = Batch(*(t[:2] for t in problem.data.train))
+    for name, together in (("naive", True), ("deterministic", False), ("measure-valued", False)):
+        traced = trace(get(name), problem, problem.start, batch)
+        assert bool(traced.together) == together, name
+        gradients(
+            get(name),
+            problem,
+            problem.start,
+            Batch(*(t[None] for t in batch)),
+            [Key((name,))],
+            traced,
+        )
 
 
 JUMPS: dict[str, Callable[[Tensor], Tensor]] = {
