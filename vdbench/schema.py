@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-BLOCKS = 1
-"""Version of the layout of blocks; part of every block's address."""
+BLOCKS = 2
+"""Version of the layout of blocks; part of every block's address; 2 added the threads that a cell was given."""
 
 RUN = 2
 """Version of ``run.json``, ``results.parquet`` and ``training.parquet``; 2 added ``detail``."""

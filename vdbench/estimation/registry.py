@@ -33,6 +33,7 @@ _registry: dict[str, type[Estimator]] = {}
 _discovered = False
 _plugins: dict[Path, list[str]] = {}
 _sources: dict[str, str] = {}
+_modules: dict[Path, str] = {}
 
 E = TypeVar("E", bound=type[Estimator])
 
@@ -230,8 +231,12 @@ def discover() -> None:
             )
 
 
-def load_plugin(path: Path | str) -> list[str]:
+def load_plugin(path: Path | str, module_name: str = "") -> list[str]:
     """Run a Python file that registers estimators; run again, it replaces what it registered before.
+
+    Args:
+        path: The file.
+        module_name: Of its module; one that is free by default.
 
     Returns:
         The names that it registered.
@@ -243,7 +248,7 @@ def load_plugin(path: Path | str) -> list[str]:
     file = Path(path).absolute()
     if file.suffix != ".py" or not file.is_file():
         raise InputError(f"plug-in '{path}': expected an existing Python file (FILE.py).")
-    name = _module_name(file)
+    name = module_name or _module_name(file)
     before = dict(_registry)
     for old in _plugins.get(file, ()):
         _registry.pop(old, None)
@@ -269,11 +274,31 @@ def load_plugin(path: Path | str) -> list[str]:
         raise InputError(
             f"plug-in '{path}' registers no estimator: decorate a class with @vdbench.register(...)."
         )
-    _plugins[file] = added
+    _plugins[file], _modules[file] = added, name
     own.plugins[file.stem] = module  # a suite may name a problem of this file
     content = hashlib.sha256(file.read_bytes()).hexdigest()
     _sources.update(dict.fromkeys(added, content))
     return added
+
+
+def files() -> dict[str, Path]:
+    """Plug-in files that were loaded, by the names of their modules."""
+    return {name: file for file, name in _modules.items() if name in sys.modules}
+
+
+def others() -> dict[str, type[Estimator]]:
+    """Estimators that came neither with vdbench nor from a plug-in file: from a notebook, say."""
+    known = {name for added in _plugins.values() for name in added}
+    return {
+        name: cls
+        for name, cls in _registry.items()
+        if name not in known and not cls.__module__.startswith("estimators.")
+    }
+
+
+def add(found: Mapping[str, type[Estimator]]) -> None:
+    """Register what `others` gave in another process."""
+    _registry.update(found)
 
 
 def _module_name(file: Path) -> str:

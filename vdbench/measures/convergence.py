@@ -196,6 +196,7 @@ class Convergence(Measure):
 
     name = "convergence"
     spec = ConvergenceSpec
+    alone = True
 
     def check_problem(self, suite: Suite, problem: Problem) -> None:
         """See that training minibatches fit into the data."""
@@ -239,7 +240,6 @@ class Convergence(Measure):
                 together=0,
                 training=seed,
                 plan=list(astuple(plan)),
-                threads=torch.get_num_threads(),
             )
             seeds.append(session.store.get(address, partial(rows, context, plan, seed)))
             _refuse_diverged(seeds[-1], seed)

@@ -77,6 +77,7 @@ class Memory(Measure):
 
     name = "memory"
     spec = MemorySpec
+    alone = True
 
     def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
         """One for each estimator at each place."""

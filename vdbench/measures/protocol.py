@@ -26,12 +26,16 @@ class Measure(ABC):
         name: Its key under ``measures`` in a suite, and what cells and messages call it.
         spec: Its options there.
         together: Whether all cells of a place are measured at once; else one after the other.
+        alone: Whether it measures seconds or bytes: nothing else is measured beside it.
+        apart: Whether it asks estimators in turn, each in a process of its own (`Site.ask`), and is itself in none.
         compares: Whether it compares places (`across`): its outcomes are kept until all are measured.
     """
 
     name: ClassVar[str]
     spec: ClassVar[type[BaseModel]]
     together: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
     compares: ClassVar[bool] = False
 
     def asked(self, suite: Suite) -> Any:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,10 +46,11 @@ class Session:
         device: Where gradients are computed.
         progress: Told what is done.
         plugins: Files to load in a process that measures memory.
-        outcomes: Of the cells of the place at work.
         identity: A hash of what makes the run this run.
         kept: Cells that failed and keep the figures of an earlier session.
         unlogged: Whether ``errors.log`` could not be written.
+        caught: What fails a cell and not the run. Here an interrupt is the user's; in a process of its own it can only
+            be the estimator's.
     """
 
     suite: Suite
@@ -59,63 +59,51 @@ class Session:
     device: torch.device
     progress: Progress
     plugins: Sequence[str] = ()
-    outcomes: list[Outcome] = field(default_factory=list)
     identity: str = ""
     kept: list[Cell] = field(default_factory=list)
     unlogged: bool = False
+    caught: tuple[type[BaseException], ...] = (Exception, SystemExit)
+    _logged: dict[int, tuple[BaseException, bool]] = field(default_factory=dict)
 
-    @contextmanager
-    def attempt(self, cells: Sequence[Cell]) -> Iterator[list[Outcome]]:
-        """Within, measure one or more cells and put their outcomes into the list.
-
-        If that fails, all of them failed, and the next go on.
-        """
-        self.progress.cell(str(cells[0]))
+    def attempt(
+        self, cells: Sequence[Cell], measure: Callable[[], list[Outcome]]
+    ) -> list[Outcome]:
+        """Outcomes of one or more cells that are measured; if that fails, all of them failed."""
         began = time.perf_counter()
-        done: list[Outcome] = []
         try:
-            yield done
-        except Exception as error:
+            done = measure()
+        except self.caught as error:
             cause = self.cause(error)
-            done[:] = [Outcome(cell, "failed", cause) for cell in cells]
+            done = [Outcome(cell, "failed", cause) for cell in cells]
         for outcome in done:
             outcome.seconds = (time.perf_counter() - began) / len(done)
-        self.keep(done)
+        return done
 
-    def fail(self, cells: Sequence[Cell], cause: str) -> None:
-        """Record cells that failed before they were measured."""
-        self.keep([Outcome(cell, "failed", cause) for cell in cells])
-
-    def keep(self, done: Sequence[Outcome]) -> None:
-        """Record outcomes, and say so."""
-        for outcome in done:
-            self.progress.done(str(outcome.cell), outcome.status, outcome.reason)
-        self.outcomes += done
-
-    def cause(self, error: Exception) -> str:
+    def cause(self, error: BaseException) -> str:
         """One line for the table; the traceback of an unexpected error goes to ``errors.log``, once."""
-        lines = str(error).strip().splitlines() or ["no message"]
+        line = told(error)
         if isinstance(error, CellError | InputError):
-            return lines[0]
-        if not hasattr(error, "in_errors_log"):
-            self._log(error)
-        where = " (traceback in errors.log)" if getattr(error, "in_errors_log", False) else ""
-        return f"{type(error).__name__}: {lines[0]}{where}"
+            return line
+        if id(error) not in self._logged:  # kept, so that no other gets its number
+            text = f"{now()}\n{''.join(traceback.format_exception(error))}\n"
+            self._logged[id(error)] = (error, self.log(text))
+        where = " (traceback in errors.log)" if self._logged[id(error)][1] else ""
+        memory = "out of memory: " if of_memory(error, line) else ""
+        return f"{memory}{type(error).__name__}: {line}{where}"
 
-    def _log(self, error: Exception) -> None:
-        """Write a traceback to ``errors.log``; where that cannot be, say so once and go on."""
-        told = f"{now()}\n{''.join(traceback.format_exception(error))}\n"
+    def log(self, text: str) -> bool:
+        """Write something to ``errors.log``; where that cannot be, say so once and go on."""
         try:
             with open(self.folder / "errors.log", "a", encoding="utf-8", errors="replace") as log:
-                log.write(told)
+                log.write(text)
         except OSError as why:
-            text = f"errors.log cannot be written, {why.strerror}; the first traceback is:\n{told}"
             if not self.unlogged:
-                self.progress.note(text)
+                self.progress.note(
+                    f"errors.log cannot be written, {why.strerror}; the first traceback is:\n{text}"
+                )
             self.unlogged = True
-            error.in_errors_log = False  # type: ignore[attr-defined]
-        else:
-            error.in_errors_log = True  # type: ignore[attr-defined]
+            return False
+        return True
 
     def address(self, context: Context, measure: str, version: str, **more: Any) -> Address:
         """What a block of a cell is named by."""
@@ -126,6 +114,7 @@ class Session:
             "measure": measure,
             "measure_version": version,
             "together": context.traced.together if together is None else together,
+            "threads": torch.get_num_threads(),
             **more,
         }
 
@@ -166,7 +155,9 @@ class Site:
     session: Session
     chunks: Chunks
     estimators: Sequence[Estimator]
-    _contexts: dict[tuple[Estimator, int | None], Context | Exception] = field(default_factory=dict)
+    _contexts: dict[tuple[Estimator, int | None], Context | BaseException] = field(
+        default_factory=dict
+    )
 
     def context(self, estimator: Estimator, examples: int | None = None) -> Context:
         """An estimator at the checkpoint, fitted and tried with one draw; made once.
@@ -182,12 +173,16 @@ class Site:
         if which not in self._contexts:
             try:
                 self._contexts[which] = self._fitted(estimator, examples)
-            except Exception as error:
+            except self.session.caught as error:
                 self._contexts[which] = error
         found = self._contexts[which]
-        if isinstance(found, Exception):
+        if isinstance(found, BaseException):
             raise found
         return found
+
+    def ask(self, estimator: Estimator, question: Callable[..., Any], *more: Any) -> Any:
+        """What a function says of an estimator's context, in the process where that is measured; here, in this one."""
+        return question(self.session, self.context(estimator), *more)
 
     def untrained(self, estimator: Estimator) -> Context:
         """An estimator that is to be trained with, from initialisation."""
@@ -195,17 +190,17 @@ class Site:
         address = self._address(list(key.path))
         return Context(self.problem, {}, estimator, label(estimator), size, key, address)
 
-    def ready(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those cells whose estimators work here; the others are recorded as failed."""
-        good = []
+    def ready(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[Outcome]]:
+        """Those cells whose estimators work here, and the others, which have failed."""
+        good, failed = [], []
         for cell in cells:
             try:
                 self.context(cell.estimator)
-            except Exception as error:
-                self.session.fail([cell], self.session.cause(error))
+            except self.session.caught as error:
+                failed.append(Outcome(cell, "failed", self.session.cause(error)))
             else:
                 good.append(cell)
-        return good
+        return good, failed
 
     def contexts(self, cells: Sequence[Cell]) -> list[Context]:
         """The estimators of cells, in order."""
@@ -243,6 +238,21 @@ class Site:
             "device": self.session.device.type,
             "torch": torch.__version__,
         }
+
+
+def told(error: BaseException) -> str:
+    """The first line of what an error says, whatever that does."""
+    try:
+        lines = str(error).strip().splitlines()
+    except BaseException:
+        return "its message cannot be told"
+    return lines[0] if lines else "no message"
+
+
+def of_memory(error: BaseException, line: str) -> bool:
+    """Whether memory was the cause of an error."""
+    named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in line)
 
 
 def parameters_digest(values: Mapping[str, Tensor]) -> str:

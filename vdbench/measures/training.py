@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator
 from vdbench.measures import training_metrics
@@ -211,7 +209,6 @@ class Training(Measure):
                 together=0,
                 training=seed,
                 plan=plan.address,
-                threads=torch.get_num_threads(),
             )
             file = session.folder / "training" / f"{digest(address)}.npz"
             store, note = session.store, session.progress.note

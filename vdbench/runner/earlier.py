@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vdbench.measures.cells import Cell
+from vdbench.runner.record import CHANGEABLE
 from vdbench.runner.results import FILE, KIND, Row
 from vdbench.store import Damaged, Ledger, digest, tables
 from vdbench.suite.schema import Suite
@@ -28,9 +29,9 @@ Key = tuple[Any, ...]
 def run_identity(suite: Suite, device: str, only: Sequence[str]) -> str:
     """A hash of what makes a run this run: suite, device and chosen estimators.
 
-    Without the suite's description, and without keys at their defaults: versions add some.
+    Without the suite's description and limits, and without keys at their defaults: versions add some.
     """
-    asked = suite.model_dump(mode="json", exclude={"description"}, exclude_defaults=True)
+    asked = suite.model_dump(mode="json", exclude=set(CHANGEABLE), exclude_defaults=True)
     return digest({"suite": asked, "device": device, "only": list(only)})
 
 

@@ -7,6 +7,7 @@ when it is started again on the same folder. A cell that fails is recorded with 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,22 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from vdbench import __version__, problems
 from vdbench.errors import InputError, one_line
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.options import identity, label
-from vdbench.measures.cells import SWEPT, Cell, Outcome, Place
+from vdbench.measures.cells import Cell, Outcome, Place
 from vdbench.measures.protocol import Measure, Values
 from vdbench.measures.registry import asked
-from vdbench.measures.session import Session, Site
+from vdbench.measures.session import Session
 from vdbench.problems.identity import fingerprint
-from vdbench.problems.problem import Problem
 from vdbench.runner import earlier, plan, record, results, scaling
-from vdbench.runner.checkpoints import parameters
+from vdbench.runner.apart import Family
+from vdbench.runner.bench import Built, Job, jobs
+from vdbench.runner.hands import Done, Hands, Here
 from vdbench.store import Damaged, digest, tables
-from vdbench.suite.grid import checkpoint_name, single
+from vdbench.suite.grid import single
 from vdbench.suite.schema import ProblemSpec, Suite
 
 if TYPE_CHECKING:
@@ -55,22 +56,28 @@ class Finished:
 
 
 @dataclass
-class Built:
-    """A problem on its device, with what its blocks are named by."""
-
-    problem: Problem
-    fingerprint: str
-
-
-@dataclass
 class Run:
-    """One run of a suite in one folder."""
+    """One run of a suite in one folder.
+
+    Attributes:
+        session: Suite, store and progress.
+        estimators: The suite's.
+        only: Those that were chosen, by name.
+        allowed: Code that the user let the suite run.
+        isolation: Why cells are measured in this process; '' for processes of their own.
+        side_by_side: Jobs at a time, of those that may be beside others.
+    """
 
     session: Session
     estimators: list[Estimator]
     only: tuple[str, ...]
     allowed: Sequence[str] = ()
+    isolation: str = ""
+    side_by_side: int = 1
     rows: list[results.Row] = field(default_factory=list)
+    rows_at: dict[Place, list[results.Row]] = field(default_factory=dict)
+    outcomes: dict[Cell, Outcome] = field(default_factory=dict)
+    untrained: dict[tuple[str, str], str] = field(default_factory=dict)
     failed: int = 0
     compared: list[Outcome] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
@@ -78,15 +85,36 @@ class Run:
     def all(self, command: str) -> Finished:
         """Measure every cell, then write the table."""
         began = time.perf_counter()
-        self.built = {spec.name: self._build(spec) for spec in self.suite.problems}
-        cells = plan.cells(self.suite, self.only)
-        self._open(command, cells)
-        with closing(self.session.progress) as progress:
-            progress.start(len(cells))
-            for place, mine in plan.by_place(cells):
-                self._place(place, mine)
+        family = Family(self.session, torch.get_num_threads()) if not self.isolation else None
+        try:
+            self.built = {spec.name: self._build(spec, family) for spec in self.suite.problems}
+            cells = plan.cells(self.suite, self.only)
+            self.places = {place: mine for place, mine in plan.by_place(cells)}
+            self._open(command, cells)
+            self.hands = self._hands(family, cells)
+            with closing(self.session.progress) as progress:
+                progress.start(len(cells))
+                self._measure(cells)
+        finally:
+            if family is not None:
+                family.close()
         self._close(began)
         return Finished(self.session.folder, self.failed)
+
+    def _hands(self, family: Family | None, cells: Sequence[Cell]) -> Hands:
+        """Who does the jobs: processes of their own; else this one, and the record says why."""
+        if family is not None:
+            try:
+                family.open(self.built, cells, self.record)
+            except Exception as error:  # pickling raises many kinds
+                self.isolation = f"it cannot be handed to another process, {one_line(error)[:200]}"
+                self.session.progress.note(f"cells are not isolated: {self.isolation}.")
+        self.record.content["isolation"] = {"processes": not self.isolation, "why": self.isolation}
+        self.record.try_to_save()
+        if family is not None and not self.isolation:
+            return family
+        self.side_by_side = 1
+        return Here(self.session, self.built, cells, self.record, torch.get_num_threads())
 
     def _open(self, command: str, cells: Sequence[Cell]) -> None:
         """Begin the record or take it up, and read what the folder held."""
@@ -111,6 +139,10 @@ class Run:
             InputError: The folder cannot be written to; what was measured is kept.
         """
         session = self.session
+        order = {place: number for number, place in enumerate(self.places)}
+        self.rows += [row for place in self.places for row in self.rows_at[place]]
+        for found in (self.compared, self.told, session.kept):
+            _in_order(found, order)
         try:
             for measure in self._comparing():
                 outcomes = [o for o in self.compared if o.cell.measure == measure.name]
@@ -149,12 +181,19 @@ class Run:
         """What is run."""
         return self.session.suite
 
-    def _build(self, spec: ProblemSpec) -> Built:
-        """Build a problem, and see that all that is asked for can be measured on it."""
-        problem = problems.build(spec.name, spec.factory, spec.options)
+    def _build(self, spec: ProblemSpec, family: Family | None) -> Built:
+        """Build a problem, and see that all that is asked for can be measured on it.
+
+        Code of the user's own runs in a process of its own first, which may do with it what it likes.
+        """
+        problem = None
+        if family is not None and spec.factory not in problems.FACTORIES:
+            problem = family.build(spec.name, spec.factory, spec.options)
+        if problem is None:
+            problem = problems.build(spec.name, spec.factory, spec.options)
         plan.check_problem(self.suite, problem)
         dtype = getattr(torch, self.suite.precision)
-        return Built(problem.to(self.session.device, dtype), fingerprint(problem))
+        return Built(problem.to("cpu", dtype), fingerprint(problem))
 
     def _description(self, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """What makes the run this run, and what else is recorded of it."""
@@ -182,51 +221,57 @@ class Run:
         }
         return asked_for, rest
 
-    def _place(self, place: Place, cells: Sequence[Cell]) -> None:
-        """Measure all that is asked for at one place; what fails is recorded, and the rest goes on."""
-        session = self.session
-        session.outcomes.clear()
-        try:
-            values, file = self._parameters(place)
-        except Exception as error:
-            session.fail(cells, f"checkpoint {place.checkpoint}: {session.cause(error)}")
-        else:
-            built = self.built[place.problem]
-            here = list(dict.fromkeys(cell.estimator for cell in cells))
-            site = Site(
-                place, built.problem, built.fingerprint, values, file, session, self.record, here
-            )
-            for measure in asked(self.suite):
-                mine = [cell for cell in cells if cell.measure == measure.name]
-                if measure.together:
-                    mine = site.ready(mine)
-                for group in [mine] if measure.together and mine else [[cell] for cell in mine]:
-                    with session.attempt(group) as done:
-                        done += measure.measure(session, site, group)
-        self._keep()
+    def _measure(self, cells: Sequence[Cell]) -> None:
+        """Do all jobs; what fails is recorded, and the rest goes on."""
+        waiting = deque(jobs(self.suite, cells, self.side_by_side > 1))
+        ends = time.monotonic() + self.suite.timeout_run
+        running: list[Job] = []
+        while waiting or running:
+            while waiting and self._may_begin(waiting[0], running):
+                job = waiting.popleft()
+                why = self._hopeless(job, ends)
+                if why:
+                    self._ended(Done(job, [Outcome(cells[n], "failed", why) for n in job.cells]))
+                else:
+                    running.append(job)
+                    self.hands.start(job)
+            for done in self.hands.wait() if running else ():
+                running.remove(done.job)
+                self._ended(done)
+                if not any(j.place == done.job.place for j in (*waiting, *running)):
+                    self.hands.leave(done.job)
 
-    def _parameters(self, place: Place) -> tuple[Mapping[str, Tensor], Path | None]:
-        """Parameters of a place's checkpoint, and their file; nothing where cells train from initialisation."""
-        if place.trains:
-            return {}, None
-        built = self.built[place.problem]
-        spec = next(p for p in self.suite.problems if p.name == place.problem)
-        return parameters(
-            built.problem,
-            next(c for c in self.suite.checkpoints if checkpoint_name(c) == place.checkpoint),
-            self.suite.seed,
-            built.fingerprint,
-            self.session.folder / "checkpoints",
-            self.session.progress.note,
-            SWEPT if spec.x is not None else None,
-            self.session.store,
-        )
+    def _may_begin(self, job: Job, running: Sequence[Job]) -> bool:
+        """Whether a job may begin beside others: within their number, nothing beside what is timed, and trained."""
+        if not running:
+            return True
+        if job.alone or any(other.alone for other in running):
+            return False
+        trains = any(not o.measure and _checkpoint(o) == _checkpoint(job) for o in running)
+        return len(running) < self.side_by_side and not trains
+
+    def _hopeless(self, job: Job, ends: float) -> str:
+        """Why a job need not begin; '' if it is to."""
+        if time.monotonic() > ends:
+            return f"not begun within the time limit of the run, {self.suite.timeout_run:g} s"
+        why = self.untrained.get(_checkpoint(job), "")
+        return f"checkpoint {job.place.checkpoint}: {why}" if why and not job.place.trains else ""
+
+    def _ended(self, done: Done) -> None:
+        """Take in what became of a job; once all of a place have ended, its figures."""
+        if done.cause:
+            self.untrained[_checkpoint(done.job)] = done.cause
+        for outcome in done.outcomes:
+            self.session.progress.done(str(outcome.cell), outcome.status, outcome.reason)
+            self.outcomes[outcome.cell] = outcome
+        here = self.places[done.job.place]
+        if done.outcomes and all(cell in self.outcomes for cell in here):
+            self._keep(done.job.place, [self.outcomes.pop(cell) for cell in here])
 
     # -- what became of them ----------------------------------------------------------------------------------
 
-    def _keep(self) -> None:
+    def _keep(self, place: Place, outcomes: Sequence[Outcome]) -> None:
         """Put the outcomes of a place into the table and the record."""
-        outcomes = self.session.outcomes
         good = [outcome for outcome in outcomes if outcome.status != "failed"]
         rows = [row for measure in asked(self.suite) for row in self._rows(measure, good)]
         lost = []
@@ -248,7 +293,7 @@ class Run:
             if about["status"] != "failed":
                 basis = self.before.bases[outcome.cell.problem, outcome.cell.label]
                 self.told.append({**about, "basis": basis})
-        self.rows += self.before.joined(lost, rows) if lost else rows
+        self.rows_at[place] = self.before.joined(lost, rows) if lost else rows
         kept = [measure.name for measure in self._comparing()]
         self.compared += [outcome for outcome in good if outcome.cell.measure in kept]
         self.record.try_to_save()
@@ -283,6 +328,22 @@ class Run:
             "device": self.session.device.type,
             "seed": self.suite.seed,
         }
+
+
+def _checkpoint(job: Job) -> tuple[str, str]:
+    return job.place.problem, job.place.checkpoint
+
+
+def _in_order(found: list[Any], order: Mapping[Place, int]) -> None:
+    """Sort outcomes, cells, or what the record says of cells, by their places."""
+
+    def number(one: Any) -> int:
+        if isinstance(one, Mapping):
+            keys = ("problem", "checkpoint", "batch_size")
+            return min(n for place, n in order.items() if all(one[k] == getattr(place, k) for k in keys))
+        return order[getattr(one, "cell", one).place]
+
+    found.sort(key=number)
 
 
 def _said(error: Exception) -> str:

@@ -21,7 +21,7 @@ from vdbench.measures.registry import FullSuite
 from vdbench.runner import record
 from vdbench.runner.execution import Finished
 from vdbench.runner.run_suite import run
-from vdbench.store import Damaged, Ledger, arrays, atomic, digest, records, tables
+from vdbench.store import Damaged, Ledger, arrays, atomic, records, tables
 from vdbench.store.seals import Content, checksum
 from vdbench.suite.schema import Suite
 
@@ -259,7 +259,7 @@ def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 def _read(path: Path) -> Content:
     found = tables.read(path) if path.suffix == ".parquet" else arrays.read(path)
-    if found.address is not None and digest(found.address) != path.stem:
+    if found.address is not None and found.name != path.stem:
         raise Damaged("it is another's", "misplaced")
     if path.suffix == ".parquet" and found.address is None:
         raise Damaged("it does not say what it holds")

@@ -23,7 +23,10 @@ from vdbench.store import Damaged, Ledger, atomic, now, records, tables
 OURS = ("blocks", "checkpoints", "training")
 """Folders of a run; one that has them is a run, also where its record is lost."""
 
-LEFT = (*OURS, "damaged", "report", "kills", "errors.log", "results.parquet", "training.parquet")
+CHANGEABLE = ("description", "timeout", "timeout_run", "memory")
+"""Keys of a suite on which no figure depends."""
+
+LEFT = (*OURS, "damaged", "logs", "receipts", "report", "kills", "errors.log", "results.parquet", "training.parquet")
 """All that a run leaves beside ``run.json``."""
 
 
@@ -187,8 +190,10 @@ def _cell(cell: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def decisive(value: Any) -> Any:
-    """What of a value makes a run this run: all but a suite's description, which may be reworded."""
-    return {**value, "description": ""} if isinstance(value, Mapping) else value
+    """What of a value makes a run this run: all but a suite's description and its limits, which may change."""
+    if not isinstance(value, Mapping):
+        return value
+    return {k: v for k, v in value.items() if k not in CHANGEABLE}
 
 
 def completed(suite: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vdbench import problems
+from vdbench import problems, workers
 from vdbench.errors import InputError, nearest
 from vdbench.estimation import registry
 from vdbench.measures import registry as measures
@@ -21,6 +21,8 @@ from vdbench.runner.execution import Finished, Run
 from vdbench.store import Ledger, Store
 from vdbench.suite import overrides
 from vdbench.suite.schema import Suite
+
+MOST_JOBS = 1024
 
 
 def run(
@@ -35,6 +37,8 @@ def run(
     progress: Progress | None = None,
     command: str = "",
     stored_only: bool = False,
+    isolate: bool = True,
+    jobs: int = 1,
 ) -> Finished:
     """Run a suite, or go on with one, and write ``results.parquet``.
 
@@ -50,6 +54,10 @@ def run(
         progress: Told what is done; nothing by default.
         command: How to reproduce the run, as recorded in ``run.json``.
         stored_only: Measure and train nothing: make the table of what the folder has; other cells fail.
+        isolate: Measure each estimator in a process of its own, so that none can change another's figures or end the
+            run. False: all in this process, which ``run.json`` and the report then say.
+        jobs: Cells that are measured at a time. What measures seconds or bytes is measured alone. No value depends on
+            this number.
 
     Raises:
         InputError: Something given is wrong; nothing has been measured.
@@ -80,8 +88,11 @@ def run(
     told = progress or Quiet()
     store = Store(folder / "blocks", Ledger(folder, told.note), not stored_only)
     session = Session(checked, store, folder, where, told, files)
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= MOST_JOBS:
+        raise InputError(f"--jobs {jobs}: expected a whole number from 1 to {MOST_JOBS}.")
+    why = workers.possible() if isolate else "it was asked for (isolate=False)"
     with using_threads(checked.threads):
-        return Run(session, chosen, tuple(only), named).all(command)
+        return Run(session, chosen, tuple(only), named, why, jobs).all(command)
 
 
 def allowed(

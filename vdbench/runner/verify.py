@@ -10,7 +10,7 @@ from vdbench.errors import InputError
 from vdbench.runner import record
 from vdbench.runner.checkpoints import PART
 from vdbench.runner.results import FILE, KIND
-from vdbench.store import Damaged, arrays, digest, records, tables
+from vdbench.store import Damaged, arrays, records, tables
 from vdbench.store.seals import Content
 
 STATES = {
@@ -150,8 +150,8 @@ class Folder:
             found = self._read(path, name)
             if found is None or found.address is None:
                 continue
-            if digest(found.address) != path.name.removesuffix(PART).removesuffix(suffix):
-                self._say(name, "misplaced", f"it is that of {digest(found.address)}{suffix}")
+            if found.name != path.name.removesuffix(PART).removesuffix(suffix):
+                self._say(name, "misplaced", f"it is that of {found.name}{suffix}")
 
     def _read(self, path: Path, name: str) -> Content | None:
         self.files += 1

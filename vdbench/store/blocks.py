@@ -25,11 +25,13 @@ class Store:
         folder: ``RUN/blocks``; made when the first block is written.
         ledger: Told what was read and what did not fit; one of its own by default.
         measuring: Whether what is not stored may be measured.
+        guards: Called before anything is stored; each raises an error where it must not be.
     """
 
     folder: Path
     ledger: Ledger = field(default=None, compare=False)  # type: ignore[assignment]
     measuring: bool = True
+    guards: list[Callable[[], None]] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         """Begin a ledger, where there is none."""
@@ -88,9 +90,16 @@ class Store:
         found = self.find(address)
         if found is None:
             self.must_measure()
-            self.write(address, compute())
+            columns = compute()
+            self.guard()
+            self.write(address, columns)
             found = self.read(address)
         return found
+
+    def guard(self) -> None:
+        """See that what was measured may be stored."""
+        for guard in self.guards:
+            guard()
 
     def must_measure(self) -> None:
         """Refuse to go on where nothing may be measured.

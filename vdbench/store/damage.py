@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from vdbench.errors import CellError
 from vdbench.store.files import now, sync_folder
@@ -26,6 +27,14 @@ class Damaged(CellError):
         """Say how it does not fit."""
         super().__init__(why)
         self.kind = kind
+
+
+class News(NamedTuple):
+    """What a ledger has to say to another: see `Ledger`."""
+
+    found: list[dict[str, str]]
+    used: set[str]
+    unsealed: set[str]
 
 
 @dataclass
@@ -48,6 +57,7 @@ class Ledger:
     unsealed: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     _said: set[str] = field(default_factory=set)
+    _told: int = 0
 
     def name(self, path: Path) -> str:
         """A file as ``run.json`` calls it; no path of this machine is in it."""
@@ -91,6 +101,19 @@ class Ledger:
         kept = f"{'cache/' if name.startswith('cache/') else ''}{FOLDER}/{target.name}"
         self.found.append({"file": name, "kept": kept, "why": why, "when": now()})
         self.say(f"{name}: {why}; it is set aside as {kept}, and made again where it is needed.")
+
+    def news(self) -> News:
+        """What was found, used and had no seal since this was last asked; for the run's own ledger."""
+        news = News(self.found[self._told :], set(self.used), set(self.unsealed))
+        self._told = len(self.found)
+        return news
+
+    def learn(self, news: News) -> None:
+        """Take in what another process found in the same folder."""
+        self.found += news.found
+        gone = {entry["file"] for entry in news.found} - news.used
+        self.used = (self.used | news.used) - gone
+        self.unsealed = (self.unsealed | news.unsealed) - gone
 
     def once(self, text: str) -> None:
         """Say something once a run."""

@@ -32,28 +32,35 @@ class Content(NamedTuple):
         values: Arrays by name, in order.
         address: As the file has it; None where it has none.
         sealed: Whether it had a seal, which fits.
+        schema: Version of its layout.
     """
 
     values: dict[str, np.ndarray[Any, Any]]
     address: dict[str, Any] | None
     sealed: bool
+    schema: int = 1
+
+    @property
+    def name(self) -> str:
+        """What the name of its file must begin with; '' without an address."""
+        return "" if self.address is None else digest(self.address, self.schema)
 
 
-def canonical(address: Address | None) -> str:
+def canonical(address: Address | None, layout: int = schema.BLOCKS) -> str:
     """An address, and the version of the layout, as one text."""
-    whole = None if address is None else {"schema": schema.BLOCKS, **address}
+    whole = None if address is None else {"schema": layout, **address}
     return json.dumps(whole, sort_keys=True, separators=(",", ":"))
 
 
-def digest(address: Address) -> str:
+def digest(address: Address, layout: int = schema.BLOCKS) -> str:
     """32 hexadecimal digits that name an address."""
-    return hashlib.blake2b(canonical(address).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(canonical(address, layout).encode(), digest_size=16).hexdigest()
 
 
-def checksum(values: Arrays, address: Address | None) -> str:
+def checksum(values: Arrays, address: Address | None, layout: int = schema.BLOCKS) -> str:
     """32 hexadecimal digits over an address and over names, types, shapes and values of arrays, in order."""
     state = hashlib.blake2b(digest_size=16)
-    for part in (canonical(address).encode(), *_parts(values)):
+    for part in (canonical(address, layout).encode(), *_parts(values)):
         state.update(len(part).to_bytes(8, "little"))
         state.update(part)
     return state.hexdigest()
@@ -95,10 +102,11 @@ def check(content: Content, seal: str | None, asked: Address | None) -> Content:
             said = dict(json.loads(seal))
         except (TypeError, ValueError) as error:
             raise Damaged("its seal cannot be read") from error
-        for key, value in (("seal", VERSION), ("schema", schema.BLOCKS)):
-            if said.get(key) != value:
-                raise Damaged(f"its {key} has version {said.get(key)!r}, and not {value}")
-        if said.get("checksum") != checksum(content.values, content.address):
+        for key, known in (("seal", (VERSION,)), ("schema", range(1, schema.BLOCKS + 1))):
+            if said.get(key) not in known:
+                raise Damaged(f"its {key} has version {said.get(key)!r}, and not {known[-1]}")
+        content = content._replace(schema=said["schema"])
+        if said.get("checksum") != checksum(content.values, content.address, content.schema):
             raise Damaged("its content does not match its checksum")
     if asked is not None and content.address is not None:
         same_place(content.address, asked)

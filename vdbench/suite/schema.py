@@ -301,8 +301,13 @@ class Suite(_Model):
         level: Level of all intervals.
         objective: ``likelihood`` (the N/M-scaled log-likelihood) or ``elbo`` (−KL's gradient is added).
         precision: Floating-point type.
-        threads: Threads that torch uses on a CPU; None for torch's own choice. A small network is quickest on one,
-            which also makes figures independent of the machine's number of cores.
+        threads: Threads that torch uses on a CPU, for every cell. None: one, and torch's own choice where seconds or
+            bytes are measured. A small network is quickest on one, and figures are then independent of the machine's
+            number of cores.
+        timeout: Seconds after which a cell, or the training of a checkpoint, is ended; it has failed then, and a rerun
+            goes on with it.
+        timeout_run: Seconds after which a whole run is ended in this way.
+        memory: GiB that the process of a cell may take; None for nine tenths of the machine's.
         problems: What is learned.
         checkpoints: Where gradients are measured: ``initial``, or a training.
         batch_sizes: Minibatch sizes M.
@@ -325,6 +330,9 @@ class Suite(_Model):
     objective: Literal["likelihood", "elbo"] = "likelihood"
     precision: Literal["float32", "float64"] = "float32"
     threads: Count | None = None
+    timeout: Positive = 86400.0
+    timeout_run: Positive = 2592000.0
+    memory: Positive | None = None
     problems: Annotated[list[ProblemSpec], Field(min_length=1)]
     checkpoints: Annotated[list[CheckpointSpec], Field(min_length=1)] = [CheckpointSpec()]
     batch_sizes: Annotated[list[Count], Field(min_length=1)]

@@ -31,6 +31,7 @@ class Coverage(Measure):
 
     name = "coverage"
     spec = CoverageSpec
+    alone = True
     together = True
 
     def check(self, where: str, suite: Suite) -> None:

@@ -28,6 +28,7 @@ class Kills(Measure):
 
     name = "kills"
     spec = KillsSpec
+    alone = True
 
     def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
         """One, at the first place: the campaigns run a small suite of their own."""
