@@ -68,4 +68,14 @@ def differentiate(
     if not target.requires_grad:  # it depends on none of them
         return value.detach(), {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     found = torch.autograd.grad(target, list(leaves.values()), materialize_grads=True)
-    return value.detach(), dict(zip(leaves, found, strict=True))
+    return value.detach(), _own(dict(zip(leaves, found, strict=True)))
+
+
+def _own(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients in memory of their own: autograd gives one tensor twice where two are equal."""
+    seen: set[int] = set()
+    for name, value in gradients.items():
+        if value.data_ptr() in seen or 0 in value.stride():
+            gradients[name] = value.clone()
+        seen.add(value.data_ptr())
+    return gradients

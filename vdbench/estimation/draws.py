@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from vdbench.errors import CellError, InputError
+from vdbench.estimation import returned
 from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.validity import need_posterior
@@ -90,7 +91,7 @@ def trace(
     recorder = Recorder(Stream(key, problem.device, problem.dtype))
     gradient = call(estimator, problem, parameters, batch, Noise(recorder), key, state)
     name = estimator.declaration.name
-    _check_gradient(name, gradient, problem.free(parameters))
+    returned.check(name, gradient, problem.free(parameters))
     requests = tuple(recorder.requests)
     _check_requests(name, requests, _laws(estimator, problem))
     seen = problem.behaviour
@@ -109,23 +110,6 @@ def trace(
     held = itemsize * (2 * numbers + 3 * passes * (weights + activations))
     count = BUDGET[problem.device.type] // held
     return Trace(requests, int(count) if count >= 2 else 0)
-
-
-def _check_gradient(name: str, gradient: Gradient, free: dict[str, Tensor]) -> None:
-    if set(gradient.gradients) != set(free):
-        odd = sorted(set(gradient.gradients) ^ set(free))
-        raise CellError(
-            f"estimator '{name}' must return one gradient for each free parameter; "
-            f"missing or superfluous: {', '.join(odd)}."
-        )
-    for key, value in free.items():
-        if gradient.gradients[key].shape != value.shape:
-            raise CellError(
-                f"estimator '{name}' returns a gradient of shape {tuple(gradient.gradients[key].shape)} "
-                f"for '{key}', which has shape {tuple(value.shape)}."
-            )
-    if gradient.value.numel() != 1:
-        raise CellError(f"estimator '{name}' must return a scalar value.")
 
 
 def _laws(estimator: Estimator, problem: Problem) -> set[str]:
@@ -229,16 +213,12 @@ def _looped(
     keys: Sequence[Key],
     state: Any,
 ) -> Gradient:
-    drawn = []
+    drawn = returned.Kept(estimator.declaration.name, problem.free(parameters))
     for k, key in enumerate(keys):
         here = Batch(*(t[k] for t in batches))
         noise = stream(key, problem.device, problem.dtype)
-        drawn.append(call(estimator, problem, parameters, here, noise, key, state))
-    names = drawn[0].gradients
-    return Gradient(
-        torch.stack([g.value for g in drawn]),
-        {name: torch.stack([g.gradients[name] for g in drawn]) for name in names},
-    )
+        drawn.add(call(estimator, problem, parameters, here, noise, key, state))
+    return drawn.stacked()
 
 
 def call(

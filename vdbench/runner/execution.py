@@ -25,10 +25,11 @@ from vdbench.measures.protocol import Measure, Values
 from vdbench.measures.registry import asked
 from vdbench.measures.session import Session
 from vdbench.problems.identity import fingerprint
-from vdbench.runner import earlier, plan, record, results, scaling
+from vdbench.runner import earlier, plan, receipts, record, results, scaling
 from vdbench.runner.apart import Family
 from vdbench.runner.bench import Built, Job, jobs
 from vdbench.runner.hands import Done, Hands, Here
+from vdbench.runner.receipts import Part
 from vdbench.store import Damaged, digest, tables
 from vdbench.suite.grid import single
 from vdbench.suite.schema import ProblemSpec, Suite
@@ -66,6 +67,7 @@ class Run:
         allowed: Code that the user let the suite run.
         isolation: Why cells are measured in this process; '' for processes of their own.
         side_by_side: Jobs at a time, of those that may be beside others.
+        part: Which part of the jobs is done, where several processes share them; None for all.
     """
 
     session: Session
@@ -74,6 +76,7 @@ class Run:
     allowed: Sequence[str] = ()
     isolation: str = ""
     side_by_side: int = 1
+    part: Part | None = None
     rows: list[results.Row] = field(default_factory=list)
     rows_at: dict[Place, list[results.Row]] = field(default_factory=dict)
     outcomes: dict[Cell, Outcome] = field(default_factory=dict)
@@ -89,17 +92,24 @@ class Run:
         try:
             self.built = {spec.name: self._build(spec, family) for spec in self.suite.problems}
             cells = plan.cells(self.suite, self.only)
-            self.places = {place: mine for place, mine in plan.by_place(cells)}
+            todo = self._todo(cells)
+            self.places = dict(plan.by_place([cells[n] for job in todo for n in job.cells]))
             self._open(command, cells)
             self.hands = self._hands(family, cells)
             with closing(self.session.progress) as progress:
-                progress.start(len(cells))
-                self._measure(cells)
+                progress.start(sum(len(job.cells) for job in todo))
+                self._measure(todo, cells)
         finally:
             if family is not None:
                 family.close()
-        self._close(began)
+        if self.part is None:
+            self._close(began)
         return Finished(self.session.folder, self.failed)
+
+    def _todo(self, cells: Sequence[Cell]) -> list[Job]:
+        """The jobs, or those of a part, in the order in which they are begun."""
+        every = jobs(self.suite, cells, self.side_by_side > 1)
+        return every if self.part is None else self.part.of_jobs(every)
 
     def _hands(self, family: Family | None, cells: Sequence[Cell]) -> Hands:
         """Who does the jobs: processes of their own; else this one, and the record says why."""
@@ -121,14 +131,17 @@ class Run:
         session, (asked_for, rest) = self.session, self._description(command)
         ledger, device = session.store.ledger, session.device.type
         session.identity = earlier.run_identity(self.suite, device, self.only)
-        self.record = record.Record(session.folder, ledger=ledger)
+        self.record = record.Record(session.folder, ledger=ledger, shared=self.part is not None)
         self.record.open(asked_for, rest, session.identity)
+        self.record.content["workers"] = receipts.read(session.folder)
         try:
             self.before = earlier.read(session.folder, session.identity, ledger)
         except OSError as error:
             raise InputError(
                 f"--out {session.folder}: its results cannot be read, {_said(error)}."
             ) from error
+        if self.part is not None:
+            self.before = earlier.Earlier()
         self.before.bases = {(c.problem, c.label): self._basis(c) for c in cells}
         self.before.kept = session.kept
 
@@ -221,9 +234,9 @@ class Run:
         }
         return asked_for, rest
 
-    def _measure(self, cells: Sequence[Cell]) -> None:
+    def _measure(self, todo: Sequence[Job], cells: Sequence[Cell]) -> None:
         """Do all jobs; what fails is recorded, and the rest goes on."""
-        waiting = deque(jobs(self.suite, cells, self.side_by_side > 1))
+        waiting = deque(todo)
         ends = time.monotonic() + self.suite.timeout_run
         running: list[Job] = []
         while waiting or running:
@@ -271,7 +284,11 @@ class Run:
     # -- what became of them ----------------------------------------------------------------------------------
 
     def _keep(self, place: Place, outcomes: Sequence[Outcome]) -> None:
-        """Put the outcomes of a place into the table and the record."""
+        """Put the outcomes of a place into the table and the record; or into the receipt of a part."""
+        if self.part is not None:
+            self.failed += sum(outcome.status == "failed" for outcome in outcomes)
+            self.part.receive(self.session, [_summary(outcome) for outcome in outcomes])
+            return
         good = [outcome for outcome in outcomes if outcome.status != "failed"]
         rows = [row for measure in asked(self.suite) for row in self._rows(measure, good)]
         lost = []

@@ -102,6 +102,7 @@ def settle(
     folder: str, environment: Mapping[str, str], path: list[str], plugins: Mapping[str, Path]
 ) -> None:
     """Be set up as the run's own process: its folder, its environment, where it finds modules, its plug-ins."""
+    server.pristine = False  # code of the user's follows
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

@@ -38,11 +38,13 @@ class Record:
         folder: The run folder.
         content: What is in the file.
         ledger: What did not fit in the folder; part of the record.
+        shared: Whether several processes work on the folder: the file is begun where there is none, and left alone.
     """
 
     folder: Path
     content: dict[str, Any] = field(default_factory=dict)
     ledger: Ledger = field(default=None)  # type: ignore[assignment]
+    shared: bool = False
     _before: list[dict[str, Any]] = field(default_factory=list)
     _cells: list[dict[str, Any]] = field(default_factory=list)
 
@@ -83,14 +85,16 @@ class Record:
         else:
             self._not_of_another(identity)
             # a folder that lost its record may hold files of a version without seals
-            self.content = {"schema": schema.RUN, **asked, "started": now(), "chunks": {}, **rest,
+            self.content = {"schema": schema.RUN, "blocks": schema.BLOCKS, **asked, "started": now(), "chunks": {}, **rest,
                             "sealed": not self._ours()}  # fmt: skip
         self.content["identity"] = identity
         self.ledger.strict = bool(self.content.get("sealed"))
         self.ledger.found[:0] = self.content.get("damaged", [])
         self._before = list(self.content.get("cells", []))
+        if self.shared and found is not None:
+            return
         try:
-            self.save()
+            self._write()
         except OSError as error:
             raise InputError(
                 f"--out {self.folder}: it cannot be written to, {error.strerror}."
@@ -145,11 +149,21 @@ class Record:
                     f"--out {self.folder} holds another run, {difference(key, old, new)}; "
                     "expected the same suite and options, or a new folder."
                 )
-        self.content["schema"] = schema.RUN  # all files but the blocks are written anew
+        if self.content.get("blocks", 1) != schema.BLOCKS:
+            self.ledger.once(
+                f"{self.folder}: its blocks and checkpoints are those of an earlier version of vdbench; they stay where "
+                "they are, and all is measured again."
+            )
+        # all files but the blocks are written anew
+        self.content |= {"schema": schema.RUN, "blocks": schema.BLOCKS}
         self.content.setdefault("resumed", []).append(now())
 
     def save(self) -> None:
         """Write the file, atomically; cells that this session has not come to stay as they were."""
+        if not self.shared:
+            self._write()
+
+    def _write(self) -> None:
         done = {_cell(cell) for cell in self._cells}
         waiting = [cell for cell in self._before if _cell(cell) not in done]
         self.content["cells"] = [*self._cells, *waiting]

@@ -18,6 +18,7 @@ from vdbench.measures.progress import Progress, Quiet
 from vdbench.measures.session import Session
 from vdbench.runner import plan
 from vdbench.runner.execution import Finished, Run
+from vdbench.runner.receipts import Part
 from vdbench.store import Ledger, Store
 from vdbench.suite import overrides
 from vdbench.suite.schema import Suite
@@ -77,6 +78,75 @@ def run(
         >>> sorted(ratio.label.unique())
         ['local', 'naive']
     """
+    prepared, threads = _prepared(
+        source, out, device, settings, only, plugins, allow, progress, stored_only, isolate, jobs
+    )
+    with using_threads(threads):
+        return prepared.all(command)
+
+
+def work(
+    source: str | Path | Mapping[str, Any] | Suite,
+    out: str | Path,
+    index: int,
+    of: int,
+    *,
+    device: str = "cpu",
+    settings: Sequence[str] = (),
+    only: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    allow: Sequence[str] = (),
+    progress: Progress | None = None,
+    isolate: bool = True,
+    jobs: int = 1,
+) -> Finished:
+    """Measure one of several parts of a suite into a folder that they share; `run` on that folder then ends it.
+
+    Args:
+        source: As of `run`, and so are all that are not described here.
+        out: The folder, which all parts see.
+        index: Which part, from 0.
+        of: How many parts.
+        device: As of `run`.
+        settings: As of `run`.
+        only: As of `run`.
+        plugins: As of `run`.
+        allow: As of `run`.
+        progress: As of `run`.
+        isolate: As of `run`.
+        jobs: As of `run`, on this machine.
+
+    Returns:
+        The folder, and how many cells of this part failed; there is no table yet.
+
+    Raises:
+        InputError: As of `run`; or there is no such part.
+    """
+    part = Part(index, of)
+    prepared, threads = _prepared(
+        source, out, device, settings, only, plugins, allow, progress, False, isolate, jobs
+    )
+    prepared.part = part
+    with using_threads(threads):
+        return prepared.all("")
+
+
+def _prepared(
+    source: str | Path | Mapping[str, Any] | Suite,
+    out: str | Path | None,
+    device: str,
+    settings: Sequence[str],
+    only: Sequence[str],
+    plugins: Sequence[str | Path],
+    allow: Sequence[str],
+    progress: Progress | None,
+    stored_only: bool,
+    isolate: bool,
+    jobs: int,
+) -> tuple[Run, int | None]:
+    """A run that may begin, and the threads that its suite asks for."""
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= MOST_JOBS:
+        raise InputError(f"--jobs {jobs}: expected a whole number from 1 to {MOST_JOBS}.")
     where = resolve_device(device)
     files = [str(Path(plugin).resolve()) for plugin in plugins]
     for plugin in plugins:
@@ -88,11 +158,9 @@ def run(
     told = progress or Quiet()
     store = Store(folder / "blocks", Ledger(folder, told.note), not stored_only)
     session = Session(checked, store, folder, where, told, files)
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= MOST_JOBS:
-        raise InputError(f"--jobs {jobs}: expected a whole number from 1 to {MOST_JOBS}.")
     why = workers.possible() if isolate else "it was asked for (isolate=False)"
-    with using_threads(checked.threads):
-        return Run(session, chosen, tuple(only), named, why, jobs).all(command)
+    made = Run(session, chosen, tuple(only), named, why, jobs)
+    return made, checked.threads
 
 
 def allowed(

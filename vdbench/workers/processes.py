@@ -271,6 +271,7 @@ def root(modules: Sequence[str]) -> Process:
 def _started(modules: Sequence[str]) -> Process:
     ours, theirs = pair()
     if server.pristine:
+        server.pristine = False
         pid = _forked(theirs, modules)
     else:
         pid = _spawned(theirs, modules)
@@ -279,8 +280,12 @@ def _started(modules: Sequence[str]) -> Process:
 
 
 def _forked(end: Any, modules: Sequence[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
     pid = server.fork()
     if pid == 0:
+        server.pristine = True
         os.closerange(3, end.fileno())
         os.closerange(end.fileno() + 1, 4096)
         sys.argv = ["", str(end.detach()), *modules]

@@ -1,39 +1,35 @@
-"""Runs in processes of their own, which may be killed: started quickly, from a helper that has imported torch."""
+"""Runs in processes of their own, which may be killed: forked from one that has imported torch."""
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
-import select
 import signal
-import subprocess
 import sys
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from vdbench import workers
 from vdbench.errors import CellError
+from vdbench.workers import Lost, Process
 
 PATIENCE = 600.0
 """Seconds after which a run is taken to hang."""
 
+MODULES = ("vdbench.cli", "vdbench.runner.inside")
+"""What a run needs, imported before it begins."""
+
 
 class Launcher:
-    """The helper process, while it is used: ``with Launcher() as launcher: launcher.start(…)``."""
+    """Starts runs: ``with Launcher() as launcher: launcher.start(…)``."""
 
     def __init__(self) -> None:
-        """Start the helper; it is shielded from Ctrl-C, and ends with this process."""
-        # -P: modules are looked up where this process does, and not in the current folder first
-        path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        self._helper = subprocess.Popen(
-            [sys.executable, "-P", "-m", "vdbench.cli.fork_server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-        )
+        """Nothing is started yet."""
+        self._started: list[Launched] = []
 
     def __enter__(self) -> Launcher:
         """Itself."""
@@ -45,15 +41,12 @@ class Launcher:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let the helper end, and with it what still runs."""
-        assert self._helper.stdin is not None
-        assert self._helper.stdout is not None
-        self._helper.stdin.close()
-        self._helper.wait(30)
-        self._helper.stdout.close()
+        """End what still runs."""
+        for one in self._started:
+            one.process.kill()
 
     def start(self, suite: Path, out: Path, cache: Path, report: bool = False) -> Launched:
-        """Start ``vdbench run``, one at a time.
+        """Start ``vdbench run``.
 
         Args:
             suite: The suite's file.
@@ -61,32 +54,34 @@ class Launcher:
             cache: Of this run alone, so that trainings are killed and taken up too.
             report: Whether it writes its report, as the command does; else the call behind the command is made.
         """
-        job = {"suite": str(suite), "out": str(out), "cache": str(cache), "report": report}
-        assert self._helper.stdin is not None
-        self._helper.stdin.write(f"{json.dumps(job)}\n".encode())
-        self._helper.stdin.flush()
-        return Launched(self, self.answer(PATIENCE), out)
+        process = workers.root(MODULES).fork()
+        made = Launched(process, out)
+        self._started.append(made)
+        process.start(_run, str(suite), str(out), str(cache), report)
+        return made
 
-    def answer(self, seconds: float) -> int:
-        """The next number that the helper says.
 
-        Raises:
-            CellError: It does not, in so many seconds.
-        """
-        assert self._helper.stdout is not None
-        ready, _, _ = select.select([self._helper.stdout], [], [], seconds)
-        line = self._helper.stdout.readline() if ready else b""
-        if not line:
-            raise CellError(
-                "the helper process of killed runs ended or hangs; stderr may say more."
-            )
-        return int(line)
-
-    @property
-    def spoke(self) -> bool:
-        """Whether an answer is there."""
-        assert self._helper.stdout is not None
-        return bool(select.select([self._helper.stdout], [], [], 0)[0])
+def _run(suite: str, out: str, cache: str, report: bool) -> int:
+    """In the process of a run: run, and give the exit code."""
+    os.environ["VDBENCH_CACHE"] = cache
+    log = os.open(f"{out}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    try:
+        if report:
+            sys.argv = ["vdbench", "run", suite, "--out", out]
+            importlib.import_module("vdbench.cli").main()
+        else:
+            importlib.import_module("vdbench.runner").run(suite, out)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
 
 
 @dataclass
@@ -94,22 +89,34 @@ class Launched:
     """A run in a process of its own.
 
     Attributes:
-        launcher: Who started it.
-        pid: Its process.
+        process: Which.
         out: Its run folder.
         code: Its exit code once it is known to have ended; below zero for a signal's.
     """
 
-    launcher: Launcher
-    pid: int
+    process: Process
     out: Path
     code: int | None = None
 
     @property
+    def pid(self) -> int:
+        """Number of its process."""
+        return self.process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether it has not ended yet."""
-        if self.code is None and self.launcher.spoke:
-            self.code = self.launcher.answer(0)
+        if self.code is None:
+            workers.wait([self.process], 0)
+            try:
+                answer = self.process.take(lambda message: None)
+            except Lost:
+                status = self.process.status
+                self.code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
+            else:
+                if answer is not None:
+                    self.code = answer[0]
+                    self.process.kill()
         return self.code is None
 
     def send(self, number: signal.Signals) -> None:
