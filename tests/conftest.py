@@ -35,6 +35,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == BENCHMARKS and not named else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def in_this_process() -> Iterator[None]:
+    """Runs measure in the test's own process, where what a test replaces holds: ``isolate=True`` asks for others.
+
+    What processes of their own are for is tested in tests/vdbench/runner/test_apart.py and tests/faults.
+    """
+    from vdbench.runner import run_suite
+
+    defaults = run_suite.run.__kwdefaults__
+    defaults["isolate"] = False
+    yield
+    defaults["isolate"] = True
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Torch on one thread, whatever the environment says: threads only wait for each other on small tensors."""

@@ -85,7 +85,7 @@ class Campaign:
         for name, seed in (("whole", 0), ("other", 1)):
             place = folder / name
             with cache(place / "cache"):
-                vdbench.run({**SUITE, "seed": seed}, place / "run")
+                vdbench.run({**SUITE, "seed": seed}, place / "run", isolate=False)
         self.table = figures(folder / "whole" / "run")
 
     def disturb(self, kind: str, number: int) -> Fault:
@@ -101,7 +101,7 @@ class Campaign:
                 with KINDS[kind](at, generator):
                     before = kind in SYSTEM or readable(at.run)
                     try:
-                        vdbench.run(SUITE, at.run)
+                        vdbench.run(SUITE, at.run, isolate=False)
                     except (vdbench.InputError, Killed) as error:
                         said = str(error) or "killed"
                 wrong, first = self.compared(at.run)
@@ -109,7 +109,7 @@ class Campaign:
                     return Fault(kind, number, "silently wrong", 0, wrong)
                 if before and not first:
                     return Fault(kind, number, "figures lost", 0, said)
-                finished = vdbench.run(SUITE, at.run)
+                finished = vdbench.run(SUITE, at.run, isolate=False)
             except Exception as error:
                 return Fault(kind, number, "raised", 0, repr(error))
         wrong, complete = self.compared(at.run)

@@ -42,6 +42,18 @@ Allowed = Annotated[
         help="Let the suite run problems of this module, or of MODULE:FACTORY; repeatable.",
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the suite, as in measures.variance.max_units=256.",
+    ),
+]
+Jobs = Annotated[
+    int,
+    Option(help="Cells measured at a time; no value depends on it. Times are measured alone."),
+]
 Plugins = Annotated[
     list[Path] | None,
     Option("--plugin", metavar="FILE.py", help="Load estimators from a file; repeatable."),
@@ -56,20 +68,14 @@ def run_verb(
         Option(help="Run folder; one that exists is resumed. Default runs/SUITE-TIME."),
     ] = None,
     device: Annotated[str, Option(help="cpu, cuda or auto.")] = "cpu",
-    setting: Annotated[
-        list[str] | None,
-        Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change the suite, as in measures.variance.max_units=256.",
-        ),
-    ] = None,
+    setting: Settings = None,
     only: Annotated[
         list[str] | None,
         Option(metavar="ESTIMATOR", help="Run this estimator and the baseline; repeatable."),
     ] = None,
     plugin: Plugins = None,
     allow: Allowed = None,
+    jobs: Jobs = 1,
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Print the cells and the number of gradients; measure nothing."),
@@ -85,6 +91,7 @@ def run_verb(
     from vdbench import suite as suites
     from vdbench.cli.progress import automatic
 
+    _warm()
     if out is None:
         out = runner.default_folder(
             suites.load(suite, settings).name if not plugins else Path(suite).stem
@@ -100,6 +107,7 @@ def run_verb(
             allow=named,
             progress=automatic(),
             command=_command(suite, device, settings, chosen, plugins, named),
+            jobs=jobs,
         )
     except KeyboardInterrupt:
         say(
@@ -118,6 +126,47 @@ def run_verb(
         cells = "1 cell" if finished.failed == 1 else f"{finished.failed} cells"
         say(f"{cells} failed; the report says why.", err=True)
         raise typer.Exit(1)
+
+
+@app.command("worker")
+def worker_verb(
+    suite: Annotated[str, Argument(help="A bundled suite's name, or a path to a YAML file.")],
+    out: Annotated[Path, Option(help="The run folder, which all parts see.")],
+    index: Annotated[int, Option(help="Which part this is, from 0.")],
+    of: Annotated[int, Option(help="How many parts there are.")],
+    device: Annotated[str, Option(help="cpu, cuda or auto.")] = "cpu",
+    setting: Settings = None,
+    only: Annotated[
+        list[str] | None,
+        Option(metavar="ESTIMATOR", help="Run this estimator and the baseline; repeatable."),
+    ] = None,
+    plugin: Plugins = None,
+    allow: Allowed = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Measure one of several parts of a suite; 'vdbench run' on the same folder then writes the results."""
+    from vdbench.cli.progress import automatic
+    from vdbench.runner.run_suite import work
+
+    _warm()
+    done = work(
+        suite, out, index, of, device=device, settings=setting or [], only=only or [],
+        plugins=plugin or [], allow=allow or [], progress=automatic(), jobs=jobs,
+    )  # fmt: skip
+    say(f"part {index} of {of} is measured; receipt: {out / 'receipts'}/{index}-of-{of}.json")
+    if done.failed:
+        say(f"{done.failed} cells failed; the receipt says why.", err=True)
+        raise typer.Exit(1)
+
+
+def _warm() -> None:
+    """Have processes for cells get ready while this one reads the suite; it has computed nothing yet."""
+    from vdbench.runner import apart
+    from vdbench.workers import server
+
+    server.pristine = server.pristine or _fresh
+    if server.pristine:
+        apart.begin()
 
 
 def _command(
@@ -489,8 +538,14 @@ def _usage(error: Any) -> int:
     return int(error.exit_code)
 
 
+_fresh = False
+"""Whether the process began with this command: one that has imported torch before may have computed with it."""
+
+
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
+    global _fresh
+    _fresh = "torch" not in sys.modules
     steady()
     try:
         code = app(standalone_mode=False)

@@ -171,13 +171,17 @@ def _of_module(part: nn.Module) -> tuple[Any, ...]:
 
 
 def _digest(value: Tensor) -> Any:
-    """A hash of a tensor's type, shape and bytes; of one that is large, of the sums of its rows and columns."""
+    """A hash of a tensor's type, shape and bytes; of one that is large, of the sums of its rows and columns.
+
+    How often torch has written into it belongs to that: what is written may be what was there before.
+    """
+    writes = None if value.is_inference() else value._version
     value = value.detach()
-    about = (str(value.dtype), tuple(value.shape))
+    about = (writes, str(value.dtype), tuple(value.shape))
     if not value.numel():
         return about
     if value.is_sparse or value.is_quantized:
-        return (*about, value._version)
+        return about
     plain = value.resolve_conj().resolve_neg().contiguous().view(-1).view(torch.uint8)
     if plain.numel() <= _SMALL:
         return (*about, _hash(plain))

@@ -277,7 +277,7 @@ class Run:
         for outcome in done.outcomes:
             self.session.progress.done(str(outcome.cell), outcome.status, outcome.reason)
             self.outcomes[outcome.cell] = outcome
-        here = self.places[done.job.place]
+        here = self.places.get(done.job.place, [])
         if done.outcomes and all(cell in self.outcomes for cell in here):
             self._keep(done.job.place, [self.outcomes.pop(cell) for cell in here])
 

@@ -1,0 +1,177 @@
+"""Cells in processes of their own: the same figures however many there are, and none is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import psutil
+import pytest
+from fault_campaign import SUITE, cache, figures
+
+import vdbench
+from vdbench.errors import InputError
+from vdbench.runner.run_suite import work
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
+
+TIMED: dict[str, Any] = {**SUITE, "measures": {**SUITE["measures"], "throughput": {"rounds": 8}}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    with cache(folder / "cache"):
+        vdbench.run(TIMED, folder / "run", isolate=False)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 8])
+def test_no_value_depends_on_processes_or_their_number(
+    jobs: int, whole: Path, elsewhere: Path
+) -> None:
+    done = vdbench.run(TIMED, elsewhere / "run", isolate=True, jobs=jobs)
+    assert not done.failed
+    assert figures(elsewhere / "run").equals(figures(whole))
+    assert {p.name for p in (whole / "blocks").iterdir()} == {
+        p.name for p in (elsewhere / "run" / "blocks").iterdir()
+    }
+    about = [json.loads((run / "run.json").read_text()) for run in (whole, elsewhere / "run")]
+    assert [one["isolation"]["processes"] for one in about] == [False, True]
+    assert "isolate=False" in about[0]["isolation"]["why"]
+    places = [[(c["problem"], c["estimator"], c["measure"]) for c in one["cells"]] for one in about]
+    assert places[0] == places[1]
+    assert not (elsewhere / "run" / "logs").exists()
+
+
+def test_three_workers_and_one_that_was_killed_are_one_run(whole: Path, elsewhere: Path) -> None:
+    """Two parts are measured, the third is not; the run measures what is missing."""
+    for index in (0, 2):
+        assert not work(TIMED, elsewhere / "run", index, 3, isolate=True).failed
+        assert (elsewhere / "run" / "receipts" / f"{index}-of-3.json").exists()
+    assert not (elsewhere / "run" / "results.parquet").exists()
+    before = set((elsewhere / "run" / "blocks").iterdir())
+    assert before
+    done = vdbench.run(TIMED, elsewhere / "run")
+    assert not done.failed
+    assert before < set((elsewhere / "run" / "blocks").iterdir())
+    assert figures(elsewhere / "run").equals(figures(whole))
+    about = json.loads((elsewhere / "run" / "run.json").read_text())
+    assert [one["index"] for one in about["workers"]] == [0, 2]
+
+
+@pytest.mark.parametrize(("index", "of"), [(-1, 3), (3, 3), (0, 0)])
+def test_a_part_that_there_is_not_is_refused(index: int, of: int, elsewhere: Path) -> None:
+    with pytest.raises(InputError, match="expected an index from 0"):
+        work(TIMED, elsewhere / "run", index, of)
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 10**6, 1.5, True])
+def test_a_number_of_jobs_that_cannot_be_is_refused(jobs: Any, elsewhere: Path) -> None:
+    with pytest.raises(InputError, match="expected a whole number"):
+        vdbench.run(TIMED, elsewhere / "run", jobs=jobs)
+
+
+def test_limits_are_no_part_of_what_a_run_is(whole: Path) -> None:
+    limits = {"timeout": 1000, "timeout_run": 10**6, "memory": 3, "description": "another"}
+    assert not vdbench.run({**TIMED, **limits}, whole).failed
+
+
+def test_estimators_of_a_notebook_travel(elsewhere: Path) -> None:
+    """A class that no module has is measured in a process of its own."""
+    code = """
+import vdbench
+from dataclasses import dataclass
+
+@vdbench.register("own-noise", objective="elbo", unbiased=True, laws=("normal",), independent_examples=False)
+@dataclass(frozen=True)
+class OwnNoise(vdbench.Pathwise):
+    def preactivation(self, layer, x, q, noise):
+        return layer.linear(x, q.mean + q.scale * noise(layer.name, q.mean.shape))
+"""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(code, space)
+    content = {**SUITE, "estimators": ["naive", "own-noise"], "checkpoints": ["initial"]}
+    done = vdbench.run(content, elsewhere / "run", isolate=True)
+    assert not done.failed
+    table = done.results
+    means = [table[(table["label"] == x) & (table["metric"] == "variance.noise")]["value"].tolist()
+             for x in ("naive", "own-noise")]  # fmt: skip
+    assert means[0] == means[1]
+
+
+def test_what_cannot_travel_is_measured_here_and_said(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> bytes:
+        raise TypeError("cannot pickle 'generator' object")
+
+    monkeypatch.setattr(cloudpickle, "dumps", refuse)
+    content = {**SUITE, "checkpoints": ["initial"]}
+    done = vdbench.run(content, elsewhere / "run", isolate=True, jobs=4)
+    assert not done.failed
+    said = json.loads((elsewhere / "run" / "run.json").read_text())["isolation"]
+    assert not said["processes"]
+    assert "cannot pickle 'generator' object" in said["why"]
+
+
+EXITS = """\
+import os, sys
+import vdbench
+
+
+def exits(how="os"):
+    os._exit(0) if how == "os" else sys.exit(0)
+
+
+def odd():
+    raise type("Odd", (BaseException,), {})("odd")
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "expected"),
+    [
+        ("own_exits:exits", {}, "did not come to an end: its process ended with exit code 0"),
+        ("own_exits:exits", {"how": "sys"}, "failed with SystemExit"),
+        ("own_exits:odd", {}, "failed with Odd: odd"),
+    ],
+)
+def test_a_factory_that_exits_ends_the_run_with_a_sentence(
+    factory: str, options: dict[str, Any], expected: str, elsewhere: Path
+) -> None:
+    (elsewhere / "own_exits.py").write_text(EXITS)
+    sys.path.append(str(elsewhere))
+    problem = {"name": "p", "factory": factory, "options": options}
+    with pytest.raises(InputError, match=expected):
+        vdbench.run({**SUITE, "problems": [problem]}, elsewhere / "run", isolate=True)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_leaves_no_process(number: signal.Signals, elsewhere: Path) -> None:
+    code = (
+        "import sys, vdbench, time; sys.path.append(sys.argv[1]); from fault_campaign import SUITE;"
+        "vdbench.run({**SUITE, 'measures': {'variance': {'first_units': 8192, 'max_units': 8192}}}, 'run', jobs=2)"
+    )
+    helpers = str(Path(__file__).parents[2] / "helpers")
+    run = subprocess.Popen([sys.executable, "-P", "-c", code, helpers], cwd=elsewhere,
+                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    deadline = time.monotonic() + 120
+    family: list[psutil.Process] = []
+    while len(family) < 5 and time.monotonic() < deadline:
+        family = psutil.Process(run.pid).children(recursive=True)
+        time.sleep(0.05)
+    assert len(family) >= 5, "no processes were started"
+    run.send_signal(number)
+    run.wait(30)
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert not alive
