@@ -71,8 +71,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line."""
-    return " ".join(str(error).split())
+    """What an error says, on one line, whatever its text does."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return "its message cannot be told"
 
 
 def printable(text: str, keep: str = "") -> str:

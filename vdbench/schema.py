@@ -129,6 +129,11 @@ RECORD: dict[str, tuple[str, str]] = {
     "damaged": ("array", "files that were set aside, in all sessions"),
     "unsealed": ("integer", "files without a seal, of an earlier version, that the last session read"),
     "cells": ("array", "how each cell ended"),
+    "blocks": ("integer", "version of the layout of blocks"),
+    "isolation": ("object", "whether cells had processes of their own, and if not why"),
+    "jobs": ("integer", "most cells that were measured at a time"),
+    "cell_threads": ("object", "torch's threads of cells: `beside` others, or `alone` on the machine"),
+    "workers": ("array", "parts of the run that other processes measured into the folder"),
     "merged": ("array", "start, end and seconds of the runs that were joined; else absent"),
     "seal": ("string", "checksum over the rest"),
 }  # fmt: skip

@@ -42,6 +42,27 @@ def outcome_blocks(results: Results) -> list[Block]:
         if run.cells:
             blocks.append(Paragraph(tally(run), lead="All measurements: "))
         blocks += damage(run)
+        blocks += apart(run)
+    return blocks
+
+
+def apart(run: Run) -> list[Block]:
+    """Say where cells were not isolated from each other, and where trainings ran beside other cells."""
+    blocks: list[Block] = []
+    isolation = run.info.get("isolation")
+    if isinstance(isolation, dict) and not isolation.get("processes"):
+        said = (
+            f"All cells were measured in one process: {isolation.get('why')}. What an estimator is handed was "
+            "checked before anything was stored."
+        )
+        blocks.append(Paragraph(said, lead="Not isolated: "))
+    jobs = run.info.get("jobs")
+    trained = any(cell.get("measure") == "training" for cell in run.cells)
+    if isinstance(jobs, int) and jobs > 1 and trained:
+        said = (
+            f"Up to {jobs} cells were measured at a time, so that trainings took longer than alone."
+        )
+        blocks.append(Paragraph(said, lead="Seconds of trainings: "))
     return blocks
 
 

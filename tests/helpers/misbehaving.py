@@ -19,13 +19,13 @@ from vdbench.measures.instrument.crash_recovery import TIMED
 from vdbench.runner.results import FILE
 from vdbench.store import tables
 
-HEAD = '''\
+HEAD = """\
 import ctypes, os, random, signal, sys, time
 from dataclasses import dataclass
 import numpy as np, torch, vdbench
-'''
+"""
 
-CLASS = '''
+CLASS = """
 
 calls = {{}}
 
@@ -45,7 +45,7 @@ class Made(vdbench.Pathwise):
     def misbehave(self, value, gradients, problem, parameters, batch):
 {body}
         return value, gradients
-'''
+"""
 
 
 class Case(NamedTuple):
@@ -219,7 +219,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for found in run(Path(folder), names[start : start + 6]):
                 bad += bool(found.wrong)
-                print(f"{found.name:20}{found.wrong or 'recorded, and the others as without it'}", flush=True)
+                print(
+                    f"{found.name:20}{found.wrong or 'recorded, and the others as without it'}",
+                    flush=True,
+                )
     print(f"{len(names)} cases, {bad} not as they must be")
     sys.exit(bool(bad))
 

@@ -276,14 +276,19 @@ def load_plugin(path: Path | str, module_name: str = "") -> list[str]:
         )
     _plugins[file], _modules[file] = added, name
     own.plugins[file.stem] = module  # a suite may name a problem of this file
-    content = hashlib.sha256(file.read_bytes()).hexdigest()
-    _sources.update(dict.fromkeys(added, content))
+    _sources.update(dict.fromkeys(added, _digest(file)))
     return added
 
 
 def files() -> dict[str, Path]:
-    """Plug-in files that were loaded, by the names of their modules."""
-    return {name: file for file, name in _modules.items() if name in sys.modules}
+    """Plug-in files that were loaded and are what they were, by the names of their modules."""
+    return {
+        name: file
+        for file, name in _modules.items()
+        if name in sys.modules
+        and file.is_file()
+        and {_sources.get(added) for added in _plugins[file]} == {_digest(file)}
+    }
 
 
 def others() -> dict[str, type[Estimator]]:
@@ -299,6 +304,10 @@ def others() -> dict[str, type[Estimator]]:
 def add(found: Mapping[str, type[Estimator]]) -> None:
     """Register what `others` gave in another process."""
     _registry.update(found)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _module_name(file: Path) -> str:

@@ -166,7 +166,9 @@ class Guard:
 def _of_module(part: nn.Module) -> tuple[Any, ...]:
     """What of a layer changes its outputs, besides its tensors; its plain attributes as they are written."""
     hooks = [len(v) for k, v in vars(part).items() if k.endswith("_hooks") and isinstance(v, dict)]
-    plain = [(k, v) for k, v in vars(part).items() if isinstance(v, bool | int | float | str | tuple)]
+    plain = [
+        (k, v) for k, v in vars(part).items() if isinstance(v, bool | int | float | str | tuple)
+    ]
     return id(type(part)), id(vars(part).get("forward")), tuple(hooks), repr(plain)
 
 

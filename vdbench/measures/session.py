@@ -65,9 +65,7 @@ class Session:
     caught: tuple[type[BaseException], ...] = (Exception, SystemExit)
     _logged: dict[int, tuple[BaseException, bool]] = field(default_factory=dict)
 
-    def attempt(
-        self, cells: Sequence[Cell], measure: Callable[[], list[Outcome]]
-    ) -> list[Outcome]:
+    def attempt(self, cells: Sequence[Cell], measure: Callable[[], list[Outcome]]) -> list[Outcome]:
         """Outcomes of one or more cells that are measured; if that fails, all of them failed."""
         began = time.perf_counter()
         try:

@@ -13,7 +13,7 @@ from torch import nn
 
 from vdbench import datasets
 from vdbench.datasets import Dataset
-from vdbench.errors import InputError, nearest
+from vdbench.errors import InputError, nearest, one_line
 from vdbench.problems import gaussian, networks, own, priors, toys
 from vdbench.problems.from_module import noisy as noisy
 from vdbench.problems.from_module import ours
@@ -112,11 +112,11 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
             problem = make(**options)
     except InputError as error:
         raise InputError(f"problem '{name}': {error}") from error
-    except Exception as error:
-        if factory in FACTORIES:
+    except BaseException as error:
+        if factory in FACTORIES or isinstance(error, KeyboardInterrupt):
             raise
         raise InputError(
-            f"problem '{name}': {factory} failed with {type(error).__name__}: {error}"
+            f"problem '{name}': {factory} failed with {type(error).__name__}: {one_line(error)}"
         ) from error
     if not isinstance(problem, Problem):
         raise InputError(

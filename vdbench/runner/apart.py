@@ -122,9 +122,7 @@ class Family:
         self._problems[name] = process
         return found
 
-    def open(
-        self, built: Mapping[str, Built], cells: Sequence[Cell], record: Record
-    ) -> None:
+    def open(self, built: Mapping[str, Built], cells: Sequence[Cell], record: Record) -> None:
         """Hand out what all jobs need.
 
         Raises:

@@ -119,11 +119,17 @@ class Run:
             except Exception as error:  # pickling raises many kinds
                 self.isolation = f"it cannot be handed to another process, {one_line(error)[:200]}"
                 self.session.progress.note(f"cells are not isolated: {self.isolation}.")
-        self.record.content["isolation"] = {"processes": not self.isolation, "why": self.isolation}
+        apart = family is not None and not self.isolation
+        self.side_by_side = self.side_by_side if apart else 1
+        threads = [self.suite.threads or 1, self.suite.threads or torch.get_num_threads()]
+        self.record.content |= {
+            "isolation": {"processes": apart, "why": self.isolation},
+            "jobs": max(self.side_by_side, self.record.content.get("jobs", 1)),
+            "cell_threads": dict(zip(("beside", "alone"), threads, strict=True)),
+        }
         self.record.try_to_save()
-        if family is not None and not self.isolation:
+        if family is not None and apart:
             return family
-        self.side_by_side = 1
         return Here(self.session, self.built, cells, self.record, torch.get_num_threads())
 
     def _open(self, command: str, cells: Sequence[Cell]) -> None:
@@ -357,7 +363,9 @@ def _in_order(found: list[Any], order: Mapping[Place, int]) -> None:
     def number(one: Any) -> int:
         if isinstance(one, Mapping):
             keys = ("problem", "checkpoint", "batch_size")
-            return min(n for place, n in order.items() if all(one[k] == getattr(place, k) for k in keys))
+            return min(
+                n for place, n in order.items() if all(one[k] == getattr(place, k) for k in keys)
+            )
         return order[getattr(one, "cell", one).place]
 
     found.sort(key=number)

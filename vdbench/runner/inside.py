@@ -16,6 +16,7 @@ import cloudpickle
 import torch
 
 from vdbench import problems
+from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
 from vdbench.measures.cells import Cell, Outcome, Place
@@ -109,7 +110,8 @@ def settle(
     sys.path[:] = path
     torch.set_num_threads(1)
     for module, file in plugins.items():
-        registry.load_plugin(file, module)
+        with contextlib.suppress(InputError):  # then its classes are sent along
+            registry.load_plugin(file, module)
 
 
 def build(name: str, factory: str, options: dict[str, Any]) -> bytes | None:

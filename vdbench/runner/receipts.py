@@ -43,7 +43,7 @@ class Part:
         """
         if not (0 <= self.index < self.of <= 10**6):
             raise InputError(
-                f"--index {self.index} --of {self.of}: expected an index from 0 to {max(1, self.of) - 1}, one less than "
+                f"--index {self.index} --of {self.of}: expected an index from 0 to one less than "
                 "the number of parts."
             )
 
@@ -51,7 +51,9 @@ class Part:
         """Its jobs, in order, with the trainings of the checkpoints that they need."""
         mine = [job for job in every if job.measure and int(job.name, 16) % self.of == self.index]
         needed = {job.place[:2] for job in mine}
-        return [job for job in every if job in mine or (not job.measure and job.place[:2] in needed)]
+        return [
+            job for job in every if job in mine or (not job.measure and job.place[:2] in needed)
+        ]
 
     def receive(self, session: Session, cells: Sequence[dict[str, Any]]) -> None:
         """Note what became of cells, and write the receipt.

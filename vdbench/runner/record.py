@@ -26,7 +26,17 @@ OURS = ("blocks", "checkpoints", "training")
 CHANGEABLE = ("description", "timeout", "timeout_run", "memory")
 """Keys of a suite on which no figure depends."""
 
-LEFT = (*OURS, "damaged", "logs", "receipts", "report", "kills", "errors.log", "results.parquet", "training.parquet")
+LEFT = (
+    *OURS,
+    "damaged",
+    "logs",
+    "receipts",
+    "report",
+    "kills",
+    "errors.log",
+    "results.parquet",
+    "training.parquet",
+)
 """All that a run leaves beside ``run.json``."""
 
 
@@ -85,8 +95,8 @@ class Record:
         else:
             self._not_of_another(identity)
             # a folder that lost its record may hold files of a version without seals
-            self.content = {"schema": schema.RUN, "blocks": schema.BLOCKS, **asked, "started": now(), "chunks": {}, **rest,
-                            "sealed": not self._ours()}  # fmt: skip
+            self.content = {"schema": schema.RUN, "blocks": schema.BLOCKS, **asked,
+                            "started": now(), "chunks": {}, **rest, "sealed": not self._ours()}  # fmt: skip
         self.content["identity"] = identity
         self.ledger.strict = bool(self.content.get("sealed"))
         self.ledger.found[:0] = self.content.get("damaged", [])
@@ -151,8 +161,8 @@ class Record:
                 )
         if self.content.get("blocks", 1) != schema.BLOCKS:
             self.ledger.once(
-                f"{self.folder}: its blocks and checkpoints are those of an earlier version of vdbench; they stay where "
-                "they are, and all is measured again."
+                f"{self.folder}: its blocks and checkpoints are those of an earlier version of vdbench; they stay "
+                "where they are, and all is measured again."
             )
         # all files but the blocks are written anew
         self.content |= {"schema": schema.RUN, "blocks": schema.BLOCKS}

@@ -63,7 +63,9 @@ class Link:
         except OSError:
             content, beside = b"", []
         for _, _, data in beside:
-            self.files.extend(int.from_bytes(data[i : i + 4], sys.byteorder) for i in range(0, len(data), 4))
+            self.files.extend(
+                int.from_bytes(data[i : i + 4], sys.byteorder) for i in range(0, len(data), 4)
+            )
         self.over = not content
         self._held += content
         found = []

@@ -211,9 +211,7 @@ def _settle(process: Process) -> None:
         process.kill("its process closed the pipe to the run")
 
 
-def wait(
-    processes: Iterable[Process], seconds: float | None, fresh: bool = False
-) -> list[Process]:
+def wait(processes: Iterable[Process], seconds: float | None, fresh: bool = False) -> list[Process]:
     """Wait until one of some processes has said something, or has ended.
 
     Args:

@@ -178,4 +178,3 @@ def _called(content: bytes) -> tuple[str, Any]:
 def _sendable(value: Any) -> tuple[str, Any]:
     pickle.dumps(value)
     return "returned", value
-
