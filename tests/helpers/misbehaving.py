@@ -123,7 +123,8 @@ CASES: dict[str, Case] = {
     "memory-list": Case("calls['hog'] = [bytes(2**26) for _ in range(100000)]", "out of memory"),
     "recursion": Case("return self.misbehave(value, gradients, problem, parameters, batch)", "RecursionError"),
     "pipes": Case("os.closerange(0, 1000); time.sleep(1000)", "closed the pipe"),
-    "garbage": Case("for f in range(3, 64):\n            try: os.write(f, b'\\xff' * 64)\n            except OSError: pass\n"
+    "garbage": Case("for f in range(3, 64):\n            try: os.write(f, b'\\xff' * 64)\n"
+                    "            except OSError: pass\n"
                     "        time.sleep(1000)", "is no message"),
     "stderr": Case("os.close(2); sys.stderr.close(); raise ValueError('unheard')", "ValueError: unheard"),
     "prints": Case("print('last words', flush=True); os._exit(1)", "it last printed: last words"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -72,7 +73,7 @@ def _check_one(name: str, key: str, found: object, parameter: Tensor) -> None:
 def overlap(named: Sequence[tuple[str, Tensor]]) -> tuple[str, str] | None:
     """Two tensors that have memory in common, by name; None where there are none."""
     spans = sorted((*_span(value), key) for key, value in named if value.numel())
-    for (_, end, one), (start, _, other) in zip(spans, spans[1:], strict=False):
+    for (_, end, one), (start, _, other) in itertools.pairwise(spans):
         if start < end:
             return one, other
     return None
