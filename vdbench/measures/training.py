@@ -68,6 +68,7 @@ def rows(
     say: Callable[[str], None],
     address: Address | None = None,
     ledger: Ledger | None = None,
+    guard: Callable[[], None] = lambda: None,
 ) -> Table:
     """Train once, or go on with a training that was killed.
 
@@ -79,6 +80,7 @@ def rows(
         say: Told when a training must begin again.
         address: Of this training, for the file's seal.
         ledger: Sets aside a file that does not fit.
+        guard: Called before each time it is saved.
 
     Returns:
         The table of `vdbench.training.history`.
@@ -100,7 +102,7 @@ def rows(
         recipe=plan.recipe,
     )
     tracker = Tracker(plan.tracking, key, validation)
-    train(trainer, spec.epochs, file, tracker, say, address, ledger)
+    train(trainer, spec.epochs, file, tracker, say, address, ledger, guard)
     tracker.finish(trainer)
     return tracker.table()
 
@@ -212,7 +214,8 @@ class Training(Measure):
             )
             file = session.folder / "training" / f"{digest(address)}.npz"
             store, note = session.store, session.progress.note
-            compute = partial(rows, context, plan, seed, file, note, address, store.ledger)
+            more = (address, store.ledger, store.guard)
+            compute = partial(rows, context, plan, seed, file, note, *more)
             seeds.append(store.get(address, compute))
             keep_result(file, address, store.ledger)
         reason = f"{spec.seeds} seeds of up to {spec.epochs} epochs{no_test(context.problem)}"

@@ -59,7 +59,7 @@ def parameters(
     """
     origin = problem.name if origin is None else origin
     store = store or Store(folder.parent / "blocks", Ledger(folder.parent, say))
-    asked = Wanted(problem, spec, seed, fingerprint, origin, store.ledger)
+    asked = Wanted(problem, spec, seed, fingerprint, origin, store.ledger, store.guard)
     own = folder / f"{digest(asked.address)}.npz"
     saved = asked.whole(own)
     if saved is None:
@@ -83,6 +83,7 @@ class Wanted:
         fingerprint: Of the problem.
         origin: Whose random numbers.
         ledger: Of the run.
+        guard: Called before anything is saved.
     """
 
     problem: Problem
@@ -91,6 +92,7 @@ class Wanted:
     fingerprint: str
     origin: str
     ledger: Ledger
+    guard: Callable[[], None] = lambda: None
 
     @cached_property
     def address(self) -> Address:
@@ -143,6 +145,8 @@ class Wanted:
                 f"the cache cannot be used, {why}: checkpoints are trained in the run folder."
             )
             source = self._at(_begun(cached, own))
+        if self.whole(own) is not None:  # another process that shares the folder was faster
+            return
         if source != cached:
             os.replace(source, own)
         elif arrays.read(cached, self.address).sealed:
@@ -156,10 +160,17 @@ class Wanted:
         trainer = self.trainer()
         if not path.exists():
             self._start_from_earlier(path)
-        train(trainer, self.spec.epochs, path, address=self.address, ledger=self.ledger)
+        train(
+            trainer,
+            self.spec.epochs,
+            path,
+            address=self.address,
+            ledger=self.ledger,
+            guard=self.guard,
+        )
         if trainer.step != self.steps:
             self.ledger.set_aside(path, f"it is at step {trainer.step} of {self.steps}")
-            train(self.trainer(), self.spec.epochs, path, address=self.address)
+            train(self.trainer(), self.spec.epochs, path, address=self.address, guard=self.guard)
         return path
 
     def _start_from_earlier(self, path: Path) -> None:

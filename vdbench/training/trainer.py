@@ -251,6 +251,7 @@ def train(
     say: Callable[[str], None] | None = None,
     address: Address | None = None,
     ledger: Ledger | None = None,
+    guard: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
     """Train to a checkpoint, saving after every epoch; goes on from what a killed training left at ``path``.
 
@@ -266,6 +267,7 @@ def train(
         address: Of this very training; part of the file's seal, and checked where it goes on from a file.
         ledger: Sets aside a file that is damaged or another training's, which then begins again; None: that is an
             error.
+        guard: Called before each time the training is saved; raises an error where it must not be.
 
     Returns:
         All parameters after the last epoch.
@@ -292,6 +294,7 @@ def train(
         if observer:
             observer.epoch(trainer, _clock(trainer.problem.device) - began)
         trainer.averages()
+        guard()
         trainer.save(path, observer.arrays() if observer else None, address)
     return dict(trainer.parameters)
 

@@ -183,7 +183,7 @@ class Process:
 
     def _drain(self) -> None:
         """Take in what it had sent before it ended."""
-        while not self._link.over and multiprocessing.connection.wait([self._link], 0):
+        while not self._link.over and _readable([self._link], 0):
             with contextlib.suppress(Broken):
                 self._inbox.extend(m for m in self._link.receive() if m[:1] != ("ended",))
 
@@ -228,11 +228,15 @@ def wait(processes: Iterable[Process], seconds: float | None, fresh: bool = Fals
         return ready
     family = {p for one in asked for p in _upwards(one) if not p.over and not p._link.over}
     links = {one._link: one for one in family}
-    for link in multiprocessing.connection.wait(list(links), seconds):
-        one = links[link]  # type: ignore[index]
+    for link in _readable(list(links), seconds):
+        one = links[link]
         if not one.over:
             one._read()
     return [one for one in asked if one._inbox or one.over]
+
+
+def _readable(links: list[Any], seconds: float | None) -> list[Any]:
+    return list(multiprocessing.connection.wait(links, seconds))
 
 
 def _upwards(process: Process | None) -> Iterable[Process]:

@@ -81,7 +81,8 @@ class _Children:
 
     def wait(self) -> list[Any]:
         """What is asked, once something is; says which children have ended."""
-        ready, _, _ = select.select([self._link, self._awake], [], [])
+        ends: list[Any] = [self._link, self._awake]
+        ready, _, _ = select.select(ends, [], [])
         if self._awake in ready:
             with contextlib.suppress(BlockingIOError):
                 self._awake.recv(4096)
