@@ -6,6 +6,7 @@ estimator that writes into what it is handed would change the figures of all tha
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import os
 import random
@@ -100,6 +101,7 @@ class Guard:
         self._problem, self._parameters = problem, parameters
         self._before = dict(self._digests())
         self._code = list(_code())
+        self._names = [(where, home, frozenset(vars(home))) for where, home in _homes()]
         self._settings: dict[str, Any] = {}
         self.settle()
 
@@ -136,13 +138,23 @@ class Guard:
         for one in self._code:
             if not one.same:
                 return f"{one.where}.{one.name}"
-        return ""
+        return next((f"{where}.{name}" for where, _, name in self._hiding()), "")
+
+    def _hiding(self) -> Iterator[tuple[str, Any, str]]:
+        """New names that hide a method of a class above, or a function of Python's own."""
+        for where, home, before in self._names:
+            for name in vars(home).keys() - before:
+                above = home.__mro__[1:] if isinstance(home, type) else (builtins,)
+                if callable(vars(home)[name]) and any(name in vars(one) for one in above):
+                    yield where, home, name
 
     def restore(self) -> None:
         """Make the state of the process, and the code, what it was."""
         for one in self._code:
             if not one.same:
                 setattr(one.home, one.name, one.value)
+        for _, home, name in list(self._hiding()):
+            delattr(home, name)
         for setting in SETTINGS:
             if setting.get() != self._settings[setting.name]:
                 setting.put(self._settings[setting.name])
@@ -198,8 +210,9 @@ def _hash(value: Tensor) -> str:
 
 # -- code -------------------------------------------------------------------------------------------------------
 
-_TORCH = (
-    "torch", "torch.autograd", "torch.func", "torch.nn.functional", "torch.random", "torch.special",
+_LIBRARIES = (
+    "builtins", "math", "numpy", "numpy.random", "torch", "torch.autograd", "torch.func",
+    "torch.nn.functional", "torch.random", "torch.special",
 )  # fmt: skip
 _CLASSES = (Tensor, nn.Module, torch.Generator)
 
@@ -225,13 +238,13 @@ def _code() -> Iterator[_Code]:
 
 
 def _homes() -> Iterator[tuple[str, Any]]:
-    for name in [n for n in sys.modules if n in _TORCH or n.startswith("vdbench.")]:
+    for name in [n for n in sys.modules if n in _LIBRARIES or n.startswith("vdbench.")]:
         module = sys.modules[name]
         if module is None:
             continue
         yield name, module
         for value in list(vars(module).values()):
-            if isinstance(value, type) and value.__module__ == name and name not in _TORCH:
+            if isinstance(value, type) and value.__module__ == name and name not in _LIBRARIES:
                 yield f"{name}.{value.__name__}", value
     for one in _CLASSES:
         yield f"{one.__module__}.{one.__name__}", one

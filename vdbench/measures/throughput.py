@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from vdbench import statistics
-from vdbench.estimation.base import Estimator
+from vdbench.estimation import returned
+from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import call
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
@@ -83,14 +84,16 @@ class Here:
         """Nothing is called yet."""
         self.label = context.label
         self._call, self._device = gradient_call(context), context.problem.device
+        self._name = context.estimator.declaration.name
+        self._free = context.problem.free(context.parameters)
 
     def calibrate(self, timer: Timer) -> int:
         """Warm up; how often a call is to be repeated in a sample."""
         return _calibrate(self._call, self._device, timer)
 
     def sample(self, repeats: int) -> float:
-        """Seconds per call, after one that is not timed."""
-        sample(self._call, 1, self._device)
+        """Seconds per call, after one that is not timed; what that returns is checked."""
+        returned.check(self._name, self._call(), self._free)
         return sample(self._call, repeats, self._device)
 
 
@@ -137,13 +140,13 @@ def _table(found: Sequence[tuple[str, int, float, int]]) -> Table:
     }
 
 
-def gradient_call(context: Context) -> Callable[[], object]:
+def gradient_call(context: Context) -> Callable[[], Gradient]:
     """One gradient on a fixed minibatch, with fresh noise at each call."""
     batch = context.batch(context.key / "throughput")
     device, dtype = context.problem.device, context.problem.dtype
     count = iter(range(2**62))
 
-    def one() -> object:
+    def one() -> Gradient:
         key = context.key / "throughput" / next(count)
         noise = stream(key, device, dtype)
         return call(

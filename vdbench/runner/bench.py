@@ -178,7 +178,7 @@ class Bench:
             here = list(dict.fromkeys(c.estimator for c in self.cells if c.place == place))
             self._sites[place, alone] = Site(place, self._here, self.built.fingerprint, values, file,
                                              self.session, self.chunks, here)  # fmt: skip
-        guard.use(torch.get_num_threads())
+        guard.use(self.threads_of(alone))
         self.session.store.guards[:] = [guard.check]
         return self._sites[place, alone]
 
@@ -192,7 +192,8 @@ class Bench:
 
     def ask(self, place: Place, estimator: Estimator, question: Any, *more: Any) -> Any:
         """What is asked of an estimator at a place, as `Site.ask` says, with the threads of what is timed."""
-        torch.set_num_threads(self.threads_of(True))
+        if (place, True) not in self._sites:  # after that they must stay
+            torch.set_num_threads(self.threads_of(True))
         return self.site(place, True).ask(estimator, question, *more)
 
     def settle(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vdbench.estimation import returned
 from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import call, gather
@@ -120,6 +121,8 @@ class Trainer:
         gradient = call(
             self.estimator, self.problem, self.parameters, batch, noise, key, self._state
         )
+        if self.step % self.steps_per_epoch == 0:
+            returned.check(self.estimator.declaration.name, gradient, self._leaves)
         weight = self.recipe.weight(self.epochs)
         kl, slopes = differentiate(self._divergence, self._leaves) if weight else (None, None)
         self._watch.note(Noted(self.step, gradient.value, kl, gradient.gradients, slopes or {}))
