@@ -148,6 +148,7 @@ class Family:
         process = self._problems.get(name)
         if process is None or process.over:
             process = self._problems[name] = self.base().fork()
+            self._opened.discard(name)
             process.call(inside.hold, built.problem)
         if name not in self._opened:
             process.call(inside.open_problem, self._setup, built.fingerprint)

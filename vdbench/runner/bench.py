@@ -61,21 +61,19 @@ def jobs(suite: Suite, cells: Sequence[Cell], together: bool) -> list[Job]:
         cells: The plan.
         together: Whether jobs run side by side: then all that is measured alone goes first.
     """
+    at: dict[Place, dict[str, list[int]]] = {}
+    for number, cell in enumerate(cells):
+        at.setdefault(cell.place, {}).setdefault(cell.measure, []).append(number)
     found: list[Job] = []
     trained: set[tuple[str, str]] = set()
-    for place in dict.fromkeys(cell.place for cell in cells):
-        at = (place.problem, place.checkpoint)
-        if not place.trains and at not in trained:
-            trained.add(at)
+    for place, by_measure in at.items():
+        checkpoint = (place.problem, place.checkpoint)
+        if not place.trains and checkpoint not in trained:
+            trained.add(checkpoint)
             found.append(Job(place, ""))
         for measure in asked(suite):
-            mine = [
-                n
-                for n, cell in enumerate(cells)
-                if cell.place == place and cell.measure == measure.name
-            ]
-            groups = [mine] if measure.together and mine else [[n] for n in mine]
-            for group in groups:
+            mine = by_measure.get(measure.name, [])
+            for group in [mine] if measure.together and mine else [[n] for n in mine]:
                 whose = "" if measure.together else cells[group[0]].label
                 found.append(Job(place, measure.name, tuple(group), measure.alone, whose))
     if together:

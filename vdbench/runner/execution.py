@@ -6,6 +6,7 @@ when it is started again on the same folder. A cell that fails is recorded with 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -257,7 +258,8 @@ class Run:
             for done in self.hands.wait() if running else ():
                 running.remove(done.job)
                 self._ended(done)
-                if not any(j.place == done.job.place for j in (*waiting, *running)):
+                soon = (*running, *itertools.islice(waiting, self.side_by_side))
+                if all(other.place != done.job.place for other in soon):
                     self.hands.leave(done.job)
 
     def _may_begin(self, job: Job, running: Sequence[Job]) -> bool:
@@ -359,16 +361,16 @@ def _checkpoint(job: Job) -> tuple[str, str]:
 
 def _in_order(found: list[Any], order: Mapping[Place, int]) -> None:
     """Sort outcomes, cells, or what the record says of cells, by their places."""
+    names: dict[tuple[Any, ...], int] = {}
+    for place, number in order.items():
+        names.setdefault(place[:3], number)
 
-    def number(one: Any) -> int:
+    def where(one: Any) -> int:
         if isinstance(one, Mapping):
-            keys = ("problem", "checkpoint", "batch_size")
-            return min(
-                n for place, n in order.items() if all(one[k] == getattr(place, k) for k in keys)
-            )
+            return names[one["problem"], one["checkpoint"], one["batch_size"]]
         return order[getattr(one, "cell", one).place]
 
-    found.sort(key=number)
+    found.sort(key=where)
 
 
 def _said(error: Exception) -> str:

@@ -48,8 +48,10 @@ def cells(suite: Suite, only: tuple[str, ...] = ()) -> list[Cell]:
 
 def by_place(cells: Sequence[Cell]) -> Iterator[tuple[Place, list[Cell]]]:
     """Cells of one place together, in order."""
-    for place in dict.fromkeys(cell.place for cell in cells):
-        yield place, [cell for cell in cells if cell.place == place]
+    found: dict[Place, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cell.place, []).append(cell)
+    yield from found.items()
 
 
 def check_problem(suite: Suite, problem: Problem) -> None:

@@ -50,10 +50,8 @@ class Part:
     def of_jobs(self, every: Sequence[Job]) -> list[Job]:
         """Its jobs, in order, with the trainings of the checkpoints that they need."""
         mine = [job for job in every if job.measure and int(job.name, 16) % self.of == self.index]
-        needed = {job.place[:2] for job in mine}
-        return [
-            job for job in every if job in mine or (not job.measure and job.place[:2] in needed)
-        ]
+        needed, kept = {job.place[:2] for job in mine}, set(mine)
+        return [j for j in every if j in kept or (not j.measure and j.place[:2] in needed)]
 
     def receive(self, session: Session, cells: Sequence[dict[str, Any]]) -> None:
         """Note what became of cells, and write the receipt.

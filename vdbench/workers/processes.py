@@ -85,7 +85,7 @@ class Process:
         while (answer := self.take(told)) is None:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                self.kill(f"no answer in {seconds:g} s")
+                self.kill(f"no end within the time limit of {seconds:g} s")
             wait([self], left)
         return answer[0]
 
