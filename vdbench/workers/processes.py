@@ -318,8 +318,16 @@ def close() -> None:
     for (owner, _), process in list(_roots.items()):
         if owner == os.getpid():
             process._finish(None)
+            _wait_for(process.pid)
     _roots.clear()
     for made in _spawns:
-        with contextlib.suppress(Exception):
-            made.wait(LINGER)
+        made.returncode = 0  # waited for
     _spawns.clear()
+
+
+def _wait_for(pid: int) -> None:
+    """Wait a while until a root has ended, which it does once its socket is closed."""
+    deadline = time.monotonic() + LINGER
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)

@@ -109,28 +109,28 @@ INSTRUMENT = {
 }
 
 ADDRESSES: dict[str, str] = {
-    "bias": "33f92037b823437d737699e6f6798b4e",
-    "convergence": "734ac7d5688ee44a69e1f21f3fd6f8bd",
-    "few-examples": "880fc6bbb6995da608fe9e777ef3f7c4",
-    "memory": "37bf5c6bee512aed9ffaa31803ac6013",
-    "throughput": "46ff717af8960f06898e9f841a33c26c",
-    "training": "be4d404a7067ae2dd05869feeb4342c8",
-    "variance": "f610096a14ddf85f565e6b34a0842a22",
+    "bias": "b2eb7fb8303ac9fd7d92f0dfe233a964",
+    "convergence": "58f754b7dcf1eeb86267d25a4123b0a1",
+    "few-examples": "866d0cfc3143086a5b69aa2a7be05812",
+    "memory": "99be097a41c9706764967e13903818b4",
+    "throughput": "23fd599a1a4dea7f9f59a91fba37e5cc",
+    "training": "1d10ac124e57e8eced483454e274f780",
+    "variance": "294d7933d2597c4359c2c64fcc4b8064",
 }
 
 INSTRUMENT_ADDRESSES: dict[str, str] = {
-    "bias": "130641a3ccdd37d43370e12f9aa03de2",
-    "convergence": "e0b2b1edb6a9d1566658f05869b04320",
-    "instrument.bias": "b8102db9162ac4617cf6d084bd7b62f5",
-    "instrument.passes": "903dadc3bec1f7e02d30eca7936ade70",
-    "instrument.runs": "411a8c43453016964605f4a0716531b6",
-    "instrument.trainings": "b8d4969d5892e7dc7e4dc9aa01144b4d",
-    "instrument.truth": "3c1c2bf81f4c56b96edc4eb86e0bea29",
-    "throughput": "5ef60a74c401d711409a53d14ddbd764",
-    "variance": "9bfe05a04ed6596d79b5493d84842e88",
+    "bias": "d71eb5b5a5df5284c4668fa13af0c85d",
+    "convergence": "9e11c245d7c2be3d936979ca72ab1f5a",
+    "instrument.bias": "2d05338707d72b478c7d2cc0a2c7ebe3",
+    "instrument.passes": "a87c182e2393d8c65577a5faa31d7a6b",
+    "instrument.runs": "8899b2b6bc98f8cc9c75b3f7d9b43752",
+    "instrument.trainings": "91c056c2c3acc90fc1f237837ef99585",
+    "instrument.truth": "3eaa11e406288a32fd5b2e510ce45237",
+    "throughput": "cccf8b8aa906b9a23e238348f52dff02",
+    "variance": "bf433f22a729248ecf608049b8bd8105",
 }
 
-CHECKPOINTS: list[str] = ["f5253048084885da86a9bc6bcbf627d5"]
+CHECKPOINTS: list[str] = ["10195f32f9ed436ce011f2e4061fdf00"]
 
 
 @pytest.mark.parametrize("name", [*PROBLEMS, "own"])
