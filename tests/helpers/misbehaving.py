@@ -102,7 +102,8 @@ CASES: dict[str, Case] = {
     "names": Case("gradients['fc9.mean'] = gradients.pop('fc1.mean')", "missing or superfluous: fc1.mean, fc9.mean"),
     "nothing": Case("gradients = None", "missing or superfluous"),
     "list": Case("gradients['fc1.bias'] = [0.0] * 3", "returns list as the gradient for 'fc1.bias'"),
-    "not-a-number": Case("gradients = {k: v * float('nan') for k, v in gradients.items()}", "is not finite", stands=TIMED),
+    "not-a-number": Case("gradients = {k: v * float('nan') for k, v in gradients.items()}", "is not finite",
+                         stands=TIMED),
     # ends
     "raises": Case("raise RuntimeError('of a test')", "RuntimeError: of a test (traceback in errors.log)"),
     "sys-exit": Case("sys.exit(0)", "SystemExit: 0"),

@@ -259,7 +259,7 @@ def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 def _read(path: Path) -> Content:
     found = tables.read(path) if path.suffix == ".parquet" else arrays.read(path)
-    if found.address is not None and found.name != path.stem:
+    if found.address is not None and path.stem not in found.names:
         raise Damaged("it is another's", "misplaced")
     if path.suffix == ".parquet" and found.address is None:
         raise Damaged("it does not say what it holds")

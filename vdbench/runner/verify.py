@@ -150,8 +150,8 @@ class Folder:
             found = self._read(path, name)
             if found is None or found.address is None:
                 continue
-            if found.name != path.name.removesuffix(PART).removesuffix(suffix):
-                self._say(name, "misplaced", f"it is that of {found.name}{suffix}")
+            if path.name.removesuffix(PART).removesuffix(suffix) not in found.names:
+                self._say(name, "misplaced", f"it is that of {found.names[-1]}{suffix}")
 
     def _read(self, path: Path, name: str) -> Content | None:
         self.files += 1

