@@ -86,7 +86,7 @@ def test_the_weight_of_the_kl_rises_over_its_warm_up() -> None:
 
 
 def test_the_first_step_has_the_length_of_the_learning_rate() -> None:
-    """Adam moves every coordinate with a gradient by its learning rate, those of the noise by ``noise_rate`` times it."""
+    """Adam moves every coordinate by its learning rate, those of the noise by ``noise_rate`` times it."""
     recipe = Recipe(epochs=4, schedule=Step(every=1, by=0.5), noise_rate=3.0)
     run = whole_batch(recipe)
     kl, likelihood = slopes(run)
