@@ -194,6 +194,7 @@ def ours(
         writes_inputs=False,
         alone=True,
         attention=False,
+        derives=False,
         amount=0.0,
         rounding=torch.float64,
         likelihood=Categorical(),
@@ -253,13 +254,20 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
             f"problem '{name}': the module is on the device 'meta' and has no numbers; call to_empty and load its "
             "weights."
         )
+    for path, value in module.named_parameters():
+        if getattr(value, "_backward_hooks", None):
+            raise InputError(
+                f"problem '{name}': the parameter '{path}' has a hook on its gradient (register_hook), which a "
+                "measured gradient does not pass through; remove it."
+            )
     try:
         network = copy.deepcopy(module)
     except Exception as error:
         refuse_altered(module, name)
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
-            f"problem '{name}': the module cannot be copied: {type(error).__name__}: {reason}"
+            f"problem '{name}': the module cannot be copied (copy.deepcopy: {type(error).__name__}: {reason}); keep "
+            "locks, files and tensors computed from parameters out of its attributes."
         ) from error
     for part in network.modules():
         if isinstance(part, nn.Embedding | nn.EmbeddingBag):

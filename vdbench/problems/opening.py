@@ -160,6 +160,7 @@ def built(
             precision=seen.precision,
             of_likelihood=seen.of_likelihood,
             attention=seen.attention,
+            derives=seen.derives,
             recurrent=any(isinstance(m, nn.RNNBase) for m in body.modules()),
         ),
     )

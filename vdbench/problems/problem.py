@@ -85,6 +85,7 @@ class Behaviour:
         precision: The only floating-point type that the network computes in; None where it follows its parameters'.
         of_likelihood: The same of the likelihood.
         attention: Whether it has attention, whose fused forms are switched off.
+        derives: Whether a pass takes gradients of its own, so that they are enabled in every pass.
         recurrent: Whether it has recurrent layers, whose fused forms are switched off.
         said: What was decided when the problem was made, a sentence each.
     """
@@ -101,6 +102,7 @@ class Behaviour:
     precision: torch.dtype | None = None
     of_likelihood: torch.dtype | None = None
     attention: bool = False
+    derives: bool = False
     recurrent: bool = False
     said: tuple[str, ...] = ()
 
@@ -247,6 +249,9 @@ class Problem:
         Raises:
             InputError: A noisy layer is called more often than when the problem was made.
         """
+        if self.behaviour.derives and not torch.is_grad_enabled():
+            with torch.enable_grad():
+                return self.outputs(sampler, inputs, parameters).detach()
         plain = {n: value for n, value in parameters.items() if n not in self._of_noisy_layers}
         for layer in self.whole:
             weight = sampler(layer, next(iter(parameters.values())).new_ones(1))
