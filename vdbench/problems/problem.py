@@ -121,6 +121,7 @@ class Problem:
         data: Training and test split.
         start: Parameters as they were in the module that was made noisy.
         keep_weights: Start from those weights under every seed, instead of drawing them.
+        kl_weight: What the KL is multiplied by.
         groups: Layer and role of each parameter.
         uses: How one example uses each noisy layer, by the layer's name.
         behaviour: What the network was seen to do.
@@ -147,6 +148,7 @@ class Problem:
     data: Dataset
     start: Parameters
     keep_weights: bool = False
+    kl_weight: float = 1.0
     groups: Mapping[str, Group] = field(default_factory=dict)
     uses: Mapping[str, Use] = field(default_factory=dict)
     behaviour: Behaviour = field(default_factory=Behaviour)
@@ -232,11 +234,15 @@ class Problem:
         return self.examples / int(batch.inputs.shape[0])
 
     def kl(self, parameters: Parameters) -> Tensor:
-        """KL(q ‖ prior) summed over all noisy layers, in nats; or what `vdbench.problems.kl` has in its place."""
+        """KL(q ‖ prior) summed over all noisy layers, in nats; or what `vdbench.problems.kl` has in its place.
+
+        It is multiplied by `kl_weight`. An embedding's row that stays 0 is no part of it.
+        """
         total = torch.zeros((), device=self.device, dtype=self.dtype)
         for layer in self.layers:
-            total = total + kl.term(self.prior, self.posterior(layer, parameters))
-        return total
+            q = layer.counted(self.posterior(layer, parameters))
+            total = total + kl.term(self.prior, q)
+        return total if self.kl_weight == 1 else self.kl_weight * total
 
     def outputs(self, sampler: Sampler, inputs: Tensor, parameters: Parameters) -> Tensor:
         """Outputs of the network with its noisy layers computed by ``sampler``.
