@@ -54,6 +54,18 @@ class Warming(nn.Module):
         return self.f(x) * (2.0 if self.step > 500 else 1.0)
 
 
+class First(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = dense()
+        self.first = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        factor = 2.0 if self.first else 1.0
+        self.first = False
+        return self.f(x) * factor
+
+
 def hooked() -> nn.Module:
     net = nn.Sequential(dense())
     net[0].weight.register_hook(lambda g: g * 0)
@@ -218,6 +230,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: Net(lambda s, x: s.f(x).to_sparse(), f=dense()), r"outputs of layout torch\.sparse_coo"
     ),
     "a warm-up by a number of its own": (Warming, r"each forward pass changes 'step', and the outputs after"),
+    "a first pass that is another": (First, r"a second forward pass on the same inputs gives other outputs"),
     "a tensor that requires a gradient and is no parameter": (
         lambda: Net(lambda s, x: s.f(x) * s.scale.to(x), f=dense(), scale=torch.ones(3, requires_grad=True)),
         r"the attribute 'scale' of shape \(3,\), which requires a gradient and is no parameter",

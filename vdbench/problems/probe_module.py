@@ -71,7 +71,9 @@ def behaviour_of(
     """
     batch = examples(problem, MANY)
     with generators(f"problem '{problem.name}': a forward pass", noisy_hint(module)):
-        precision, network = _precision(module, problem, batch)
+        precision = _precision(module, problem, batch)
+        # one that has made no pass, since the first may be another
+        network = converted(copy.deepcopy(module), "cpu", precision)
         asked = Asked(problem.name, network, precision)
         out = asked.outputs(batch.inputs)
         asked.outputs(batch.inputs)
@@ -113,8 +115,8 @@ def behaviour_of(
     )
 
 
-def _precision(module: nn.Module, problem: Problem, batch: Batch) -> tuple[torch.dtype, nn.Module]:
-    """The type that the network computes in when it is asked for float64, and a copy of it in that type."""
+def _precision(module: nn.Module, problem: Problem, batch: Batch) -> torch.dtype:
+    """The type that the network computes in when it is asked for float64."""
     own = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     network = converted(copy.deepcopy(module), "cpu", torch.float64)
     try:
@@ -122,8 +124,8 @@ def _precision(module: nn.Module, problem: Problem, batch: Batch) -> tuple[torch
     except PassFailed:
         native = converted(copy.deepcopy(module), "cpu", own)
         Asked(problem.name, native, own).outputs(batch.inputs)
-        return own, native
-    return torch.float64, network  # whatever it casts its outputs to
+        return own
+    return torch.float64  # whatever it casts its outputs to
 
 
 def _moved(
