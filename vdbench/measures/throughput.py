@@ -19,19 +19,18 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from vdbench import statistics
 from vdbench.estimation import returned
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import call
+from vdbench.measures import throughput_metrics
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
-from vdbench.measures.metrics import SQUARED, MetricValue, UnitRows
+from vdbench.measures.metrics import MetricValue, UnitRows
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.measures.stopping import look_schedule
 from vdbench.measures.variance_metrics import compared, variance, variance_ratios
 from vdbench.noise import Key, stream
-from vdbench.statistics import Estimate
 from vdbench.store import Table
 from vdbench.suite.schema import Suite, ThroughputSpec
 
@@ -182,87 +181,6 @@ def _calibrate(one: Callable[[], object], device: torch.device, timer: Timer) ->
     return max(1, math.ceil(timer.sample_seconds / float(np.median(warm))))
 
 
-def samples_of(table: Table, label: str) -> Any:
-    """Seconds per gradient of one estimator, a value a round, in the order of rounds."""
-    mine = table["estimator"] == label
-    order = np.argsort(table["round"][mine], kind="stable")
-    return table["seconds"][mine][order]
-
-
-def values(table: Table, label: str, batch_size: int, level: float) -> list[MetricValue]:
-    """Seconds per gradient (median over rounds), gradients and examples per second."""
-    seconds = statistics.median(samples_of(table, label), level)
-    rate = _inverse(seconds)
-    each = Estimate(batch_size * rate.value, batch_size * rate.low, batch_size * rate.high, rate.n)
-    return [
-        MetricValue("time.seconds_per_gradient", seconds, level, "s"),
-        MetricValue("throughput.gradients_per_second", rate, level, "gradients/s"),
-        MetricValue("throughput.examples_per_second", each, level, "examples/s"),
-    ]
-
-
-def epoch(gradient: MetricValue, steps: int) -> MetricValue:
-    """Seconds of an epoch's gradients, from the seconds of one; the optimizer's steps are not in it."""
-    one = gradient.estimate
-    estimate = Estimate(steps * one.value, steps * one.low, steps * one.high, one.n)
-    message = f"{steps} gradients"
-    return MetricValue(
-        "time.seconds_per_epoch",
-        estimate,
-        gradient.level,
-        "s",
-        message=message,
-        detail={"steps": steps},
-    )
-
-
-def _inverse(a: Estimate) -> Estimate:
-    low = 1 / a.high if a.high > 0 else math.inf
-    high = 1 / a.low if a.low > 0 else math.inf
-    return Estimate(1 / a.value, low, high, a.n)
-
-
-def time_ratio(
-    table: Table, label: str, against: str, level: float, comparisons: int = 0
-) -> MetricValue:
-    """Ratio of seconds per gradient, paired round by round."""
-    adjusted = 1 - (1 - level) / max(1, comparisons)
-    ratios = samples_of(table, label) / samples_of(table, against)
-    kind = "pairwise" if comparisons else "ratio"
-    return MetricValue(
-        f"{kind}.time.seconds_per_gradient",
-        statistics.median(ratios, adjusted),
-        adjusted,
-        "1",
-        against=against,
-    )
-
-
-def efficiency(variances: list[MetricValue], time: MetricValue) -> list[MetricValue]:
-    """Variance × compute time: the variance reached when draws are averaged for a fixed time.
-
-    Takes variances and seconds, or their ratios to the same estimator; the metric's first part is kept.
-    """
-    found = []
-    for item in variances:
-        if item.layer != "all" or not item.metric.endswith("variance.total"):
-            continue
-        found.append(
-            MetricValue(
-                item.metric.replace("variance.total", "efficiency.variance_seconds"),
-                statistics.product(item.estimate, time.estimate),
-                item.level,
-                "1" if item.unit == "1" else f"{SQUARED}·s",
-                layer=item.layer,
-                role=item.role,
-                message=item.message,
-                against=item.against,
-                detail=item.detail,
-            )
-        )
-    return found
-
-
 class Throughput(Measure):
     """Seconds per gradient, and variance × compute time where variance is measured too."""
 
@@ -305,11 +223,17 @@ class Throughput(Measure):
         times = mine(self, outcomes)
         units = {o.cell.label: o.data for o in outcomes if o.cell.measure == "variance"}
         for name, outcome in times.items():
-            found = values(outcome.data, name, outcome.cell.batch_size, suite.level)
+            found = throughput_metrics.values(
+                outcome.data, name, outcome.cell.batch_size, suite.level
+            )
             seconds = found[0]
-            found.append(epoch(seconds, outcome.steps))
+            found.append(throughput_metrics.epoch(seconds, outcome.steps))
             for other, _, comparisons in compared(suite, name, times):
-                found.append(time_ratio(outcome.data, name, other, suite.level, comparisons))
+                found.append(
+                    throughput_metrics.time_ratio(
+                        outcome.data, name, other, suite.level, comparisons
+                    )
+                )
             if name in units:
                 found += _efficiency(suite, outcome, seconds, units, times)
             yield outcome, found
@@ -410,10 +334,10 @@ def _efficiency(
     times: Mapping[str, Outcome],
 ) -> list[MetricValue]:
     name, schedule = outcome.cell.label, look_schedule(suite)
-    found = efficiency(variance(units[name], schedule), seconds)
+    found = throughput_metrics.efficiency(variance(units[name], schedule), seconds)
     both = {other: rows for other, rows in units.items() if other in times}
     for other, denominator, comparisons in compared(suite, name, both):
         ratios = variance_ratios(units[name], denominator, schedule, other, comparisons)
-        time = time_ratio(outcome.data, name, other, suite.level, comparisons)
-        found += efficiency(ratios, time)
+        time = throughput_metrics.time_ratio(outcome.data, name, other, suite.level, comparisons)
+        found += throughput_metrics.efficiency(ratios, time)
     return found

@@ -16,7 +16,7 @@ import torch
 from vdbench.errors import CellError
 from vdbench.estimation.base import objective
 from vdbench.estimation.options import identity
-from vdbench.measures import bias, convergence, throughput
+from vdbench.measures import bias, convergence, throughput, throughput_metrics
 from vdbench.measures.context import Context
 from vdbench.measures.instrument.series import Address, Numbers, Series, Writer, blocks, read
 from vdbench.measures.instrument.workload import spans
@@ -103,7 +103,7 @@ def pass_rows(context: Context, timer: throughput.Timer, level: float, passes: r
         own = context.at("pass", repetition)
         again = replace(own.at("again"), label=f"{own.label} again")
         table = throughput.rows([own, again], timer)
-        figure = throughput.time_ratio(table, own.label, again.label, level)
+        figure = throughput_metrics.time_ratio(table, own.label, again.label, level)
         writer.add(repetition, own.label, replace(figure, against=own.label))
     return writer.table()
 
