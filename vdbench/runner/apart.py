@@ -30,7 +30,7 @@ from vdbench.runner.hands import Done
 from vdbench.runner.record import Record
 from vdbench.workers import Lost, Process
 
-MODULES = ("vdbench.runner.inside",)
+MODULES = ("vdbench.runner.warm",)
 """What the root of the family imports; the rest follows from it."""
 
 TAIL = 2000

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
-import resource
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,13 +26,6 @@ from vdbench.store import Ledger, Store
 from vdbench.store.damage import News
 from vdbench.suite.schema import Suite
 from vdbench.workers import server
-
-for _module in (  # what takes seconds to import, and is first needed while something is measured
-    "pandas", "pyarrow.parquet", "sklearn.datasets", "torch._dynamo", "torch.fx.experimental.symbolic_shapes",
-    "torch.profiler",
-):  # fmt: skip
-    importlib.import_module(_module)
-registry.discover()
 
 
 @dataclass(frozen=True)
@@ -104,6 +95,7 @@ def settle(
 ) -> None:
     """Be set up as the run's own process: its folder, its environment, where it finds modules, its plug-ins."""
     server.pristine = False  # code of the user's follows
+    registry.discover()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -177,6 +169,8 @@ def begin(log: Path, memory: float | None) -> None:
     os.close(file)
     _bench().settle()
     if _bench().session.device.type == "cpu":
+        import resource  # not everywhere
+
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         most = _held() + int(0.9 * total if memory is None else memory * 2**30)
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
+from vdbench import schema
 from vdbench.errors import InputError
 from vdbench.measures.progress import Progress
 from vdbench.measures.registry import FullSuite
@@ -31,6 +32,7 @@ TIMED = ("throughput", "memory", "convergence")
 AGREE = {
     "device": ("device",),
     "threads": ("threads",),
+    "threads of cells": ("cell_threads",),
     "version of vdbench": ("versions", "vdbench"),
     "version of torch": ("versions", "torch"),
     "version of numpy": ("versions", "numpy"),
@@ -149,6 +151,10 @@ def _record(folder: Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise InputError(f"'{folder}' cannot be read, {error.strerror}.") from error
+    if found.get("blocks", 1) != schema.BLOCKS:
+        raise InputError(
+            f"'{folder}': its blocks are of an earlier version of vdbench; run its suite again on the folder first."
+        )
     found["suite"] = _suite(found).model_dump(mode="json")
     return found
 

@@ -20,7 +20,7 @@ from vdbench.workers import Lost, Process
 PATIENCE = 600.0
 """Seconds after which a run is taken to hang."""
 
-MODULES = ("vdbench.cli", "vdbench.runner.inside")
+MODULES = ("vdbench.cli", "vdbench.runner.warm")
 """What a run needs, imported before it begins."""
 
 
