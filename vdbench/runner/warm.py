@@ -1,4 +1,4 @@
-"""Imported by the root of a run's processes, and by nothing else: all that takes seconds to import, before it is needed.
+"""Imported by the root of a run's processes, and by nothing else: all that takes seconds to import.
 
 Nothing is computed here: a process that has computed with several threads cannot be forked.
 """
