@@ -16,7 +16,7 @@ help:
 	@echo 'make lint    style and types alone'
 	@echo 'make bench   time vdbench itself against plain loops'
 	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
-	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (an hour)'
+	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (half an hour)'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
