@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from vdbench.certificate import third_party_layers
-from vdbench.certificate.certificate import LEVELS, Certificate, Level
+from vdbench.certificate.certificate import LEVELS, RAISES, Certificate, Finding, Level
 from vdbench.certificate.checks import CHECKS
+from vdbench.certificate.compare import refusal
+from vdbench.certificate.diagnoses import diagnose
 from vdbench.certificate.protocol import Asked, Check, guarded, settle
 from vdbench.certificate.reference_problems import kind
 from vdbench.certificate.sampling import Subject
+from vdbench.certificate.stages import features
+from vdbench.certificate.stages.build import drawn
+from vdbench.certificate.stages.features import Exercised
 from vdbench.certificate.two_looks import FALSE_ALARM
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator
@@ -29,6 +34,9 @@ def checks_of(estimator: Estimator) -> tuple[Check, ...]:
 
 WORK: dict[Level, tuple[int, int]] = {"small": (393216, 24576), "full": (4194304, 131072)}
 """Most draws of a first look, of an estimator that is vectorised and of one that is looped."""
+
+ROUNDS: dict[Level, int] = {"small": 1, "full": 3}
+"""Drawn problems of each family."""
 
 LEAST = 64
 """Fewest draws that may be asked for: fewer have no standard error worth the name."""
@@ -53,7 +61,7 @@ def check(
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        The certificate. Its verdict is FAILED for a correct estimator with probability 0.01 at most, and PASSED only
+        The certificate. Its verdict is FAILED for a correct estimator with probability 0.001 at most, and PASSED only
         where a relative bias of a tenth would have been found with probability 0.95; else it is INCONCLUSIVE.
 
     Raises:
@@ -67,15 +75,36 @@ def check(
     """
     _refuse(estimator, level, draws, device)
     start = time.perf_counter()
-    subject = Subject(estimator, Key(("check", seed)), device, *WORK[level], draws, level == "full")
+    key = Key(("check", seed))
     asked: list[Asked] = []
     # there is no problem of convolutions alone
     with dense_layers_stand_in(), _one_thread():
+        stages = drawn(estimator.declaration.posteriors, key, ROUNDS[level])
+        subject = Subject(estimator, key, device, *WORK[level], draws, level == "full", stages)
         for one in checks_of(estimator):
             asked += guarded(one.name, "all", lambda one=one: one.ask(subject))  # type: ignore[misc]
         findings = tuple(settle(asked))
+        coverage, where = _coverage(subject, findings)
+    diagnosis = diagnose(findings, where)
     seconds = time.perf_counter() - start
-    return Certificate(label(estimator), level, findings, FALSE_ALARM, seconds)
+    return Certificate(label(estimator), level, findings, FALSE_ALARM, seconds, coverage, diagnosis)
+
+
+def _coverage(
+    subject: Subject, findings: Sequence[Finding]
+) -> tuple[tuple[Exercised, ...], dict[str, set[str]]]:
+    """What the problems exercised on which the mean was compared, and the parts of features by problem."""
+    compared, refused, where = [], [], {}
+    for name in subject.compared:
+        at = subject.placed(name)
+        mine = [f for f in findings if f.test == "unbiased" and f.where.partition(":")[0] == name]
+        where[name] = features.parts(at)
+        if any(f.passed is not None and not f.note.startswith(RAISES) for f in mine):
+            compared.append(at)
+        elif refusal(subject, at):
+            refused.append(at)
+    kind = subject.estimator.declaration.posteriors
+    return features.exercised(kind, compared, refused), where
 
 
 @contextmanager
