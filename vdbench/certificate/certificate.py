@@ -102,6 +102,9 @@ class Finding:
 RAISES = "it raises "
 """How the note of an error of the estimator's own begins."""
 
+OPEN = "differs in the first look, and was not looked at again since other findings failed; "
+"""How the note of a finding begins that is left open."""
+
 BIASES = (
     "unbiased", "pre-activations", "minibatch law", "layer mapping", "layer spread", "layer KL",
 )  # fmt: skip

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vdbench.certificate.certificate import OPEN, RAISES, Finding
 from vdbench.certificate.exact_gradients import OBJECTIVES
 from vdbench.certificate.sampling import Draws
 from vdbench.certificate.two_looks import Rows, Sample
-
-if TYPE_CHECKING:
-    from vdbench.certificate.certificate import Finding
 
 CLOSE = 4.0
 """A mistake explains a mean whose every coordinate lies within so many standard errors of what it would be."""
@@ -53,7 +50,7 @@ TYPES = re.compile(r"same dtype|Float|Double|float32|float64|\bfloat !=|double")
 
 
 def _types(failed: Sequence[Finding]) -> str:
-    raised = [f for f in failed if f.note.startswith("it raises")]
+    raised = [f for f in failed if f.note.startswith(RAISES)]
     if raised and all(TYPES.search(f.note) for f in raised) and len(raised) > 1:
         return (
             f"it does not work in float64 ({raised[0].note}): it makes constants of float32; make them of the type of "
@@ -82,7 +79,7 @@ def _dependence(failed: Sequence[Finding]) -> str:
     return ""
 
 
-Cause = Callable[[Sequence["Finding"]], str]
+Cause = Callable[[Sequence[Finding]], str]
 
 CAUSES: tuple[Cause, ...] = (
     _generators, _types, _of_test("contract"), _of_test("layer mapping"), _dependence,
@@ -103,6 +100,7 @@ def _only(
 ) -> str:
     """What all problems have on which the mean is wrong, and none on which it is right."""
     wrong = {f.where.partition(":")[0] for f in biased}
+    wrong |= {f.where.partition(":")[0] for f in findings if f.note.startswith(OPEN)}
     right = {f.where.partition(":")[0] for f in findings if f.test == "unbiased" and f.passed}
     wrong_parts = [where[name] for name in wrong if name in where]
     right_parts = [where[name] for name in right - wrong if name in where]

@@ -6,9 +6,9 @@ A check is one file in `vdbench.certificate.checks` with one `Check`, and one li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.certificate import OPEN, Finding
 from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import Answer, Question, answers
@@ -61,8 +61,16 @@ def settle(asked: Sequence[Asked]) -> list[Finding]:
     found = iter(answers([p.question for p in pending]))
     settled: list[Finding] = []
     for item in asked:
-        settled += item.conclude(next(found)) if isinstance(item, Pending) else [item]
+        settled += _concluded(item, next(found)) if isinstance(item, Pending) else [item]
     return settled
+
+
+def _concluded(item: Pending, found: list[Answer]) -> list[Finding]:
+    made = item.conclude(found)
+    return [
+        replace(f, passed=None, note=OPEN + f.note) if answer.open else f
+        for f, answer in zip(made, found, strict=True)
+    ]
 
 
 def each_stage(

@@ -16,7 +16,7 @@ MARKS = {True: "passed", False: "FAILED", None: "n/a"}
 UNSEEN = 7.0
 """−ln of the probability that no draw is of a value as rare as one in N/UNSEEN: a thousandth."""
 
-LOOKS = 7
+LOOKS = 5
 """Draws of all looks for each of the first: what seems to differ is drawn so often."""
 
 

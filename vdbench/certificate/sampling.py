@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ PART = 4096
 
 NUMBERS = 2**23
 """Most random numbers in one vectorised call."""
+
+WORK = 200
+"""Numbers of one draw up to which there may be as many draws as a level allows; of larger ones there may be fewer."""
 
 FEWER = 1024
 """Draws in a first look, at least, where one draw takes many random numbers."""
@@ -81,13 +85,19 @@ class Draws:
         at = self.stage
         return self.estimator(at.problem, at.parameters, at.batch, noise, self.state)
 
+    @cached_property
+    def numbers(self) -> int:
+        """Random numbers, parameters and pre-activations of one draw: what it costs, roughly."""
+        at = self.stage
+        noise = sum(math.prod(r.shape) for r in self.traced.requests)
+        uses = at.problem.uses.values()
+        held = len(at.batch.inputs) * sum(use.inputs + use.outputs for use in uses)
+        return noise + held + sum(value.numel() for value in at.parameters.values())
+
     @property
     def part(self) -> int:
         """Most draws in one vectorised call, so that their noise and gradients stay within bounds."""
-        numbers = sum(math.prod(r.shape) for r in self.traced.requests)
-        at = self.stage
-        held = sum(value.numel() for value in at.parameters.values()) + at.batch.inputs.numel()
-        return max(64, min(PART, NUMBERS // max(numbers, held, 1)))
+        return max(64, min(PART, NUMBERS // self.numbers))
 
     def many(self, key: Key, count: int) -> dict[str, Rows]:
         """``count`` independent draws, by parameter, each (count, coordinates)."""
@@ -204,7 +214,8 @@ class Subject:
             return self.draws
         if drawn.alone:
             return self.few
-        return max(self.unit(drawn), self.most // self.estimator.draws_per_gradient)
+        most = min(self.most, self.most * WORK // drawn.numbers)
+        return max(self.unit(drawn), most // self.estimator.draws_per_gradient)
 
     def _checked(self, made: Draws) -> Draws:
         """The same, looped where it cannot be vectorised; the test of several draws says why."""

@@ -6,6 +6,7 @@ both as large as their noise, however small or large the noise is, and as few dr
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ PILOT, ENOUGH = 512, 60_000
 """Draws of the textbook estimator that judge a problem, and how many it may need for a bias of a tenth."""
 
 
+@functools.lru_cache(maxsize=4)
 def drawn(kind: str, key: Key, rounds: int = 1) -> dict[str, Stage]:
     """The drawn stages of a kind of posterior, by name; other keys draw others.
 
@@ -47,6 +49,9 @@ def drawn(kind: str, key: Key, rounds: int = 1) -> dict[str, Stage]:
         kind: What an estimator declares as ``posteriors``.
         key: Address of the draw.
         rounds: How many of each family.
+
+    Returns:
+        The same stages for the same arguments; nobody may write into them.
     """
     found: dict[str, Stage] = {}
     for number in range(rounds):

@@ -228,6 +228,13 @@ def parts(at: Stage) -> set[str]:
     return {f"{feature}: {part}" for feature, read in READ.items() for part in read(at)}
 
 
+def of_one(at: Stage) -> tuple[Exercised, ...]:
+    """Every feature of one problem, of which none is required."""
+    return tuple(
+        Exercised(feature, dict.fromkeys(read(at), 1), (), ()) for feature, read in READ.items()
+    )
+
+
 def exercised(
     kind: str, compared: Sequence[Stage], refused: Sequence[Stage]
 ) -> tuple[Exercised, ...]:
