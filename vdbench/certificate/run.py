@@ -12,7 +12,6 @@ import torch
 from vdbench.certificate import own_problem, third_party_layers
 from vdbench.certificate.certificate import LEVELS, Certificate, Finding, Level
 from vdbench.certificate.checks import CHECKS
-from vdbench.certificate.compare import refusal
 from vdbench.certificate.diagnoses import diagnose
 from vdbench.certificate.protocol import Asked, Check, guarded, settle
 from vdbench.certificate.reference_problems import Stage, kind
@@ -142,7 +141,7 @@ def _coverage(
         where[name] = features.parts(at)
         if any(f.draws is not None or f.passed is True for f in mine):
             compared.append(at)
-        elif refusal(subject, at):
+        elif any(f.test == "contract" and f.where == name and f.passed is None for f in findings):
             refused.append(at)
     kind = subject.estimator.declaration.posteriors
     return features.exercised(kind, compared, refused), where
