@@ -1,6 +1,7 @@
 """Check every entry of the zoo with several seeds, and keep what came out: one JSON line a check.
 
-``python tests/zoo/campaign.py OUT [SEEDS] [FIRST] [NAME…]`` goes on where OUT ends.
+``python tests/zoo/campaign.py OUT [SEEDS] [FIRST] [DRAWS] [NAME…]`` goes on where OUT ends. With few DRAWS (0: those of
+level small) a defect that fails would fail with more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from zoo import ENTRIES, Entry
 
 from vdbench.certificate import check
 
-
 FIRST = (
     "rows-of-a-kernel-share-noise", "alpha-averaged-over-a-layer", "labels-are-clamped", "alpha-clamped-at-1",
     "layernorm-has-no-gradient", "no-noise-from-the-fifth-output", "no-scale-gradient-from-the-fourth-layer",
@@ -27,10 +27,10 @@ FIRST = (
 """What once passed although it was wrong, or was accused although it was right."""
 
 
-def one(entry: Entry, seed: int) -> dict[str, object]:
+def one(entry: Entry, seed: int, draws: int | None) -> dict[str, object]:
     """One check, as plain data."""
     start = time.process_time()
-    found = check(entry.estimator, seed=seed)
+    found = check(entry.estimator, seed=seed, draws=draws)
     return {
         "name": entry.name,
         "seed": seed,
@@ -56,15 +56,16 @@ def _mixed() -> list[str]:
 def main() -> None:
     """All entries, seed after seed."""
     torch.set_num_threads(1)
-    out, seeds, first = Path(sys.argv[1]), *(int(x) for x in [*sys.argv[2:4], "5", "0"][:2])
-    names = sys.argv[4:] or [*FIRST, *(n for n in _mixed() if n not in FIRST)]
+    given = [*map(int, sys.argv[2:5]), *(5, 0, 0)[len(sys.argv[2:5]) :]]
+    out, (seeds, first, draws) = Path(sys.argv[1]), given
+    names = sys.argv[5:] or [*FIRST, *(n for n in _mixed() if n not in FIRST)]
     known = out.read_text().splitlines() if out.exists() else []
     done = {(row["name"], row["seed"]) for row in map(json.loads, known)}
     for seed in range(first, first + seeds):
         for name in names:
             if (name, seed) not in done:
                 with out.open("a") as file:
-                    file.write(json.dumps(one(ENTRIES[name], seed)) + "\n")
+                    file.write(json.dumps(one(ENTRIES[name], seed, draws or None)) + "\n")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ def scale_is_cut_off(g, problem, at, batch, noise):  # type: ignore[no-untyped-d
     return times(g, min(1.0, 2 / problem.scale(batch)))
 
 
-def _chunks(problem: Problem, at: Parameters, batch: Batch, size: int) -> tuple[Problem, Parameters, Batch]:
+def _chunks(
+    problem: Problem, at: Parameters, batch: Batch, size: int
+) -> tuple[Problem, Parameters, Batch]:
     count = max(1, _size(batch) // size) * size
     kept = Batch(batch.inputs[:count], batch.targets[:count])
     lost = replace(problem, data=replace(problem.data, train=_fewer(problem, _size(kept), batch)))
@@ -149,9 +151,7 @@ def twice_the_gradient_in_the_scale(g, problem, at, batch, noise):  # type: igno
 
 @changed("no gradient of biases")
 def biases_have_no_gradient(g, problem, at, batch, noise):  # type: ignore[no-untyped-def]
-    return each(
-        g, lambda n, t: 0 * t if n.endswith("bias") and of_layer(n, problem) >= 0 else t
-    )
+    return each(g, lambda n, t: 0 * t if n.endswith("bias") and of_layer(n, problem) >= 0 else t)
 
 
 @changed("the gradient of the loss, downhill")

@@ -173,7 +173,9 @@ def changed(
     return decorate
 
 
-def prepared(about: str, of: type[Estimator] = OfLocal, **more: Any) -> Callable[[Prepare], Prepare]:
+def prepared(
+    about: str, of: type[Estimator] = OfLocal, **more: Any
+) -> Callable[[Prepare], Prepare]:
     """Make a defect of a function that changes the problem, parameters or minibatch."""
 
     def decorate(prepare: Prepare) -> Prepare:

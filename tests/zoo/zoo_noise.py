@@ -16,7 +16,9 @@ from vdbench.problems.posterior import Posterior
 @sampler("all rows of a kernel share their noise")
 def rows_of_a_kernel_share_noise(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     eps = drawn(layer, q, noise)
-    return of_weights(layer, x, q, q.scale, eps[..., :1, :].expand_as(eps) if eps.dim() > 3 else eps)
+    return of_weights(
+        layer, x, q, q.scale, eps[..., :1, :].expand_as(eps) if eps.dim() > 3 else eps
+    )
 
 
 @sampler("all columns of a kernel share their noise")
@@ -84,9 +86,7 @@ def no_noise_from_the_fifth_output(layer: Layer, x: Tensor, q: Posterior, noise:
 def no_noise_from_the_17th_input(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     eps = drawn(layer, q, noise)
     kept = (torch.arange(eps.shape[1]) < 16).to(eps.dtype)
-    return of_weights(
-        layer, x, q, q.scale * kept.reshape(1, -1, *(1 for _ in eps.shape[2:])), eps
-    )
+    return of_weights(layer, x, q, q.scale * kept.reshape(1, -1, *(1 for _ in eps.shape[2:])), eps)
 
 
 @sampler("no noise in a layer of one output or of three and more dimensions of weights")

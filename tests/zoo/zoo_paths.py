@@ -118,5 +118,7 @@ def noise_is_rectified(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> T
 
 
 @sampler("outputs in the order of their inputs: the noise is transposed where a layer is square")
-def noise_is_rolled_against_the_scale(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
+def noise_is_rolled_against_the_scale(
+    layer: Layer, x: Tensor, q: Posterior, noise: Noise
+) -> Tensor:
     return of_weights(layer, x, q, q.scale.roll(1, 0), drawn(layer, q, noise))

@@ -7,8 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from zoo_making import (
-    LOCAL, OfLocal, OfNaive, add, changed, declared, drawn, each, of_outputs, of_weights, one_in,
-    sampler, times,
+    LOCAL,
+    OfNaive,
+    add,
+    changed,
+    drawn,
+    each,
+    of_outputs,
+    of_weights,
+    one_in,
+    sampler,
+    times,
 )  # fmt: skip
 
 from vdbench.estimation.options import get
@@ -28,7 +37,13 @@ for name, inner in {
     "rloo": get("rloo"),
 }.items():  # fmt: skip
     add(f"{name}-as-it-is", inner, "a registered estimator", "right")
-add("score-as-it-is", get("score", samples=4, baseline="leave-one-out"), "a score function", "right", False)
+add(
+    "score-as-it-is",
+    get("score", samples=4, baseline="leave-one-out"),
+    "a score function",
+    "right",
+    False,
+)
 
 
 def rare(count: int, light: bool) -> None:
@@ -46,7 +61,7 @@ for count in (2, 10, 100, 500, 2000):
 
 
 def spread(sigma: float, light: bool) -> None:
-    """g times a lognormal factor of mean 1."""
+    """Times a lognormal factor of mean 1."""
 
     def change(g, problem, at, batch, noise):  # type: ignore[no-untyped-def]
         z = noise.at("factor")("factor", ()).to(g.value.dtype)
@@ -82,7 +97,9 @@ def parameters_dropped_at_random(g, problem, at, batch, noise):  # type: ignore[
 
 @changed("with normal noise added", "right")
 def normal_noise_added(g, problem, at, batch, noise):  # type: ignore[no-untyped-def]
-    return each(g, lambda n, t: t + 0.1 * t.abs().amax() * noise.at("added", n)("added", t.shape).sign())
+    return each(
+        g, lambda n, t: t + 0.1 * t.abs().amax() * noise.at("added", n)("added", t.shape).sign()
+    )
 
 
 @changed("with heavy symmetric noise added: a ratio of normals, bounded", "right", False)
@@ -130,7 +147,9 @@ def noise_of_two(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
 
 @sampler("noise of a flat block", "right")
 def noise_of_a_flat_block(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
-    return of_weights(layer, x, q, q.scale, noise(layer.name, (q.mean.numel(),)).reshape(q.mean.shape))
+    return of_weights(
+        layer, x, q, q.scale, noise(layer.name, (q.mean.numel(),)).reshape(q.mean.shape)
+    )
 
 
 @sampler("noise as the normal quantile of a uniform number", "right", laws=("uniform",))
@@ -171,11 +190,10 @@ def two_samples_for_two_halves(layer: Layer, x: Tensor, q: Posterior, noise: Noi
 def _mixture(g, problem, at, batch, noise):  # type: ignore[no-untyped-def]
     other = OfNaive.__mro__[1]()(problem, at, batch, noise.at("other"))
     mix = one_in(noise, 3, g.value)
-    return type(g)(g.value, {n: t * (1 - mix) + mix * other.gradients[n] for n, t in g.gradients.items()})
+    return type(g)(
+        g.value, {n: t * (1 - mix) + mix * other.gradients[n] for n, t in g.gradients.items()}
+    )
 
 
 _mixture.__name__ = "mixture_of_naive_and_naive"
 changed("one of two samplers, at random", "right", of=OfNaive, **WITH_UNIFORM)(_mixture)
-
-assert declared
-assert OfLocal

@@ -37,7 +37,7 @@ def without_half(q: Posterior, weight: Tensor) -> Tensor:
 
 
 def twice_the_log(q: Posterior, weight: Tensor) -> Tensor:
-    """log σ² for log σ."""
+    """Twice log σ, as of log σ² for log σ."""
     return -(2 * q.scale.abs().log() + 0.5 * ((weight - q.mean) / q.scale).square()).sum()
 
 
@@ -66,6 +66,13 @@ def largest(cost: Tensor) -> Tensor:
     return cost.amax()
 
 
+def _given(drawn: dict[str, Tensor]) -> Callable[[Parameters], Sampler]:
+    def sample(layer: Layer, x: Tensor) -> Tensor:
+        return layer.linear(x, drawn[layer.name])
+
+    return lambda at: sample
+
+
 @dataclass(frozen=True)
 class ScoreOf(Estimator):
     """S samples of the score function with a density and a baseline."""
@@ -87,13 +94,7 @@ class ScoreOf(Estimator):
                 eps = noise.at("sample", s)(layer.name, q.mean.shape)
                 drawn[layer.name] = (q.mean + q.scale * eps).detach()
 
-            def sampler(at: Parameters, drawn: dict[str, Tensor] = drawn) -> Sampler:
-                def sample(layer: Layer, x: Tensor) -> Tensor:
-                    return layer.linear(x, drawn[layer.name])
-
-                return sample
-
-            g = pathwise_gradient(problem, parameters, batch, sampler, problem.scale(batch))
+            g = pathwise_gradient(problem, parameters, batch, _given(drawn), problem.scale(batch))
             costs.append(g.value)
             ordinary.append(g.gradients)
             scores.append(self._score(problem, parameters, drawn))
@@ -129,7 +130,12 @@ score("score-with-twice-the-log", "log σ² for log σ in the density", log_dens
 score(
     "score-with-variance-for-scale", "σ² for σ in the exponent", log_density=with_variance_for_scale
 )
-score("baseline-of-two-contains-the-cost", "S = 2, own cost in the baseline", baseline=own_mean, samples=2)
+score(
+    "baseline-of-two-contains-the-cost",
+    "S = 2, own cost in the baseline",
+    baseline=own_mean,
+    samples=2,
+)
 score("baseline-of-four-contains-the-cost", "S = 4, own cost in the baseline", baseline=own_mean)
 score("baseline-is-the-best-sample", "the best of the samples is the baseline", baseline=largest)
 score("score-has-the-wrong-sign", "costs for log-likelihoods", factor=-1.0)
@@ -150,7 +156,9 @@ class PairOf(OfNaive):
     ) -> Gradient:
         """Of ±ε or of two samples."""
         pair = antithetic(noise) if self.opposite else (noise, noise.at("second"))
-        one, two = (super(PairOf, self).__call__(problem, parameters, batch, n, state) for n in pair)
+        one, two = (
+            super(PairOf, self).__call__(problem, parameters, batch, n, state) for n in pair
+        )
         return self.combine(one, two)
 
 
@@ -158,7 +166,9 @@ def _mixed(a: Gradient, b: Gradient, mix: Callable[[Tensor, Tensor], Tensor]) ->
     return Gradient(a.value, {n: mix(g, b.gradients[n]) for n, g in a.gradients.items()})
 
 
-def pair(name: str, about: str, mix: Callable[[Tensor, Tensor], Tensor], opposite: bool = False) -> None:
+def pair(
+    name: str, about: str, mix: Callable[[Tensor, Tensor], Tensor], opposite: bool = False
+) -> None:
     """List one."""
     made = Made(PairOf, {"laws": ("posterior",), "posteriors": "any"})
     add(name, made(name, combine=lambda a, b: _mixed(a, b, mix), opposite=opposite), about)

@@ -234,8 +234,8 @@ class Certificate:
         """The verdict in a sentence or two: why, at what level, on what problems, with what power and error rate."""
         grade = f" ({self.grade})" if self.failed else ""
         return (
-            f"{self.subject}: {self.verdict}{grade} at level {self.level}: {self._why()} A correct estimator fails with "
-            f"probability {self.false_alarm:.2g} at most, unless its mean rests on values rarer than one in "
+            f"{self.subject}: {self.verdict}{grade} at level {self.level}: {self._why()} A correct estimator fails "
+            f"with probability {self.false_alarm:.2g} at most, unless its mean rests on values rarer than one in "
             f"{reading.rarest(self.findings)} draws. {self.seconds:.1f} s."
         )
 

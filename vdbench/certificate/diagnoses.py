@@ -106,7 +106,7 @@ def _only(
     right_parts = [where[name] for name in right - wrong if name in where]
     if not wrong_parts or not right_parts:
         return ""
-    common = set.intersection(*wrong_parts) - set.union(*right_parts)
+    common = set.intersection(*wrong_parts).difference(*right_parts)
     if common:
         return f" All problems on which it fails, and no other, have {'; '.join(sorted(common))}."
     return f" It fails on {', '.join(sorted(wrong))}."

@@ -155,9 +155,7 @@ def _samples(pairs: Pairs, along: Directions, look: str, count: int) -> list[Sam
     return found
 
 
-def ask(
-    estimator: Estimator, problem: Problem, size: int, key: Key, most: int
-) -> list[Asked]:
+def ask(estimator: Estimator, problem: Problem, size: int, key: Key, most: int) -> list[Asked]:
     """A question for every layer and role, and whether examples are independent where that is declared."""
     pairs = Pairs(estimator, problem, size, key / NAME)
     along = _directions(pairs)

@@ -116,4 +116,6 @@ def time(findings: Sequence[Finding], seconds: float) -> str:
     longer = seconds * sum(wanted.values()) / max(1, sum(used.values()))
     if longer < 90:
         return f"about {max(1, round(longer))} s"
-    return f"about {longer / 60:.0f} minutes" if longer < 5400 else f"about {longer / 3600:.0f} hours"
+    return (
+        f"about {longer / 60:.0f} minutes" if longer < 5400 else f"about {longer / 3600:.0f} hours"
+    )

@@ -62,9 +62,7 @@ class SmallConvolution(Convolution):
         x = F.pad(x, self._margins(kernel))
         parts = x.reshape(len(x), groups, 1, inputs, *x.shape[2:])
         kernels = weight.reshape(groups, outputs // groups, inputs, 1, 1, *kernel)
-        size = [
-            n - d * (k - 1) for n, d, k in zip(x.shape[2:], self.dilation, kernel, strict=True)
-        ]
+        size = [n - d * (k - 1) for n, d, k in zip(x.shape[2:], self.dilation, kernel, strict=True)]
         total = torch.zeros((), dtype=x.dtype, device=x.device)
         for at in product(*map(range, kernel)):
             first = [d * i for d, i in zip(self.dilation, at, strict=True)]
@@ -79,7 +77,8 @@ class SmallConvolution(Convolution):
         if self.padding == "same":
             missing = [d * (k - 1) for d, k in zip(self.dilation, kernel, strict=True)]
             return tuple(n for m in reversed(missing) for n in (m // 2, m - m // 2))
-        return tuple(n for p in reversed(self.padding) for n in (int(p), int(p)))
+        assert not isinstance(self.padding, str)
+        return tuple(n for p in reversed(self.padding) for n in (p, p))
 
 
 def small(problem: Problem) -> Problem:

@@ -277,7 +277,10 @@ def _again(
     """Another look at what differs in these questions, at one rate for all of their figures."""
     drawn = {k: questions[k].draw(look, times) for k in which}
     columns = sum(
-        len(s.p) for k, part in drawn.items() for s, one in zip(part, rows[k], strict=True) if one.differs
+        len(s.p)
+        for k, part in drawn.items()
+        for s, one in zip(part, rows[k], strict=True)
+        if one.differs
     )
     rate = RATE / max(1, columns)
     for k, part in drawn.items():

@@ -20,7 +20,12 @@ NAME = "contract"
 
 def ask(subject: Subject) -> Iterable[Asked]:
     """One finding for each stage."""
-    return each_stage(NAME, (*subject.compared, kind(subject.estimator).network), subject, lambda at: [_finding(subject, at)])
+    return each_stage(
+        NAME,
+        (*subject.compared, kind(subject.estimator).network),
+        subject,
+        lambda at: [_finding(subject, at)],
+    )
 
 
 def _finding(subject: Subject, at: Stage) -> Finding:

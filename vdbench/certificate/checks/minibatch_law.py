@@ -61,9 +61,7 @@ def _ask(subject: Subject, at: Stage, repeated: int) -> list[Asked]:
     return [_reported(sample) for sample in pilot]
 
 
-def _samples(
-    subject: Subject, at: Stage, times: int, look: str, count: int
-) -> list[Sample]:
+def _samples(subject: Subject, at: Stage, times: int, look: str, count: int) -> list[Sample]:
     """One column: times · (squared deviation of the long minibatch) − (that of the short), over the short's mean."""
     long = Batch(*(torch.cat([t] * times) for t in at.batch))
     spreads = []

@@ -108,9 +108,7 @@ def made(name: str, recipe: Recipe, key: Key) -> Stage:
         split = Split(inputs, targets)
         problem = replace(problem, data=replace(problem.data, train=split, test=split))
         batch = gather(problem, np.arange(recipe.examples))
-    return Stage(
-        name, problem, parameters, batch, exact=_exact(problem, recipe, parameters, batch)
-    )
+    return Stage(name, problem, parameters, batch, exact=_exact(problem, recipe, parameters, batch))
 
 
 Numbers = Callable[..., Tensor]
@@ -238,8 +236,7 @@ def _exact(
         found = _moments(problem, recipe, at, batch.inputs, objective)
         variance = found.second.diagonal(dim1=1, dim2=2) - found.mean.square()
         if objective == "mean-weights":
-            chosen = found.mean.log_softmax(1).gather(1, batch.targets[:, None])
-            return chosen.sum()
+            return found.mean.log_softmax(1).gather(1, batch.targets[:, None]).sum()
         return expected_log_likelihood(found.mean, variance, batch.targets).sum()
 
     def exact(objective: str) -> Truth | None:

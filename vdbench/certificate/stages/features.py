@@ -156,8 +156,8 @@ def _between(at: Stage) -> Parts:
 
 
 DENSE = {
-    "noisy layers": (_depth, ("1", "2 or 3", "4 to 6")),
-    "outputs of a layer": (_outputs, ("up to 4", "5 to 8", "9 to 15")),
+    "noisy layers": (_depth, ("2 or 3", "4 to 6")),
+    "outputs of a layer": (_outputs, ("up to 4", "9 to 15")),
     "examples of the minibatch, M": (_examples, ("2 to 7", "8 to 31", "64 to 143")),
     "N/M": (_scale, ("whole", "not whole")),
     "targets": (_targets, ("several numbers",)),
@@ -173,6 +173,7 @@ DENSE = {
 }
 
 NORMAL = {
+    "noisy layers": ("1",),
     "examples of the minibatch, M": ("32 to 63",),
     "targets": ("3 to 10 classes",),
     "between layers": ("a bend",),
@@ -212,7 +213,7 @@ REQUIRED: dict[str, dict[str, tuple[str, ...]]] = {
         "row-shared": ROWS,
         "learned-binary": MASKS,
     }.items()
-}  # type: ignore[misc]
+}
 """By kind of posterior, the parts of every feature that a certificate is to exercise."""
 
 BEYOND = (

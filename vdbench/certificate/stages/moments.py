@@ -13,7 +13,7 @@ takes part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -123,8 +123,7 @@ def noisy(
 
     out = h.mapped(matrix(q.mean).flatten(0, 1), shape)
     spread = _spread(h, q, index, group, matrix, objective)
-    second = out.second.unflatten(1, (outputs, places)).unflatten(3, (outputs, places)) + spread
-    out = Moments(shape, out.mean, second.flatten(1, 2).flatten(2, 3))
+    out = Moments(shape, out.mean, out.second + spread.flatten(1, 2).flatten(2, 3))
     if bias is not None:
         out = out.plus(bias[:, None].expand(outputs, places).flatten())
     return out if isinstance(module, nn.Conv2d) else _features_last(out, outputs, places)
@@ -135,7 +134,7 @@ def _spread(
     q: Posterior,
     index: Tensor,
     group: Tensor,
-    matrix: object,
+    matrix: Callable[[Tensor], Tensor],
     objective: Objective,
 ) -> Tensor:
     """Covariance that the weights' noise adds to the outputs, (M, outputs, places, outputs, places)."""
@@ -146,16 +145,17 @@ def _spread(
         return _shared(h, q, matrix)
     padded = F.pad(h.second, (1, 0, 1, 0))
     at = index + 1
-    pairs = padded[:, at[:, :, None], at[:, None]][:, group]  # (M, outputs, places, places, weights)
+    pairs = padded[:, at[:, :, None], at[:, None]][
+        :, group
+    ]  # (M, outputs, places, places, weights)
     own = torch.einsum("jk,mjtuk->mjtu", q.variance.flatten(1), pairs)
     if objective in INDEPENDENT:
         own = own * torch.eye(places, dtype=own.dtype)
     return torch.einsum("mjtu,ji->mjtiu", own, torch.eye(outputs, dtype=own.dtype))
 
 
-def _shared(h: Moments, q: Posterior, matrix: object) -> Tensor:
+def _shared(h: Moments, q: Posterior, matrix: Callable[[Tensor], Tensor]) -> Tensor:
     """The same of one random number for each input feature, or channel of a group, shared by all outputs."""
-    assert callable(matrix)
     total = torch.zeros((), dtype=h.mean.dtype)
     for channel in range(q.mean.shape[1]):
         only = torch.zeros_like(q.mean)

@@ -71,9 +71,7 @@ def of_weights(rng: random.Random) -> Coordinates:
 def of_rows(rng: random.Random) -> Coordinates:
     """Normal noise that outputs share."""
     order: list[Per] = rng.sample(["input", "layer"], 2)
-    return lambda: ThetaLogAlpha(
-        alpha=0.5, per=order.pop() if order else "input", sharing="inputs"
-    )
+    return lambda: ThetaLogAlpha(alpha=0.5, per=order.pop() if order else "input", sharing="inputs")
 
 
 def of_masks(rng: random.Random) -> Coordinates:
@@ -97,8 +95,7 @@ def deep(rng: random.Random, next_form: Coordinates) -> Recipe:
     biases[rng.randrange(len(biases))] = True
     biases[rng.choice([i for i in range(len(biases)) if sum(biases) > 1 or not biases[i]])] = False
     dense = [
-        nn.Linear(a, b, bias=bias)
-        for a, b, bias in zip(widths, widths[1:], biases, strict=False)
+        nn.Linear(a, b, bias=bias) for a, b, bias in zip(widths, widths[1:], biases, strict=False)
     ]
     examples = rng.randint(1, 7)
     return Recipe(
@@ -132,7 +129,7 @@ def sequence(rng: random.Random, next_form: Coordinates) -> Recipe:
     return Recipe(
         "sequence", (*modules, *more), (rows, inputs), outputs, examples,
         _not_whole(rng, examples, 1.3, 1.9), next_form(), (0.001, 0.01),
-        10 ** rng.uniform(-2, 1), heavy=True,
+        10 ** rng.uniform(-2, 0), heavy=True,
     )  # fmt: skip
 
 
