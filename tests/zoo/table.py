@@ -1,4 +1,7 @@
-"""The table of the zoo: ``python tests/zoo/table.py CHECKS.jsonl PAGE.md [BIASES.jsonl]``, from what `campaign` kept."""
+"""The table of the zoo, from what `campaign` kept.
+
+``python tests/zoo/table.py CHECKS.jsonl PAGE.md [BIASES.jsonl [NOTE]]``
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,13 @@ def page(checks: Rows, biases: Rows, note: str = "") -> str:
     real = {row["name"]: row for row in biases}
     lines = [
         "# The zoo: wrong and right estimators, checked", "",
-        f"{len(DEFECTS)} estimators with a known defect and {len(RIGHT)} right but odd ones (`tests/zoo`), checked with "
-        "`vdbench check` at level small. `make zoo` runs all of them with five seeds and writes this page.", "",
+        f"{len(DEFECTS)} estimators with a known defect and {len(RIGHT)} right but odd ones (`tests/zoo`), checked "
+        "with `vdbench check` at level small. `make zoo` runs all of them with five seeds and writes this page.", "",
         *([note, ""] if note else []),
         *_counts(by_name), "",
         "## Defects", "",
         "**Real bias** is the largest relative bias over the roles, on three networks of ordinary size "
-        "(`tests/zoo/zoo_networks.py`): dense, convolution, sequence. 0 means that no bias was measured there; – that the "
+        "(`tests/zoo/zoo_networks.py`): dense, convolution, sequence. 0 means that no bias was measured; – that the "
         "gradient itself was not seen, or the page was written without it. **Caught** counts the checks with verdict "
         "FAILED. **Power** is the relative bias that the check would have found in its least sensitive role.", "",
         "| defect | what is wrong | real bias: dense | convolution | sequence | caught | grade | power |",

@@ -51,5 +51,8 @@ def test_a_right_one_is_not_accused(name: str) -> None:
 def test_the_page_has_a_line_for_each() -> None:
     row = {"name": "chunks-of-32", "verdict": "FAILED", "grade": "bias", "power": 0.09}
     made = page([row], [{"name": "chunks-of-32", "dense": 0.25}])
-    assert "| chunks-of-32 | chunks of 32, the remainder dropped | 0.25 | – | – | 1 of 1 | bias | 0.09 |" in made
+    assert (
+        "| chunks-of-32 | chunks of 32, the remainder dropped | 0.25 | – | – | 1 of 1 | bias | 0.09 |"
+        in made
+    )
     assert all(f"| {name} |" in made for name in ENTRIES)

@@ -167,7 +167,9 @@ def changed(
 
     def decorate(change: Change) -> Change:
         name = change.__name__.replace("_", "-")
-        add(name, Made(of, more)(name, change=change), about, kind, light)
+        # what is done to the gradient of a minibatch, its examples share
+        own = {"independent_examples": False} if kind == "right" else {}
+        add(name, Made(of, own | more)(name, change=change), about, kind, light)
         return change
 
     return decorate

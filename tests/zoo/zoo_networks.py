@@ -1,8 +1,8 @@
 """Three networks of ordinary size, and the relative bias that an entry of the zoo has there.
 
 ``python tests/zoo/zoo_networks.py OUT`` writes one JSON line a defect: on each network the largest relative bias over
-the roles, √(⟨d₁, d₂⟩/⟨r₁, r₂⟩) of two independent halves, d the mean difference from a textbook sampler r. Roles whose own
-gradient the draws do not show clearly are left out; None where there is none.
+the roles, √(⟨d₁, d₂⟩/⟨r₁, r₂⟩) of two independent halves, d the mean difference from a textbook sampler r. Roles whose
+own gradient the draws do not show clearly are left out; None where there is none.
 """
 
 from __future__ import annotations

@@ -235,9 +235,15 @@ class Certificate:
         grade = f" ({self.grade})" if self.failed else ""
         return (
             f"{self.subject}: {self.verdict}{grade} at level {self.level}: {self._why()} A correct estimator fails "
-            f"with probability {self.false_alarm:.2g} at most, unless its mean rests on values rarer than one in "
-            f"{reading.rarest(self.findings)} draws. {self.seconds:.1f} s."
+            f"with probability {self.false_alarm:.2g} at most{self._unless()}. {self.seconds:.1f} s."
         )
+
+    def _unless(self) -> str:
+        """What no number of draws excludes."""
+        if not self.power or self.power < EXACT:
+            return ""
+        rare = reading.rarest(self.findings)
+        return f", unless its mean rests on values rarer than one in {rare} draws"
 
     def _why(self) -> str:
         if self.failed:

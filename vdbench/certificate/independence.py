@@ -20,9 +20,6 @@ from vdbench.estimation.draws import gradients, trace
 from vdbench.noise import Key
 from vdbench.problems.problem import Batch, Group, Parameters, Problem
 
-PAIRS = 16
-"""Pairs of draws whose squared difference estimates a noise variance."""
-
 Rows = NDArray[np.float64]
 
 
@@ -39,8 +36,8 @@ def samples(
     batch: Batch,
     times: int,
     key: Key,
-    state: object = (),
-    pairs: int = PAIRS,
+    state: object,
+    pairs: int,
 ) -> list[Sample]:
     """For each layer and role the share of the noise variance that does not fall with the minibatch, a row a pair.
 

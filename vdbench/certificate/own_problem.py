@@ -35,6 +35,9 @@ PILOT = 256
 FEW = 4
 """Examples that are repeated to fill a minibatch, for the test of independence."""
 
+LEAST, MOST, WEIGHTS = 64, 2048, 2**18
+"""Pairs of draws for it: squares of few weights have heavy tails, those of many do not."""
+
 
 def refuse(estimator: Estimator, problem: Problem, size: int) -> None:
     """See that there is something to compare with.
@@ -190,13 +193,15 @@ def _finding(answer: Answer, against: str) -> Finding:
 def _independence(pairs: Pairs, key: Key) -> list[Asked]:
     few = min(FEW, max(1, pairs.size // 2))
     batch = Batch(*(t[0] for t in Pairs.batches(_sized(pairs, few), key / "few", 1)))
+    weights = sum(v.numel() for v in pairs.problem.free(pairs.parameters).values())
+    count = max(LEAST, min(MOST, WEIGHTS // weights))
     asked: list[Asked] = []
     for times in independence.repetitions(few, pairs.size):
 
         def draw(look: str, more: int, times: int = times) -> list[Sample]:
             return independence.samples(
                 pairs.estimators[0], pairs.problem, pairs.parameters, batch, times,
-                key / "independence" / times / look, pairs.states[0], more * independence.PAIRS * 4,
+                key / "independence" / times / look, pairs.states[0], more * count,
             )  # fmt: skip
 
         question = Question("minibatch law", draw, draw("first", 1))

@@ -126,8 +126,8 @@ class Sample:
 
     @property
     def judged_by(self) -> float | None:
-        """The same along the truth; None where the truth is 0."""
-        if self.along is None:
+        """The same along the truth; None where the truth is 0, or the draws do not differ but for rounding."""
+        if self.along is None or float(self.along.std()) <= ROUNDING:
             return None
         return float(_carried(self.along[:, None] - self.along.mean())[0])
 

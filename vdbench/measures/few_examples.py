@@ -30,8 +30,11 @@ VERSION = "1"
 RATE = 0.001
 """Probability that independent examples are refused, at most, over both looks."""
 
-PAIRS = 8
-"""Pairs of draws of the whole minibatch: of a large network each is a mean over many weights."""
+PAIRS = (8, 256)
+"""Fewest and most pairs of draws of the whole minibatch."""
+
+WEIGHTS = 2**15
+"""Parameters that all pairs have together, within these bounds: of a large network a pair is a mean over many."""
 
 
 def dependence(context: Context, size: int) -> Table:
@@ -46,13 +49,15 @@ def dependence(context: Context, size: int) -> Table:
     """
     assert context.examples is not None
     key = context.key / "independence"
+    least, most = PAIRS
+    pairs = max(least, min(most, WEIGHTS // sum(context.sizes.values())))
     batch = context.batch(key / "minibatch")
     table: Table = {}
     for times in independence.repetitions(context.examples, size):
         for look in ("first", "second"):
             found = independence.samples(
                 context.estimator, context.problem, context.parameters, Batch(*batch), times,
-                key / times / look, context.state, PAIRS,
+                key / times / look, context.state, pairs,
             )  # fmt: skip
             table |= {f"{look}: {s.where}": s.rows[:, 0] for s in found}
     return table

@@ -109,11 +109,13 @@ def _dependence(session: Session, context: Context) -> Table:
     """Measured once at every place, and kept."""
     session.progress.detail("are examples independent?")
     address = session.address(
-        context, "independence", few_examples.VERSION, examples=context.examples, units=[0, few_examples.PAIRS]
+        context,
+        "independence",
+        few_examples.VERSION,
+        examples=context.examples,
+        units=[0, few_examples.WEIGHTS],
     )
-    return session.store.get(
-        address, lambda: few_examples.dependence(context, context.batch_size)
-    )
+    return session.store.get(address, lambda: few_examples.dependence(context, context.batch_size))
 
 
 def _source(site: Site, name: str) -> Context:

@@ -71,7 +71,9 @@ def _with_a_floor(drawn: Tensor, want: Tensor, rounding: float) -> str:
     size, spread = want.abs().max(), drawn.std(0)
     floor = float(spread.max() / size)
     limit = -float(stdtrit(DRAWS - 1, RATE / want.numel() / 2)) / DRAWS**0.5
-    if floor > FLOOR or bool(((drawn.mean(0) - want).abs() > limit * spread + rounding * size).any()):
+    if floor > FLOOR or bool(
+        ((drawn.mean(0) - want).abs() > limit * spread + rounding * size).any()
+    ):
         return ""
     remains = f"noise of {floor:.1g} of the output remains, as of √(Σx²σ² + ε)"
     return f"its mean over {DRAWS} draws is that map, and {remains}"
