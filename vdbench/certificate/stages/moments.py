@@ -198,13 +198,19 @@ def propagated(
             own = {key: values[f"{name}.{key}"] for key, _ in module.named_parameters()}
             x = torch.func.functional_call(module, own, (x,))
         else:
-            h = _after(module, h)
+            h = _after(
+                module, h, {key: values[f"{name}.{key}"] for key in dict(module.named_parameters())}
+            )
     assert h is not None
     return h
 
 
-def _after(module: nn.Module, h: Moments) -> Moments:
-    """Under a linear module without parameters."""
+def _after(module: nn.Module, h: Moments, own: Mapping[str, Tensor]) -> Moments:
+    """Under a dense layer without noise, or a linear module without parameters."""
+    if isinstance(module, nn.Linear):
+        assert len(h.shape) == 1
+        found = h.mapped(own["weight"], (module.out_features,))
+        return found.plus(own["bias"]) if "bias" in own else found
     basis = torch.eye(h.mean.shape[1], dtype=h.mean.dtype).reshape(-1, *h.shape)
-    found = module(basis)
-    return h.mapped(found.flatten(1).mT, tuple(found.shape[1:]))
+    columns = module(basis)
+    return h.mapped(columns.flatten(1).mT, tuple(columns.shape[1:]))
