@@ -212,8 +212,8 @@ def _near(
         drawn_outputs = outputs(problem, at, batch, key / "targets", 256)
         mean, spread = drawn_outputs.mean(0), drawn_outputs.std(0)
     side = torch.sign(rand(1, mean.shape[1]))
-    found: Tensor = mean + side * spread * (0.7 + 0.6 * torch.special.ndtr(rand(*mean.shape)))
-    return found
+    near: Tensor = mean + side * spread * (0.7 + 0.6 * torch.special.ndtr(rand(*mean.shape)))
+    return near
 
 
 KNOWN = tuple(exact_gradients.OBJECTIVES)
