@@ -1,8 +1,8 @@
 """How often a certificate accuses a correct estimator: many small checks in one process, each with its own seed.
 
 ``python tests/estimators/calibrate_certificate.py [RUNS] [FIRST_SEED]`` checks correct estimators in turn, RUNS in all,
-and prints how many were accused of what. Of 1,000 checks at most 18 may accuse: with a rate of 0.01, 19 or more
-have a probability of 0.007. The nominal rate is 0.0025 (`vdbench.certificate.two_looks`).
+and prints how many were accused of what. Of 1,000 checks at most 5 may accuse: with a rate of 0.001, 6 or more have a
+probability of 0.0006. The nominal rate is 8e-6 (`vdbench.certificate.two_looks`). The zoo has more, odd ones too.
 """
 
 from __future__ import annotations

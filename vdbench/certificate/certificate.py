@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from vdbench.certificate import reading
+from vdbench.certificate.stages.features import Exercised
+from vdbench.certificate.two_looks import CARRIED
 
 Level = Literal["small", "full"]
 
 Verdict = Literal["PASSED", "FAILED", "INCONCLUSIVE"]
+
+Grade = Literal["bias", "robustness", "edge"]
+
+GRADES: tuple[Grade, ...] = ("bias", "robustness", "edge")
+"""What a failure means, the gravest first: a wrong mean, a fault in ordinary use, one at the edge of the range."""
 
 LEVELS: tuple[Level, ...] = ("small", "full")
 """How much work a check does: seconds, or as many minutes."""
@@ -21,9 +31,6 @@ EXACT = 1e-6
 
 MARGIN = 1.2
 """Draws that are suggested, for each that the measured spread asks for."""
-
-MARKS = {True: "passed", False: "FAILED", None: "n/a"}
-"""How the table says whether a finding passed."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Finding:
         suggests: On failure, what the figure points to.
         against: The objective class whose exact gradient the mean was compared with; empty for other tests.
         draws: Draws that ``power`` rests on; None where there is none.
+        carried: Draws that carry the spread along the gradient, (Σd²)²/Σd⁴; None where there is none.
     """
 
     test: str
@@ -58,20 +66,52 @@ class Finding:
     suggests: str = ""
     against: str = ""
     draws: int | None = None
+    carried: float | None = None
+
+    @property
+    def grade(self) -> Grade:
+        """What a failure means: the mean is wrong, it breaks in ordinary use, or only at the edge of the range."""
+        if self.note.startswith(RAISES):
+            return "robustness"
+        if self.test in BIASES:
+            return "bias"
+        # "as it is" and whole problems are ordinary; points such as σ = 2e4 are not
+        return "edge" if EDGE.search(self.where) else "robustness"
+
+    @property
+    def few(self) -> bool:
+        """Whether it passed, or was not judged, where a few draws carry the sum."""
+        judged = self.passed is True and self.limit is not None and self.test in COMPARES
+        return judged and self.carried is not None and self.carried < CARRIED
 
     @property
     def blind(self) -> bool:
         """Whether it passed a bias of which it would have missed more than `SEEN`; what is not judged has no limit."""
         judged = self.passed is True and self.limit is not None and self.power is not None
-        return judged and self.test in COMPARES and not (self.power or 0.0) <= SEEN
+        return self.few or (judged and self.test in COMPARES and not (self.power or 0.0) <= SEEN)
 
     @property
     def needed(self) -> float:
         """Draws with which it would see a relative bias of `SEEN`."""
         if not self.draws or self.power is None:
             return 0.0
-        return self.draws * (self.power / SEEN) ** 2 * MARGIN
+        more = CARRIED / self.carried if self.few and self.carried else 0.0
+        return self.draws * max((self.power / SEEN) ** 2, more) * MARGIN
 
+
+RAISES = "it raises "
+"""How the note of an error of the estimator's own begins."""
+
+OPEN = "differs in the first look, and was not looked at again since other findings failed; "
+"""How the note of a finding begins that is left open."""
+
+BIASES = (
+    "unbiased", "pre-activations", "minibatch law", "layer mapping", "layer spread", "layer KL",
+)  # fmt: skip
+"""Tests of which a failure is a wrong gradient."""
+
+EDGE = re.compile(r"[σα] = \d|almost")
+"""Places at the edge of the range."""
 
 COMPARES = ("unbiased", "pre-activations", "layer KL")
 """Tests whose power is that of seeing a relative bias of a mean."""
@@ -87,6 +127,8 @@ class Certificate:
         findings: One for each test and place, in the order of the tests.
         false_alarm: Largest probability that a correct estimator fails any statistical test of this certificate.
         seconds: Time it took.
+        coverage: What its problems exercised, feature by feature.
+        diagnosis: What a failure comes from, most likely, in a sentence or two; empty where nothing failed.
     """
 
     subject: str
@@ -94,13 +136,26 @@ class Certificate:
     findings: tuple[Finding, ...]
     false_alarm: float
     seconds: float
+    coverage: tuple[Exercised, ...] = ()
+    diagnosis: str = ""
 
     @property
     def verdict(self) -> Verdict:
         """FAILED where a finding did; INCONCLUSIVE where a bias above `SEEN` could have gone unnoticed; else PASSED."""
         if self.failed:
             return "FAILED"
-        return "INCONCLUSIVE" if self.blind or not self.compared else "PASSED"
+        return "INCONCLUSIVE" if self.blind or self.missing or not self.compared else "PASSED"
+
+    @property
+    def grade(self) -> Grade | None:
+        """The gravest grade of what failed; None where nothing did."""
+        grades = {f.grade for f in self.failed}
+        return next((grade for grade in GRADES if grade in grades), None)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Features that a certificate is to exercise, and this one did not."""
+        return tuple(f"{c.feature}: {', '.join(c.missing)}" for c in self.coverage if c.missing)
 
     @property
     def passed(self) -> bool:
@@ -138,7 +193,7 @@ class Certificate:
         return math.ceil(needed / unit) * unit
 
     def json(self) -> dict[str, Any]:
-        """Plain data: the attributes, ``verdict``, ``summary``, ``passed``, ``power`` and ``draws``.
+        """Plain data: the attributes, ``verdict``, ``summary``, ``passed``, ``power``, ``draws``, ``grade``.
 
         Numbers that are not finite are text.
         """
@@ -152,53 +207,43 @@ class Certificate:
             "power": _plain(self.power),
             "draws": self.draws,
             "seconds": self.seconds,
+            "grade": self.grade,
+            "diagnosis": self.diagnosis,
             "findings": [
-                {key: _plain(value) for key, value in asdict(f).items()} for f in self.findings
+                {key: _plain(value) for key, value in {**asdict(f), "grade": f.grade}.items()}
+                for f in self.findings
             ],
+            "coverage": [asdict(c) for c in self.coverage],
         }
 
-    def text(self) -> str:
-        """The verdict, what every failure suggests, and a table of the findings."""
-        rows = [
-            ("", "test", "where", "value", "interval", "allowed", "detectable"),
-            *map(_row, self.findings),
-        ]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([self.summary(), *self._failures(), "", *table, *self._against()])
-
-    def _failures(self) -> list[str]:
-        """What each failure is, and what it suggests; a suggestion is told once."""
-        lines: list[str] = []
-        said: set[str] = set()
-        for finding in self.failed:
-            lines += ["", f"{finding.test}, {finding.where}: {finding.note}"]
-            again = finding.suggests in said
-            words = "the same, see above." if again else finding.suggests
-            lines += [f"  suggests: {words}"] if finding.suggests else []
-            said.add(finding.suggests)
-        return lines
-
-    def _against(self) -> list[str]:
-        """Whose gradient the mean was compared with, where that is not one and the same."""
-        stages: dict[str, dict[str, None]] = {}
-        for f in self.findings:
-            if f.against:
-                stages.setdefault(f.against, {})[f.where.partition(":")[0]] = None
-        if len(stages) < 2:
-            return []
-        parts = [f"{name} on {', '.join(found)}" for name, found in stages.items()]
-        return ["", f"The mean was compared with the gradient of {'; of '.join(parts)}."]
+    def text(self, verbose: bool = False) -> str:
+        """The verdict, a diagnosis where it failed, and what was exercised; with ``verbose`` every finding, too."""
+        parts = [self.summary(), *([f"diagnosis: {self.diagnosis}"] if self.diagnosis else [])]
+        if not verbose:
+            more = f"({len(self.findings)} findings: --verbose)"
+            return "\n".join([*parts, *reading.coverage(self.coverage), more])
+        table = reading.table(self.findings)
+        return "\n".join(
+            [
+                *parts, *reading.failures(self.failed), "", *table, *reading.against(self.findings),
+                "", *reading.coverage_table(self.coverage),
+            ]
+        )  # fmt: skip
 
     def summary(self) -> str:
         """The verdict in a sentence or two: why, at what level, on what problems, with what power and error rate."""
+        grade = f" ({self.grade})" if self.failed else ""
         return (
-            f"{self.subject}: {self.verdict} at level {self.level}: {self._why()} A correct estimator fails with "
-            f"probability {self.false_alarm:.2g} at most. {self.seconds:.1f} s."
+            f"{self.subject}: {self.verdict}{grade} at level {self.level}: {self._why()} A correct estimator fails "
+            f"with probability {self.false_alarm:.2g} at most{self._unless()}. {self.seconds:.1f} s."
         )
+
+    def _unless(self) -> str:
+        """What no number of draws excludes."""
+        if not self.power or self.power < EXACT:
+            return ""
+        rare = reading.rarest(self.findings)
+        return f", unless its mean rests on values rarer than one in {rare} draws"
 
     def _why(self) -> str:
         if self.failed:
@@ -214,13 +259,18 @@ class Certificate:
             )
         if self.blind:
             return self._undecided()
+        if self.missing:
+            return (
+                f"nothing wrong was found on {self._stages()}, but not exercised were: {'; '.join(self.missing)}. "
+                "A defect there would not have been seen."
+            )
         if not self.power or self.power < EXACT:
             return f"the gradient has no noise and was compared exactly, on {self._stages()}."
         if all(f.limit is None for f in self.findings if f.test == "unbiased"):
             return f"its declared bias was measured, on {self._stages()}, and is not judged."
         return (
-            f"a relative bias of {self.power:.2g} or more would have been found with probability 0.95, on "
-            f"{self._stages()}."
+            f"a relative bias of {self.power:.2g} or more in any layer and role would have been found with probability "
+            f"0.95, on {self._stages()}."
         )
 
     def _stages(self) -> str:
@@ -232,42 +282,24 @@ class Certificate:
 
     def _undecided(self) -> str:
         """What might have been missed, where most, and what would settle it."""
-        worst = max(self.blind, key=lambda f: f.power or 0.0)
+        few = [f for f in self.blind if f.few]
+        worst = max(few or self.blind, key=lambda f: f.power or 0.0)
         blind = len(self.blind)
         more = f" and in {blind - 1} more" if blind > 1 else ""
-        found = (
-            f"nothing wrong was found, but a relative bias below {worst.power:.2g} could have gone unnoticed in "
-            f"{worst.where}{more}, and {SEEN:g} must be seen."
-        )
+        if few:
+            found = (
+                f"a few draws carry the sum in {worst.where}{more} (as many as {worst.carried or 0:.0f} of "
+                f"{worst.draws}), so that its mean cannot be judged."
+            )
+        else:
+            found = (
+                f"nothing wrong was found, but a relative bias below {worst.power:.2g} could have gone unnoticed in "
+                f"{worst.where}{more}, and {SEEN:g} must be seen."
+            )
         if self.draws is None:
             return found
-        return f"{found} --draws {self.draws} should settle it, in {self._time()}."
-
-    def _time(self) -> str:
-        """About how long the draws that are missing take, from how long those that were made took."""
-        used: dict[str, float] = {}
-        wanted: dict[str, float] = {}
-        for f in self.findings:
-            if f.draws and f.test in COMPARES:
-                place = f"{f.test} {f.where.partition(':')[0]}"
-                used[place] = max(used.get(place, 0), f.draws)
-                wanted[place] = max(wanted.get(place, 0), f.draws, f.needed if f.blind else 0)
-        seconds = self.seconds * sum(wanted.values()) / max(1, sum(used.values()))
-        if seconds < 90:
-            return f"about {max(1, round(seconds))} s"
-        return (
-            f"about {seconds / 60:.0f} minutes"
-            if seconds < 5400
-            else f"about {seconds / 3600:.0f} hours"
-        )
+        return f"{found} --draws {self.draws} should settle it, in {reading.time(self.findings, self.seconds)}."
 
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _row(f: Finding) -> tuple[str, ...]:
-    interval = "" if f.low is None or f.high is None else f"[{f.low:.3g}, {f.high:.3g}]"
-    numbers = ["" if x is None else f"{x:.3g}" for x in (f.figure, f.limit, f.power)]
-    figure = f.note if f.passed is None else numbers[0]
-    return (MARKS[f.passed], f.test, f.where, figure, interval, *numbers[1:])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from vdbench.certificate.certificate import OPEN, RAISES, Finding
 from vdbench.certificate.exact_gradients import OBJECTIVES
 from vdbench.certificate.sampling import Draws
 from vdbench.certificate.two_looks import Rows, Sample
@@ -14,14 +17,117 @@ CLOSE = 4.0
 """A mistake explains a mean whose every coordinate lies within so many standard errors of what it would be."""
 
 
-def suggest(drawn: Draws, objective: str, sample: Sample) -> str:
-    """The mistake whose mean lies nearest, if one explains all coordinates; else what the numbers say."""
+def diagnose(findings: Sequence[Finding], where: Mapping[str, set[str]]) -> str:
+    """What the failures come from, most likely: one sentence, and where it shows.
+
+    Args:
+        findings: Of a certificate.
+        where: Parts of features by problem, from `vdbench.certificate.stages.features`.
+    """
+    failed = [f for f in findings if f.passed is False]
+    for cause in CAUSES:
+        found = cause(failed)
+        if found:
+            return found
+    biased = [f for f in failed if f.test == "unbiased" and f.grade == "bias"]
+    if biased:
+        return f"{_commonest(biased)}{_only(findings, biased, where)}"
+    return _commonest(failed) if failed else ""
+
+
+def _generators(failed: Sequence[Finding]) -> str:
+    for f in failed:
+        if f.test == "repeatable" and f.where == "global generators":
+            return (
+                f"{f.note}, which it does not declare: take every number from the noise that is given (no "
+                "torch.randn_like, no numpy), or declare pure=False. What else failed may follow from that."
+            )
+    return ""
+
+
+TYPES = re.compile(r"same dtype|Float|Double|float32|float64|\bfloat !=|double")
+"""What an error says that comes of two floating-point types."""
+
+
+def _types(failed: Sequence[Finding]) -> str:
+    raised = [f for f in failed if f.note.startswith(RAISES)]
+    if raised and all(TYPES.search(f.note) for f in raised) and len(raised) > 1:
+        return (
+            f"it does not work in float64 ({raised[0].note}): it makes constants of float32; make them of the type of "
+            "its inputs (dtype=x.dtype). Nothing that raised could be compared."
+        )
+    return ""
+
+
+def _of_test(test: str, part: str = "") -> Cause:
+    def cause(failed: Sequence[Finding]) -> str:
+        found = next((f for f in failed if f.test == test and part in f.where), None)
+        return f"{found.note}: {found.suggests}" if found and found.suggests else ""
+
+    return cause
+
+
+def _dependence(failed: Sequence[Finding]) -> str:
+    if any(f.test == "unbiased" and f.grade == "bias" for f in failed):
+        return ""
+    for f in failed:
+        if f.test == "minibatch law" or f.where.endswith("covariance of examples"):
+            return (
+                "the noise of different examples is not independent, although independent_examples=True is declared: "
+                "declare False, or draw each example's own."
+            )
+    return ""
+
+
+Cause = Callable[[Sequence[Finding]], str]
+
+CAUSES: tuple[Cause, ...] = (
+    _generators, _types, _of_test("contract"), _of_test("layer mapping"), _dependence,
+)  # fmt: skip
+"""Causes that explain more than one finding, the likeliest first; what none of them explains is a biased mean."""
+
+
+def _commonest(failed: Sequence[Finding]) -> str:
+    """The suggestion that most of them make; their notes where there is none."""
+    counts = Counter(f.suggests for f in failed if f.suggests)
+    if counts:
+        return counts.most_common(1)[0][0]
+    return failed[0].note
+
+
+def _only(
+    findings: Sequence[Finding], biased: Sequence[Finding], where: Mapping[str, set[str]]
+) -> str:
+    """What all problems have on which the mean is wrong, and none on which it is right."""
+    wrong = {f.where.partition(":")[0] for f in biased}
+    wrong |= {f.where.partition(":")[0] for f in findings if f.note.startswith(OPEN)}
+    right = {f.where.partition(":")[0] for f in findings if f.test == "unbiased" and f.passed}
+    wrong_parts = [where[name] for name in wrong if name in where]
+    right_parts = [where[name] for name in right - wrong if name in where]
+    if not wrong_parts or not right_parts:
+        return ""
+    common = set.intersection(*wrong_parts).difference(*right_parts)
+    if common:
+        return f" All problems on which it fails, and no other, have {'; '.join(sorted(common))}."
+    return f" It fails on {', '.join(sorted(wrong))}."
+
+
+def suggest(drawn: Draws, objective: str, sample: Sample, rate: float = 0.01) -> str:
+    """The mistake whose mean lies nearest, if one explains all coordinates; else what the numbers say.
+
+    Args:
+        drawn: What was drawn.
+        objective: What it was compared with.
+        sample: The draws of the last look.
+        rate: At which the interval along the gradient errs; a mistake lies within it, or is not named.
+    """
     if not np.isfinite(sample.mean).all():
         return "draws are not finite: see the findings of 'finite'."
     explained = [
         (_distance(sample, mean), text)
         for mean, text in mistakes(drawn, objective, sample)
         if _distance(sample, sample.truth) > 2 * _distance(sample, mean)
+        and _within(sample, mean, rate)
     ]
     near = sorted((found for found in explained if found[0] <= CLOSE), key=lambda found: found[0])
     if near:
@@ -29,7 +135,7 @@ def suggest(drawn: Draws, objective: str, sample: Sample) -> str:
         # what has the very same mean is no rival: the first named is the likelier mistake
         rivals = [other for far, other in near if far > best + 1e-9]
         return f"{text} With these draws it may as well be: {rivals[0]}" if rivals else text
-    relative = sample.relative(0.01)
+    relative = sample.relative(rate)
     if relative is not None:
         factor = 1 + relative[0]
         return (
@@ -110,6 +216,16 @@ def _why(objective: str) -> str:
         "elbo-gaussian-preactivations": "pre-activations are drawn independently of one another",
         "mean-weights": "the noise takes no part in the gradient",
     }.get(objective, "see its definition")
+
+
+def _within(sample: Sample, mean: Rows, rate: float) -> bool:
+    """Whether a mean lies in the interval that is shown, along the gradient."""
+    shown, weights = sample.relative(rate), sample.weights
+    if shown is None:
+        return True
+    along = sample.truth if weights is None else weights
+    at = float((mean - sample.truth) @ along) / float(sample.truth @ along)
+    return shown[1] - 1e-9 <= at <= shown[2] + 1e-9
 
 
 def _distance(sample: Sample, mean: Rows) -> float:

@@ -6,16 +6,17 @@ Both are decided before the draws that are compared, so that neither depends on 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from vdbench.certificate.certificate import SEEN
+from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.two_looks import Rows, Sample
 
-STEPS = 6.0
-"""Standard errors from 0 at which a bias is seen almost surely: the limit of a look and two more."""
+STEPS = 6.3
+"""Standard errors from 0 at which a bias is seen: the limit of a look, 4.5, and the 1.8 of its power."""
 
 SHRINK = 0.05
 """Share of each variance by which a pilot's covariances are shrunk: they are estimates."""
@@ -60,6 +61,15 @@ def needed(samples: Sequence[Sample]) -> float:
     """Draws with which every sample would show a relative bias of `SEEN`."""
     spreads = [sample.along for sample in samples]
     return for_spread(max((float(a.std()) for a in spreads if a is not None), default=0.0))
+
+
+def needed_of(at: Stage, rows: Mapping[str, Rows]) -> float:
+    """The same of draws whose mean is their own truth, in every layer and role."""
+    parts = []
+    for group in dict.fromkeys(at.problem.groups[name] for name in rows):
+        part = np.concatenate([rows[n] for n in rows if at.problem.groups[n] == group], 1)
+        parts.append(Sample(str(group), part, part.mean(0)))
+    return needed(weighted(parts, directions(parts)))
 
 
 def for_spread(spread: float) -> float:

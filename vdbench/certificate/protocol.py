@@ -1,4 +1,4 @@
-"""What a check is, and how it asks: exact findings at once, statistical ones after two looks at all of them.
+"""What a check is, and how it asks: exact findings at once, statistical ones after up to three looks at all of them.
 
 A check is one file in `vdbench.certificate.checks` with one `Check`, and one line in `CHECKS` there.
 """
@@ -6,10 +6,10 @@ A check is one file in `vdbench.certificate.checks` with one `Check`, and one li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vdbench.certificate.certificate import Finding
-from vdbench.certificate.reference_problems import Stage, stage
+from vdbench.certificate.certificate import OPEN, Finding
+from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import Answer, Question, answers
 from vdbench.errors import CellError, InputError
@@ -44,7 +44,7 @@ class Check:
     Attributes:
         name: In findings.
         about: What it tests, in one line.
-        ask: Gives findings, and questions for two looks. A `CellError` or `InputError` is a finding that the check
+        ask: Gives findings, and questions for the looks. A `CellError` or `InputError` is a finding that the check
             does not apply, any other error one that it failed.
         applies: Whether an estimator is checked at all.
     """
@@ -56,13 +56,21 @@ class Check:
 
 
 def settle(asked: Sequence[Asked]) -> list[Finding]:
-    """All findings in order, after two looks at the questions."""
+    """All findings in order, after all looks at the questions."""
     pending = [a for a in asked if isinstance(a, Pending)]
     found = iter(answers([p.question for p in pending]))
     settled: list[Finding] = []
     for item in asked:
-        settled += item.conclude(next(found)) if isinstance(item, Pending) else [item]
+        settled += _concluded(item, next(found)) if isinstance(item, Pending) else [item]
     return settled
+
+
+def _concluded(item: Pending, found: list[Answer]) -> list[Finding]:
+    made = item.conclude(found)
+    return [
+        replace(f, passed=None, note=OPEN + f.note) if answer.open else f
+        for f, answer in zip(made, found, strict=True)
+    ]
 
 
 def each_stage(
@@ -71,14 +79,8 @@ def each_stage(
     """Ask on each stage; where the estimator refuses it, or breaks, a finding says so."""
     found: list[Asked] = []
     for name in names:
-        found += guarded(test, name, lambda name=name: ask(placed(name, subject)))  # type: ignore[misc]
+        found += guarded(test, name, lambda name=name: ask(subject.placed(name)))  # type: ignore[misc]
     return found
-
-
-def placed(name: str, subject: Subject) -> Stage:
-    """A stage on the subject's device, in float64."""
-    at = stage(name)
-    return at if subject.device == "cpu" else at.to(subject.device, at.problem.dtype)
 
 
 def guarded(test: str, where: str, ask: Callable[[], Iterable[Asked]]) -> list[Asked]:

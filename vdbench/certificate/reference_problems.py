@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from vdbench.certificate import exact_gradients, toy_networks
+from vdbench.certificate.exact_gradients import Truth
 from vdbench.certificate.toy_networks import Toy
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator, objective
@@ -25,35 +26,36 @@ class Stage:
 
     Attributes:
         name: As findings call it.
-        toy: What it was made of.
         problem: The problem, in float64.
         parameters: All parameters.
         batch: The minibatch.
+        exact: Gives the exact gradient of an objective, None of one that it has none of; None where the stage has
+            none at all and is compared with draws of a textbook sampler.
+        toy: What a fixed stage was made of.
     """
 
     name: str
-    toy: Toy
     problem: Problem
     parameters: Parameters
     batch: Batch
+    exact: Callable[[str], Truth | None] | None = None
+    toy: Toy | None = None
 
-    def truth(self, objective: str) -> dict[str, Tensor] | None:
+    def truth(self, objective: str) -> Truth | None:
         """The exact gradient of an objective; None where the stage has no exact sum of it."""
-        known = exact_gradients.OBJECTIVES if self.toy.nodes else KINKED if self.toy.kinked else ()
-        if objective not in known:
+        found = None if self.exact is None else self.exact(objective)
+        if found is None:
             return None
-        found = _truth(self.name, objective)
         return {name: value.to(self.problem.device) for name, value in found.items()}
 
     def to(self, device: str, dtype: torch.dtype) -> Stage:
         """The same elsewhere, in another precision."""
         parameters = {name: value.to(device, dtype) for name, value in self.parameters.items()}
-        return Stage(
-            self.name,
-            self.toy,
-            self.problem.to(device, dtype),
-            parameters,
-            self.cast(device, dtype),
+        return replace(
+            self,
+            problem=self.problem.to(device, dtype),
+            parameters=parameters,
+            batch=self.cast(device, dtype),
         )
 
     def cast(self, device: str, dtype: torch.dtype) -> Batch:
@@ -100,6 +102,7 @@ class Kind:
 
     Attributes:
         exact: Where the mean gradient is known exactly.
+        thorough: Further such stages, which take many draws: of level full.
         network: A network with kinks and classes, for what holds on any problem.
         points: Names of `POINTS` at which formulas break.
         layer: A stage whose first layer is dense, for the law of pre-activations and of the minibatch.
@@ -109,6 +112,7 @@ class Kind:
     network: str
     points: tuple[str, ...]
     layer: str
+    thorough: tuple[str, ...] = ()
 
 
 POINTS: dict[str, tuple[str, float]] = {
@@ -122,14 +126,20 @@ POINTS: dict[str, tuple[str, float]] = {
 }
 """Awkward values, by name, of the coordinates whose names end so."""
 
-NORMAL = ("linear", "dense", "convolution", "rectified", "classes", "deep")
+NORMAL = ("linear", "dense", "convolution", "rectified")
+
+THOROUGH = ("classes", "deep")
 
 SPREADS = ("σ = 1e-30", "σ = 1e-5", "σ = 2e4", "α = 1e-8", "α = 1e4")
 
 KINDS: dict[str, Kind] = {
-    "independent-normal": Kind(NORMAL, "classifier", SPREADS, "dense"),
+    "independent-normal": Kind(NORMAL, "classifier", SPREADS, "dense", THOROUGH),
     "any": Kind(
-        (*NORMAL, "row-shared", "row-shared-convolution", "binary"), "classifier", SPREADS, "dense"
+        (*NORMAL, "row-shared", "row-shared-convolution", "binary"),
+        "classifier",
+        SPREADS,
+        "dense",
+        THOROUGH,
     ),
     "row-shared": Kind(
         ("row-shared", "row-shared-convolution"),
@@ -167,7 +177,7 @@ def stage(name: str) -> Stage:
     """A stage by name, built once; nobody may write into it."""
     toy, form = STAGES[name]
     problem, parameters, batch = toy.build(form)
-    return Stage(name, toy, problem, parameters, batch)
+    return Stage(name, problem, parameters, batch, functools.partial(_truth, name), toy)
 
 
 def at_point(at: Stage, point: str) -> Stage:
@@ -188,8 +198,12 @@ def at_point(at: Stage, point: str) -> Stage:
 
 
 @functools.cache
-def _truth(name: str, objective: str) -> dict[str, Tensor]:
+def _truth(name: str, objective: str) -> Truth | None:
     at = stage(name)
+    assert at.toy is not None
+    known = exact_gradients.OBJECTIVES if at.toy.nodes else KINKED if at.toy.kinked else ()
+    if objective not in known:
+        return None
     if at.toy.nodes is None:
         return exact_gradients.rectified(at.problem, at.parameters, at.batch)
     return exact_gradients.gradient(objective, at.problem, at.parameters, at.batch, at.toy.nodes)

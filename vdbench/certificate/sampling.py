@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdbench.certificate import own_noise
-from vdbench.certificate.reference_problems import Stage
+from vdbench.certificate.reference_problems import Stage, kind, stage
 from vdbench.estimation import draws
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import Trace
@@ -27,6 +28,15 @@ LEAST_LOOPED = 512
 
 PART = 4096
 """Most draws in one vectorised call; their noise is one block of one stream."""
+
+NUMBERS = 2**23
+"""Most random numbers in one vectorised call."""
+
+WORK = 200
+"""Numbers of one draw up to which there may be as many draws as a level allows; of larger ones there may be fewer."""
+
+FEWER = 1024
+"""Draws in a first look, at least, where one draw takes many random numbers."""
 
 
 def block(requests: Sequence[Request], key: Key, count: int, like: Tensor) -> dict[Request, Tensor]:
@@ -75,13 +85,27 @@ class Draws:
         at = self.stage
         return self.estimator(at.problem, at.parameters, at.batch, noise, self.state)
 
+    @cached_property
+    def numbers(self) -> int:
+        """Random numbers, parameters and pre-activations of one draw: what it costs, roughly."""
+        at = self.stage
+        noise = sum(math.prod(r.shape) for r in self.traced.requests)
+        uses = at.problem.uses.values()
+        held = len(at.batch.inputs) * sum(use.inputs + use.outputs for use in uses)
+        return noise + held + sum(value.numel() for value in at.parameters.values())
+
+    @property
+    def part(self) -> int:
+        """Most draws in one vectorised call, so that their noise and gradients stay within bounds."""
+        return max(64, min(PART, NUMBERS // self.numbers))
+
     def many(self, key: Key, count: int) -> dict[str, Rows]:
         """``count`` independent draws, by parameter, each (count, coordinates)."""
         if self.noiseless:
             count = 2
-        parts = []
-        for number, start in enumerate(range(0, count, PART)):
-            size = min(PART, count - start)
+        parts, most = [], self.part
+        for number, start in enumerate(range(0, count, most)):
+            size = min(most, count - start)
             parts.append(self._part(key / "part" / number, size))
         return {n: np.concatenate([p[n] for p in parts]) for n in parts[0]}
 
@@ -115,6 +139,7 @@ class Subject:
         few: Most draws of a looped one.
         draws: Most draws of either, where the caller of the check says so.
         thorough: Whether a looped estimator is tried on problems that take many draws, too.
+        drawn: The stages that were drawn for this check, by name.
     """
 
     estimator: Estimator
@@ -124,9 +149,21 @@ class Subject:
     few: int = 512
     draws: int | None = None
     thorough: bool = False
+    drawn: Mapping[str, Stage] = field(default_factory=dict)
     _made: dict[Any, Draws] = field(default_factory=dict)
     _states: dict[Any, Any] = field(default_factory=dict)
     _together_on: dict[Any, bool] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of the stages on which the mean is compared with what it should be."""
+        of = kind(self.estimator)
+        return (*of.exact, *(of.thorough if self.thorough else ()), *self.drawn)
+
+    def placed(self, name: str) -> Stage:
+        """A stage by name, drawn or fixed, on the subject's device."""
+        at = self.drawn[name] if name in self.drawn else stage(name)
+        return at if self.device == "cpu" else at.to(self.device, at.problem.dtype)
 
     def on(self, at: Stage) -> Draws:
         """Draws on a stage: traced and fitted there, once.
@@ -165,7 +202,9 @@ class Subject:
 
     def unit(self, drawn: Draws) -> int:
         """Numbers of draws are multiples of this, up to the bound."""
-        return LEAST_LOOPED if drawn.alone else PART
+        if drawn.alone:
+            return LEAST_LOOPED
+        return PART if drawn.part > PART // 8 else FEWER
 
     def bound(self, drawn: Draws) -> int:
         """Most draws in a first look; a gradient that is a mean of many draws is expensive, and counts as many."""
@@ -175,7 +214,8 @@ class Subject:
             return self.draws
         if drawn.alone:
             return self.few
-        return max(PART, self.most // self.estimator.draws_per_gradient)
+        most = min(self.most, self.most * WORK // drawn.numbers)
+        return max(self.unit(drawn), most // self.estimator.draws_per_gradient)
 
     def _checked(self, made: Draws) -> Draws:
         """The same, looped where it cannot be vectorised; the test of several draws says why."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from vdbench.certificate.own_noise import LOOPED, TOGETHER, Rows, agree, others, together
-from vdbench.estimation.third_party import Spec, layer_inputs, own_buffers, unchanged
+from vdbench.estimation.third_party import Spec, in_float32, layer_inputs, own_buffers, unchanged
 from vdbench.noise import Key
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import Posterior
@@ -227,6 +227,8 @@ def errors(found: Value, place: Place) -> tuple[float, float]:
 def _own(spec: Spec, layer: Layer, q: Posterior, x: Tensor) -> Tensor:
     """The KL that the layer gives at q, a scalar, after a forward pass of these inputs."""
     assert spec.kl is not None
+    if spec.narrow(layer, x):
+        x, q = x.float(), in_float32(q)
     module = spec.module(layer, q.mean)
     # σ² is a node of the graph between draws, so each has its own
     values = spec.parameters(module, Posterior(q.mean, q.scale, q.scale.square()))
@@ -237,7 +239,7 @@ def _own(spec: Spec, layer: Layer, q: Posterior, x: Tensor) -> Tensor:
     values |= own_buffers(module, x)
     with unchanged(module):
         found = functional_call(_WithKL(module, spec.kl), _below(values), (x,))
-    return torch.as_tensor(found).sum()
+    return torch.as_tensor(found).sum().double()
 
 
 def _below(values: dict[str, Tensor]) -> dict[str, Tensor]:

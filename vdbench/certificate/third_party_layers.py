@@ -23,6 +23,15 @@ LAYERS: tuple[Layer, ...] = (Layer("dense", (4, 3)), Convolution("convolution", 
 ROOM = 1e-6
 """Relative difference, in float64, that is rounding."""
 
+ROOM_OF_FLOAT32 = 1e-4
+"""The same of a layer that works in float32 alone."""
+
+
+def room(spec: Spec, layer: Layer) -> float:
+    """What is rounding in this layer."""
+    narrow = spec.narrow(layer, torch.zeros((), dtype=torch.float64))
+    return ROOM_OF_FLOAT32 if narrow else ROOM
+
 
 def innermost(estimator: Estimator) -> Estimator:
     """What is wrapped by all wrappers; the estimator itself where it is none."""

@@ -58,22 +58,30 @@ class SmallConvolution(Convolution):
     """
 
     def _convolve(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-        assert not isinstance(self.padding, str)
-        assert self.dilation == (1, 1)
-        (vertical, horizontal), (outputs, inputs, height, width) = self.padding, weight.shape
-        x = F.pad(x, (horizontal, horizontal, vertical, vertical))
+        outputs, inputs, *kernel = weight.shape
+        x = F.pad(x, self._margins(kernel))
         parts = x.reshape(len(x), groups, 1, inputs, *x.shape[2:])
-        kernels = weight.reshape(groups, outputs // groups, inputs, 1, 1, height, width)
-        down, across = self.stride
+        kernels = weight.reshape(groups, outputs // groups, inputs, 1, 1, *kernel)
+        size = [n - d * (k - 1) for n, d, k in zip(x.shape[2:], self.dilation, kernel, strict=True)]
         total = torch.zeros((), dtype=x.dtype, device=x.device)
-        for i, j in product(range(height), range(width)):
-            rows = slice(i, x.shape[2] - height + i + 1, down)
-            columns = slice(j, x.shape[3] - width + j + 1, across)
-            total = total + (parts[..., rows, columns] * kernels[..., i, j]).sum(3)
+        for at in product(*map(range, kernel)):
+            first = [d * i for d, i in zip(self.dilation, at, strict=True)]
+            rows, columns = (
+                slice(i, i + n, s) for i, n, s in zip(first, size, self.stride, strict=True)
+            )
+            total = total + (parts[..., rows, columns] * kernels[..., at[0], at[1]]).sum(3)
         return total.flatten(1, 2)
 
+    def _margins(self, kernel: list[int]) -> tuple[int, ...]:
+        """Zeros before and after each dimension, last dimension first."""
+        if self.padding == "same":
+            missing = [d * (k - 1) for d, k in zip(self.dilation, kernel, strict=True)]
+            return tuple(n for m in reversed(missing) for n in (m // 2, m - m // 2))
+        assert not isinstance(self.padding, str)
+        return tuple(n for p in reversed(self.padding) for n in (p, p))
 
-def _small(problem: Problem) -> Problem:
+
+def small(problem: Problem) -> Problem:
     """The problem with every convolution a `SmallConvolution`."""
     for module in problem.module.modules():
         if isinstance(module, NoisyModule) and isinstance(module.layer, Convolution):
@@ -126,7 +134,7 @@ class Toy:
         if self.blank:
             inputs[1] = 0
         split = Split(*(torch.cat([t] * self.repeats) for t in (inputs, targets)))
-        problem = _small(
+        problem = small(
             noisy(
                 nn.Sequential(*self._modules()).double(),
                 Dataset(self.name, split, split, self.classes),

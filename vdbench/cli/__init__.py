@@ -390,6 +390,16 @@ def check_verb(
         int | None,
         Option(help="Most draws of the gradient on one problem, in place of the level's."),
     ] = None,
+    problem: Annotated[
+        str | None,
+        Option(
+            metavar="FACTORY",
+            help="Certify on your own problem: a name, or MODULE:FACTORY with --allow MODULE.",
+        ),
+    ] = None,
+    batch_size: Annotated[int, Option(help="M, with --problem.")] = 32,
+    allow: Allowed = None,
+    verbose: Annotated[bool, Option("--verbose", help="Every finding, in a table.")] = False,
     strict: Annotated[bool, Option("--strict", help="Exit code 1 for INCONCLUSIVE, too.")] = False,
     seed: Annotated[int, Option(help="Random seed.")] = 0,
     device: Annotated[str, Option(help="cpu or cuda.")] = "cpu",
@@ -399,13 +409,19 @@ def check_verb(
     """Test whether an estimator does what it declares: PASSED, FAILED (exit code 1) or INCONCLUSIVE."""
     _load(plugin)
     from vdbench.certificate import check
-    from vdbench.cli.check_arguments import subjects
+    from vdbench.cli.check_arguments import own_problem, subjects
 
+    own = own_problem(problem, allow or [], plugin or []) if problem else None
     found = []
     for estimator in subjects(name, option or [], of or []):
-        found.append(check(estimator, level=level, draws=draws, seed=seed, device=device))  # type: ignore[arg-type]
+        found.append(
+            check(
+                estimator, level=level, draws=draws, seed=seed, device=device,  # type: ignore[arg-type]
+                problem=own, batch_size=batch_size,
+            )
+        )  # fmt: skip
         if not json:
-            say(("\n" if len(found) > 1 else "") + found[-1].text())
+            say(("\n" if len(found) > 1 else "") + found[-1].text(verbose))
     verdicts = {certificate.verdict for certificate in found}
     verdict = next(v for v in ("FAILED", "INCONCLUSIVE", "PASSED") if v in verdicts)
     if json:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from vdbench import problems
 from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.options import get
+from vdbench.problems.problem import Problem
 from vdbench.suite.yaml_text import YamlError, parse
 
 
@@ -33,6 +36,22 @@ def subjects(name: str, options: Sequence[str] = (), of: Sequence[str] = ()) -> 
             f"{', '.join(names)}; load it with --plugin and name one."
         )
     return [_made(one, values, of) for one in names]
+
+
+def own_problem(factory: str, allow: Sequence[str], plugins: Sequence[Path]) -> Problem:
+    """A problem by its factory, as a suite names it.
+
+    Args:
+        factory: A factory of vdbench, or ``module:factory`` of the user's own.
+        allow: Modules and factories that may be run.
+        plugins: Files that were loaded, whose modules may be run, too.
+
+    Raises:
+        InputError: It is not allowed, cannot be found or returns no problem.
+    """
+    named = [*allow, *(plugin.stem for plugin in plugins)]
+    problems.need_allowed("check --problem", {"own": factory}, named)
+    return problems.build("own", factory, {})
 
 
 def _made(name: str, values: dict[str, Any], of: Sequence[str]) -> Estimator:

@@ -65,6 +65,7 @@ class Spec:
     log_prior: Callable[[Tensor], Tensor] | None = None
     modules: dict[Any, nn.Module] = field(default_factory=dict, compare=False, repr=False)
     same: dict[nn.Module, Names] = field(default_factory=dict, compare=False, repr=False)
+    narrowed: dict[Layer, bool] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def where(self) -> str:
@@ -227,11 +228,36 @@ class Spec:
         self, layer: Layer, x: Tensor, q: Posterior, bias: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         """The layer's pre-activation with its bias, and all that it returned."""
+        given = x.dtype
+        if self.narrow(layer, x):
+            x, q, bias = x.float(), in_float32(q), None if bias is None else bias.float()
         module = self.module(layer, x)
         values = {**self.parameters(module, q, bias), **own_buffers(module, x)}
         with unchanged(module):
             returned = functional_call(module, values, (x,))
-        return self._chosen(returned), returned
+        return self._chosen(returned).to(given), returned
+
+    def narrow(self, layer: Layer, like: Tensor) -> bool:
+        """Whether the layer works in float32 alone, as one does that makes constants of that type.
+
+        It is then given float32, and its output is made float64 again.
+        """
+        if like.dtype != torch.float64:
+            return False
+        if layer not in self.narrowed:
+            wide, single = (like.new_zeros((), dtype=t) for t in (torch.float64, torch.float32))
+            self.narrowed[layer] = not self._works(layer, wide) and self._works(layer, single)
+        return self.narrowed[layer]
+
+    def _works(self, layer: Layer, like: Tensor) -> bool:
+        """Whether a forward pass of examples of ones raises no error."""
+        module = self.module(layer, like)
+        try:
+            with unchanged(module), torch.random.fork_rng(devices=[]), torch.no_grad():
+                module(like.new_ones(2, *layer_inputs(layer)))
+        except RuntimeError:
+            return False
+        return True
 
     def _chosen(self, returned: Any) -> Tensor:
         part = returned
@@ -314,6 +340,14 @@ class ForeignLayer(Pathwise):
         if not self.spec.bias or bias is None:
             return b
         return layer.add_bias(b, -bias)
+
+
+def in_float32(q: Posterior) -> Posterior:
+    """The same law, its numbers rounded."""
+    log_alpha = None if q.log_alpha is None else q.log_alpha.float()
+    return q._replace(
+        mean=q.mean.float(), scale=q.scale.float(), variance=q.variance.float(), log_alpha=log_alpha
+    )
 
 
 def own_buffers(module: nn.Module, x: Tensor) -> dict[str, Tensor]:

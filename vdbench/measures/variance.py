@@ -68,6 +68,7 @@ class Variance(Measure):
     def _on_few_examples(self, session: Session, site: Site, cell: Cell, count: int) -> Stopped:
         source = _source(site, str(self.asked(session.suite).data_from)).at(self.name)
         context = site.context(cell.estimator, count).at(self.name)
+        few_examples.refuse_dependence(cell.label, _dependence(session, context))
         stopping = Stopping(
             look_schedule(session.suite),
             context.sizes,
@@ -102,6 +103,19 @@ def _few(session: Session, context: Context, start: int, stop: int) -> Table:
     address = session.address(context, "few-examples", few_examples.VERSION, **more)
     compute = partial(few_examples.rows, context, context.batch_size, start, stop)
     return session.finite(session.store.get(address, compute))
+
+
+def _dependence(session: Session, context: Context) -> Table:
+    """Measured once at every place, and kept."""
+    session.progress.detail("are examples independent?")
+    address = session.address(
+        context,
+        "independence",
+        few_examples.VERSION,
+        examples=context.examples,
+        units=[0, few_examples.WEIGHTS],
+    )
+    return session.store.get(address, lambda: few_examples.dependence(context, context.batch_size))
 
 
 def _source(site: Site, name: str) -> Context:

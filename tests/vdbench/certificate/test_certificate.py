@@ -23,6 +23,7 @@ from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.protocol import Pending, guarded, settle
 from vdbench.certificate.reference_problems import KINDS, STAGES, stage
 from vdbench.certificate.sampling import Subject
+from vdbench.certificate.stages.build import drawn
 from vdbench.certificate.two_looks import RATE, Question, Sample, answers
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, Gradient
@@ -40,26 +41,28 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @functools.cache
 def certified(name: str) -> Certificate:
     """The certificate of an estimator as it is by default, made once."""
-    return check(get(name), draws=FEW if name in COSTLY else None)
+    return check(get(name), draws=None if name in DECIDED else 1024)
 
 
 FEW = 65536
 """Draws that a test is content with where it does not ask for power."""
 
-COSTLY = ("score", "score-local")
-"""Whose draws vary so much that level small does not see a bias of a tenth, and says so."""
+DECIDED = ("local", "deterministic", "rloo")
+"""Checked with as many draws as level small makes; the others with few, which do not decide."""
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_registered_estimator_passes(name: str) -> None:
+def test_no_registered_estimator_fails(name: str) -> None:
     found = certified(name)
-    assert found.verdict == ("INCONCLUSIVE" if name in COSTLY else "PASSED"), found.text()
-    assert (found.power is None or found.power <= SEEN) == (name not in COSTLY)
+    assert not found.failed, found.text(verbose=True)
+    if name in DECIDED:
+        assert found.verdict == "PASSED", found.text(verbose=True)
+        assert found.power is None or found.power <= SEEN
     assert {f.test for f in found.findings} == {one.name for one in checks_of(get(name))}
 
 
-IN_COMPANY = 8
-"""A certificate has fewer than eight times the columns of one of its checks that sees a defect."""
+IN_COMPANY = 100
+"""A certificate has fewer than a hundred times the columns of one of its checks that sees a defect."""
 
 
 @pytest.mark.parametrize("name", DEFECTS)
@@ -70,8 +73,10 @@ def test_known_defects_are_caught(name: str, monkeypatch: pytest.MonkeyPatch) ->
     """
     defect = DEFECTS[name]
     (one,) = (c for c in CHECKS if c.name == defect.test)
-    subject = Subject(defect.estimator, Key(("check", 0)), "cpu", FEW, 512)
+    deep = {} if defect.where != "deep" else drawn("independent-normal", Key(("check", 0)))
+    subject = Subject(defect.estimator, Key(("check", 0)), "cpu", FEW, 512, drawn=deep)
     monkeypatch.setattr(two_looks, "RATE", RATE / IN_COMPANY)
+    monkeypatch.setattr(two_looks, "TOGETHER", 100)
     found = settle(guarded(one.name, "all", partial(one.ask, subject)))
     text = "\n".join(map(str, found))
     fitting = [f for f in found if f.passed is False and defect.where in f.where]
@@ -83,7 +88,7 @@ def test_known_defects_are_caught(name: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", {d.test: name for name, d in DEFECTS.items()}.values())
 def test_a_defect_fails_the_certificate(name: str) -> None:
     """One for each check that sees some, whose finding is among those of all checks."""
-    found = check(DEFECTS[name].estimator, draws=FEW)
+    found = check(DEFECTS[name].estimator, draws=2048)
     assert not found.passed
     assert DEFECTS[name].test in {f.test for f in found.failed}, found.text()
 
@@ -97,7 +102,8 @@ def test_a_check_alone_is_stricter_than_in_company() -> None:
 
 def columns(estimator: Estimator) -> dict[str, int]:
     """Figures of each check that a certificate compares."""
-    subject = Subject(estimator, Key(("columns",)), "cpu", 4096, 16)
+    stages = drawn("independent-normal", Key(("check", 0)))
+    subject = Subject(estimator, Key(("columns",)), "cpu", 4096, 16, drawn=stages)
     return {
         one.name: sum(
             len(sample.p)
@@ -122,8 +128,8 @@ def test_at_least_twelve_defects_are_known() -> None:
 
 
 def test_a_few_checks_of_correct_estimators_accuse_none() -> None:
-    """Four at other seeds, of the thousand that `calibrate_certificate` makes."""
-    accused = [c.text() for c in calibrate_certificate.runs(4, first=100, draws=FEW) if c.failed]
+    """Two at other seeds, of the thousand that `calibrate_certificate` makes."""
+    accused = [c.text() for c in calibrate_certificate.runs(2, first=100, draws=1024) if c.failed]
     assert not accused, "\n\n".join(accused)
 
 
@@ -133,9 +139,9 @@ def test_a_declared_bias_is_measured_and_passes() -> None:
 
     own = declared("shrunk", unbiased=False, objective_on_convolution="elbo-local-noise")
     cls = dataclass(frozen=True)(type("Shrunk", (Changed,), {"declared": own}))
-    found = check(cls(shrunk))
+    found = check(cls(shrunk), draws=4096)
     biases = [f for f in found.findings if f.test == "unbiased"]
-    assert found.passed, found.text()
+    assert not found.failed, found.text()
     assert biases
     for f in biases:
         assert f.note.startswith("declared biased, measured"), f
@@ -172,7 +178,7 @@ class Misshapen(Local):
 
 
 def failed(estimator: Estimator) -> tuple[Certificate, dict[str, str]]:
-    found = check(estimator)
+    found = check(estimator, draws=256)
     assert not found.passed
     assert found.verdict == ("FAILED" if found.failed else "INCONCLUSIVE")
     return found, {f.test: f.note for f in found.failed}
@@ -270,11 +276,11 @@ def family(rng: np.random.Generator, shift: float = 0.0, samples: int = 6) -> li
 
 
 def test_false_alarms_multiply() -> None:
-    """Of 2,000 families, about 100 are flagged by the first look and about 5 by both; more than 13 has p < 0.001."""
+    """Of 2,000 families, about 40 are flagged by the first look, 1 by two and none by all; more than 1 has p < 1e-3."""
     rng = np.random.default_rng(5)
     alarms = sum(any(a.differs for a in answers(family(rng, samples=2))[0]) for _ in range(2000))
-    assert RATE == 0.05
-    assert alarms <= 13
+    assert RATE == 0.02
+    assert alarms <= 1
 
 
 def test_the_power_is_what_it_says() -> None:
@@ -306,8 +312,9 @@ def test_it_is_reached_as_vdbench_check_and_written_as_plain_data() -> None:
     assert len(plain["findings"]) == len(found.findings)
     assert set(plain["findings"][0]) == {
         "test", "where", "passed", "figure", "low", "high", "limit", "power", "note", "suggests",
-        "against", "draws",
+        "against", "draws", "carried", "grade",
     }  # fmt: skip
+    assert {c["feature"] for c in plain["coverage"]} >= {"noisy layers", "groups", "σ"}
     assert plain["verdict"] == "PASSED"
     assert found.text().startswith(found.summary())
 
@@ -338,15 +345,15 @@ def test_bad_input_is_refused(estimator: Any, options: dict[str, Any], message: 
 def test_the_text_says_whose_gradient_was_compared_with() -> None:
     """Local noise has another objective on a convolution, naive sampling the same everywhere."""
     line = "The mean was compared with the gradient of elbo on linear, dense,"
-    said = certified("local").text()
+    said = certified("local").text(verbose=True)
     assert line in said
-    assert "; of elbo-local-noise on convolution." in said
-    assert "The mean was compared" not in certified("naive").text()
+    assert "; of elbo-local-noise on convolution, drawn sequence, drawn convolution." in said
+    assert "The mean was compared" not in certified("naive").text(verbose=True)
 
 
 def test_a_suggestion_is_told_once() -> None:
     failed = [Finding("unbiased", f"here {k}", False, suggests="fix it.") for k in range(3)]
-    lines = Certificate("it", "small", tuple(failed), 0.01, 0.0).text().splitlines()
+    lines = Certificate("it", "small", tuple(failed), 0.001, 0.0).text(True).splitlines()
     assert [x.strip() for x in lines if "suggests" in x] == [
         "suggests: fix it.", "suggests: the same, see above.", "suggests: the same, see above.",
     ]  # fmt: skip
@@ -356,14 +363,14 @@ def test_a_noisy_mean_names_the_mistake_that_is_as_near() -> None:
     """Half and a fifth of the gradient: with wide draws neither is excluded, with narrow ones one is named alone."""
     defect = DEFECTS["scale-n-over-m-is-missing"]
     at = stage("deep")
-    drawn = Subject(defect.estimator, Key(("noisy",))).on(at)
+    made = Subject(defect.estimator, Key(("noisy",))).on(at)
     truth, names = np.array([-0.83, 1.2]), ["0.mean[0]", "0.mean[1]"]
     rng = np.random.default_rng(3)
 
     def said(spread: float) -> str:
         rows = 0.3 * truth + spread * rng.standard_normal((64, 2))
         rows += 0.3 * truth - rows.mean(0)  # the mean as it is, whatever was drawn
-        return suggest(drawn, "elbo", Sample("here", rows, truth, names))
+        return suggest(made, "elbo", Sample("here", rows, truth, names))
 
     wide = said(1.0)
     assert "half the gradient" in wide

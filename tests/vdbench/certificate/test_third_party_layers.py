@@ -348,3 +348,38 @@ def test_a_layer_that_cannot_be_called_is_refused_before_any_check(
     )
     with pytest.raises(InputError, match=message):
         check(estimator)
+
+
+class OfFloat32(Own):
+    """Makes a constant of float32, whatever the type of its inputs."""
+
+    def forward(self, x: Tensor) -> Any:
+        one = torch.eye(self.mu.shape[0], dtype=torch.float32)
+        return (
+            x @ (one @ (self.mu + nn.functional.softplus(self.rho) * torch.randn_like(self.mu))).T
+        )
+
+
+class OfOneMemory(Own):
+    """A second parameter on the memory of the first, which is the one that is used."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.again = nn.Parameter(self.mu.data)
+
+    def forward(self, x: Tensor) -> Any:
+        return x @ (self.again + nn.functional.softplus(self.rho) * torch.randn_like(self.mu)).T
+
+
+@pytest.mark.parametrize("dense", [OfFloat32, OfOneMemory])
+def test_a_right_layer_is_not_accused_for_the_type_of_its_constants_or_its_memory(
+    dense: Any,
+) -> None:
+    claims: dict[str, Any] = {"unbiased": True, "independent_examples": False}
+    estimator = register_layer(
+        dense.__name__.lower(), dense=dense, mean="mu", scale=("rho", "softplus"), **claims
+    )
+    found = check(estimator, draws=256)
+    assert not found.failed, found.text(verbose=True)
+    said = [f.note for f in found.findings if f.test == "layer mapping"]
+    assert ("works in float32 alone" in said[0]) == (dense is OfFloat32)

@@ -48,7 +48,8 @@ def test_a_file_passes_and_its_broken_option_fails(
     Path("mine.py").write_text(GOOD)
     assert call(monkeypatch, "mine.py") == 0
     said = capsys.readouterr().out
-    assert said.startswith("mine: PASSED at level small: a relative bias of 0.0")
+    assert said.startswith("mine: PASSED at level small: a relative bias of 0.")
+    assert "not exercised: embeddings" in said
     assert call(monkeypatch, "mine.py", "--option", "half=true", "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["passed"] is False

@@ -131,6 +131,16 @@ def test_few_examples_do_not_give_the_variance_of_noise_that_a_minibatch_shares(
     assert oracles.alarms([oracles.compare_rows("", rows, want["0|mean|noise"], True)] * 24)
 
 
+def test_independence_is_measured_before_few_examples_are_used() -> None:
+    """Of one example repeated 16 times: naive declares what it is, and would be refused if it did not."""
+    for name in ("local", "per-example"):
+        table = few_examples.dependence(context(get(name), examples=1), 16)
+        few_examples.refuse_dependence(name, table)
+    table = few_examples.dependence(context(get("naive"), examples=1), 16)
+    with pytest.raises(CellError, match="not independent from example to example"):
+        few_examples.refuse_dependence("naive", table)
+
+
 def test_deterministic_has_data_variance_alone() -> None:
     table = variance_units.rows(context(get("deterministic")), 0, 2000)
     additive(table)

@@ -20,8 +20,12 @@ NAME = "contract"
 
 def ask(subject: Subject) -> Iterable[Asked]:
     """One finding for each stage."""
-    of = kind(subject.estimator)
-    return each_stage(NAME, (*of.exact, of.network), subject, lambda at: [_finding(subject, at)])
+    return each_stage(
+        NAME,
+        (*subject.compared, kind(subject.estimator).network),
+        subject,
+        lambda at: [_finding(subject, at)],
+    )
 
 
 def _finding(subject: Subject, at: Stage) -> Finding:

@@ -17,10 +17,9 @@ NAME = "CPU and GPU"
 
 def ask(subject: Subject) -> Iterable[Asked]:
     """One finding for each stage, where there is a GPU."""
-    of = kind(subject.estimator)
     if not torch.cuda.is_available():
         return [Finding(NAME, "all", None, note="no GPU here")]
-    names = (*of.exact, of.network)
+    names = (*subject.compared, kind(subject.estimator).network)
     return each_stage(NAME, names, subject, lambda at: [_device(subject, at)])
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.protocol import Check
 from vdbench.certificate.sampling import Subject
-from vdbench.certificate.third_party_layers import ROOM, each_layer, is_third_party, point, seeded
+from vdbench.certificate.third_party_layers import each_layer, is_third_party, point, room, seeded
 from vdbench.estimation.third_party import Spec
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import Posterior
@@ -46,9 +46,10 @@ def _draws(spec: Spec, layer: Layer, seed: int) -> Finding:
         float((one - a - b).abs().max() / (a + b).abs().max())
         for one, a, b in zip(together, *alone, strict=True)
     )
+    limit = room(spec, layer)
     return Finding(
-        NAME, layer.name, gap <= ROOM, gap, limit=ROOM, note=note,
-        suggests="" if gap <= ROOM else _BUFFER,
+        NAME, layer.name, gap <= limit, gap, limit=limit, note=note,
+        suggests="" if gap <= limit else _BUFFER,
     )  # fmt: skip
 
 

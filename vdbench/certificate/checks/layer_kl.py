@@ -75,7 +75,7 @@ def _constant(place: Place, own: float) -> str:
 
 
 def _by_its_mean(place: Place, most: int) -> Pending:
-    """Value and gradient of a sampled KL: their means over draws, in two looks like all means of a certificate."""
+    """Value and gradient of a sampled KL: their means over draws, in looks like all means of a certificate."""
     gap = float(place.draws(64, "bias")[0].mean()) - float(place.truth[0])
     # a layer may count its bias's KL or not: whichever the mean is nearer to
     bias = place.bias if abs(gap - place.bias) < abs(gap) else 0.0
@@ -136,7 +136,7 @@ def _finding(place: Place, answer: Answer) -> Finding:
     note = f"relative error of the mean of a sampled KL(q ‖ {_prior(place.spec)})"
     return Finding(
         NAME, sample.where, not answer.differs, figure, low, high, (high - low) / 2, answer.power, note,
-        draws=answer.draws,
+        draws=answer.draws, carried=answer.carried,
     )  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from vdbench.certificate.certificate import Finding
 from vdbench.certificate.protocol import Check
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.third_party_layers import (
-    ROOM,
     each_layer,
     is_third_party,
     point,
+    room,
     seeded,
     unheard,
 )
@@ -51,24 +51,29 @@ def _mapping(spec: Spec, layer: Layer, seed: int) -> Finding:
         why = "its output is not finite, with the scale next to 0"
         return Finding(NAME, layer.name, False, note=why, suggests=_WRONG_MAP)
     gap = float((b - want).abs().max() / want.abs().max())
-    if gap > ROOM:
+    limit = room(spec, layer)
+    if spec.narrow(layer, x):
+        note += "; the layer works in float32 alone, and is compared in that type"
+    if gap > limit:
         with torch.no_grad():
             drawn = [seeded(spec, layer, x, q, bias, seed + k) for k in range(DRAWS)]
-        found = _with_a_floor(torch.stack(drawn), want)
+        found = _with_a_floor(torch.stack(drawn), want, limit)
         if found:
             return Finding(NAME, layer.name, True, gap, note=f"{note}; {found}")
-    suggests = "" if gap <= ROOM else unheard(spec, layer, x, q, bias) or _WRONG_MAP
+    suggests = "" if gap <= limit else unheard(spec, layer, x, q, bias) or _WRONG_MAP
     return Finding(
-        NAME, layer.name, gap <= ROOM, gap, limit=ROOM, note=note, suggests=suggests,
+        NAME, layer.name, gap <= limit, gap, limit=limit, note=note, suggests=suggests,
     )  # fmt: skip
 
 
-def _with_a_floor(drawn: Tensor, want: Tensor) -> str:
+def _with_a_floor(drawn: Tensor, want: Tensor, rounding: float) -> str:
     """What is to be said of noise that does not vanish with the scale, but is small and leaves the mean as it is."""
     size, spread = want.abs().max(), drawn.std(0)
     floor = float(spread.max() / size)
     limit = -float(stdtrit(DRAWS - 1, RATE / want.numel() / 2)) / DRAWS**0.5
-    if floor > FLOOR or bool(((drawn.mean(0) - want).abs() > limit * spread + ROOM * size).any()):
+    if floor > FLOOR or bool(
+        ((drawn.mean(0) - want).abs() > limit * spread + rounding * size).any()
+    ):
         return ""
     remains = f"noise of {floor:.1g} of the output remains, as of √(Σx²σ² + ε)"
     return f"its mean over {DRAWS} draws is that map, and {remains}"

@@ -1,7 +1,8 @@
 """How the noise variance falls with the minibatch: as 1/M where the noise of examples is declared independent.
 
-The minibatch is compared with itself repeated four times. Mean and data are the same, and the noise variance of
-independent examples is exactly a quarter; what the examples share does not fall.
+The minibatch is compared with itself repeated four times and a hundred times. Mean and data are the same, and the noise
+variance of independent examples is exactly a quarter and a hundredth; what the examples share does not fall. Examples
+may be independent in a small minibatch and not in a large one, where a table of noise is used again.
 """
 
 from __future__ import annotations
@@ -25,27 +26,34 @@ NAME = "minibatch law"
 
 SUGGESTS = "examples share noise: declare independent_examples=False, or draw each example's own."
 
-TIMES = 4
+TIMES = (4, 100)
 """How often the minibatch is repeated."""
+
+MOST = {4: 32768, 100: 4096}
+"""Draws in a first look, at most, by the repetitions."""
 
 
 def ask(subject: Subject) -> Iterable[Asked]:
     """The share of the noise variance that does not fall with M, in every layer and role of one stage."""
     if not subject.estimator.declaration.laws and subject.estimator.declaration.pure:
         return [Finding(NAME, "all", None, note="the estimator declares no noise")]
-    return each_stage(NAME, [kind(subject.estimator).layer], subject, lambda at: _ask(subject, at))
+    return each_stage(NAME, [kind(subject.estimator).layer], subject, lambda at: _both(subject, at))
 
 
-def _ask(subject: Subject, at: Stage) -> list[Asked]:
+def _both(subject: Subject, at: Stage) -> list[Asked]:
+    return [asked for times in TIMES for asked in _ask(subject, at, times)]
+
+
+def _ask(subject: Subject, at: Stage, repeated: int) -> list[Asked]:
     declared = subject.estimator.declaration.independent_examples
 
     short = subject.on(at)
-    pilot = _samples(subject, at, "pilot", subject.looks(short))
+    pilot = _samples(subject, at, repeated, "pilot", subject.looks(short))
     wanted = for_spread(max((float(s.rows.std()) for s in pilot), default=0.0))
-    count = subject.looks(short, wanted if declared else 0.0)
+    count = min(MOST[repeated], subject.looks(short, wanted if declared else 0.0))
 
     def draw(look: str, times: int) -> list[Sample]:
-        return _samples(subject, at, look, times * count)
+        return _samples(subject, at, repeated, look, times * count)
 
     if declared:
         question = Question(NAME, draw, draw("first", 1))
@@ -53,13 +61,13 @@ def _ask(subject: Subject, at: Stage) -> list[Asked]:
     return [_reported(sample) for sample in pilot]
 
 
-def _samples(subject: Subject, at: Stage, look: str, count: int) -> list[Sample]:
-    """One column: TIMES · (squared deviation of the long minibatch) − (that of the short), over the short's mean."""
-    long = Batch(*(torch.cat([t] * TIMES) for t in at.batch))
+def _samples(subject: Subject, at: Stage, times: int, look: str, count: int) -> list[Sample]:
+    """One column: times · (squared deviation of the long minibatch) − (that of the short), over the short's mean."""
+    long = Batch(*(torch.cat([t] * times) for t in at.batch))
     spreads = []
     for length, stage in (("short", at), ("long", replace(at, batch=long))):
         drawn = subject.on(stage)
-        rows = drawn.many(subject.key / NAME / length / look, count)
+        rows = drawn.many(subject.key / NAME / times / length / look, count)
         spreads.append({n: ((r - r.mean(0)) ** 2).sum(1) for n, r in rows.items()})
     found = []
     for group in dict.fromkeys(at.problem.groups[n] for n in spreads[0]):
@@ -68,8 +76,8 @@ def _samples(subject: Subject, at: Stage, look: str, count: int) -> list[Sample]
         assert isinstance(short, np.ndarray)
         assert isinstance(repeated, np.ndarray)
         if short.mean() > 0:
-            share = (TIMES * repeated - short) / short.mean() / (TIMES - 1)
-            where = f"{at.name}: layer {group.layer}, {group.role}"
+            share = (times * repeated - short) / short.mean() / (times - 1)
+            where = f"{at.name} × {times}: layer {group.layer}, {group.role}"
             found.append(Sample(where, share[:, None], np.zeros(1)))
     return found
 

@@ -152,7 +152,7 @@ def _finding(answer: Answer) -> Finding:
     return Finding(
         NAME, sample.where, not answer.differs, figure, low, high, limit, answer.power,
         f"{what}, {kind_of}; furthest by {gap:.2g} of its scale",
-        SUGGESTS[what] if answer.differs else "", draws=answer.draws,
+        SUGGESTS[what] if answer.differs else "", draws=answer.draws, carried=answer.carried,
     )  # fmt: skip
 
 

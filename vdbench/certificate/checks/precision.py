@@ -23,7 +23,7 @@ def ask(subject: Subject) -> Iterable[Asked]:
         points = ("as it is", *of.points)
         return [_narrow(subject, at_point(at, p), f"{at.name}: {p}") for p in points]
 
-    found = each_stage(NAME, of.exact, subject, lambda at: [_narrow(subject, at, at.name)])
+    found = each_stage(NAME, subject.compared, subject, lambda at: [_narrow(subject, at, at.name)])
     return [*found, *each_stage(NAME, [of.network], subject, network)]
 
 

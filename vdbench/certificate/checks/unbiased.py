@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.exact_gradients import OBJECTIVES
 from vdbench.certificate.planning import directions, enough, needed, weighted
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
-from vdbench.certificate.reference_problems import Stage, kind, served
+from vdbench.certificate.reference_problems import Stage, served
 from vdbench.certificate.sampling import Draws, Subject
+from vdbench.certificate.stages import sampled
 from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
+from vdbench.noise import Key
 
 NAME = "unbiased"
 
@@ -26,8 +28,7 @@ COSTLY = ("rectified", "classes", "deep")
 
 def ask(subject: Subject) -> Iterable[Asked]:
     """A question for each exact stage of the estimator's kind of posterior."""
-    names = kind(subject.estimator).exact
-    return each_stage(NAME, names, subject, lambda at: _ask(subject, at))
+    return each_stage(NAME, subject.compared, subject, lambda at: _ask(subject, at))
 
 
 def _left_out(subject: Subject, drawn: Draws) -> str:
@@ -43,22 +44,53 @@ def _ask(subject: Subject, at: Stage) -> list[Asked]:
     if why:
         return [Finding(NAME, at.name, None, note=why)]
     objective = served(subject.estimator, at)
-    truth = at.truth(objective)
-    if truth is None:
+    key = subject.key / NAME / at.name
+    some = _against(drawn, objective, key)
+    if some is None:
         why = f"no exact gradient of the objective '{objective}'; known: {', '.join(OBJECTIVES)}"
         return [Finding(NAME, at.name, None, note=why)]
-    exact = {name: value.flatten().cpu().numpy() for name, value in truth.items()}
-    key = subject.key / NAME / at.name
-    pilot = samples(at, drawn.many(key / "pilot", PILOT), exact)
+    return [_pending(subject, drawn, objective, some)]
+
+
+Draw = Callable[[str, int], list[Sample]]
+
+
+def _against(drawn: Draws, objective: str, key: Key) -> Draw | None:
+    """Draws beside the exact gradient, or beside draws of a textbook sampler; None where there is neither."""
+    at = drawn.stage
+    truth = at.truth(objective)
+    if truth is not None:
+        exact = {name: value.flatten().cpu().numpy() for name, value in truth.items()}
+        return lambda look, count: samples(at, drawn.many(key / look, count), exact)
+    if at.exact is not None or not sampled.known(objective):
+        return None
+    reference = sampled.textbook(at, objective, key / "about", sampled.PART)
+    about = {name: rows.mean(0) for name, rows in reference.items()}
+
+    def differences(look: str, count: int) -> list[Sample]:
+        # a two-sample test: each draw less one of the reference, about the reference's mean
+        ours = drawn.many(key / look, count)
+        theirs = sampled.textbook(at, objective, key / look / "reference", count)
+        rows = {
+            n: (ours[n] if len(ours[n]) == len(theirs[n]) else ours[n][:1]) - theirs[n] + about[n]
+            for n in about
+        }
+        return samples(at, rows, about)
+
+    return differences
+
+
+def _pending(subject: Subject, drawn: Draws, objective: str, draw: Draw) -> Pending:
+    pilot = draw("pilot", PILOT)
     weights = directions(pilot)
 
     def some(look: str, count: int) -> list[Sample]:
-        return weighted(samples(at, drawn.many(key / look, count), exact), weights)
+        return weighted(draw(look, count), weights)
 
     count = subject.looks(drawn, needed(weighted(pilot, weights)))
     first = enough(some, count, subject.bound(drawn), subject.unit(drawn))
     question = Question(NAME, lambda look, times: some(look, times * len(first[0].rows)), first)
-    return [Pending(question, lambda found: [_finding(drawn, objective, a) for a in found])]
+    return Pending(question, lambda found: [_finding(drawn, objective, a) for a in found])
 
 
 def samples(at: Stage, rows: dict[str, Rows], truth: dict[str, Rows]) -> list[Sample]:
@@ -92,12 +124,12 @@ def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
         seen = "measured" if answer.differs else "not seen at this number of draws"
         return Finding(
             NAME, sample.where, True, figure, low, high, None, answer.power,
-            f"declared biased, {seen}: {note}", against=objective, draws=answer.draws,
+            f"declared biased, {seen}: {note}", against=objective, draws=answer.draws, carried=answer.carried,
         )  # fmt: skip
-    suggests = suggest(drawn, objective, sample) if answer.differs else ""
+    suggests = suggest(drawn, objective, sample, answer.rate) if answer.differs else ""
     return Finding(
         NAME, sample.where, not answer.differs, figure, low, high, limit, answer.power, note, suggests,
-        objective, answer.draws,
+        objective, answer.draws, answer.carried,
     )  # fmt: skip
 
 

@@ -1,0 +1,58 @@
+"""A short form of the zoo: some defects of each kind are caught in one check, and some right ones are not accused.
+
+``make zoo`` checks all of them with five seeds.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from table import page
+from zoo import DEFECTS, ENTRIES, RIGHT
+
+from vdbench.certificate import check
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FEW = 2048
+"""Draws: what so few catch, more do too."""
+
+CAUGHT = (
+    "rows-of-a-kernel-share-noise", "no-noise-with-padding-same", "alpha-clamped-at-1", "labels-are-clamped",
+    "layernorm-has-no-gradient", "half-above-128-examples", "a-table-of-16-rows", "noise-of-torch-s-generator",
+)  # fmt: skip
+
+SPARED = ("local-as-it-is", "500-g-one-time-in-500", "noise-negated")
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(DEFECTS) >= 80
+    assert len(RIGHT) >= 40
+
+
+@pytest.mark.parametrize("name", CAUGHT)
+def test_a_defect_fails(name: str) -> None:
+    found = check(ENTRIES[name].estimator, draws=FEW)
+    assert found.verdict == "FAILED", found.text(verbose=True)
+    assert found.diagnosis
+
+
+@pytest.mark.parametrize("name", SPARED)
+def test_a_right_one_is_not_accused(name: str) -> None:
+    found = check(ENTRIES[name].estimator, draws=FEW, seed=1)
+    assert not found.failed, found.text(verbose=True)
+
+
+def test_the_page_has_a_line_for_each() -> None:
+    row = {"name": "chunks-of-32", "verdict": "FAILED", "grade": "bias", "power": 0.09}
+    made = page([row], [{"name": "chunks-of-32", "dense": 0.25}])
+    assert (
+        "| chunks-of-32 | chunks of 32, the remainder dropped | 0.25 | – | – | 1 of 1 | bias | 0.09 |"
+        in made
+    )
+    assert all(f"| {name} |" in made for name in ENTRIES)

@@ -1,0 +1,255 @@
+"""A drawn problem, made: its numbers, the scale of its targets, and its exact gradients.
+
+Targets lie about as far from the mean prediction as the noise moves it. So the gradient in means and in scales are
+both as large as their noise, however small or large the noise is, and as few draws as can be show a bias.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vdbench.certificate import exact_gradients
+from vdbench.certificate.exact_gradients import Truth
+from vdbench.certificate.planning import needed_of
+from vdbench.certificate.reference_problems import Stage
+from vdbench.certificate.stages import moments, recipes
+from vdbench.certificate.stages.recipes import Recipe
+from vdbench.certificate.stages.sampled import outputs, textbook
+from vdbench.certificate.stages.softmax import expected_log_likelihood
+from vdbench.certificate.toy_networks import small
+from vdbench.datasets import Dataset, Split
+from vdbench.estimation.autodiff import differentiate
+from vdbench.estimation.draws import gather
+from vdbench.noise import Key, stream
+from vdbench.problems.from_module import noisy
+from vdbench.problems.likelihoods import Categorical, GaussianNoise
+from vdbench.problems.priors import GaussianPrior, NoPrior
+from vdbench.problems.problem import Batch, Parameters, Problem
+
+TRIES = 3
+"""Problems that are drawn for one stage, at most: one that takes the textbook estimator too many draws is redrawn."""
+
+PILOT, ENOUGH = 512, 60_000
+"""Draws of the textbook estimator that judge a problem, and how many it may need for a bias of a tenth."""
+
+
+@functools.lru_cache(maxsize=4)
+def drawn(kind: str, key: Key, rounds: int = 1) -> dict[str, Stage]:
+    """The drawn stages of a kind of posterior, by name; other keys draw others.
+
+    Args:
+        kind: What an estimator declares as ``posteriors``.
+        key: Address of the draw.
+        rounds: How many of each family.
+
+    Returns:
+        The same stages for the same arguments; nobody may write into them.
+    """
+    found: dict[str, Stage] = {}
+    for number in range(rounds):
+        forms: dict[object, recipes.Coordinates] = {}
+        for family, coordinates in recipes.BY_KIND[kind]:
+            here = key / "drawn" / number / family / coordinates.__name__
+            forms.setdefault(
+                coordinates, coordinates(random.Random((key / "coordinates" / number).seed()))
+            )
+            shared = coordinates is not recipes.of_weights and kind == "any"
+            name = f"drawn {family}" + (" with shared noise" if shared else "")
+            name += f" {number + 1}" if number else ""
+            form = forms[coordinates]()
+            found[name] = _best(name, family, lambda form=form: form, here)  # type: ignore[misc]
+    return found
+
+
+def _best(name: str, family: str, form: recipes.Coordinates, key: Key) -> Stage:
+    """The first problem that takes few draws, or the one that takes the fewest."""
+    best: tuple[float, Stage] | None = None
+    for k in range(TRIES):
+        rng = random.Random((key / k).seed())
+        recipe = recipes.seeded_modules(
+            lambda rng=rng: recipes.FAMILIES[family](rng, form),  # type: ignore[misc]
+            (key / k).seed(),
+        )
+        stage = made(name, recipe, key / k)
+        wanted = _needed(stage, key / k / "pilot")
+        if best is None or wanted < best[0]:
+            best = wanted, stage
+        if wanted <= ENOUGH:
+            break
+    assert best is not None
+    return best[1]
+
+
+def _needed(stage: Stage, key: Key) -> float:
+    """Draws with which textbook weight sampling shows a bias of a tenth, roughly."""
+    if stage.problem.parameterization.learned_law:
+        return 0.0  # no gradient passes through a draw of these
+    return needed_of(stage, textbook(stage, "elbo", key, PILOT))
+
+
+def made(name: str, recipe: Recipe, key: Key) -> Stage:
+    """The stage of a recipe, in float64."""
+    rand = _numbers(key / "numbers")
+    inputs = _inputs(recipe, rand)
+    blank = _targets(recipe, rand)
+    problem, parameters = _problem(name, recipe, inputs, blank, rand)
+    batch = gather(problem, np.arange(recipe.examples))
+    if not recipe.classes:
+        targets = blank.clone()
+        targets[: recipe.examples] = _near(problem, recipe, parameters, batch, rand, key)
+        split = Split(inputs, targets)
+        problem = replace(problem, data=replace(problem.data, train=split, test=split))
+        batch = gather(problem, np.arange(recipe.examples))
+    return Stage(name, problem, parameters, batch, exact=_exact(problem, recipe, parameters, batch))
+
+
+Numbers = Callable[..., Tensor]
+
+
+def _numbers(key: Key) -> Numbers:
+    noise = stream(key, "cpu", torch.float64)
+    count = iter(range(10**6))
+    return lambda *shape: noise(str(next(count)), shape, "normal")
+
+
+def _inputs(recipe: Recipe, rand: Numbers) -> Tensor:
+    """Features with a mean of their own, so that examples add up; the last of a minibatch may be large."""
+    centre = 0.7 * torch.sign(rand(1, *recipe.inputs)) if recipe.classes == 0 else 0.0
+    inputs = centre + 0.5 * rand(recipe.total, *recipe.inputs)
+    if recipe.classes:
+        inputs = 2 * inputs
+    if recipe.heavy:
+        inputs[recipe.examples - 1] *= math.sqrt(recipe.examples / 3)
+    return inputs
+
+
+def _targets(recipe: Recipe, rand: Numbers) -> Tensor:
+    if recipe.classes:
+        return torch.arange(recipe.total) % recipe.classes
+    return rand(recipe.total, recipe.outputs)
+
+
+def _problem(
+    name: str, recipe: Recipe, inputs: Tensor, targets: Tensor, rand: Numbers
+) -> tuple[Problem, dict[str, Tensor]]:
+    body = nn.Sequential(*recipe.modules).double()
+    for module in body:
+        _set(module, recipe, rand)
+    split = Split(inputs, targets)
+    independent = recipe.form.sharing == "weights"
+    problem = noisy(
+        body,
+        Dataset(name, split, split, recipe.classes),
+        name=name,
+        likelihood=Categorical() if recipe.classes else GaussianNoise(1 / (2 * math.pi)),
+        parameterization=recipe.form,
+        prior=GaussianPrior(1.0) if independent else NoPrior(),
+        layers=lambda path, module: path not in recipe.quiet,
+    )
+    return small(problem), _parameters(problem, recipe, rand)
+
+
+def _set(module: nn.Module, recipe: Recipe, rand: Numbers) -> None:
+    """Weights of typical size, biases and a LayerNorm's numbers of any."""
+    with torch.no_grad():
+        for key, value in module.named_parameters():
+            if isinstance(module, nn.LayerNorm):
+                value.copy_((1.0 if key == "weight" else 0.3) + 0.3 * rand(*value.shape))
+            elif key == "weight":
+                size = recipe.size / math.sqrt(value[0].numel())
+                draw = rand(*value.shape)
+                # none next to 0, where σ = √α·|θ| is too
+                value.copy_(size * torch.sign(draw) * (0.4 + 0.6 * draw.abs()))
+            else:
+                value.copy_(0.5 * recipe.size * rand(*value.shape))
+
+
+def _parameters(problem: Problem, recipe: Recipe, rand: Numbers) -> dict[str, Tensor]:
+    """Where the problem starts, with a spread of α, σ or keep probability drawn for each number of it."""
+    low, high = (math.log(bound) for bound in recipe.spread)
+    found = {}
+    for name, value in problem.start.items():
+        part = torch.special.ndtr(rand(*value.shape))
+        if name.endswith("log_alpha"):
+            value = low + (high - low) * part
+        elif name.endswith("log_variance"):
+            value = 2 * (low + (high - low) * part)
+        elif name.endswith("logit"):
+            value = 2 * part
+        found[name] = value
+    return found
+
+
+def _moments(
+    problem: Problem, recipe: Recipe, at: Parameters, inputs: Tensor, objective: str
+) -> moments.Moments:
+    laws = {layer.name: problem.posterior(layer, at) for layer in problem.layers}
+    return moments.propagated(recipe.modules, at, laws, inputs, objective)
+
+
+def _near(
+    problem: Problem,
+    recipe: Recipe,
+    at: Parameters,
+    batch: Batch,
+    rand: Numbers,
+    key: Key,
+) -> Tensor:
+    """Targets off the mean prediction by about the deviation of its noise, to one side for each output."""
+    if recipe.linear:
+        found = _moments(problem, recipe, at, batch.inputs, "elbo")
+        mean = found.mean
+        spread = (found.second.diagonal(dim1=1, dim2=2) - mean.square()).clamp_min(0).sqrt()
+    else:
+        drawn_outputs = outputs(problem, at, batch, key / "targets", 256)
+        mean, spread = drawn_outputs.mean(0), drawn_outputs.std(0)
+    side = torch.sign(rand(1, mean.shape[1]))
+    near: Tensor = mean + side * spread * (0.7 + 0.6 * torch.special.ndtr(rand(*mean.shape)))
+    return near
+
+
+KNOWN = tuple(exact_gradients.OBJECTIVES)
+"""Objective classes whose moments are known."""
+
+
+def _exact(
+    problem: Problem, recipe: Recipe, parameters: Parameters, batch: Batch
+) -> Callable[[str], Truth | None] | None:
+    """Exact gradients by objective; None where there are none."""
+    if not recipe.linear and recipe.quiet == ():
+        return None
+    kept: dict[str, Truth] = {}
+
+    def value(at: Mapping[str, Tensor], objective: str) -> Tensor:
+        if recipe.linear:
+            found = _moments(problem, recipe, at, batch.inputs, objective)
+            squares = found.second.diagonal(dim1=1, dim2=2)
+            errors = squares - 2 * batch.targets * found.mean + batch.targets.square()
+            return -math.pi * errors.sum()
+        found = _moments(problem, recipe, at, batch.inputs, objective)
+        variance = found.second.diagonal(dim1=1, dim2=2) - found.mean.square()
+        if objective == "mean-weights":
+            return found.mean.log_softmax(1).gather(1, batch.targets[:, None]).sum()
+        return expected_log_likelihood(found.mean, variance, batch.targets).sum()
+
+    def exact(objective: str) -> Truth | None:
+        if objective not in KNOWN:
+            return None
+        if objective not in kept:
+
+            def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+                total = problem.scale(batch) * value({**parameters, **free}, objective)
+                return total, total
+
+            kept[objective] = differentiate(target, problem.free(parameters))[1]
+        return kept[objective]
+
+    return exact
