@@ -27,6 +27,7 @@ from vdbench.statistics.verdicts import difference_verdict, ratio_verdict
 
 IDENTICAL = "the same numbers in both"
 ROUNDED = "equal up to rounding"
+UNKNOWN = "too few to say how many would settle it"
 
 
 def judged(
@@ -56,20 +57,19 @@ def _row(c: Candidate, alpha: float, tolerance: float, family: int) -> Row:
     if contrast.identical:
         found = Estimate(contrast.null, contrast.null, contrast.null, c.n)
         return _made(c, kind, found, 1.0, SAME, IDENTICAL)
-    margin = tolerance if contrast.ratio else tolerance * c.tolerance
+    margin = tolerance if contrast.ratio else c.margin(tolerance)
     verdict, why = _verdict(c, contrast, found, margin)
     p = min(1.0, family * contrast.p())
     needed: dict[str, int] = {}
     if verdict == INCONCLUSIVE:
         counts = contrast.needed(alpha, margin) or {}
         keys = SETTINGS[c.measure]
-        needed = {key: n for unit, n in counts.items() for key in keys.get(unit, ())}
+        needed = {key: n for unit, n in counts.items() for key in keys[unit]}
+        why = why or ("" if counts or not tolerance else UNKNOWN)
     return _made(c, kind, found, p, verdict, why, needed)
 
 
-def _verdict(
-    c: Candidate, contrast: Contrast, found: Estimate, margin: float
-) -> tuple[str, str]:
+def _verdict(c: Candidate, contrast: Contrast, found: Estimate, margin: float) -> tuple[str, str]:
     """The verdict, and what else a reader should know."""
     low, high = found.low, found.high
     if math.isnan(found.value):

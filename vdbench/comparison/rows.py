@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,7 +39,7 @@ LESS_IS_BETTER = {
 UNASKED = ("variance.noise",)
 """Metrics that are compared only where they are named: what they say is part of another."""
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "variance": {"units": ("measures.variance.first_units", "measures.variance.max_units")},
     "throughput": {
         "units": ("measures.variance.first_units", "measures.variance.max_units"),
@@ -86,7 +86,7 @@ class Candidate:
         role: As in `vdbench.schema`.
         n: Units, rounds or seeds that were compared.
         paired: Whether both share what is random.
-        tolerance: For a difference: the difference that counts as none for a tolerance of 1.
+        margin: For a difference: from the tolerance, the difference that counts as none.
         rounding: Relative difference that rounding alone may make.
         why: Why there is no interval, or what a reader should know.
     """
@@ -101,7 +101,7 @@ class Candidate:
     role: str = "all"
     n: int = 0
     paired: bool = True
-    tolerance: float = 1.0
+    margin: Callable[[float], float] = float
     rounding: float = 0.0
     why: str = ""
 
@@ -223,7 +223,8 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The first of WORSE, INCONCLUSIVE, BETTER and SAME that a row has."""
-        return next(v for v in ORDER if any(row.verdict == v for row in self.rows))
+        found = {row.verdict for row in self.rows}
+        return next((verdict for verdict in ORDER if verdict in found), SAME)
 
     def exit_code(self, strict: bool = False) -> int:
         """1 where a row is WORSE; with ``strict`` also where one is INCONCLUSIVE or could not be compared; else 0."""

@@ -25,7 +25,6 @@ from vdbench.measures.session import parameters_digest
 from vdbench.measures.stopping import look_schedule
 from vdbench.problems.gaussian import PARAMETERIZATIONS
 from vdbench.problems.problem import Group
-from vdbench.runner.results import FILE, KIND
 from vdbench.store import Damaged, Table, arrays, concatenate, digest, records, tables
 from vdbench.store.seals import Content
 from vdbench.suite.schema import Suite
@@ -40,6 +39,10 @@ ROLES = {
     coordinate: role for one in PARAMETERIZATIONS.values() for coordinate, role in one.roles.items()
 }
 """The role of a coordinate of a noisy layer; any other parameter's role is its own name."""
+
+
+RESULTS, TRAININGS = "results.parquet", "training.parquet"
+"""Tables of a run folder."""
 
 
 class NotComparable(CellError):
@@ -329,22 +332,22 @@ def _record(folder: Path) -> dict[str, Any]:
 
 def _results(folder: Path, info: Mapping[str, Any]) -> Content:
     """The table of results: its seal has the cells and the files that figures came from."""
-    path = folder / FILE
+    path = folder / RESULTS
     try:
         found = tables.read(path)
     except FileNotFoundError as error:
         raise InputError(
-            f"'{folder}' has no {FILE}: the run has not ended; run its suite again on the folder."
+            f"'{folder}' has no {RESULTS}: the run has not ended; run its suite again on the folder."
         ) from error
     except Damaged as error:
         raise InputError(
-            f"'{folder}': its {FILE} is damaged, {one_line(error)}; run its suite again on the folder first."
+            f"'{folder}': its {RESULTS} is damaged, {one_line(error)}; run its suite again on the folder first."
         ) from error
     except OSError as error:
         raise InputError(f"'{path}' cannot be read, {error.strerror}.") from error
     said, run = found.address or {}, info.get("identity")
-    if found.sealed and (said.get("kind") != KIND[FILE] or run not in (None, said["run"])):
-        raise InputError(f"'{folder}': its {FILE} is another run's.")
+    if found.sealed and (said.get("kind") != "results" or run not in (None, said["run"])):
+        raise InputError(f"'{folder}': its {RESULTS} is another run's.")
     return found
 
 
@@ -359,17 +362,16 @@ def _suite(folder: Path, info: Mapping[str, Any]) -> Suite:
 
 
 def _trainings(folder: Path, run: Stored) -> pd.DataFrame | None:
-    name = "training.parquet"
     try:
-        frame, content = tables.read_frame(folder / name)
+        frame, content = tables.read_frame(folder / TRAININGS)
     except FileNotFoundError:
         return None
     except Damaged as error:
-        run.bad[name] = str(error)
+        run.bad[TRAININGS] = str(error)
         return None
     said = content.address or {}
     if content.sealed and run.info.get("identity") not in (None, said.get("run")):
-        run.bad[name] = "it is another run's"
+        run.bad[TRAININGS] = "it is another run's"
         return None
     return frame
 
@@ -395,7 +397,7 @@ def training_blocks(run: Stored, key: Key) -> Iterator[tuple[int, Block]]:
     problem, _, _, name, _ = key
     frame = run.trainings
     if frame is None:
-        raise NotComparable(f"{run.name} has no training.parquet{run._damage()}")
+        raise NotComparable(f"{run.name} has no {TRAININGS}{run._damage()}")
     mine = frame[(frame["problem"] == problem) & (frame["estimator"] == name)]
     for seed, part in mine.groupby("seed"):
         values = part["value"].to_numpy()

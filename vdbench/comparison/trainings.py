@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
+from operator import mul
 
 import numpy as np
 
@@ -70,5 +72,5 @@ def trainings(
             CONVERGENCE[metric][1] if measure == "convergence" else UNITS[metric],
             n=min(len(a), len(b)),
             paired=paired,
-            tolerance=abs(float(b.mean())),
+            margin=partial(mul, abs(float(b.mean()))),
         )

@@ -225,7 +225,9 @@ class Pairs:
     def _keys(self, where: Where, measure: str) -> tuple[Key, Key] | None:
         """Both cells of a measure; None where one is missing, which is noted unless both are."""
         keys = ((*where[:3], where.base, measure), (*where[:3], where.new, measure))
-        states = [self._state(run, key) for run, key in zip((self.base, self.new), keys, strict=True)]
+        states = [
+            self._state(run, key) for run, key in zip((self.base, self.new), keys, strict=True)
+        ]
         if all(state == "" for state in states):
             return keys
         if any(state != "absent" for state in states):
@@ -318,9 +320,7 @@ class Pairs:
         tables: list[dict[int, Table]] = [
             {seed: block.values for seed, block in each.items()} for each in (new, base)
         ]
-        yield from trainings(
-            where, measure, tables[0], tables[1], comparable.shared((one, two))
-        )
+        yield from trainings(where, measure, tables[0], tables[1], comparable.shared((one, two)))
 
     def _check(self, keys: tuple[Key, Key], one: Block, two: Block) -> None:
         comparable.check(self.base, self.new, keys, (one, two))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -32,9 +33,7 @@ ROUNDING = {"float32": 1e-4, "float64": 1e-9}
 
 
 @lru_cache(maxsize=4096)
-def _critical(
-    looks: tuple[int, ...], n: int, apart: int, alpha: float
-) -> float:
+def _critical(looks: tuple[int, ...], n: int, apart: int, alpha: float) -> float:
     schedule = LookSchedule(looks, 1 - alpha, 0.0)
     return schedule.z(n, apart)
 
@@ -102,9 +101,9 @@ def _contrast(
     signed: bool,
     sizes: tuple[float, float],
 ) -> Contrast:
-    nothing = [float(np.mean(x)) <= DUST * size for x, size in zip((a, b), sizes, strict=True)]
-    if any(nothing):
-        return _with_zeros(*nothing, len(a))
+    none, before = (float(np.mean(x)) <= DUST * s for x, s in zip((a, b), sizes, strict=True))
+    if none or before:
+        return _with_zeros(none, before, len(a))
     if paired:
         widest: Critical = lambda alpha: max(one(alpha) for one in z)  # noqa: E731
         return ratio_of_means(a, b, widest, signed)
@@ -129,17 +128,20 @@ def biases(where: Where, new: UnitRows, base: UnitRows, paired: bool) -> Iterato
         if group.layer != "all" or group not in base.groups():
             continue
         each = [(rows.of(group, "bias2"), rows.of(group, "reference2")) for rows in (new, base)]
+        contrast = difference_of_ratios(each[0], each[1], paired)
+        same = all(np.array_equal(a, b) for a, b in zip(*each, strict=True))
         yield Candidate(
             where,
             "bias",
             "relative_bias",
-            difference_of_ratios(each[0], each[1], paired),
+            replace(contrast, identical=same),
             (_root(*each[1]), _root(*each[0])),
             "1",
             group.layer,
             group.role,
             min(new.n, base.n),
             paired,
+            margin=lambda tolerance: tolerance**2,
         )
 
 

@@ -39,6 +39,9 @@ STEPS = 16
 SURE = 0.95
 """How sure the number of units is to be large enough, as far as the spread of a unit is known."""
 
+LEAST = 3
+"""Degrees of freedom below which a spread is too little known for a number of units."""
+
 MOST = 10**9
 """Units beyond which no number is given."""
 
@@ -61,7 +64,7 @@ class Part:
         """The number at which the half-width is at most ``half``; None where there is none below `MOST`."""
         if self.spread == 0:
             return 2
-        if not (self.freedom > 0 and math.isfinite(self.spread) and half > 0):
+        if not (self.freedom >= LEAST and math.isfinite(self.spread) and half > 0):
             return None
         spread = self.spread * math.sqrt(self.freedom / float(chdtri(self.freedom, SURE)))
         z = two_sided(1 - alpha)
@@ -109,7 +112,10 @@ class Contrast:
             return 1.0
         if self._gap(last) > 0:
             return float(10.0**-SMALLEST)
-        inside, outside = last, 1  # error rates 10^(-k / STEPS): excluded at `outside`, not at `inside`
+        inside, outside = (
+            last,
+            1,
+        )  # error rates 10^(-k / STEPS): excluded at `outside`, not at `inside`
         while inside - outside > 1:
             middle = (inside + outside) // 2
             inside, outside = (inside, middle) if self._gap(middle) > 0 else (middle, outside)
@@ -247,11 +253,11 @@ def difference_of_ratios(
         base: Likewise.
         shared: Whether units with the same number share minibatches and noise.
     """
-    rows = [_linear(*_two(*both)) for both in (new, base)]
-    if any(row is None for row in rows):
+    a, b = _linear(*_two(*new)), _linear(*_two(*base))
+    if a is None or b is None:
         nothing = Estimate(math.nan, math.nan, math.nan, 0)
         return Contrast(False, lambda alpha: nothing, (Part("units", math.nan, 0),))
-    return difference_of_means(*(row for row in rows if row is not None), shared, "units")
+    return difference_of_means(a, b, shared, "units")
 
 
 def ratio_of_medians(new: ArrayLike, base: ArrayLike, shared: bool) -> Contrast:
@@ -269,7 +275,7 @@ def ratio_of_medians(new: ArrayLike, base: ArrayLike, shared: bool) -> Contrast:
         part = Part("rounds", *_median_spread(np.log(quotients)))
         same = len(a) == len(b) and bool((a == b).all())
         return Contrast(
-            True, lambda alpha: intervals.median(quotients, 1 - alpha), (part,), same
+            True, lambda alpha: _positive(intervals.median(quotients, 1 - alpha)), (part,), same
         )
 
     def at(alpha: float) -> Estimate:
