@@ -159,6 +159,6 @@ def basis(found: Comparison) -> str:
     share = {0: "none", len(found.rows): "all"}.get(paired, f"{paired} of {len(found.rows)}")
     return (
         f"Intervals and p-values are adjusted for {_many(found.family, 'comparison')} ({ADJUSTMENT}): "
-        f"all verdicts hold together at {percent(found.level)}. SAME is within ±{percent(found.tolerance)}. Figures that are paired "
-        f"(same minibatches and noise, seeds or rounds): {share}."
+        f"all verdicts hold together at {percent(found.level)}. SAME is within ±{percent(found.tolerance)}. "
+        f"Figures that are paired (same minibatches and noise, seeds or rounds): {share}."
     )

@@ -21,13 +21,13 @@ from vdbench.comparison.rows import (
     Candidate,
     Row,
 )
-from vdbench.statistics.contrasts import Contrast
+from vdbench.statistics.contrasts import MOST, Contrast
 from vdbench.statistics.intervals import Estimate
 from vdbench.statistics.verdicts import difference_verdict, ratio_verdict
 
 IDENTICAL = "the same numbers in both"
 ROUNDED = "equal up to rounding"
-UNKNOWN = "too few to say how many would settle it"
+UNKNOWN = f"no number up to {MOST:,} is known to settle it"
 
 
 def judged(
@@ -73,7 +73,7 @@ def _verdict(c: Candidate, contrast: Contrast, found: Estimate, margin: float) -
     """The verdict, and what else a reader should know."""
     low, high = found.low, found.high
     if math.isnan(found.value):
-        return INCONCLUSIVE, "no value: what it is divided by is not above zero"
+        return INCONCLUSIVE, "no value: what it is divided by is not surely above zero"
     near = 1 + c.rounding
     if (contrast.ratio and 1 / near <= low <= high <= near) or low == high == contrast.null:
         return SAME, ROUNDED

@@ -42,8 +42,11 @@ SURE = 0.95
 LEAST = 3
 """Degrees of freedom below which a spread is too little known for a number of units."""
 
-MOST = 10**9
+MOST = 10**6
 """Units beyond which no number is given."""
+
+ABOVE = 4.0
+"""Standard errors that a denominator must lie above zero for the delta method."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,10 @@ class Part:
 
         most = 2
         while not enough(most):
-            most *= 2
-            if most > MOST:
+            if most >= MOST:
                 return None
-        least = most // 2  # not enough, or 1
+            most = min(2 * most, MOST)
+        least = most // 2 if most < MOST else 2 ** int(math.log2(MOST))  # not enough, or 1
         while most - least > 1:
             middle = (least + most) // 2
             least, most = (least, middle) if enough(middle) else (middle, most)
@@ -246,10 +249,11 @@ def difference_of_ratios(
 ) -> Contrast:
     """Compare two ratios of means that may be negative, such as squared relative biases.
 
-    The ratio A/B of means of rows (a_i), (b_i) moves with row i by (a_i − (A/B)b_i)/b̄ (delta method).
+    The ratio A/B of means of rows (a_i), (b_i) moves with row i by (a_i − (A/B)b_i)/b̄ (delta method). Without value
+    where a denominator is not at least `ABOVE` standard errors above zero.
 
     Args:
-        new: Numerator and denominator, one value a unit each; the denominator's mean is positive.
+        new: Numerator and denominator, one value a unit each; what the denominator estimates is positive.
         base: Likewise.
         shared: Whether units with the same number share minibatches and noise.
     """
@@ -330,7 +334,7 @@ def _influence(rows: Rows) -> Rows:
 
 def _linear(a: Rows, b: Rows) -> Rows | None:
     """Rows whose mean is the ratio of the means of ``a`` and ``b``, and whose spread is that ratio's."""
-    if not len(b) or not b.mean() > 0:
+    if len(b) < 2 or not b.mean() > ABOVE * b.std(ddof=1) / math.sqrt(len(b)):
         return None
     value = float(a.mean() / b.mean())
     return np.asarray(value + (a - value * b) / b.mean())
