@@ -157,8 +157,9 @@ def basis(found: Comparison) -> str:
 
     paired = sum(row.paired for row in found.rows)
     share = {0: "none", len(found.rows): "all"}.get(paired, f"{paired} of {len(found.rows)}")
+    adjusted = f"adjusted for {_many(found.family, 'comparison')} ({ADJUSTMENT})"
     return (
-        f"Intervals and p-values are adjusted for {_many(found.family, 'comparison')} ({ADJUSTMENT}): "
+        f"Intervals and p-values are {adjusted if found.family else 'not needed'}: "
         f"all verdicts hold together at {percent(found.level)}. SAME is within ±{percent(found.tolerance)}. "
         f"Figures that are paired (same minibatches and noise, seeds or rounds): {share}."
     )

@@ -387,8 +387,9 @@ def campaign(folder: Path, pairs: int, runs: int) -> str:
     )
     lines.append(
         f"\n## Times\n\nThe {runs} real pairs of equal runs were timed in two sessions each, beside other work. "
-        f"Without `--timing` their times are {told(times)}. With it they are {told(asked)}. The drift between two sessions is "
-        "in no interval, so verdicts with `--timing` have no known error rate. Compare times within one run.\n"
+        f"Without `--timing` their times are {told(times)}. With it they are {told(asked)}. The drift between two "
+        "sessions is in no interval, so verdicts with `--timing` have no known error rate. Compare times within one "
+        "run.\n"
     )
     return "".join(lines)
 

@@ -259,14 +259,15 @@ def read(folder: Path) -> Stored:
         files = sorted(f"blocks/{path.name}" for path in (folder / "blocks").glob("*.parquet"))
         files += sorted(f"checkpoints/{p.name}" for p in (folder / "checkpoints").glob("*.npz"))
         told = [cell for cell in info.get("cells") or [] if cell.get("status") != "failed"]
+    failed = _failed(info)
     found = Stored(
         folder.resolve().name or str(folder),
         info,
         _suite(folder, info),
-        {_key(cell): cell for cell in told},
-        {_key(c): str(c.get("reason", "")) for c in info.get("cells") or [] if c["status"] == "failed"},
+        {_key(cell): cell for cell in told if _key(cell) not in failed},
+        failed,
         [],
-    )  # fmt: skip
+    )
     strict = bool(info.get("sealed"))
     for name in files:
         try:
@@ -278,6 +279,17 @@ def read(folder: Path) -> Stored:
         except OSError as error:
             raise InputError(f"'{folder / name}' cannot be read, {error.strerror}.") from error
     found.trainings = _trainings(folder, found)
+    return found
+
+
+def _failed(info: Mapping[str, Any]) -> dict[Key, str]:
+    """Why cells failed last; also those that keep figures of an earlier session, which say nothing of this one."""
+    found = {}
+    for cell in info.get("cells") or []:
+        if cell.get("kept"):
+            found[_key(cell)] = f"{cell['kept']} Its figures are of an earlier session"
+        elif cell.get("status") == "failed":
+            found[_key(cell)] = str(cell.get("reason", ""))
     return found
 
 

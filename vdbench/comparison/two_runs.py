@@ -99,6 +99,7 @@ def compare(
     rows, family = judged(candidates, level, tolerance)
     names = (base, new) if base and new and second is first else (first.name, second.name)
     noted = [] if second is first else comparable.noted(first, second)
+    noted += [f"{label}: declared biased" for label in pairs.biased()]
     return Comparison(
         str(names[0]), str(names[1]), level, tolerance, family, rows, pairs.refused, noted
     )
@@ -167,6 +168,18 @@ class Pairs:
         if self.refused:
             return f"{names}: {self.refused[0].why}."
         return f"{names}: they have no problem, checkpoint, batch size and estimator with the same metric."
+
+    def biased(self) -> list[str]:
+        """Estimators that are declared biased in one run or under one label, and not in the other."""
+        found = []
+        for where in self._places():
+            said = [
+                (run.info["estimators"].get(label) or {}).get("unbiased", True)
+                for run, label in ((self.base, where.base), (self.new, where.new))
+            ]
+            if said[0] != said[1]:
+                found.append(where.new if said[0] else where.base)
+        return list(dict.fromkeys(found))
 
     def _known(self) -> None:
         """See that the estimators named are in the runs."""
