@@ -95,6 +95,11 @@ class Stored:
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     trainings: pd.DataFrame | None = None
 
+    @property
+    def estimators(self) -> dict[str, dict[str, Any]]:
+        """What it records of each estimator, by label."""
+        return dict(self.info.get("estimators") or {})
+
     @cached_property
     def schedule(self) -> LookSchedule:
         """When its variance cells looked at their intervals."""
@@ -112,15 +117,15 @@ class Stored:
 
     def label(self, identity: Sequence[Any]) -> str:
         """How the run calls an estimator that a block's address names; empty for one that it does not list."""
-        for name, said in (self.info.get("estimators") or {}).items():
-            if _is(said, identity) and said["version"] == identity[2]:
-                return str(name)
+        for name, said in self.estimators.items():
+            if _is(said, identity) and said.get("version") == identity[2]:
+                return name
         return ""
 
     def serves(self, problem: str, label: str) -> str:
         """The objective whose gradient an estimator estimates on a problem."""
         about = (self.info.get("problems") or {}).get(problem) or {}
-        declared = (self.info.get("estimators") or {}).get(label) or {}
+        declared = self.estimators.get(label, {})
         return str((about.get("objectives") or {}).get(label) or declared.get("objective") or "")
 
     def of(self, key: Key) -> list[Block]:
@@ -228,7 +233,7 @@ class Stored:
 
 def _is(said: Mapping[str, Any], identity: Sequence[Any]) -> bool:
     """Whether what a record says of an estimator is what an address says: name, options, and those within."""
-    if said["name"] != identity[0] or set(said["options"]) != set(identity[1]):
+    if said.get("name") != identity[0] or set(said.get("options", ())) != set(identity[1]):
         return False
     return all(
         _is(value, identity[1][key]) if _inner(value) else value == identity[1][key]

@@ -58,16 +58,19 @@ def trainings(
         [last_values(tables[seed], measure) for seed in (common if paired else sorted(tables))]
         for tables in (new, base)
     ]
-    metrics = CONVERGENCE if measure == "convergence" else TRAINING
-    for metric in metrics:
+    found = {}
+    for metric in CONVERGENCE if measure == "convergence" else TRAINING:
         a, b = (np.array([seed.get(metric, math.nan) for seed in seeds]) for seeds in each)
-        if not (len(a) and len(b) and np.isfinite(a).all() and np.isfinite(b).all()):
-            continue  # no such figure: a regression has no error
+        if len(a) and len(b) and np.isfinite(a).all() and np.isfinite(b).all():
+            found[metric] = (a, b)  # else there is no such figure: a regression has no error
+    # an error may be the same by chance; all figures are the same only of the same trainings
+    same = all(np.array_equal(a, b) for a, b in found.values())
+    for metric, (a, b) in found.items():
         yield Candidate(
             where,
             measure,
             metric,
-            difference_of_means(a, b, paired),
+            difference_of_means(a, b, paired, identical=same),
             (float(b.mean()), float(a.mean())),
             CONVERGENCE[metric][1] if measure == "convergence" else UNITS[metric],
             n=min(len(a), len(b)),

@@ -174,7 +174,7 @@ class Pairs:
         found = []
         for where in self._places():
             said = [
-                (run.info["estimators"].get(label) or {}).get("unbiased", True)
+                run.estimators.get(label, {}).get("unbiased", True)
                 for run, label in ((self.base, where.base), (self.new, where.new))
             ]
             if said[0] != said[1]:
@@ -184,12 +184,12 @@ class Pairs:
     def _known(self) -> None:
         """See that the estimators named are in the runs."""
         for run, label in ((self.base, self.old_label), (self.new, self.new_label)):
-            known = list(run.info.get("estimators") or {})
+            known = list(run.estimators)
             if label is not None and label not in known:
                 raise InputError(
                     f"compare: '{run.name}' has no estimator '{label}'.{nearest(label, known)}"
                 )
-        every = {label for run in (self.base, self.new) for label in run.info["estimators"]}
+        every = {label for run in (self.base, self.new) for label in run.estimators}
         for label in self.only:
             if label not in every:
                 raise InputError(
@@ -295,7 +295,7 @@ class Pairs:
         self._check(keys, one, two)
         if self.new is not self.base:
             comparable.machine(self.base, self.new)
-        yield memory(where, two, one)
+        yield memory(where, two, one, int(self.new.info.get("threads") or 1))
 
     def _bias(self, where: Where, keys: tuple[Key, Key]) -> Iterator[Candidate]:
         (theirs, one), (mine, two) = self.base.rows(keys[0]), self.new.rows(keys[1])

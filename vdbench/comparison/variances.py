@@ -114,7 +114,7 @@ def _with_zeros(new: bool, base: bool, n: int) -> Contrast:
     """A ratio of which one or both are 0 up to rounding: equal, or without bound, or 0."""
     value = 1.0 if new and base else 0.0 if new else float("inf")
     found = Estimate(value, value, value, n)
-    return Contrast(True, lambda alpha: found, (Part("units", 0.0, 1.0),), identical=new and base)
+    return Contrast(True, lambda alpha: found, (Part("units", 0.0, 1.0),))
 
 
 def _size(rows: UnitRows, group: Group) -> float:

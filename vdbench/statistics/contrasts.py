@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -224,24 +224,42 @@ def inverse(a: Estimate) -> Estimate:
 
 
 def difference_of_means(
-    new: ArrayLike, base: ArrayLike, shared: bool = True, unit: str = "seeds"
+    new: ArrayLike,
+    base: ArrayLike,
+    shared: bool = True,
+    unit: str = "seeds",
+    identical: bool = False,
 ) -> Contrast:
     """Compare means that may be negative: Student's interval of the differences, or Welch's of two samples.
+
+    Where nothing varies although the two are not identical, as errors of a few seeds that are counted in examples may
+    be, nothing is known of the spread: the interval is without ends.
 
     Args:
         new: One value a unit, shape (n,).
         base: Shape (m,).
         shared: Whether the first, second, … of both share what is random; what one has more is left out.
         unit: What a row is.
+        identical: Whether the two are known to be the same.
     """
     a, b = _two(new, base)
     if shared:
         n = min(len(a), len(b))
         gaps = a[:n] - b[:n]
         part = Part(unit, *_spread(gaps))
-        same = len(a) == len(b) and bool((a == b).all())
-        return Contrast(False, lambda alpha: intervals.mean(gaps, one_look(alpha)), (part,), same)
-    return Contrast(False, lambda alpha: _welch(a, b, one_look(alpha)), (_both(unit, a, b),))
+    else:
+        part = _both(unit, a, b)
+
+    def at(alpha: float) -> Estimate:
+        z = one_look(alpha)
+        found = intervals.mean(gaps, z) if shared else _welch(a, b, z)
+        if found.low == found.high and not identical:
+            return replace(found, low=-math.inf, high=math.inf)
+        return found
+
+    if part.spread == 0:
+        part = Part(unit, math.nan, 0)
+    return Contrast(False, at, (part,), identical)
 
 
 def difference_of_ratios(
@@ -298,6 +316,19 @@ def product(a: Contrast, b: Contrast) -> Contrast:
         (*a.parts, *b.parts),
         a.identical and b.identical,
     )
+
+
+def widened(a: Contrast, relative: float) -> Contrast:
+    """A ratio whose interval reaches further by a relative amount that no number of units makes smaller."""
+    if relative == 0:
+        return a
+
+    def at(alpha: float) -> Estimate:
+        found = a.at(alpha)
+        return replace(found, low=found.low / (1 + relative), high=found.high * (1 + relative))
+
+    # units alone cannot make it narrow: no number of them is named
+    return Contrast(True, at, tuple(Part(part.unit, math.nan, 0) for part in a.parts))
 
 
 def _positive(a: Estimate) -> Estimate:

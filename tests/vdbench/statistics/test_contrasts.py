@@ -94,3 +94,23 @@ def test_the_units_named_make_the_interval_half_the_tolerance(shared: bool) -> N
         enough += half <= np.log1p(0.05) / 2
     p = at_least(enough, 400, contrasts.SURE)
     assert p > 1e-4, f"{enough} of 400 numbers of units were enough (p = {p:.2g})"
+
+
+def test_figures_that_happen_to_be_equal_are_not_known_to_be() -> None:
+    """Errors of three seeds are counted in examples: that they agree says nothing of the next seed."""
+    a = [2.5, 2.5, 3.0]
+    chance = contrasts.difference_of_means(a, a)
+    assert (chance.p(), chance.needed(0.05, 1.0)) == (1.0, None)
+    assert np.isinf([chance.at(0.05).low, chance.at(0.05).high]).all()
+    assert contrasts.difference_of_means(a, a, identical=True).identical
+    apart = contrasts.difference_of_means([2.5, 2.5], [2.5, 2.5, 2.5], shared=False)
+    assert np.isinf(apart.at(0.5).high)
+
+
+def test_a_coarse_count_widens_a_ratio_for_good() -> None:
+    a, b = [3e6] * 6, [2e6] * 6
+    made = contrasts.ratio_of_independent_means(a, b, (contrasts.one_look,) * 2)
+    sure = contrasts.widened(made, 0.01).at(0.05)
+    assert (sure.low, sure.high) == pytest.approx((1.5 / 1.01, 1.5 * 1.01))
+    coarse = contrasts.widened(made, 1.0)
+    assert (coarse.p(), coarse.needed(0.05, 0.05)) == (1.0, None)
