@@ -25,8 +25,8 @@ from vdbench.comparison.judging import judged
 from vdbench.comparison.rows import INCONCLUSIVE, WORSE, Candidate, Comparison, Where
 from vdbench.comparison.variances import biases, variances
 from vdbench.measures.metrics import LookSchedule, UnitRows
-from vdbench.measures.stopping import Stopping
-from vdbench.statistics import looks
+from vdbench.measures.registry import load
+from vdbench.measures.stopping import Stopping, look_schedule
 from vdbench.statistics.proportions import at_most, share
 
 LEVEL, TOLERANCE = 0.95, 0.05
@@ -159,7 +159,8 @@ class Drawn:
 
     def compared(self, first: int, most: int, precision: float = 0.1) -> Comparison:
         """Two runs that look at 64, … units and stop as runs do, compared."""
-        schedule = LookSchedule(looks(first, most), LEVEL, precision)
+        asked = {"first_units": first, "max_units": most, "precision": precision}
+        schedule = look_schedule(load(suite(0, ["local"], variance=asked)))
         draws = [self.generator, self.generator]
         if self.paired:  # the same units, however many each takes
             draws = [np.random.default_rng(int(self.generator.integers(2**62)))] * 2

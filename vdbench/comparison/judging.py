@@ -21,8 +21,8 @@ from vdbench.comparison.rows import (
     Candidate,
     Row,
 )
+from vdbench.statistics import Estimate
 from vdbench.statistics.contrasts import MOST, Contrast
-from vdbench.statistics.intervals import Estimate
 from vdbench.statistics.verdicts import difference_verdict, ratio_verdict
 
 IDENTICAL = "the same numbers in both"

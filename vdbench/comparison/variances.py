@@ -12,15 +12,14 @@ import numpy as np
 from vdbench.comparison.rows import Candidate, Where
 from vdbench.measures.metrics import SQUARED, LookSchedule, UnitRows
 from vdbench.problems.problem import Group
+from vdbench.statistics import Estimate
 from vdbench.statistics.contrasts import (
     Contrast,
     Critical,
-    Part,
     difference_of_ratios,
     ratio_of_independent_means,
     ratio_of_means,
 )
-from vdbench.statistics.intervals import Estimate
 
 QUANTITIES = {"variance.total": "total", "variance.noise": "noise"}
 """Metrics of variance, and the column of the unit rows that each is the mean of."""
@@ -32,10 +31,13 @@ ROUNDING = {"float32": 1e-4, "float64": 1e-9}
 """Relative difference of two variances that rounding alone may make, by precision."""
 
 
+APART = 3
+"""What the level of a ratio is adjusted for where its two cells stopped at different looks (`LookSchedule`)."""
+
+
 @lru_cache(maxsize=4096)
-def _critical(looks: tuple[int, ...], n: int, apart: int, alpha: float) -> float:
-    schedule = LookSchedule(looks, 1 - alpha, 0.0)
-    return schedule.z(n, apart)
+def _critical(schedule: LookSchedule, n: int, adjusted: int, alpha: float) -> float:
+    return replace(schedule, level=1 - alpha).z(n, adjusted)
 
 
 def critical(schedule: LookSchedule, n: int, apart: bool) -> Critical:
@@ -44,9 +46,9 @@ def critical(schedule: LookSchedule, n: int, apart: bool) -> Critical:
     Args:
         schedule: Its looks.
         n: Units at which it stopped.
-        apart: Whether the cell that it is compared with stopped at another look (`LookSchedule.apart`).
+        apart: Whether the cell that it is compared with stopped at another look.
     """
-    return partial(_critical, schedule.looks, n, schedule.apart if apart else 1)
+    return partial(_critical, schedule, n, APART if apart else 1)
 
 
 def variances(
@@ -114,7 +116,7 @@ def _with_zeros(new: bool, base: bool, n: int) -> Contrast:
     """A ratio of which one or both are 0 up to rounding: equal, or without bound, or 0."""
     value = 1.0 if new and base else 0.0 if new else float("inf")
     found = Estimate(value, value, value, n)
-    return Contrast(True, lambda alpha: found, (Part("units", 0.0, 1.0),))
+    return Contrast(True, lambda alpha: found)
 
 
 def _size(rows: UnitRows, group: Group) -> float:

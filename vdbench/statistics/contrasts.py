@@ -1,15 +1,16 @@
 """Two things compared: an interval at any level, a p-value, and the number of units that would settle it.
 
-A `Contrast` is a ratio or a difference with its interval as a function of the error rate α. All else follows from
-that function: its p-value is the smallest α at which the interval excludes "no difference" (1, or 0), so that p-value
-and interval never disagree, whatever the interval is made of (means of units, medians of rounds, looks at which a cell
-could have stopped).
+A `Contrast` is a ratio or a difference of two things, with its interval as a function of the error rate α. All else
+follows from such functions. The p-value is the smallest α at which the interval excludes "no difference" (1, or 0):
+p-value and interval never disagree, whatever the interval is made of (means of units, medians of rounds, looks at which
+a cell could have stopped).
 
 **How many units settle it.** With T the tolerance on the scale on which the interval is symmetric (log(1 + t) of a
-ratio), an interval of half-width T/2 or less always gives a verdict: an estimate farther than T/2 from "no
-difference" excludes it, and the interval of a nearer one lies within the tolerance. So `needed` is the number of
-units at which the half-width is T/2, for units that are looked at once. The spread of a unit is itself an estimate:
-its upper 95 % limit is used, from a chi-square law with the degrees of freedom that the kurtosis of the units allows.
+ratio), an interval of half-width T/2 or less always gives a verdict: an estimate farther than T/2 from "no difference"
+excludes it, and the interval of a nearer one lies within the tolerance. `Contrast.needed` is the number of units at
+which the half-width is T/2, for units that are looked at once. The half-width at N units is that of the units at hand,
+repeated until they are N: it has their spread and their tails. Their spread is itself an estimate: its upper 95 % limit
+is used, from a chi-square law with the degrees of freedom that the kurtosis of the units allows.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtri
 
-from vdbench.statistics import intervals
-from vdbench.statistics.intervals import Estimate
+from vdbench import statistics
+from vdbench.statistics import Estimate
 from vdbench.statistics.sequential import student, two_sided
 
 Rows = NDArray[np.float64]
@@ -55,36 +56,40 @@ class Part:
 
     Attributes:
         unit: What is counted: ``units``, ``rounds``, ``processes`` or ``seeds``.
-        spread: Standard deviation of what one of them contributes, on the scale where the interval is symmetric.
-        freedom: Degrees of freedom that this is known with.
+        n: How many there are.
+        at: The estimate from N that are like those at hand, looked at once, at error rate α.
+        freedom: Degrees of freedom that their spread is known with; 0 where no number of them would help.
     """
 
     unit: str
-    spread: float
+    n: int
+    at: Callable[[int, float], Estimate]
     freedom: float
 
-    def needed(self, alpha: float, half: float) -> int | None:
+    def needed(self, alpha: float, half: float, log: bool) -> int | None:
         """The number at which the half-width is at most ``half``; None where there is none below `MOST`."""
-        if self.spread == 0:
-            return 2
-        if not (self.freedom >= LEAST and math.isfinite(self.spread) and half > 0):
+        if not (self.freedom >= LEAST and half > 0):
             return None
-        spread = self.spread * math.sqrt(self.freedom / float(chdtri(self.freedom, SURE)))
-        z = two_sided(1 - alpha)
-
-        def enough(n: int) -> bool:
-            return student(z, n) * spread <= half * math.sqrt(n)
-
-        most = 2
-        while not enough(most):
-            if most >= MOST:
+        sure = math.sqrt(self.freedom / float(chdtri(self.freedom, SURE)))
+        n = self.n
+        for _ in range(20):  # the half-width falls nearly as 1/√n: the number settles quickly
+            wide = sure * half_width(self.at(n, alpha), log) / half
+            after = 4.0 * n if math.isinf(wide) else n * wide**2
+            if not after <= MOST:
                 return None
-            most = min(2 * most, MOST)
-        least = most // 2 if most < MOST else 2 ** int(math.log2(MOST))  # not enough, or 1
-        while most - least > 1:
-            middle = (least + most) // 2
-            least, most = (least, middle) if enough(middle) else (middle, most)
-        return most
+            after = max(2, math.ceil(after))
+            if after == n or (wide <= 1 and after > 0.98 * n):
+                return n
+            n = after
+        return n
+
+
+def half_width(found: Estimate, log: bool) -> float:
+    """Half the width of an interval, on the logarithmic scale for a ratio; inf where it has no end."""
+    low, high = found.low, found.high
+    if not (low > (0 if log else -math.inf) and high < math.inf):
+        return math.inf
+    return (math.log(high / low) if log else high - low) / 2
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Contrast:
 
     ratio: bool
     at: Callable[[float], Estimate]
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...] = ()
     identical: bool = False
 
     @property
@@ -115,13 +120,13 @@ class Contrast:
             return 1.0
         if self._gap(last) > 0:
             return float(10.0**-SMALLEST)
-        inside, outside = (
-            last,
+        outside, inside = (
             1,
-        )  # error rates 10^(-k / STEPS): excluded at `outside`, not at `inside`
+            last,
+        )  # error rates 10^(-k / STEPS): excluded at the first, not at the second
         while inside - outside > 1:
             middle = (inside + outside) // 2
-            inside, outside = (inside, middle) if self._gap(middle) > 0 else (middle, outside)
+            outside, inside = (middle, inside) if self._gap(middle) > 0 else (outside, middle)
         near, far = self._gap(outside), -self._gap(inside)
         share = near / (near + far) if math.isfinite(far) and near + far > 0 else 0.0
         return float(10.0 ** -((outside + share) / STEPS))
@@ -134,9 +139,8 @@ class Contrast:
             return -math.inf
         if not self.ratio:
             return max(low, -high)
-        return max(
-            math.log(low) if low > 0 else -math.inf, -math.log(high) if high > 0 else math.inf
-        )
+        below = -math.log(high) if high > 0 else math.inf
+        return max(math.log(low) if low > 0 else -math.inf, below)
 
     def needed(self, alpha: float, tolerance: float) -> dict[str, int] | None:
         """How many units, rounds or seeds give a verdict whatever the truth is, with one look at error rate α.
@@ -148,11 +152,11 @@ class Contrast:
         Returns:
             A number for each part; None where no number is known to be enough.
         """
-        if tolerance <= 0:
+        if tolerance <= 0 or not self.parts:
             return None
         most = math.log1p(tolerance) if self.ratio else tolerance
         half = most / 2 / math.sqrt(len(self.parts))
-        found = {part.unit: part.needed(alpha, half) for part in self.parts}
+        found = {part.unit: part.needed(alpha, half, self.ratio) for part in self.parts}
         known = {unit: n for unit, n in found.items() if n is not None}
         return known if len(known) == len(found) else None
 
@@ -163,24 +167,28 @@ def one_look(alpha: float) -> float:
 
 
 def ratio_of_means(
-    new: ArrayLike, base: ArrayLike, critical: Critical, signed: bool = False, unit: str = "units"
+    new: ArrayLike, base: ArrayLike, critical: Critical, signed: bool = False
 ) -> Contrast:
-    """Compare the means of rows that share units; see `intervals.ratio`.
+    """Compare the means of rows that share units; see `statistics.ratio`.
 
     Args:
         new: One value a unit, shape (n,).
         base: The same units in the same order; one of the two may go on for more.
         critical: Of the look at which both stopped.
-        signed: As in `intervals.ratio`.
-        unit: What a row is.
+        signed: As in `statistics.ratio`.
     """
     a, b = _two(new, base)
     n = min(len(a), len(b))
-    shared = _influence(a[:n]) - _influence(b[:n])
+
+    def repeated(count: int, alpha: float) -> Estimate:
+        x, y = np.resize(a[:n], count), np.resize(b[:n], count)
+        return statistics.ratio(x, y, one_look(alpha), signed=signed)
+
+    freedom = _freedom(_influence(a[:n]) - _influence(b[:n]))
     return Contrast(
         True,
-        lambda alpha: intervals.ratio(a, b, critical(alpha), signed=signed),
-        (Part(unit, *_spread(shared)),),
+        lambda alpha: statistics.ratio(a, b, critical(alpha), signed=signed),
+        (Part("units", n, repeated, freedom),),
         len(a) == len(b) and bool((a == b).all()),
     )
 
@@ -198,21 +206,28 @@ def ratio_of_independent_means(
         new: One value a unit, shape (n,).
         base: Shape (m,).
         critical: Of the look at which each stopped.
-        signed: As in `intervals.ratio`.
+        signed: As in `statistics.ratio`.
         unit: What a row is.
     """
     a, b = _two(new, base)
 
-    def at(alpha: float) -> Estimate:
-        top, bottom = (
-            intervals.positive_mean(rows, z(alpha), signed=signed)
-            for rows, z in zip((a, b), critical, strict=True)
-        )
+    def quotient(x: Rows, y: Rows, above: float, below: float) -> Estimate:
+        top = statistics.positive_mean(x, above, signed=signed)
+        bottom = statistics.positive_mean(y, below, signed=signed)
         if top.value < 0:
             return Estimate(math.nan, math.nan, math.nan, min(top.n, bottom.n))
-        return intervals.product(top, inverse(bottom))
+        return statistics.product(top, inverse(bottom))
 
-    return Contrast(True, at, (_both(unit, _influence(a), _influence(b)),))
+    def repeated(count: int, alpha: float) -> Estimate:
+        z = one_look(alpha)
+        return quotient(np.resize(a, count), np.resize(b, count), z, z)
+
+    freedom = _together(_influence(a), _influence(b))
+    return Contrast(
+        True,
+        lambda alpha: quotient(a, b, *(z(alpha) for z in critical)),
+        (Part(unit, min(len(a), len(b)), repeated, freedom),),
+    )
 
 
 def inverse(a: Estimate) -> Estimate:
@@ -230,7 +245,7 @@ def difference_of_means(
     unit: str = "seeds",
     identical: bool = False,
 ) -> Contrast:
-    """Compare means that may be negative: Student's interval of the differences, or Welch's of two samples.
+    """Compare means that may be negative: the interval of the mean difference, or Welch's of two samples.
 
     Where nothing varies although the two are not identical, as errors of a few seeds that are counted in examples may
     be, nothing is known of the spread: the interval is without ends.
@@ -239,27 +254,32 @@ def difference_of_means(
         new: One value a unit, shape (n,).
         base: Shape (m,).
         shared: Whether the first, second, … of both share what is random; what one has more is left out.
-        unit: What a row is.
+        unit: What a row is; ``seeds`` are few (`statistics.seed_mean`).
         identical: Whether the two are known to be the same.
     """
     a, b = _two(new, base)
+    n = min(len(a), len(b))
+
+    def gap(x: Rows, y: Rows, alpha: float) -> Estimate:
+        if not shared:
+            found = _welch(x, y, one_look(alpha))
+        elif unit == "seeds":
+            found = statistics.seed_mean(x - y, 1 - alpha)
+        else:
+            found = statistics.mean(x - y, one_look(alpha))
+        unknown = found.low == found.high and not identical
+        return replace(found, low=-math.inf, high=math.inf) if unknown else found
+
     if shared:
-        n = min(len(a), len(b))
-        gaps = a[:n] - b[:n]
-        part = Part(unit, *_spread(gaps))
-    else:
-        part = _both(unit, a, b)
+        a, b = a[:n], b[:n]
 
-    def at(alpha: float) -> Estimate:
-        z = one_look(alpha)
-        found = intervals.mean(gaps, z) if shared else _welch(a, b, z)
-        if found.low == found.high and not identical:
-            return replace(found, low=-math.inf, high=math.inf)
-        return found
+    def repeated(count: int, alpha: float) -> Estimate:
+        return gap(np.resize(a, count), np.resize(b, count), alpha)
 
-    if part.spread == 0:
-        part = Part(unit, math.nan, 0)
-    return Contrast(False, at, (part,), identical)
+    freedom = _freedom(a - b) if shared else _together(a, b)
+    return Contrast(
+        False, lambda alpha: gap(a, b, alpha), (Part(unit, n, repeated, freedom),), identical
+    )
 
 
 def difference_of_ratios(
@@ -278,7 +298,7 @@ def difference_of_ratios(
     a, b = _linear(*_two(*new)), _linear(*_two(*base))
     if a is None or b is None:
         nothing = Estimate(math.nan, math.nan, math.nan, 0)
-        return Contrast(False, lambda alpha: nothing, (Part("units", math.nan, 0),))
+        return Contrast(False, lambda alpha: nothing)
     return difference_of_means(a, b, shared, "units")
 
 
@@ -291,28 +311,31 @@ def ratio_of_medians(new: ArrayLike, base: ArrayLike, shared: bool) -> Contrast:
         shared: Whether both were timed in turn, in the same rounds.
     """
     a, b = _two(new, base)
+    n = min(len(a), len(b))
+
+    def quotient(x: Rows, y: Rows, alpha: float) -> Estimate:
+        if shared:
+            return _positive(statistics.median(x / y, 1 - alpha))
+        top, bottom = (_positive(statistics.median(rows, 1 - alpha)) for rows in (x, y))
+        return statistics.product(top, inverse(bottom))
+
     if shared:
-        n = min(len(a), len(b))
-        quotients = a[:n] / b[:n]
-        part = Part("rounds", *_median_spread(np.log(quotients)))
-        same = len(a) == len(b) and bool((a == b).all())
-        return Contrast(
-            True, lambda alpha: _positive(intervals.median(quotients, 1 - alpha)), (part,), same
-        )
+        a, b = a[:n], b[:n]
 
-    def at(alpha: float) -> Estimate:
-        top, bottom = (_positive(intervals.median(rows, 1 - alpha)) for rows in (a, b))
-        return intervals.product(top, inverse(bottom))
+    def repeated(count: int, alpha: float) -> Estimate:
+        return quotient(np.resize(a, count), np.resize(b, count), alpha)
 
-    spreads = [_median_spread(np.log(rows)) for rows in (a, b)]
-    return Contrast(True, at, (_sum("rounds", *spreads),))
+    # an interval of ranks knows the spread about as well as a quarter of the rows know a variance
+    part = Part("rounds", n, repeated, n / 4)
+    same = len(a) == len(b) and bool((a == b).all())
+    return Contrast(True, lambda alpha: quotient(a, b, alpha), (part,), shared and same)
 
 
 def product(a: Contrast, b: Contrast) -> Contrast:
     """Multiply two ratios that are independent, such as one of variances and one of times."""
     return Contrast(
         True,
-        lambda alpha: intervals.product(a.at(alpha), b.at(alpha)),
+        lambda alpha: statistics.product(a.at(alpha), b.at(alpha)),
         (*a.parts, *b.parts),
         a.identical and b.identical,
     )
@@ -327,8 +350,7 @@ def widened(a: Contrast, relative: float) -> Contrast:
         found = a.at(alpha)
         return replace(found, low=found.low / (1 + relative), high=found.high * (1 + relative))
 
-    # units alone cannot make it narrow: no number of them is named
-    return Contrast(True, at, tuple(Part(part.unit, math.nan, 0) for part in a.parts))
+    return Contrast(True, at)
 
 
 def _positive(a: Estimate) -> Estimate:
@@ -371,37 +393,25 @@ def _linear(a: Rows, b: Rows) -> Rows | None:
     return np.asarray(value + (a - value * b) / b.mean())
 
 
-def _spread(rows: Rows) -> tuple[float, float]:
-    """The standard deviation of rows, and the degrees of freedom that their kurtosis allows it."""
+def _freedom(rows: Rows) -> float:
+    """The degrees of freedom with which rows tell their variance, by their kurtosis; 0 where they do not vary."""
     n = len(rows)
     if n < 2 or not np.isfinite(rows).all():
-        return math.nan, 0.0
+        return 0.0
     away = rows - rows.mean()
     squared = float((away**2).mean())
     if squared == 0:
-        return 0.0, n - 1.0
+        return 0.0
     kurtosis = float((away**4).mean()) / squared**2
-    return math.sqrt(squared * n / (n - 1)), max(1.0, min(n - 1.0, 2 * n / max(kurtosis - 1, 1e-9)))
+    return max(1.0, min(n - 1.0, 2 * n / max(kurtosis - 1, 1e-9)))
 
 
-def _median_spread(rows: Rows) -> tuple[float, float]:
-    """The same for a median: what a row would have to contribute to a mean of the same precision."""
-    n = len(rows)
-    if n < 8:
-        return math.nan, 0.0
-    found = intervals.median(rows, 0.9)
-    half = (found.high - found.low) / 2
-    return half * math.sqrt(n) / two_sided(0.9), max(1.0, n / 4)
-
-
-def _both(unit: str, a: Rows, b: Rows) -> Part:
-    return _sum(unit, _spread(a), _spread(b))
-
-
-def _sum(unit: str, a: tuple[float, float], b: tuple[float, float]) -> Part:
-    """The spread of the difference of two independent rows, with Satterthwaite's degrees of freedom."""
-    squared = a[0] ** 2 + b[0] ** 2
-    if not squared > 0 or not (a[1] and b[1]):
-        return Part(unit, math.sqrt(squared) if squared >= 0 else math.nan, min(a[1], b[1]))
-    freedom = squared**2 / (a[0] ** 4 / a[1] + b[0] ** 4 / b[1])
-    return Part(unit, math.sqrt(squared), freedom)
+def _together(a: Rows, b: Rows) -> float:
+    """The same for the difference of two independent rows (Satterthwaite)."""
+    freedoms = _freedom(a), _freedom(b)
+    if not all(freedoms):
+        return max(freedoms) if len(a) > 1 and len(b) > 1 else 0.0
+    squares = float(a.var()), float(b.var())
+    return sum(squares) ** 2 / sum(
+        s**2 / freedom for s, freedom in zip(squares, freedoms, strict=True)
+    )

@@ -9,23 +9,21 @@ import pytest
 
 from vdbench.comparison.judging import judged
 from vdbench.comparison.rows import Candidate, Comparison, Where
+from vdbench.statistics import Estimate
 from vdbench.statistics.contrasts import (
     Contrast,
-    Part,
     difference_of_means,
     one_look,
     ratio_of_means,
 )
-from vdbench.statistics.intervals import Estimate
 
 WHERE = Where("p", "initial", 16, "local", "local")
 
 
 def ends(low: float, high: float, ratio: bool = True) -> Contrast:
     """A contrast with the same interval at every level."""
-    part = Part("units" if ratio else "seeds", 1.0, 40.0)
     middle = math.sqrt(low * high) if ratio else (low + high) / 2
-    return Contrast(ratio, lambda alpha: Estimate(middle, low, high, 50), (part,))
+    return Contrast(ratio, lambda alpha: Estimate(middle, low, high, 50))
 
 
 def verdict(low: float, high: float, metric: str = "variance.total", **more: object) -> str:

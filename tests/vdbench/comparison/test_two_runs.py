@@ -15,7 +15,6 @@ import pytest
 import vdbench
 from vdbench.comparison import stored
 from vdbench.comparison.rows import SETTINGS
-from vdbench.measures.metrics import LookSchedule
 from vdbench.measures.variance_metrics import variance_ratios
 from vdbench.store import records
 
@@ -97,8 +96,7 @@ def test_intervals_are_those_that_a_run_writes_for_as_many_comparisons(runs: Pat
     found = vdbench.compare(runs / "base", base="naive", new="local")
     run = stored.read(runs / "base")
     local, naive = (run.units(("p", "initial", 16, n, "variance"))[0] for n in ("local", "naive"))
-    schedule = LookSchedule(run.schedule.looks, 0.95, 0.2)
-    written = variance_ratios(local, naive, schedule, "naive", found.family)
+    written = variance_ratios(local, naive, run.schedule, "naive", found.family)
     for value in written:
         if value.layer == "all" and value.metric.endswith("total"):
             (row,) = (
