@@ -53,7 +53,7 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore tests/helpers/fuzzing.py
 
 compare: $(VENV)/.installed-dev
-	PYTHONPATH=tests/helpers $(BIN)/python tests/helpers/compare_campaign.py 1000 20
+	PYTHONPATH=tests/helpers $(BIN)/python tests/helpers/compare_table.py 1000 20
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m vdbench.cli.estimator_pages

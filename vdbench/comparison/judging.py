@@ -22,7 +22,7 @@ from vdbench.comparison.rows import (
     Row,
 )
 from vdbench.statistics import Estimate
-from vdbench.statistics.contrasts import MOST, Contrast
+from vdbench.statistics.contrast import MOST, Contrast
 from vdbench.statistics.verdicts import difference_verdict, ratio_verdict
 
 IDENTICAL = "the same numbers in both"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vdbench.siblings import import_own
-from vdbench.statistics.contrasts import Contrast
+from vdbench.statistics.contrast import Contrast
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,7 @@
-"""A run folder as it is compared: its record, and the rows of every cell from its sealed blocks.
+"""A run as it is compared: its record, and the rows of every cell from its sealed blocks.
 
-Nothing is changed in the folder. A file that does not fit its seal or its address is never used: cells whose rows it
-had are refused, by name. Blocks are those that the table of results came from, as its own seal has them.
+A file that does not fit its seal or its address is never used: cells whose rows it had are refused, by name. Blocks are
+those that the table of results came from, as its own seal has them.
 """
 
 from __future__ import annotations
@@ -9,24 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from pydantic import ValidationError
 
-from vdbench import schema
-from vdbench.errors import CellError, InputError, one_line, shown
+from vdbench.errors import CellError
 from vdbench.measures.few_examples import combine, describe
 from vdbench.measures.metrics import LookSchedule, UnitRows
-from vdbench.measures.registry import FullSuite
-from vdbench.measures.session import parameters_digest
 from vdbench.measures.stopping import look_schedule
 from vdbench.problems.gaussian import PARAMETERIZATIONS
 from vdbench.problems.problem import Group
-from vdbench.store import Damaged, Table, arrays, concatenate, digest, records, tables
-from vdbench.store.seals import Content
+from vdbench.store import Table, concatenate
 from vdbench.suite.schema import Suite
 
 if TYPE_CHECKING:
@@ -41,8 +34,8 @@ ROLES = {
 """The role of a coordinate of a noisy layer; any other parameter's role is its own name."""
 
 
-RESULTS, TRAININGS = "results.parquet", "training.parquet"
-"""Tables of a run folder."""
+TRAININGS = "training.parquet"
+"""The table of all trainings' epochs."""
 
 
 class NotComparable(CellError):
@@ -243,164 +236,6 @@ def _is(said: Mapping[str, Any], identity: Sequence[Any]) -> bool:
 
 def _inner(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"name", "options"}
-
-
-# --- reading ---------------------------------------------------------------------------------
-
-
-def read(folder: Path) -> Stored:
-    """Read a run folder.
-
-    Raises:
-        InputError: It is none, has no results yet, or its record or its results are damaged.
-    """
-    info = _record(folder)
-    content = _results(folder, info)
-    said = content.address or {}
-    if content.sealed:
-        files = [str(name) for name in said["files"]]
-        told = list(said["cells"])
-    else:
-        files = sorted(f"blocks/{path.name}" for path in (folder / "blocks").glob("*.parquet"))
-        files += sorted(f"checkpoints/{p.name}" for p in (folder / "checkpoints").glob("*.npz"))
-        told = [cell for cell in info.get("cells") or [] if cell.get("status") != "failed"]
-    failed = _failed(info)
-    found = Stored(
-        folder.resolve().name or str(folder),
-        info,
-        _suite(folder, info),
-        {_key(cell): cell for cell in told if _key(cell) not in failed},
-        failed,
-        [],
-    )
-    strict = bool(info.get("sealed"))
-    for name in files:
-        try:
-            _take(found, name, _file(folder / name, strict))
-        except Damaged as error:
-            found.bad[name] = str(error)
-        except FileNotFoundError:
-            found.bad[name] = "it is missing"
-        except OSError as error:
-            raise InputError(f"'{folder / name}' cannot be read, {error.strerror}.") from error
-    found.trainings = _trainings(folder, found)
-    return found
-
-
-def _failed(info: Mapping[str, Any]) -> dict[Key, str]:
-    """Why cells failed last; also those that keep figures of an earlier session, which say nothing of this one."""
-    found = {}
-    for cell in info.get("cells") or []:
-        if cell.get("kept"):
-            found[_key(cell)] = f"{cell['kept']} Its figures are of an earlier session"
-        elif cell.get("status") == "failed":
-            found[_key(cell)] = str(cell.get("reason", ""))
-    return found
-
-
-def _take(run: Stored, name: str, content: Content) -> None:
-    if name.startswith("blocks/") and content.address is not None:
-        run.blocks.append(Block(content.address, content.values))
-    elif name.startswith("checkpoints/"):
-        values = {
-            key.removeprefix("parameter/"): value
-            for key, value in content.values.items()
-            if key.startswith("parameter/")
-        }
-        made = {key: torch.from_numpy(value.copy()) for key, value in values.items()}
-        run.parameters[parameters_digest(made)] = values
-
-
-def _file(path: Path, strict: bool) -> Content:
-    """A block or a checkpoint that is what its name, its seal and its address say.
-
-    Raises:
-        Damaged: It is not.
-        OSError: It cannot be read.
-    """
-    found = tables.read(path) if path.suffix == ".parquet" else arrays.read(path)
-    if strict and not found.sealed:
-        raise Damaged("it has no seal, and all files of this run have one", "unsealed")
-    if found.address is not None and digest(found.address) != path.stem:
-        raise Damaged("it is another's", "misplaced")
-    if found.address is None and path.parent.name == "blocks":
-        raise Damaged("it does not say what it holds")
-    return found
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        found = records.read(folder / "run.json")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"'{folder}' is not a run folder: it has no run.json.") from error
-    except Damaged as error:
-        raise InputError(
-            f"'{folder}': its run.json is damaged, {error}; run its suite again on the folder first."
-        ) from error
-    except OSError as error:
-        raise InputError(f"'{folder}' cannot be read, {error.strerror}.") from error
-    if found.get("schema") not in range(1, schema.RUN + 1):
-        raise InputError(
-            f"'{folder}': its run.json has schema {shown(found.get('schema'))}, "
-            f"and this version reads up to {schema.RUN}."
-        )
-    return found
-
-
-def _results(folder: Path, info: Mapping[str, Any]) -> Content:
-    """The table of results: its seal has the cells and the files that figures came from."""
-    path = folder / RESULTS
-    try:
-        found = tables.read(path)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"'{folder}' has no {RESULTS}: the run has not ended; run its suite again on the folder."
-        ) from error
-    except Damaged as error:
-        raise InputError(
-            f"'{folder}': its {RESULTS} is damaged, {one_line(error)}; run its suite again on the folder first."
-        ) from error
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read, {error.strerror}.") from error
-    said, run = found.address or {}, info.get("identity")
-    if found.sealed and (said.get("kind") != "results" or run not in (None, said["run"])):
-        raise InputError(f"'{folder}': its {RESULTS} is another run's.")
-    return found
-
-
-def _suite(folder: Path, info: Mapping[str, Any]) -> Suite:
-    try:
-        found: Suite = FullSuite.model_validate(info.get("suite"))
-    except ValidationError as error:
-        raise InputError(
-            f"'{folder}': the suite in its run.json is not one of this version of vdbench."
-        ) from error
-    return found
-
-
-def _trainings(folder: Path, run: Stored) -> pd.DataFrame | None:
-    try:
-        frame, content = tables.read_frame(folder / TRAININGS)
-    except FileNotFoundError:
-        return None
-    except Damaged as error:
-        run.bad[TRAININGS] = str(error)
-        return None
-    said = content.address or {}
-    if content.sealed and run.info.get("identity") not in (None, said.get("run")):
-        run.bad[TRAININGS] = "it is another run's"
-        return None
-    return frame
-
-
-def _key(cell: Mapping[str, Any]) -> Key:
-    return (
-        str(cell["problem"]),
-        str(cell["checkpoint"]),
-        int(cell["batch_size"]),
-        str(cell["estimator"]),
-        str(cell["measure"]),
-    )
 
 
 def training_blocks(run: Stored, key: Key) -> Iterator[tuple[int, Block]]:

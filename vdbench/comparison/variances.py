@@ -13,8 +13,8 @@ from vdbench.comparison.rows import Candidate, Where
 from vdbench.measures.metrics import SQUARED, LookSchedule, UnitRows
 from vdbench.problems.problem import Group
 from vdbench.statistics import Estimate
+from vdbench.statistics.contrast import Contrast
 from vdbench.statistics.contrasts import (
-    Contrast,
     Critical,
     difference_of_ratios,
     ratio_of_independent_means,
@@ -103,7 +103,8 @@ def _contrast(
     signed: bool,
     sizes: tuple[float, float],
 ) -> Contrast:
-    none, before = (float(np.mean(x)) <= DUST * s for x, s in zip((a, b), sizes, strict=True))
+    each = zip((a, b), sizes, strict=True)
+    none, before = (float(np.abs(rows).mean()) <= DUST * size for rows, size in each)
     if none or before:
         return _with_zeros(none, before, len(a))
     if paired:

@@ -10,8 +10,8 @@ import pytest
 from vdbench.comparison.judging import judged
 from vdbench.comparison.rows import Candidate, Comparison, Where
 from vdbench.statistics import Estimate
+from vdbench.statistics.contrast import Contrast
 from vdbench.statistics.contrasts import (
-    Contrast,
     difference_of_means,
     one_look,
     ratio_of_means,

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 import vdbench
-from vdbench.comparison import stored
+from vdbench.comparison import reading
 from vdbench.comparison.rows import SETTINGS
 from vdbench.measures.variance_metrics import variance_ratios
-from vdbench.store import records
+from vdbench.store import digest, records
 
 TIMES = ("time.seconds_per_gradient", "efficiency.variance_seconds")
 
@@ -94,7 +94,7 @@ def test_two_estimators_of_one_run(runs: Path) -> None:
 
 def test_intervals_are_those_that_a_run_writes_for_as_many_comparisons(runs: Path) -> None:
     found = vdbench.compare(runs / "base", base="naive", new="local")
-    run = stored.read(runs / "base")
+    run = reading.read(runs / "base")
     local, naive = (run.units(("p", "initial", 16, n, "variance"))[0] for n in ("local", "naive"))
     written = variance_ratios(local, naive, run.schedule, "naive", found.family)
     for value in written:
@@ -182,9 +182,9 @@ def test_rows_of_a_damaged_block_are_refused_by_name(
 ) -> None:
     new = copied("new")
     blocks = sorted((new / "blocks").iterdir())
-    run = stored.read(new)
+    run = reading.read(new)
     (victim, spare) = (
-        new / "blocks" / f"{stored.digest(block.address)}.parquet"
+        new / "blocks" / f"{digest(block.address)}.parquet"
         for block in run.blocks
         if block.address["measure"] == "variance" and block.address["units"][0] == 0
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vdbench.statistics import contrasts
+from vdbench.statistics import contrast, contrasts
 from vdbench.statistics.proportions import at_least
 from vdbench.statistics.sequential import student
 
@@ -91,7 +91,7 @@ def test_the_units_named_make_the_interval_half_the_tolerance(shared: bool) -> N
         # of gamma(2), the squared coefficient of variation is 1/2; both add to 1
         half = student(contrasts.one_look(0.01), needed["units"]) / needed["units"] ** 0.5
         enough += half <= np.log1p(0.05) / 2
-    p = at_least(enough, 400, contrasts.SURE)
+    p = at_least(enough, 400, contrast.SURE)
     assert p > 1e-4, f"{enough} of 400 numbers of units were enough (p = {p:.2g})"
 
 
