@@ -21,6 +21,14 @@ from vdbench.suite.schema import Suite
 if TYPE_CHECKING:
     import pandas as pd
 
+WANTED = {
+    "variance", "few-examples", "throughput", "memory", "bias", "convergence", "training",
+}  # fmt: skip
+"""What blocks that are compared say that they hold."""
+
+NEEDED = {"place", "problem", "estimator", "batch_size", "objective", "precision", "device"}
+"""What their addresses have in common."""
+
 RESULTS = "results.parquet"
 """The table of figures; its seal has the cells and the files that they came from."""
 
@@ -76,8 +84,10 @@ def _failed(info: Mapping[str, Any]) -> dict[Key, str]:
 
 
 def _take(run: Stored, name: str, content: Content) -> None:
-    if name.startswith("blocks/") and content.address is not None:
-        run.blocks.append(Block(content.address, content.values))
+    if name.startswith("blocks/"):
+        address = content.address or {}
+        if address.get("measure") in WANTED and set(address) >= NEEDED:
+            run.blocks.append(Block(address, content.values))
     elif name.startswith("checkpoints/"):
         values = {
             key.removeprefix("parameter/"): value
@@ -121,7 +131,28 @@ def _record(folder: Path) -> dict[str, Any]:
             f"'{folder}': its run.json has schema {shown(found.get('schema'))}, "
             f"and this version reads up to {schema.RUN}."
         )
+    if not _as_written(found):
+        raise InputError(f"'{folder}': its run.json is not as vdbench writes it.")
     return found
+
+
+def _as_written(found: Mapping[str, Any]) -> bool:
+    """Whether a record, which an earlier version left without a seal, has the form that is read here."""
+    keys = ("problem", "checkpoint", "batch_size", "estimator", "measure", "status", "n")
+    cells, known = found.get("cells") or [], [found.get("estimators"), found.get("problems")]
+    mappings = all(
+        isinstance(part or {}, Mapping)
+        and all(isinstance(x, Mapping) for x in (part or {}).values())
+        for part in known
+    )
+    return (
+        mappings
+        and isinstance(cells, list)
+        and all(
+            isinstance(cell, Mapping) and set(keys) <= set(cell) and isinstance(cell["n"], int)
+            for cell in cells
+        )
+    )
 
 
 def _results(folder: Path, info: Mapping[str, Any]) -> Content:

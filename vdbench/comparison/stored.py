@@ -117,9 +117,9 @@ class Stored:
 
     def serves(self, problem: str, label: str) -> str:
         """The objective whose gradient an estimator estimates on a problem."""
-        about = (self.info.get("problems") or {}).get(problem) or {}
-        declared = self.estimators.get(label, {})
-        return str((about.get("objectives") or {}).get(label) or declared.get("objective") or "")
+        objectives = (self.info.get("problems") or {}).get(problem, {}).get("objectives")
+        known = objectives if isinstance(objectives, Mapping) else {}
+        return str(known.get(label) or self.estimators.get(label, {}).get("objective") or "")
 
     def of(self, key: Key) -> list[Block]:
         """The blocks of a cell.
@@ -226,11 +226,14 @@ class Stored:
 
 def _is(said: Mapping[str, Any], identity: Sequence[Any]) -> bool:
     """Whether what a record says of an estimator is what an address says: name, options, and those within."""
-    if said.get("name") != identity[0] or set(said.get("options", ())) != set(identity[1]):
+    options = said.get("options")
+    if not isinstance(options, Mapping) or said.get("name") != identity[0]:
+        return False
+    if set(options) != set(identity[1]):
         return False
     return all(
         _is(value, identity[1][key]) if _inner(value) else value == identity[1][key]
-        for key, value in said["options"].items()
+        for key, value in options.items()
     )
 
 
