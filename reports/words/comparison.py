@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.results.estimate import Estimate
 from reports.words.numbers import (
+    MINUS,
     MISSING,
     format_interval,
     format_number,
@@ -91,12 +92,13 @@ def _part(row: Row, joint: str) -> str:
 
 def figure(row: Row) -> str:
     """Name a row's figure, with layer and role."""
-    return f"{FIGURES[row.metric]}{_part(row, ', ')}"
+    squares = " (change: of its square)" if row.metric == "relative_bias" else ""
+    return f"{FIGURES[row.metric]}{_part(row, ', ')}{squares}"
 
 
 def place(row: Row) -> str:
     """Say where a row was measured."""
-    return f"{row.problem}, {row.checkpoint}, M = {row.batch_size}"
+    return f"{row.problem}, {row.checkpoint}, M\u00a0=\u00a0{row.batch_size}"
 
 
 def estimators(row: Row) -> str:
@@ -128,7 +130,7 @@ def change(row: Row) -> str:
     if row.value == row.low == row.high == 0:
         return "0"
     if row.metric == "relative_bias":
-        return f"{format_interval(row.value, row.low, row.high, 0)} (difference of squares)"
+        return format_interval(row.value, row.low, row.high, 0)
     sign = "+" if row.value > 0 else ""
     return f"{sign}{format_interval(row.value, row.low, row.high, 0)} {row.unit}".strip()
 
@@ -137,7 +139,7 @@ def p_value(row: Row) -> str:
     """Write an adjusted p-value; nothing where there is no test."""
     if math.isnan(row.value) or row.low == row.value == row.high:
         return MISSING
-    return "< 1e-9" if row.p < SMALL else format_number(row.p, 2)
+    return f"<1e{MINUS}9" if row.p < SMALL else format_number(row.p, 2)
 
 
 def counts(needed: dict[str, int]) -> str:
