@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench gallery faults fuzz zoo docs cases results clean
+.PHONY: help quick test lint bench gallery faults fuzz zoo compare docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (half an hour)'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
 	@echo 'make zoo     check 119 wrong and 46 right estimators with five seeds (hours), write the table'
+	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
@@ -59,6 +60,9 @@ zoo: $(VENV)/.installed-dev
 	mkdir -p $(dir $(ZOO))
 	$(BIN)/python -W ignore tests/zoo/campaign.py $(ZOO) 5
 	$(BIN)/python -W ignore tests/zoo/table.py $(ZOO) docs/results/zoo.md
+
+compare: $(VENV)/.installed-dev
+	PYTHONPATH=tests/helpers $(BIN)/python tests/helpers/compare_table.py 1000 20
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m vdbench.cli.estimator_pages

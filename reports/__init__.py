@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Group as RichGroup
 
-__all__ = ["headline", "headline_table", "write"]
+    from vdbench.comparison import Comparison
+
+__all__ = ["compared", "headline", "headline_table", "write"]
 
 
 def write(
@@ -77,3 +79,16 @@ def headline_table(run_dirs: Sequence[Path]) -> RichGroup:
     from reports.results.load import load
 
     return terminal_tables(groups_of(load([Path(folder) for folder in run_dirs])))
+
+
+def compared(found: Comparison, form: str, width: int = 120) -> str:
+    """Write what a comparison of two runs or estimators found.
+
+    Args:
+        found: From ``vdbench.compare``.
+        form: ``headline``, ``text``, ``colour`` (text with colours), ``markdown``, ``html`` or ``fragment``.
+        width: Columns of text.
+    """
+    from reports.output.compared import written
+
+    return written(found, form, width)

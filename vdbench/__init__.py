@@ -14,6 +14,7 @@ from vdbench import moved
 
 if TYPE_CHECKING:
     from vdbench.certificate import check
+    from vdbench.comparison import Comparison, compare
     from vdbench.errors import CellError, InputError
     from vdbench.estimation.autodiff import differentiate
     from vdbench.estimation.base import Estimator, Gradient, Wrapper
@@ -34,6 +35,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Batch",
     "CellError",
+    "Comparison",
     "Estimator",
     "Gradient",
     "InputError",
@@ -47,6 +49,7 @@ __all__ = [
     "Wrapper",
     "__version__",
     "check",
+    "compare",
     "differentiate",
     "get",
     "need_posterior",
@@ -59,6 +62,7 @@ __all__ = [
 _HOME = {
     "Batch": "vdbench.problems.problem",
     "CellError": "vdbench.errors",
+    "Comparison": "vdbench.comparison",
     "Estimator": "vdbench.estimation.base",
     "Gradient": "vdbench.estimation.base",
     "InputError": "vdbench.errors",
@@ -71,6 +75,7 @@ _HOME = {
     "Problem": "vdbench.problems.problem",
     "Wrapper": "vdbench.estimation.base",
     "check": "vdbench.certificate",
+    "compare": "vdbench.comparison",
     "differentiate": "vdbench.estimation.autodiff",
     "get": "vdbench.estimation.options",
     "need_posterior": "vdbench.estimation.validity",

@@ -9,6 +9,9 @@ that no test stands for. Where the certificate is INCONCLUSIVE, the tests that h
 the reason, and so is that last one; with ``strict`` they fail. The marker takes an estimator's name or the estimator
 itself, ``file`` to load first (relative to the test's folder), ``level`` (``small`` or ``full``), ``draws``,
 ``strict``, ``seed`` and ``options`` of the estimator; ``pytest --vdbench-strict`` is ``strict`` for all.
+
+The fixture ``gradient_variance`` measures variances, and compares them with runs that were kept
+(`vdbench.pytest_variance`).
 """
 
 from __future__ import annotations
@@ -20,9 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vdbench.pytest_variance import add_options, gradient_variance
+
 if TYPE_CHECKING:
     from vdbench.certificate import Certificate, Finding
     from vdbench.estimation.base import Estimator
+
+__all__ = [
+    "gradient_variance",
+    "vdbench_finding",
+]  # fixtures; the other one is in a file of its own
 
 FIXTURE, MARKER = "vdbench_finding", "vdbench"
 COMPLETE = "nothing left out"
@@ -64,12 +74,13 @@ class Found:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """One option, for all marked tests."""
+    """Options for all marked tests, and for those that measure variance."""
     parser.addoption(
         "--vdbench-strict",
         action="store_true",
-        help="fail, and do not skip, where a certificate of vdbench is INCONCLUSIVE",
+        help="fail, and do not skip or pass, where vdbench is INCONCLUSIVE",
     )
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:

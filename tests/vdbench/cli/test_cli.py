@@ -22,8 +22,8 @@ from vdbench.runner import plan
 from vdbench.suite import yaml_file
 
 README = Path(__file__).parents[3] / "README.md"
-VERBS = [(), ("run",), ("report",), ("list",), ("show",), ("check",), ("data",), ("env",), ("data", "list"),
-         ("data", "fetch"), ("data", "path")]  # fmt: skip
+VERBS = [(), ("run",), ("report",), ("compare",), ("list",), ("show",), ("check",), ("data",), ("env",),
+         ("data", "list"), ("data", "fetch"), ("data", "path")]  # fmt: skip
 TINY: dict[str, Any] = {
     "name": "tiny",
     "problems": [{"name": "digits", "options": {"widths": [8]}}],
@@ -107,7 +107,7 @@ def test_every_verb_explains_itself(call: Call, verb: tuple[str, ...]) -> None:
     assert "Usage: " in said.out
     assert said.err == ""
     if not verb:
-        for name in ("run", "report", "list", "show", "data", "env"):
+        for name in ("run", "report", "compare", "list", "show", "data", "env"):
             assert re.search(rf"^ *{name} ", said.out, re.MULTILINE)
 
 
