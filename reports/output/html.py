@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from reports.document import Document
+from reports.charts.metrics import METRICS
+from reports.document import Block, Document, Heading, Section, Table
+from reports.words.numbers import slug
 
 TIMES = ("s", "ms", "µs")
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = Path(__file__).parent / "scripts"
+LIBRARY = ("bokeh.min.js", "bokeh-api.min.js")
+"""The files of Bokeh's package that charts need."""
+CHARTS = ("data.js", "axes.js", "choice.js", "charts.js", "explore.js", "tables.js", "page.js")
+"""The page's own scripts, in their order."""
+UNFOLDED = 2
+"""Headings of a section from which on each part is shown closed at first."""
+INKS = {
+    "#2b2b2b": "ink", "#262626": "ink", "#000000": "ink", "#8a8a8a": "soft", "#9a9a9a": "soft", "#cccccc": "line",
+    "#e6e6e6": "line", "#ffffff": "paper",
+}  # fmt: skip
+"""Colours of the drawings that follow the page's, light or dark."""
+SHADES = {
+    "paper": ("#ffffff", "#15191d"), "ink": ("#1d2126", "#e4e7ea"), "soft": ("#5c6570", "#9aa4af"),
+    "line": ("#d9dee4", "#3a424b"), "tint": ("#f4f6f8", "#1e242a"), "accent": ("#0062a0", "#6cb8e6"),
+}  # fmt: skip
+"""The page's colours by name: light and dark."""
 
 
-def page(document: Document, drawings: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class Part:
+    """What stands under one heading of a section, or before the first."""
+
+    heading: Heading | None
+    blocks: list[Block]
+
+
+def page(document: Document, drawings: Mapping[str, str], data: Mapping[str, Any]) -> str:
     """Write a report as HTML that needs nothing beside itself.
 
     Args:
         document: The report.
         drawings: SVG text of each of its pictures, by name.
+        data: What the charts are drawn from; empty for a page without charts.
 
     Returns:
-        The page: styles inline, figures as data, all text escaped.
+        The page: styles, scripts, figures and data inline, all text escaped.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -31,16 +64,98 @@ def page(document: Document, drawings: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_uri"] = data_uri
-    environment.filters["is_figure"] = is_figure
-    environment.filters["split"] = split
-    return environment.get_template("index.html.j2").render(document=document, drawings=drawings)
+    environment.filters |= {
+        "data_uri": data_uri, "is_figure": is_figure, "split": split, "parts": parts, "attribute": attribute,
+    }  # fmt: skip
+    environment.globals["row_ids"] = RowIds().of
+    shown = {**data, "order": {name: i for i, name in enumerate(METRICS)}} if data else {}
+    return environment.get_template("index.html.j2").render(
+        document=document,
+        drawings=drawings,
+        shades=SHADES,
+        data=script_data(shown) if shown else "",
+        library=[script(library() / name) for name in LIBRARY] if shown else [],
+        scripts=[script(SCRIPTS / name) for name in CHARTS],
+    )
+
+
+def library() -> Path:
+    """Return the folder of Bokeh's JavaScript, which its package contains."""
+    from bokeh.util.paths import bokehjs_path
+
+    return Path(bokehjs_path()) / "js"
+
+
+def script(path: Path) -> Markup:
+    """Read a script so that it can stand in a page: nothing in it ends its element or begins a comment."""
+    text = path.read_text(encoding="utf-8")
+    return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
+
+
+def script_data(data: Mapping[str, Any]) -> Markup:
+    """Write data as JSON that no text in it can end: every ``<``, ``>`` and ``&`` as an escape."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(re.sub("[<>&\u2028\u2029]", lambda hit: f"\\u{ord(hit[0]):04x}", text))
+
+
+def attribute(data: Mapping[str, Any]) -> str:
+    """Write data as JSON for an attribute, which is escaped where it is put."""
+    return json.dumps(dict(data), ensure_ascii=False)
+
+
+def parts(section: Section) -> list[Part]:
+    """Part a section at its headings."""
+    found = [Part(None, [])]
+    for block in section.blocks:
+        if isinstance(block, Heading):
+            found.append(Part(block, []))
+        else:
+            found[-1].blocks.append(block)
+    return [part for part in found if part.heading or part.blocks]
+
+
+class RowIds:
+    """Anchors of the rows of tables: the section, and what the row is about; each once in the page."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def of(self, section: Section, heading: Heading | None, table: Table) -> list[str]:
+        """Name the rows of a table: after the cells before its first figure."""
+        base = heading.anchor if heading and heading.anchor else section.anchor
+        return [self._own(f"row-{base}-{slug(' '.join(words(row)))}") for row in table.rows]
+
+    def _own(self, name: str) -> str:
+        found, count = name, 1
+        while found in self._taken:
+            count += 1
+            found = f"{name}-{count}"
+        self._taken.add(found)
+        return found
+
+
+def words(row: list[str]) -> list[str]:
+    """Return the cells of a row before its first figure; the first one at least."""
+    count = next((i for i, cell in enumerate(row) if is_figure(cell)), 1)
+    return row[: max(count, 1)]
 
 
 def data_uri(svg: str) -> str:
     """Pack an SVG into the page; as an image of its own, its names cannot clash with others'."""
-    packed = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    packed = base64.b64encode(shaded(svg).encode("utf-8")).decode("ascii")
     return f"data:image/svg+xml;base64,{packed}"
+
+
+def shaded(svg: str) -> str:
+    """Let the ink and the paper of a drawing follow the page's, dark where a reader prefers that."""
+    rules = {
+        place: "".join(f"--{name}:{shades[place]};" for name, shades in SHADES.items())
+        for place in (0, 1)
+    }
+    style = f"<style>:root{{{rules[0]}}}@media screen and (prefers-color-scheme:dark){{:root{{{rules[1]}}}}}</style>"
+    for colour, name in INKS.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return re.sub(r"(<svg\b[^>]*>)", lambda hit: hit[0] + style, svg, count=1)
 
 
 def split(cell: str) -> tuple[str, str]:

@@ -7,15 +7,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reports.document import Block, Document, Heading, Links, Paragraph, Picture, Section, SeeAlso
+from reports.document import (
+    Block,
+    Document,
+    Heading,
+    Links,
+    Paragraph,
+    Picture,
+    Section,
+    SeeAlso,
+    Table,
+)
 from reports.results.load import Results
 from reports.sections.bias import Bias
 from reports.sections.cost import Cost
 from reports.sections.environment import Environment
 from reports.sections.exact_values import ExactValues
+from reports.sections.figures import Figures
+from reports.sections.glance import Glance
 from reports.sections.instrument import Instrument
 from reports.sections.method import Method
 from reports.sections.noise_scale import NoiseScale
+from reports.sections.open_questions import OpenQuestions
 from reports.sections.outcomes import Outcomes
 from reports.sections.published import PublishedResults
 from reports.sections.ratios import Ratios
@@ -28,6 +41,7 @@ from reports.sections.variance import Variance
 from reports.sections.variance_time import VarianceAndTime
 
 SECTIONS: tuple[ReportSection, ...] = (
+    Glance(),
     Summary(),
     Instrument(),
     PublishedResults(),
@@ -41,7 +55,9 @@ SECTIONS: tuple[ReportSection, ...] = (
     Training(),
     Bias(),
     NoiseScale(),
+    OpenQuestions(),
     Outcomes(),
+    Figures(),
     Method(),
     Environment(),
 )
@@ -78,6 +94,7 @@ def distinct(sections: list[Section]) -> list[Section]:
     """Number the pictures and anchors of one name: names of problems that differ in punctuation give the same one."""
     taken: set[str] = set()
     moved: dict[tuple[str, str], str] = {}
+    drawn: dict[tuple[str, str, str], str] = {}
 
     def own(name: str) -> str:
         found, count = name, 1
@@ -88,8 +105,10 @@ def distinct(sections: list[Section]) -> list[Section]:
         return found
 
     def named(block: Block) -> Block:
-        if isinstance(block, Picture):
-            return replace(block, name=own(block.name))
+        if isinstance(block, Picture):  # one that is shown twice is drawn once
+            key = (block.name, block.caption, block.alt)
+            drawn[key] = drawn.get(key) or own(block.name)
+            return replace(block, name=drawn[key])
         if isinstance(block, Heading) and block.anchor:
             anchor = own(f"#{block.anchor}")[1:]
             moved.setdefault((block.anchor, block.text), anchor)
@@ -97,6 +116,9 @@ def distinct(sections: list[Section]) -> list[Section]:
         return block
 
     def linked_to(block: Block) -> Block:
+        if isinstance(block, Table) and block.links:
+            moves = tuple((moved.get((to, heading), to), heading) for to, heading in block.links)
+            return replace(block, links=moves)
         if not isinstance(block, Links):
             return block
         items = [(a, moved.get((to, heading), to), heading, b) for a, to, heading, b in block.items]
