@@ -106,15 +106,15 @@ def sign(label: str) -> Sign:
 
 @cache
 def _listed() -> dict[str, Sign]:
-    """Give each listed label the pair of its place: every shape in the first colour, then in the second."""
+    """Give each listed label the pair of its place: neighbours in a family differ in lightness and in shape."""
     found = {}
     names = list(SHAPES)
     for family in FAMILIES:
         for place, label in enumerate(family.labels):
-            level, shape = divmod(place, len(names))
-            shade = colour(family.hue, family.saturation, LUMINANCES[level])
-            # shapes begin elsewhere in each family, so that neighbours differ in both
-            found[label] = Sign(shade, names[(shape + FAMILIES.index(family)) % len(names)])
+            # nine shapes and two levels have no common factor: eighteen places, eighteen pairs
+            shade = colour(family.hue, family.saturation, LUMINANCES[place % len(LUMINANCES)])
+            # shapes begin elsewhere in each family, so that first members differ in both
+            found[label] = Sign(shade, names[(place + FAMILIES.index(family)) % len(names)])
     return found
 
 

@@ -38,8 +38,8 @@ class Glance:
         asked = " ".join(dict.fromkeys(said))
         blocks: list[Block] = [Paragraph(asked, lead="Question: ")] if asked else []
         blocks.append(Paragraph("", lead=" ".join(verdict(found))))
-        blocks += picture_of(found)
         blocks.append(Facts([item for run in runs for item in facts(found, run, len(runs) > 1)]))
+        blocks += picture_of(found)
         table = places(found.groups)
         return [*blocks, *([table] if table.rows else [])]
 
@@ -57,13 +57,23 @@ def facts(found: Findings, run: Run, several: bool) -> list[tuple[str, str]]:
     items = [
         ("Model", listed([model(name, one, len(problems)) for name, one in problems.items()])),
         ("Data", listed(list(dict.fromkeys(data(one) for one in problems.values())))),
-        ("Weights", listed(list(dict.fromkeys(g.checkpoint for g in groups if g.checkpoint)))),
-        ("Minibatch", listed(list(dict.fromkeys(f"{g.batch_size:,}" for g in groups)))),
+        ("Measured at", where(groups)),
         ("Machine", machine(run)),
         ("Load", load(run)),
     ]
     prefix = f"{run.name}: " if several else ""
     return [(f"{prefix}{name}", text) for name, text in items if text]
+
+
+def where(groups: list[Group]) -> str:
+    """Name the weights and the minibatch sizes that were measured at."""
+    points = listed(
+        list(dict.fromkeys(f"checkpoint {g.checkpoint}" for g in groups if g.checkpoint))
+    )
+    sizes = listed(list(dict.fromkeys(f"{g.batch_size:,}" for g in groups)))
+    return ", ".join(
+        x for x in (points, f"minibatches of {sizes.replace(';', ',')}" if sizes else "") if x
+    )
 
 
 def listed(names: list[str]) -> str:
@@ -152,14 +162,18 @@ def places(groups: list[Group]) -> Table:
     levels = " or ".join(dict.fromkeys(percent(group.run.level) for group in groups))
     said = f"Lowest estimator by place and parameter. Intervals at {levels}; verdicts {ADJUSTED}."
     kept = [i for i, _ in enumerate(columns) if i not in dropped(rows, len(metrics))]
+    links = links if 0 in kept else []
     return Table([columns[i] for i in kept], [[cells[i] for i in kept] for cells in rows], said,
                  links=tuple(links), stacked=True)  # fmt: skip
 
 
 def dropped(rows: list[list[str]], metrics: int) -> set[int]:
-    """Return the numbers of the columns that say nothing: one metric for all, or no time."""
-    return ({2} if metrics < 2 else set()) | (
-        {6} if all(cells[6] == MISSING for cells in rows) else set()
+    """Return the numbers of the columns that say nothing: one place or one metric for all, or no time."""
+    single = {0} if len({cells[0] for cells in rows}) < 2 else set()
+    return (
+        single
+        | ({2} if metrics < 2 else set())
+        | ({6} if all(cells[6] == MISSING for cells in rows) else set())
     )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from reports.results.estimate import Estimate
 from reports.results.groups import NOISY, Group
 from reports.results.instrument import places
-from reports.results.ranking import Contest, ratio
+from reports.results.ranking import EFFICIENCY, Contest, ratio
 from reports.results.sweeps import MINIBATCH, SYMBOL, Sweep
 from reports.sections.instrument import summary
 from reports.sections.scaling import reading
@@ -38,10 +38,29 @@ def verdict(found: Findings) -> list[str]:
     said = [text for text in (slopes(found.sweeps),) if text]
     groups = compared(found.groups)
     if groups:
-        said += one_place(groups[0]) if len(groups) == 1 else many_places(groups)
+        said += answer(groups)
     else:
         said += elsewhere(found)
     return said[:MOST] or ["Nothing was measured that estimators can be compared by."]
+
+
+def answer(groups: list[Group]) -> list[str]:
+    """Answer for some groups: in full for one, in a sentence each for two, by counting for more."""
+    if len(groups) == 1:
+        return one_place(groups[0])
+    if len(groups) == MOST:
+        return [
+            f"At {name}: {one_place(g)[0]}" for name, g in zip(short(groups), groups, strict=True)
+        ]
+    return many_places(groups)
+
+
+def short(groups: list[Group]) -> list[str]:
+    """Name groups by what differs between their titles."""
+    split = [group.title.split(" · ") for group in groups]
+    return [
+        " · ".join(x for x in parts if not all(x in other for other in split)) for parts in split
+    ]
 
 
 def compared(groups: list[Group]) -> list[Group]:
@@ -55,69 +74,66 @@ def names(labels: list[str], of: int) -> str:
 
 
 def one_place(group: Group) -> list[str]:
-    """Answer for a group."""
+    """Answer for a group: who is lowest, by how much and how surely; then at what cost."""
     metric, contests = deciding(group)
     measured = [one for one in contests if one.leader]
     best = winner(contests)
     if best:
-        return [f"{use(group, best, metric)}: {amount(group, best, metric, measured)}.",
-                f"{sure(group, measured[0], metric)}{price(group, best)}."]  # fmt: skip
-    parts = [undecided(group, one) for one in measured]
-    leaders = list(dict.fromkeys(one.leader for one in measured))
-    cost = [words for label in leaders[:MOST] if (words := cost_of(group, label))]
-    first = f"No estimator is clearly the lowest by {NAMES[metric]}: {'; '.join(parts)}."
-    return [first, *([f"Time per gradient: {'; '.join(cost)}."] if cost else [])]
-
-
-def use(group: Group, best: str, metric: str) -> str:
-    """Say what to use, and by what."""
-    return f"Use {best}, the lowest by {NAMES[metric]}"
+        low = f"{Verdict.LOWER.words()} than {whom(measured[0])}"
+        said = f"Use {best}: its {NAMES[metric]} is {low}, {amount(group, best, metric, measured)} ({basis(group, metric)})."
+        return [said, price(group, [best])]
+    parts = [undecided(group, one, metric) for one in measured]
+    said = f"No estimator is clearly the lowest by {NAMES[metric]}: {'; '.join(parts)}."
+    return [said, price(group, list(dict.fromkeys(one.leader for one in measured)))]
 
 
 def amount(group: Group, best: str, metric: str, contests: list[Contest]) -> str:
     """Say the size of the lowest for each kind of parameter, relative to the baseline or of the next one to it."""
     if best != group.baseline:
-        said = {one.role: show(ratio(group, metric, best, one.role), 1) for one in contests}
+        sizes = {one.role: show(ratio(group, metric, best, one.role), 1) for one in contests}
         return both(
-            f"{text} × {group.baseline} for {ROLES.get(role, role)}" for role, text in said.items()
+            f"{text} × {group.baseline} for {ROLES.get(role, role)}" for role, text in sizes.items()
         )
-    said = {}
-    for one in contests:
-        known = {x: ratio(group, metric, x, one.role) for x in one.beaten}
-        others = {x: e for x, e in known.items() if e is not None}
-        if others:
-            next_one = min(others, key=lambda x: others[x].value)
-            said[one.role] = (
-                f"{next_one} has {show(others[next_one], 1)} × as much for {ROLES.get(one.role, one.role)}"
-            )
-    return both(said.values()) if said else "it is the baseline"
+    found = {one.role: runner_up(group, metric, one) for one in contests}
+    said = [f"the next, {label}, has {show(e, 1)} × as much for {ROLES.get(role, role)}"
+            for role, known in found.items() if known for label, e in [known]]  # fmt: skip
+    return both(said) if said else "itself the baseline"
 
 
-def sure(group: Group, one: Contest, metric: str) -> str:
-    """Say how surely the lowest is so."""
-    how = efficiency_basis(group) if metric != "variance.total" else ADJUSTED
-    return f"It is {Verdict.LOWER.words()} than {whom(one)} ({how})"
+def runner_up(group: Group, metric: str, one: Contest) -> tuple[str, Estimate] | None:
+    """Return the lowest of those that the baseline is significantly lower than, and its ratio to it."""
+    known = {x: ratio(group, metric, x, one.role) for x in one.beaten}
+    others = {x: e for x, e in known.items() if e is not None}
+    best = min(others, key=lambda x: others[x].value, default=None)
+    return None if best is None else (best, others[best])
 
 
-def price(group: Group, best: str) -> str:
-    """Say what a gradient of the lowest costs."""
-    cost = cost_of(group, best)
-    return (
-        f", and a gradient takes {cost.removeprefix(best).strip()}"
-        if cost
-        else "; time was not measured"
-    )
+def basis(group: Group, metric: str) -> str:
+    """Say how verdicts were reached."""
+    return efficiency_basis(group) if metric == EFFICIENCY else ADJUSTED
 
 
-def undecided(group: Group, one: Contest) -> str:
-    """Say for one kind of parameter who is lowest and from whom it is not separated."""
+def price(group: Group, labels: list[str]) -> str:
+    """Say what a gradient of some estimators costs."""
+    cost = [words for label in labels[:MOST] if (words := cost_of(group, label))]
+    return f"Time per gradient: {'; '.join(cost)}." if cost else "Time was not measured."
+
+
+def undecided(group: Group, one: Contest, metric: str) -> str:
+    """Say for one kind of parameter who is lowest, by how much, and from whom it is not separated."""
     role = ROLES.get(one.role, one.role)
-    if one.significant or one.alone:
-        return f"for {role} {one.leader} is"
     if one.zeros:
         return f"for {role} {names(one.lowest, len(group.labels))} are 0"
+    known = ratio(group, metric, one.leader, one.role)
+    size = (
+        f" ({show(known, 1)} × {group.baseline})" if known and one.leader != group.baseline else ""
+    )
+    if one.alone:
+        return f"for {role} {one.leader} is the only ranked one"
+    if one.significant:
+        return f"for {role} {one.leader} is the lowest{size}"
     ranked = sum(group.ranked(x) for x in group.labels)
-    return f"for {role} {one.leader} is not separated from {names(list(one.others), ranked)}"
+    return f"for {role} {one.leader}{size} is not separated from {names(list(one.others), ranked)}"
 
 
 def many_places(groups: list[Group]) -> list[str]:
@@ -132,9 +148,11 @@ def many_places(groups: list[Group]) -> list[str]:
             total += bool(one.leader)
             if one.significant:
                 wins[one.leader] += 1
-                known = ratio(group, metric, one.leader, one.role)
-                if known and one.leader != group.baseline:
-                    sizes.setdefault(one.leader, []).append(known)
+                base = one.leader == group.baseline
+                known = runner_up(group, metric, one) if base else None
+                size = known[1] if known else ratio(group, metric, one.leader, one.role)
+                if size and (known or not base):
+                    sizes.setdefault(one.leader, []).append(size)
     by = " or ".join(metrics)
     if not wins:
         return [f"By {by}, no estimator is clearly the lowest in any of {total} comparisons (a place and a kind of "
@@ -145,20 +163,22 @@ def many_places(groups: list[Group]) -> list[str]:
     rest += [f"{open_ones} undecided"] if open_ones else []
     also = f", {both(rest)}" if rest else ""
     return [f"By {by}, {best} is {Verdict.LOWER.words()} than all others in {count} of {total} comparisons of a place "
-            f"and a kind of parameter{spread(sizes.get(best, []), groups[0].baseline)}{also}."]  # fmt: skip
+            f"and a kind of parameter{spread(sizes.get(best, []), best, groups[0].baseline)}{also}."]  # fmt: skip
 
 
-def spread(found: list[Estimate], baseline: str) -> str:
-    """Say between which sizes the ratios to the baseline are."""
+def spread(found: list[Estimate], best: str, baseline: str) -> str:
+    """Say between which sizes the ratios to the baseline are; of the next ones to it, where it is lowest itself."""
     if not found:
         return ""
     low, high = (pick(found, key=lambda e: e.value) for pick in (min, max))
     ends = [show(low, 1)] if low is high else [show(low, 1), show(high, 1)]
+    if best == baseline:
+        return f" (the next has {' to '.join(ends)} × as much)"
     return f" ({' to '.join(ends)} × {baseline})"
 
 
 def slopes(sweeps: list[Sweep]) -> str:
-    """Say for which estimators the noise part falls as one over the size, and for which more slowly; empty without fits."""
+    """Say for which estimators the noise part falls as one over the size; empty without fits."""
     fitted = [sweep for sweep in sweeps if sweep.fits and sweep.axis == MINIBATCH] or [
         s for s in sweeps if s.fits
     ]

@@ -47,8 +47,8 @@ def table(pairs: list[Open], run: Run) -> Table:
                "n to settle it"]  # fmt: skip
     said = (
         f"Ratio of the lowest estimator to the other, intervals at {percent(run.level)} adjusted for the number of "
-        f"comparisons. Settled means that the interval excludes 1 or lies within ±{100 * TOLERANCE:g} % of it; the n for "
-        "that is an estimate from the interval's width. For variance × time, n counts what its interval rests on."
+        f"comparisons. Settled means that the interval excludes 1 or lies within ±{100 * TOLERANCE:g} % of it; the n "
+        "for that is an estimate from the interval's width. For variance × time, n counts what its interval rests on."
     )
     return Table(columns, rows, said)
 

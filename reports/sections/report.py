@@ -94,7 +94,7 @@ def distinct(sections: list[Section]) -> list[Section]:
     """Number the pictures and anchors of one name: names of problems that differ in punctuation give the same one."""
     taken: set[str] = set()
     moved: dict[tuple[str, str], str] = {}
-    drawn: dict[tuple[str, str, str], str] = {}
+    drawn: set[tuple[str, str, str]] = set()
 
     def own(name: str) -> str:
         found, count = name, 1
@@ -105,15 +105,20 @@ def distinct(sections: list[Section]) -> list[Section]:
         return found
 
     def named(block: Block) -> Block:
-        if isinstance(block, Picture):  # one that is shown twice is drawn once
-            key = (block.name, block.caption, block.alt)
-            drawn[key] = drawn.get(key) or own(block.name)
-            return replace(block, name=drawn[key])
+        if isinstance(block, Picture):
+            return replace(block, name=own(block.name))
         if isinstance(block, Heading) and block.anchor:
             anchor = own(f"#{block.anchor}")[1:]
             moved.setdefault((block.anchor, block.text), anchor)
             return replace(block, anchor=anchor)
         return block
+
+    def again(block: Block) -> bool:
+        """Whether a picture is one that an earlier section has shown: once is enough."""
+        if not isinstance(block, Picture):
+            return False
+        key = (block.name, block.caption, block.alt)
+        return key in drawn or bool(drawn.add(key))
 
     def linked_to(block: Block) -> Block:
         if isinstance(block, Table) and block.links:
@@ -124,7 +129,8 @@ def distinct(sections: list[Section]) -> list[Section]:
         items = [(a, moved.get((to, heading), to), heading, b) for a, to, heading, b in block.items]
         return replace(block, items=items)
 
-    named_ones = [[named(block) for block in section.blocks] for section in sections]
+    kept = [[block for block in section.blocks if not again(block)] for section in sections]
+    named_ones = [[named(block) for block in blocks] for blocks in kept]
     return [
         replace(section, blocks=[linked_to(block) for block in blocks])
         for section, blocks in zip(sections, named_ones, strict=True)

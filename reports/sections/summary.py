@@ -21,7 +21,8 @@ Members = dict[str, list[Group]]
 CAPTION = Caption(
     "summary",
     "Variance and variance × time relative to the baseline",
-    "Over all layers, as a multiple of BASELINE. Values left of 1 are better. Variance × time is the inverse of efficiency.",
+    "Over all layers, as a multiple of BASELINE. Values left of 1 are better. "
+    "Variance × time is the inverse of efficiency.",
     RATIO,
 )
 GLOSSARY = ("Glossary", Method.anchor, Method.title, "what the terms of this report mean.")

@@ -1,10 +1,10 @@
 "use strict";
 /* Axes of the charts: their ranges, ticks and colours. */
 VD.superscript = (k) => String(k).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
-VD.tickText = (x) => {
+VD.isPower = (x) => Math.abs(x / 10 ** Math.round(Math.log10(x)) - 1) < 1e-9;
+VD.tickText = (x, powers = true) => {
   const k = Math.round(Math.log10(Math.abs(x)));
-  const power = Math.abs(x / 10 ** k - 1) < 1e-9;
-  return power && (k > 4 || k < -3) ? `10${VD.superscript(k)}` : VD.number(x, 3);
+  return powers && VD.isPower(x) && (k > 4 || k < -3) ? `10${VD.superscript(k)}` : VD.number(x, 3);
 };
 
 /* Ticks of a logarithmic axis: the densest of some choices that fit; the others of 1 to 9 are minor ticks. */
@@ -81,10 +81,10 @@ VD.figure = (options) => {
     if (said.log) {
       const { ticks, minor } = VD.logTicks(...said.range, room);
       axis.ticker = new Bokeh.FixedTicker({ ticks, minor_ticks: minor });
-      axis.major_label_overrides = new Map(ticks.map((x) => [x, VD.tickText(x)]));
+      axis.major_label_overrides = new Map(ticks.map((x) => [x, VD.tickText(x, ticks.every(VD.isPower))]));
     } else if (said.names) {
-      axis.ticker = new Bokeh.FixedTicker({ ticks: said.names.map((_, i) => i), minor_ticks: [] });
-      axis.major_label_overrides = new Map(said.names.map((name, i) => [i, VD.plain(name)]));
+      axis.ticker = new Bokeh.FixedTicker({ ticks: said.centres, minor_ticks: [] });
+      axis.major_label_overrides = new Map(said.names.map((name, i) => [said.centres[i], VD.plain(name)]));
       axis.major_tick_line_color = null;
     } else if (said.at) {
       axis.ticker = new Bokeh.FixedTicker({ ticks: said.at, minor_ticks: [] });
@@ -94,6 +94,8 @@ VD.figure = (options) => {
       axis.formatter = new Bokeh.BasicTickFormatter({ use_scientific: false });
     }
   }
+  made.xgrid.ticker = made.xaxis.ticker;
+  made.ygrid.ticker = made.yaxis.ticker;
   made.xgrid.grid_line_color = made.ygrid.grid_line_color = t.line;
   if (options.y.names) made.ygrid.grid_line_color = null;
   return made;

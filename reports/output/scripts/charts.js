@@ -5,7 +5,7 @@ VD.unranked = (place, label) => VD.data.places[place].unranked[label] || "";
 VD.nameOf = (place, label) => VD.data.labels[label] + (VD.unranked(place, label) ? " (not ranked)" : "");
 VD.wrap = (text, most) => {
   const lines = [""];
-  for (const word of text.split(/(?<=[ ,(])/)) {
+  for (const word of text.split(/(?<=[ ,])|(?=\()/)) {
     if (lines[lines.length - 1] && (lines[lines.length - 1] + word).length > most) lines.push("");
     lines[lines.length - 1] += word;
   }
@@ -35,7 +35,7 @@ VD.draw.estimators = (width) => {
   const every = VD.rowsOf(s.place, metric).filter((x) => x.value !== null);
   const rows = every.filter((x) => d.layer[x.layer] === s.layer && d.role[x.role] === s.role && !s.hidden.has(x.label));
   const base = d.places[s.place].baseline, ratio = s.metric.startsWith("ratio.");
-  if (ratio && base >= 0 && rows.length && !s.hidden.has(base)) {
+  if (ratio && base >= 0 && rows.length && !s.hidden.has(base) && !rows.some((x) => x.label === base)) {
     rows.push({ label: base, value: 1, low: 1, high: 1, n: rows[0].n, status: "baseline", place: s.place });
   }
   const later = (x) => (VD.unranked(s.place, x.label) ? 1 : 0);
@@ -43,28 +43,30 @@ VD.draw.estimators = (width) => {
   const scope = s.same ? every.filter((x) => !s.hidden.has(x.label)) : rows;
   const log = scope.every((x) => x.value >= 0) && scope.some((x) => x.value > 0) && !["convergence.final_elbo"].includes(s.metric);
   const range = (log ? VD.logRange : VD.linearRange)(scope, ratio ? [1] : []);
-  const items = rows.map((x, y) => ({
-    ...x, y, ...VD.style(x.label, later(x)), name: VD.nameOf(s.place, x.label), said: VD.said(x),
+  const most = width < 600 ? 18 : 42;
+  const names = rows.map((x) => VD.wrap(VD.nameOf(s.place, x.label), most));
+  const heights = names.map((name) => Math.max(1.6, name.split("\n").length * 1.1));
+  const centres = heights.map((_, i) => heights.slice(0, i).reduce((sum, h) => sum + h, 0) + heights[i] / 2);
+  const total = heights.reduce((sum, h) => sum + h, 0);
+  const items = rows.map((x, i) => ({
+    ...x, y: centres[i], ...VD.style(x.label, later(x)), name: VD.nameOf(s.place, x.label), said: VD.said(x),
     x: log && !(x.value > 0) ? range[0] : x.value,
     from: x.low === null ? x.value : Math.max(x.low, range[0]), to: x.high === null ? x.value : Math.min(x.high, range[1]),
   }));
-  const most = width < 600 ? 18 : 42;
-  const names = items.map((x) => VD.wrap(x.name, most));
-  const lines = names.reduce((sum, name) => sum + Math.max(1.6, name.split("\n").length * 1.05), 0);
   const unit = ratio && base >= 0 ? `× ${d.labels[base]}` : d.units[metric];
   const figure = VD.figure({
-    width: width - (width < 600 ? 130 : 260), height: Math.round(62 + lines * 17),
-    x: { log, range, title: `${d.metricNames[metric]}${unit ? ` (${unit})` : ""}` }, y: { range: [-0.6, items.length - 0.4], names },
+    width: width - (width < 600 ? 130 : 260), height: Math.round(62 + total * 17),
+    x: { log, range, title: width < 600 ? unit || d.metricNames[metric] : `${d.metricNames[metric]}${unit ? ` (${unit})` : ""}` }, y: { range: [-0.2, total + 0.2], names, centres },
   });
   if (ratio) figure.add_layout(new Bokeh.Span({ location: 1, dimension: "height", line_color: VD.theme().soft, line_width: 1 }));
   const source = VD.source(VD.columns(items, ["x", "y", "from", "to", "colour", "fill", "shape", "name", "said", "n", "status"]));
   VD.bars(figure, source, "from", "y", "to", "y");
   VD.hover(figure, [VD.marks(figure, source)], [["", "@name"], [d.metricNames[metric], "@said"], ["n", "@n{0,0}"], ["status", "@status"]]);
   return {
-    figure, legend: rows.map((x) => x.label),
+    figure, legend: rows.map((x) => x.label).reverse(),
     head: ["estimator", d.metricNames[metric] + (unit ? ` (${unit})` : ""), "n", "status"],
     body: [...items].reverse().map((x) => [x.name, x.said, VD.number(x.n, 9), x.status]),
-    said: `${d.metricNames[metric]}, ${VD.where()}; ${items.length} estimators, lowest at the ${"top"}.`,
+    said: `${d.metricNames[metric]}, ${VD.where()}; ${items.length} estimators, the lowest ranked one at the top.`,
   };
 };
 VD.said = (x) => VD.show(x.value, x.low, x.high) + (x.status === "bounded" ? " †" : "");
@@ -166,6 +168,7 @@ VD.draw.scaling = (width) => {
   if (xlog) {
     const ticks = at.length <= width / 60 ? at : at.filter((_, i) => i % 2 === 0);
     figure.xaxis.ticker = new Bokeh.FixedTicker({ ticks, minor_ticks: [] });
+    figure.xgrid.ticker = figure.xaxis.ticker;
     figure.xaxis.major_label_overrides = new Map(ticks.map((x) => [x, VD.number(x, 6)]));
   }
   if (xlog && !sweep.option && rows.length) {

@@ -80,20 +80,20 @@ VD.sweepMetrics = (sweep) => {
 /* A menu with its label; nothing where there is no choice. */
 VD.menu = (id, name, options, chosen, change) => {
   if (options.length < 2) return [];
-  const select = VD.make("select", { id: `choose-${id}` },
+  const select = VD.make("select", { id: `vd-choose-${id}` },
     ...options.map(([value, text]) => VD.make("option", { value, selected: String(value) === String(chosen) }, text)));
   select.addEventListener("change", () => change(select.value));
-  return [VD.make("label", { for: `choose-${id}` }, name, select)];
+  return [VD.make("label", { for: `vd-choose-${id}` }, name, select)];
 };
 
 /* The menus for the current choice. */
 VD.menus = () => {
   const s = VD.state, d = VD.data;
-  const set = (name) => (value) => { s[name] = value; VD.update(`choose-${name}`); };
+  const set = (name) => (value) => { s[name] = value; VD.update(`vd-choose-${name}`); };
   const found = [];
   if (s.chart === "scaling") {
     found.push(...VD.menu("sweep", "What", d.sweeps.map((x, i) => [i, x.title]), s.sweep,
-      (value) => { s.sweep = Number(value); VD.update("choose-sweep"); }));
+      (value) => { s.sweep = Number(value); VD.update("vd-choose-sweep"); }));
     found.push(...VD.menu("metric", "Metric", VD.sweepMetrics(d.sweeps[s.sweep]).map(VD.metricOption), s.metric, set("metric")));
   } else {
     for (const [key, name] of [["run", "Run"], ["problem", "Problem"], ["checkpoint", "Checkpoint"], ["batch", "Minibatch size"], ["variant", "Place"]]) {
@@ -110,9 +110,9 @@ VD.menus = () => {
     found.push(...VD.menu("over", "Against", [["step", "step"], ["seconds", "second"]], s.over, set("over")));
   }
   if (s.chart === "estimators" && rows.length && layers.length * roles.length > 1) {
-    const box = VD.make("input", { type: "checkbox", id: "choose-same", checked: s.same });
-    box.addEventListener("change", () => { s.same = box.checked; VD.update("choose-same"); });
-    found.push(VD.make("label", { for: "choose-same", class: "check" }, box, "one axis for all layers and parameters"));
+    const box = VD.make("input", { type: "checkbox", id: "vd-choose-same", checked: s.same });
+    box.addEventListener("change", () => { s.same = box.checked; VD.update("vd-choose-same"); });
+    found.push(VD.make("label", { for: "vd-choose-same", class: "check" }, box, "one axis for all layers and parameters"));
   }
   return found;
 };
@@ -130,5 +130,5 @@ VD.chooseFacet = (key, value) => {
   const like = (p) => ["run", "problem", "checkpoint", "batch"].filter((x) => p[x] === before[x]).length;
   const found = VD.placesOf(VD.state.chart).filter((p) => String(p[key]) === value).sort((a, b) => like(b) - like(a));
   VD.state.place = found[0].i;
-  VD.update(`choose-${key}`);
+  VD.update(`vd-choose-${key}`);
 };

@@ -2,7 +2,7 @@
 /* The figures of the report, read from their columns. */
 const VD = {};
 VD.data = (() => {
-  const holder = document.getElementById("figures");
+  const holder = document.getElementById("vd-data");
   return holder ? JSON.parse(holder.textContent) : null;
 })();
 

@@ -40,21 +40,21 @@ VD.legend = (keys) => {
 
 /* Draw what is chosen. */
 VD.paint = async () => {
-  const target = document.getElementById("plot");
+  const target = document.getElementById("vd-plot");
   const width = target.clientWidth;
   const { figure, head, body, said, legend } = VD.draw[VD.state.chart](width);
   if (VD.view) { VD.view.remove(); VD.view = null; }
   target.replaceChildren();
   target.setAttribute("aria-label", `Chart. ${said} The table below has the same figures.`);
-  document.getElementById("plot-said").textContent = said;
-  const table = document.getElementById("plot-table");
+  document.getElementById("vd-plot-said").textContent = said;
+  const table = document.getElementById("vd-plot-table");
   const cell = (tag, attributes) => (text) => VD.make(tag, attributes, text);
   table.tHead.replaceChildren(VD.make("tr", {}, ...head.map(cell("th", { scope: "col" }))));
   table.tBodies[0].replaceChildren(...body.map((row) => VD.make("tr", {}, ...row.map(cell("td", {})))));
   VD.all = VD.all && VD.allFor === VD.keyOf() ? VD.distinct([...VD.all, ...legend]) : legend;
   VD.allFor = VD.keyOf();
-  const focused = document.activeElement && document.activeElement.closest("#plot-legend");
-  if (!focused) document.getElementById("plot-legend").replaceChildren(...VD.legend(VD.all));
+  const focused = document.activeElement && document.activeElement.closest("#vd-plot-legend");
+  if (!focused) document.getElementById("vd-plot-legend").replaceChildren(...VD.legend(VD.all));
   const turn = (VD.turn || 0) + 1;
   VD.turn = turn;
   const view = await Bokeh.Plotting.show(figure, target);
@@ -67,8 +67,8 @@ VD.keyOf = () => [VD.state.chart, VD.state.place, VD.state.sweep].join(" ");
 VD.update = (focus = "") => {
   if (VD.keyOf() !== VD.allFor) VD.state.hidden.clear();
   VD.settle();
-  document.getElementById("menus").replaceChildren(...VD.menus());
-  for (const tab of document.querySelectorAll("#charts-tabs button")) {
+  document.getElementById("vd-menus").replaceChildren(...VD.menus());
+  for (const tab of document.querySelectorAll("#vd-charts-tabs button")) {
     tab.setAttribute("aria-pressed", String(tab.dataset.chart === VD.state.chart));
   }
   if (focus) document.getElementById(focus)?.focus();
@@ -85,7 +85,7 @@ VD.choose = (wanted) => {
 };
 
 VD.start = () => {
-  const home = document.getElementById("explore");
+  const home = document.getElementById("vd-explore");
   if (!home || !VD.data || !VD.available().length) return;
   document.documentElement.classList.add("live");
   home.hidden = false;
@@ -94,7 +94,7 @@ VD.start = () => {
     tab.addEventListener("click", () => { VD.state.chart = name; VD.update(); });
     return tab;
   });
-  document.getElementById("charts-tabs").replaceChildren(...(tabs.length > 1 ? tabs : []));
+  document.getElementById("vd-charts-tabs").replaceChildren(...(tabs.length > 1 ? tabs : []));
   const first = JSON.parse(home.dataset.show);
   [VD.state.chart] = VD.available().includes(first.chart) ? [first.chart] : VD.available();
   if (!VD.available().includes(first.chart)) delete first.chart;

@@ -66,7 +66,7 @@ VD.enhance = (table) => {
   const texts = new Map(rows.map((row) => [row, [...row.cells].map((cell) => cell.textContent.trim())]));
   VD.sortable(table, (place, sign) => body.append(...[...rows].sort((a, b) => sign * VD.compare(texts.get(a)[place], texts.get(b)[place]))));
   rows.forEach(VD.anchored);
-  if (rows.length < 9) return;
+  if (rows.length < 16) return;
   const head = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
   const columns = VD.wordColumns(head, [...texts.values()]);
   const { bar } = VD.filters(rows.length, columns.map(([name, , options]) => [name, options]), (words, chosen) => {
@@ -85,7 +85,7 @@ VD.enhance = (table) => {
 /* The table of all figures, built from their columns; a part of the rows stands in the page at a time. */
 VD.PART = 100;
 VD.everything = () => {
-  const home = document.getElementById("all-figures");
+  const home = document.getElementById("vd-all-figures");
   if (!home || !VD.data) return;
   home.hidden = false;
   const d = VD.data, r = d.rows;
