@@ -51,7 +51,7 @@ def draw_plane(axes: Axes, group: Group, role: str, heights: tuple[float, float]
     axes.set_yscale("log")
     axes.set_xlim(bounds([x for x, _ in found.values()]) or (0.1, 10))
     axes.set_ylim(heights)
-    equal_cost(axes, found)
+    equal_cost(axes, {label: point for label, point in found.items() if group.ranked(label)})
     steps = [found[label] for label in stairs(group, role) if found[label][1].value > 0]
     if len(steps) > 1:
         axes.step([x.value for x, _ in steps], [y.value for _, y in steps], where="post",
@@ -70,7 +70,7 @@ def draw_plane(axes: Axes, group: Group, role: str, heights: tuple[float, float]
 
 
 def equal_cost(axes: Axes, found: dict[str, Point]) -> None:
-    """Draw lines on which variance × time is the same: that of the lowest, and powers of ten of it."""
+    """Draw lines on which variance × time is the same: that of the lowest ranked one, and powers of ten of it."""
     products = [x.value * y.value for x, y in found.values() if x.value * y.value > 0]
     if not products:
         return

@@ -67,7 +67,8 @@ def page(document: Document, drawings: Mapping[str, str], data: Mapping[str, Any
     environment.filters |= {
         "data_uri": data_uri, "is_figure": is_figure, "split": split, "parts": parts, "attribute": attribute,
     }  # fmt: skip
-    environment.globals["row_ids"] = RowIds().of
+    ids = Ids()
+    environment.globals |= {"row_ids": ids.rows, "region": ids.region}
     shown = {**data, "order": {name: i for i, name in enumerate(METRICS)}} if data else {}
     return environment.get_template("index.html.j2").render(
         document=document,
@@ -114,22 +115,27 @@ def parts(section: Section) -> list[Part]:
     return [part for part in found if part.heading or part.blocks]
 
 
-class RowIds:
-    """Anchors of the rows of tables: the section, and what the row is about; each once in the page."""
+class Ids:
+    """Anchors of rows and names of regions, each once in the page."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def of(self, section: Section, heading: Heading | None, table: Table) -> list[str]:
+    def region(self, name: str, section: Section, heading: Heading | None) -> str:
+        """Name a part that scrolls: what it is, and of what."""
+        where = heading.text if heading else section.title
+        return self._own(name if where in name else f"{name}, {where}", " ")
+
+    def rows(self, section: Section, heading: Heading | None, table: Table) -> list[str]:
         """Name the rows of a table: after the cells before its first figure."""
         base = heading.anchor if heading and heading.anchor else section.anchor
         return [self._own(f"row-{base}-{slug(' '.join(words(row)))}") for row in table.rows]
 
-    def _own(self, name: str) -> str:
+    def _own(self, name: str, joint: str = "-") -> str:
         found, count = name, 1
         while found in self._taken:
             count += 1
-            found = f"{name}-{count}"
+            found = f"{name}{joint}{count}"
         self._taken.add(found)
         return found
 

@@ -7,6 +7,7 @@ message, each ended by a zero byte (https://chromedevtools.github.io/devtools-pr
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -27,6 +28,10 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
 def installed() -> str | None:
     """Return the path of an installed Chromium, or None."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+READY = "document.getElementById('vd-plot')?.dataset.drawn && document.documentElement.dataset.ready"
+"""Holds once a report has drawn its first chart and set up its tables."""
 
 
 class BrowserError(AssertionError):
@@ -52,15 +57,16 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
-        # descriptors 3 and 4 are the protocol's; a shell puts them there
-        script = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        # descriptors 3 and 4 are the protocol's: these are moved there in the child, from places that are neither
+        ends = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (theirs_in, theirs_out)]
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", script, path, f"--user-data-dir={self._profile.name}", *FLAGS],
-            pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [path, f"--user-data-dir={self._profile.name}", *FLAGS],
+            preexec_fn=lambda: [os.dup2(fd, place) for fd, place in zip(ends, (3, 4), strict=True)],
+            pass_fds=(3, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
-        os.close(theirs_in)
-        os.close(theirs_out)
+        for fd in (theirs_in, theirs_out, *ends):
+            os.close(fd)
         targets = self._send("Target.getTargets", session=False)["targetInfos"]
         target = next(x["targetId"] for x in targets if x["type"] == "page")
         self._session = self._send("Target.attachToTarget", session=False,
@@ -144,6 +150,15 @@ class Browser:
         self.console.clear()
         self.requests.clear()
         self._go(path.resolve().as_uri() + fragment)
+
+    def show(self, path: Path, fragment: str = "", width: int = 1280) -> Browser:
+        """Open a report in light colours and wait until its first chart is drawn and its tables are set up."""
+        self.scripts(True)
+        self.scheme()
+        self.size(width)
+        self.open(path, fragment)
+        self.wait(READY)
+        return self
 
     def _go(self, address: str) -> None:
         self._events.clear()

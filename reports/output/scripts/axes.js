@@ -55,6 +55,14 @@ VD.theme = () => {
   return { ink: get("--ink"), soft: get("--soft"), line: get("--line"), paper: get("--paper"), accent: get("--accent") };
 };
 
+/* The unit that suits some times, and how many of it make a second. */
+VD.timeUnit = (rows) => {
+  const most = Math.max(...rows.map((x) => x.value));
+  return most >= 1 ? [1, "s"] : most >= 1e-3 ? [1e3, "ms"] : [1e6, "µs"];
+};
+VD.scaled = (x, factor) => ({ ...x, value: x.value * factor, low: x.low === null ? null : x.low * factor,
+  high: x.high === null ? null : x.high * factor });
+
 /* A text that Bokeh draws as it is, not as a formula. */
 VD.plain = (text) => text.replace(/\$\$/g, "$\u200b$").replace(/\\([[(])/g, "\\\u200b$1");
 
@@ -69,7 +77,9 @@ VD.figure = (options) => {
     y_range: new Bokeh.Range1d({ start: options.y.range[0], end: options.y.range[1] }),
     background_fill_color: null, border_fill_color: null, outline_line_color: null,
   });
-  for (const [axis, said, room] of [[made.xaxis, options.x, options.width / 58], [made.yaxis, options.y, options.height / 34]]) {
+  for (const [axis, grid, said, room] of [[made.xaxis, made.xgrid, options.x, options.width / 58],
+    [made.yaxis, made.ygrid, options.y, options.height / 34]]) {
+    const at = (ticks, minor_ticks) => { grid.ticker = axis.ticker = new Bokeh.FixedTicker({ ticks, minor_ticks }); };
     axis.axis_label = VD.plain(said.title || "");
     axis.axis_label_text_color = t.ink;
     axis.axis_label_text_font_style = "normal";
@@ -80,22 +90,20 @@ VD.figure = (options) => {
     axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = t.soft;
     if (said.log) {
       const { ticks, minor } = VD.logTicks(...said.range, room);
-      axis.ticker = new Bokeh.FixedTicker({ ticks, minor_ticks: minor });
+      at(ticks, minor);
       axis.major_label_overrides = new Map(ticks.map((x) => [x, VD.tickText(x, ticks.every(VD.isPower))]));
     } else if (said.names) {
-      axis.ticker = new Bokeh.FixedTicker({ ticks: said.centres, minor_ticks: [] });
+      at(said.centres, []);
       axis.major_label_overrides = new Map(said.names.map((name, i) => [said.centres[i], VD.plain(name)]));
       axis.major_tick_line_color = null;
     } else if (said.at) {
-      axis.ticker = new Bokeh.FixedTicker({ ticks: said.at, minor_ticks: [] });
+      at(said.at, []);
       axis.major_label_overrides = new Map(said.at.map((x) => [x, VD.number(x, 3)]));
     } else {
-      axis.ticker.desired_num_ticks = Math.max(3, Math.min(6, Math.floor(room)));
-      axis.formatter = new Bokeh.BasicTickFormatter({ use_scientific: false });
+      grid.ticker = axis.ticker = new Bokeh.BasicTicker({ desired_num_ticks: Math.max(3, Math.min(6, Math.floor(room))) });
+      axis.formatter = new Bokeh.NumeralTickFormatter({ format: "0,0.[0000]" });
     }
   }
-  made.xgrid.ticker = made.xaxis.ticker;
-  made.ygrid.ticker = made.yaxis.ticker;
   made.xgrid.grid_line_color = made.ygrid.grid_line_color = t.line;
   if (options.y.names) made.ygrid.grid_line_color = null;
   return made;

@@ -1,6 +1,6 @@
 "use strict";
 /* The charts. Each returns its figure, the rows of its table, and what it is in a sentence. */
-VD.DASH = { false: [5, 4], true: "solid" };
+VD.DASH = { false: "5 4", true: "solid" };
 VD.unranked = (place, label) => VD.data.places[place].unranked[label] || "";
 VD.nameOf = (place, label) => VD.data.labels[label] + (VD.unranked(place, label) ? " (not ranked)" : "");
 VD.wrap = (text, most) => {
@@ -32,7 +32,10 @@ VD.style = (label, hollow) => {
 VD.draw = { };
 VD.draw.estimators = (width) => {
   const s = VD.state, d = VD.data, metric = VD.metricOf(s.metric);
-  const every = VD.rowsOf(s.place, metric).filter((x) => x.value !== null);
+  let every = VD.rowsOf(s.place, metric).filter((x) => x.value !== null);
+  const timed = d.units[metric] === "s" && every.length > 0;
+  const [factor, time] = timed ? VD.timeUnit(every) : [1, ""];
+  if (timed) every = every.map((x) => VD.scaled(x, factor));
   const rows = every.filter((x) => d.layer[x.layer] === s.layer && d.role[x.role] === s.role && !s.hidden.has(x.label));
   const base = d.places[s.place].baseline, ratio = s.metric.startsWith("ratio.");
   if (ratio && base >= 0 && rows.length && !s.hidden.has(base) && !rows.some((x) => x.label === base)) {
@@ -53,7 +56,7 @@ VD.draw.estimators = (width) => {
     x: log && !(x.value > 0) ? range[0] : x.value,
     from: x.low === null ? x.value : Math.max(x.low, range[0]), to: x.high === null ? x.value : Math.min(x.high, range[1]),
   }));
-  const unit = ratio && base >= 0 ? `× ${d.labels[base]}` : d.units[metric];
+  const unit = ratio && base >= 0 ? `× ${d.labels[base]}` : time || d.units[metric];
   const figure = VD.figure({
     width: width - (width < 600 ? 130 : 260), height: Math.round(62 + total * 17),
     x: { log, range, title: width < 600 ? unit || d.metricNames[metric] : `${d.metricNames[metric]}${unit ? ` (${unit})` : ""}` }, y: { range: [-0.2, total + 0.2], names, centres },
@@ -82,6 +85,8 @@ VD.draw.plane = (width) => {
   const seconds = new Map(VD.rowsOf(s.place, VD.metricOf("time.seconds_per_gradient")).map((x) => [x.label, x]));
   const rows = VD.candidates().filter((y) => d.role[y.role] === s.role && seconds.has(y.label) && !s.hidden.has(y.label)
     && seconds.get(y.label).value > 0);
+  const [factor, unit] = VD.timeUnit(rows.map((y) => seconds.get(y.label)));
+  for (const y of rows) seconds.set(y.label, VD.scaled(seconds.get(y.label), factor));
   const xs = rows.map((y) => seconds.get(y.label));
   const xr = VD.logRange(xs), yr = VD.logRange(rows);
   const zero = rows.some((y) => !(y.value > 0));
@@ -93,11 +98,11 @@ VD.draw.plane = (width) => {
       ...VD.style(y.label, VD.unranked(s.place, y.label)), label: y.label, name: VD.nameOf(s.place, y.label), n: y.n,
       x: x.value, y: y.value > 0 ? y.value : yr[0], x0: Math.max(x.low ?? x.value, xr[0]), x1: Math.min(x.high ?? x.value, xr[1]),
       y0: y.value > 0 ? Math.max(y.low ?? y.value, yr[0]) : yr[0], y1: y.value > 0 ? Math.min(y.high ?? y.value, yr[1]) : yr[0],
-      time: VD.show(x.value, x.low, x.high), variance: VD.said(y), product: VD.number(x.value * y.value, 3), front: front.includes(y.label),
+      time: VD.show(x.value, x.low, x.high), variance: VD.said(y), product: VD.number(x.value / factor * y.value, 3), ranked: !VD.unranked(s.place, y.label), front: front.includes(y.label),
     };
   });
   const t = VD.theme();
-  const figure = VD.figure({ width: width - 70, height: 380, x: { log: true, range: xr, title: "time per gradient (s)" },
+  const figure = VD.figure({ width: width - 70, height: 380, x: { log: true, range: xr, title: `time per gradient (${unit})` },
     y: { log: true, range: yr, title: "variance (gradient²)" } });
   VD.equalCost(figure, items, xr, yr, t);
   const good = items.filter((x) => x.front).sort((a, b) => a.x - b.x || a.y - b.y);
@@ -115,10 +120,10 @@ VD.draw.plane = (width) => {
   VD.bars(figure, source, "x0", "y", "x1", "y");
   VD.bars(figure, source, "x", "y0", "x", "y1");
   VD.hover(figure, [VD.marks(figure, source, 11)],
-    [["", "@name"], ["time (s)", "@time"], ["variance", "@variance"], ["variance × time", "@product"], ["n", "@n{0,0}"]]);
+    [["", "@name"], [`time (${unit})`, "@time"], ["variance", "@variance"], ["variance × time", "@product"], ["n", "@n{0,0}"]]);
   return {
     figure, legend: items.map((x) => x.label),
-    head: ["estimator", "time per gradient (s)", "variance (gradient²)", "variance × time", "n", "on the front"],
+    head: ["estimator", `time per gradient (${unit})`, "variance (gradient²)", "variance × time (gradient² s)", "n", "on the front"],
     body: items.map((x) => [x.name, x.time, x.variance, x.product, VD.number(x.n, 9), x.front ? "yes" : "no"]),
     said: `Total variance against time per gradient, ${VD.where()}. Lower left is better. On a thin line variance × time is the same. `
       + `Ringed estimators are on the front: no ranked one is significantly faster and significantly less noisy.`
@@ -126,9 +131,9 @@ VD.draw.plane = (width) => {
   };
 };
 
-/* Lines of equal variance × time: through the best point, and at powers of ten of it. */
+/* Lines of equal variance × time: through the best ranked point, and at powers of ten of it. */
 VD.equalCost = (figure, items, xr, yr, t) => {
-  const products = items.map((p) => p.x * p.y).filter((x) => x > 0);
+  const products = items.filter((p) => p.ranked).map((p) => p.x * p.y).filter((x) => x > 0);
   if (!products.length) return;
   const best = Math.min(...products);
   const first = Math.ceil(Math.log10((xr[0] * yr[0]) / best)), last = Math.floor(Math.log10((xr[1] * yr[1]) / best));
@@ -144,8 +149,8 @@ VD.equalCost = (figure, items, xr, yr, t) => {
     words.x.push(x0); words.y.push(c / x0);
     words.text.push(k === 0 ? "lowest" : `× ${VD.tickText(10 ** k)}`);
   }
-  figure.multi_line(VD.field("xs"), VD.field("ys"), { source: VD.source({ xs, ys }), line_color: t.soft, line_alpha: 0.55, line_dash: [2, 4] });
-  figure.text(VD.field("x"), VD.field("y"), { text: VD.field("text"), source: VD.source(words), text_color: t.soft, text_font_size: "11px",
+  figure.multi_line(VD.field("xs"), VD.field("ys"), { source: VD.source({ xs, ys }), line_color: t.soft, line_alpha: 0.55, line_dash: "2 4" });
+  figure.text(VD.field("x"), VD.field("y"), VD.field("text"), { source: VD.source(words), text_color: t.soft, text_font_size: "11px",
     x_offset: 4, y_offset: 14, text_font: "system-ui, sans-serif" });
 };
 
@@ -167,13 +172,12 @@ VD.draw.scaling = (width) => {
     y: { log: true, range: yr, title: `${d.metricNames[metric]} (${d.units[metric]})` } });
   if (xlog) {
     const ticks = at.length <= width / 60 ? at : at.filter((_, i) => i % 2 === 0);
-    figure.xaxis.ticker = new Bokeh.FixedTicker({ ticks, minor_ticks: [] });
-    figure.xgrid.ticker = figure.xaxis.ticker;
+    figure.xgrid.ticker = figure.xaxis.ticker = new Bokeh.FixedTicker({ ticks, minor_ticks: [] });
     figure.xaxis.major_label_overrides = new Map(ticks.map((x) => [x, VD.number(x, 6)]));
   }
   if (xlog && !sweep.option && rows.length) {
     const middle = Math.exp(rows.reduce((sum, x) => sum + Math.log(x.value), 0) / rows.length) * Math.sqrt(xr[0] * xr[1]);
-    figure.line(VD.field("x"), VD.field("y"), { source: VD.source({ x: xr, y: xr.map((x) => middle / x) }), line_color: t.soft, line_dash: [2, 4], line_width: 1.5 });
+    figure.line(VD.field("x"), VD.field("y"), { source: VD.source({ x: xr, y: xr.map((x) => middle / x) }), line_color: t.soft, line_dash: "2 4", line_width: 1.5 });
   }
   const spread = xlog ? (k) => 1.012 ** k : (k) => 0.006 * k * (xr[1] - xr[0]);
   const items = [], drawn = [];

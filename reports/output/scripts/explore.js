@@ -87,7 +87,6 @@ VD.choose = (wanted) => {
 VD.start = () => {
   const home = document.getElementById("vd-explore");
   if (!home || !VD.data || !VD.available().length) return;
-  document.documentElement.classList.add("live");
   home.hidden = false;
   const tabs = VD.available().map((name) => {
     const tab = VD.make("button", { type: "button", "data-chart": name, "aria-pressed": "false" }, VD.CHARTS[name]);
@@ -98,7 +97,8 @@ VD.start = () => {
   const first = JSON.parse(home.dataset.show);
   [VD.state.chart] = VD.available().includes(first.chart) ? [first.chart] : VD.available();
   if (!VD.available().includes(first.chart)) delete first.chart;
-  VD.choose(first);
+  /* the pictures give way only to a chart that is there */
+  VD.choose(first).then(() => document.documentElement.classList.add("live"), (error) => { home.hidden = true; throw error; });
   for (const link of document.querySelectorAll("a[data-show]")) {
     link.addEventListener("click", () => VD.choose(JSON.parse(link.dataset.show)));
   }
