@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.charts.metrics import METRICS
 from reports.charts.sweeps import sweep_data
+from reports.charts.texts import Texts
 from reports.figures.identity import sign
 from reports.results.elbo import curves_of
 from reports.results.estimate import Estimate
@@ -29,24 +30,6 @@ NONE = -1
 KEYS = ("place", "label", "metric", "layer", "role", "against", "status")
 FIGURES = ("value", "low", "high", "n")
 CURVES = ("set", "label", "step", "seconds", "value", "low", "high")
-
-
-class Texts:
-    """Different texts, each with a number."""
-
-    def __init__(self, known: Iterable[str] = ()) -> None:
-        self.numbers: dict[str, int] = {}
-        for text in known:
-            self.number(text)
-
-    def number(self, text: str) -> int:
-        """Return a text's number, the next one if it is new."""
-        return self.numbers.setdefault(text, len(self.numbers))
-
-    @property
-    def every(self) -> list[str]:
-        """The texts in the order of their numbers."""
-        return list(self.numbers)
 
 
 class Columns:

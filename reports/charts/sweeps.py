@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from reports.charts.texts import Texts
 from reports.figures.identity import sign
 from reports.results.groups import Group
 from reports.results.sweeps import OPTION, Sweep
-
-if TYPE_CHECKING:
-    from reports.charts.columns import Texts
 
 
 def sweep_data(sweep: Sweep, groups: list[Group], labels: Texts) -> dict[str, Any]:

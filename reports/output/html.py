@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from markupsafe import Markup
 
 from reports.charts.metrics import METRICS
 from reports.document import Block, Document, Heading, Section, Table
+from reports.output.drawings import SHADES, embedded
 from reports.words.numbers import slug
 
 TIMES = ("s", "ms", "µs")
@@ -26,16 +26,6 @@ CHARTS = ("data.js", "axes.js", "choice.js", "charts.js", "explore.js", "tables.
 """The page's own scripts, in their order."""
 UNFOLDED = 2
 """Headings of a section from which on each part is shown closed at first."""
-INKS = {
-    "#2b2b2b": "ink", "#262626": "ink", "#000000": "ink", "#8a8a8a": "soft", "#9a9a9a": "soft", "#cccccc": "line",
-    "#e6e6e6": "line", "#ffffff": "paper",
-}  # fmt: skip
-"""Colours of the drawings that follow the page's, light or dark."""
-SHADES = {
-    "paper": ("#ffffff", "#15191d"), "ink": ("#1d2126", "#e4e7ea"), "soft": ("#5c6570", "#9aa4af"),
-    "line": ("#d9dee4", "#3a424b"), "tint": ("#f4f6f8", "#1e242a"), "accent": ("#0062a0", "#6cb8e6"),
-}  # fmt: skip
-"""The page's colours by name: light and dark."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +55,14 @@ def page(document: Document, drawings: Mapping[str, str], data: Mapping[str, Any
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "data_uri": data_uri, "is_figure": is_figure, "split": split, "parts": parts, "attribute": attribute,
+        "is_figure": is_figure, "split": split, "parts": parts, "attribute": attribute,
     }  # fmt: skip
     ids = Ids()
     environment.globals |= {"row_ids": ids.rows, "region": ids.region}
     shown = {**data, "order": {name: i for i, name in enumerate(METRICS)}} if data else {}
     return environment.get_template("index.html.j2").render(
         document=document,
-        drawings=drawings,
+        drawings=embedded(drawings),
         shades=SHADES,
         data=script_data(shown) if shown else "",
         library=[script(library() / name) for name in LIBRARY] if shown else [],
@@ -144,24 +134,6 @@ def words(row: list[str]) -> list[str]:
     """Return the cells of a row before its first figure; the first one at least."""
     count = next((i for i, cell in enumerate(row) if is_figure(cell)), 1)
     return row[: max(count, 1)]
-
-
-def data_uri(svg: str) -> str:
-    """Pack an SVG into the page; as an image of its own, its names cannot clash with others'."""
-    packed = base64.b64encode(shaded(svg).encode("utf-8")).decode("ascii")
-    return f"data:image/svg+xml;base64,{packed}"
-
-
-def shaded(svg: str) -> str:
-    """Let the ink and the paper of a drawing follow the page's, dark where a reader prefers that."""
-    rules = {
-        place: "".join(f"--{name}:{shades[place]};" for name, shades in SHADES.items())
-        for place in (0, 1)
-    }
-    style = f"<style>:root{{{rules[0]}}}@media screen and (prefers-color-scheme:dark){{:root{{{rules[1]}}}}}</style>"
-    for colour, name in INKS.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return re.sub(r"(<svg\b[^>]*>)", lambda hit: hit[0] + style, svg, count=1)
 
 
 def split(cell: str) -> tuple[str, str]:

@@ -47,7 +47,7 @@ class Glance:
 def question(run: Run) -> str:
     """Return what a run's suite says of itself."""
     said = str((run.info.get("suite") or {}).get("description") or "").strip()
-    return f"{said.rstrip('.')}." if said else ""
+    return f"{said}." if said and said[-1].isalnum() else said
 
 
 def facts(found: Findings, run: Run, several: bool) -> list[tuple[str, str]]:

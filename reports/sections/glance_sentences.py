@@ -79,9 +79,9 @@ def one_place(group: Group) -> list[str]:
     measured = [one for one in contests if one.leader]
     best = winner(contests)
     if best:
-        low = f"{Verdict.LOWER.words()} than {whom(measured[0])}"
-        said = f"Use {best}: its {NAMES[metric]} is {low}, {amount(group, best, metric, measured)} ({basis(group, metric)})."
-        return [said, price(group, [best])]
+        low = f"Use {best}: its {NAMES[metric]} is {Verdict.LOWER.words()} than {whom(measured[0])}"
+        size = amount(group, best, metric, measured)
+        return [f"{low}, {size} ({basis(group, metric)}).", price(group, [best])]
     parts = [undecided(group, one, metric) for one in measured]
     said = f"No estimator is clearly the lowest by {NAMES[metric]}: {'; '.join(parts)}."
     return [said, price(group, list(dict.fromkeys(one.leader for one in measured)))]
@@ -226,6 +226,8 @@ def elsewhere(found: Findings) -> list[str]:
     if told:
         return told[:MOST]
     labels = list(dict.fromkeys(label for group in found.groups for label in group.labels))
+    if not any(e.measured for group in found.groups for e in group.figures.values()):
+        return []
     if len(labels) == 1:
         return [
             f"Nothing to compare: {labels[0]} is the only estimator.",
@@ -241,7 +243,9 @@ def costs(groups: list[Group], labels: list[str]) -> list[str]:
         known = {x: e for x, e in timed.items() if e is not None and e.measured}
         if known:
             best = min(known, key=lambda x: known[x].value)
+            cost = cost_of(group, best)
             return [
-                f"Variance was not measured; the lowest time per gradient at the first place is that of {cost_of(group, best)}."
+                "Variance was not measured.",
+                f"The shortest time per gradient at {group.title}: {cost}.",
             ]
     return []

@@ -12,8 +12,8 @@ CAPTION = Caption(
     "plane",
     "Variance against time per gradient",
     "Total variance over all layers against time per gradient. Lower left is better. The dashed line is the Pareto "
-    "front of the ranked estimators: an estimator is on it unless another one is significantly faster and significantly "
-    "less noisy. Hollow markers are not ranked. On a dotted line variance × time is the same.",
+    "front of the ranked estimators: an estimator is on it unless another one is significantly faster and "
+    "significantly less noisy. Hollow markers are not ranked. On a dotted line variance × time is the same.",
     "variance.total",
     "plane",
 )

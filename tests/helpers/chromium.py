@@ -30,7 +30,9 @@ def installed() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-READY = "document.getElementById('vd-plot')?.dataset.drawn && document.documentElement.dataset.ready"
+READY = (
+    "document.getElementById('vd-plot')?.dataset.drawn && document.documentElement.dataset.ready"
+)
 """Holds once a report has drawn its first chart and set up its tables."""
 
 

@@ -60,6 +60,7 @@ VD.paint = async () => {
   const view = await Bokeh.Plotting.show(figure, target);
   if (turn !== VD.turn) view.remove(); else VD.view = view;
   target.dataset.drawn = String(turn);
+  target.dataset.first ||= String(Math.round(performance.now()));
 };
 VD.keyOf = () => [VD.state.chart, VD.state.place, VD.state.sweep].join(" ");
 
