@@ -20,7 +20,7 @@ def sweep_data(sweep: Sweep, groups: list[Group], labels: Texts) -> dict[str, An
         labels: The numbers of labels.
     """
     numbers = {id(group): number for number, group in enumerate(groups)}
-    lines = []
+    lines: list[dict[str, Any]] = []
     for label, places in sweep.places.items():
         found = sign(label)
         points = [[x, numbers[id(group)], labels.number(name)]

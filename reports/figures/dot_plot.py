@@ -150,6 +150,7 @@ def draw_panel(
     axes.set_ylim(len(shown) - 0.45, -0.55)
     axes.set_title(panel.title)
     axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
     log_ticks(axes.xaxis, panel.factor)
     finish(axes)
 

@@ -11,8 +11,9 @@ import colorsys
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
-SHAPES = {
+SHAPES: dict[str, Any] = {
     "circle": "o", "square": "s", "triangle": "^", "diamond": "D", "inverted_triangle": "v",
     "star": "*", "plus": "P", "hex": "h", "square_pin": (4, 1, 0),
 }  # fmt: skip
@@ -38,7 +39,7 @@ class Sign:
     shape: str
 
     @property
-    def marker(self) -> str | tuple[int, int, int]:
+    def marker(self) -> Any:
         """The shape as a marker of matplotlib."""
         return SHAPES[self.shape]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -88,7 +88,7 @@ def draw_point(axes: Axes, group: Group, label: str, x: Estimate, y: Estimate) -
     """Draw one estimator with error bars both ways; on the lower edge if its variance is not above 0."""
     colour, floor = sign(label).colour, axes.get_ylim()[0]
     height = max(y.value, floor)
-    bar = {"color": colour, "linewidth": scaled(1.2)}
+    bar: dict[str, Any] = {"color": colour, "linewidth": scaled(1.2)}
     if math.isfinite(x.low) and math.isfinite(x.high):
         axes.plot([max(x.low, 1e-300), x.high], [height, height], **bar)
     if y.value > floor and math.isfinite(y.low) and math.isfinite(y.high):

@@ -11,7 +11,7 @@ from reports.results.load import Run
 from reports.results.panels import summary_roles
 from reports.results.ranking import EFFICIENCY, VARIANCE, Contest, ratio
 from reports.sections.environment import busy, load_average
-from reports.sections.glance_sentences import compared, verdict
+from reports.sections.glance_sentences import compared, short, verdict
 from reports.sections.pictures import picture
 from reports.sections.scaling import variance_pictures
 from reports.sections.section import Findings
@@ -148,14 +148,13 @@ def places(groups: list[Group]) -> Table:
     """Build the table of who is lowest, by how much, how surely and at what cost: a row a place and parameter."""
     rows, links = [], []
     metrics: dict[str, None] = {}
-    for group in compared(groups):
+    shown = compared(groups)
+    for name, group in zip(short(shown), shown, strict=True):
         metric, contests = deciding(group)
         metrics[NAMES[metric]] = None
         for one in contests:
             if one.leader:
-                rows.append(
-                    [group.title, role_name(one.role), NAMES[metric], *row(group, one, metric)]
-                )
+                rows.append([name, role_name(one.role), NAMES[metric], *row(group, one, metric)])
                 links.append((anchor(group.without_run), group.without_run))
     columns = ["place", "parameter", "compared by", "lowest", "× baseline", "how surely",
                "time per gradient"]  # fmt: skip

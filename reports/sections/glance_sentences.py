@@ -56,11 +56,10 @@ def answer(groups: list[Group]) -> list[str]:
 
 
 def short(groups: list[Group]) -> list[str]:
-    """Name groups by what differs between their titles."""
+    """Name groups by what differs between their titles; one alone by its whole title."""
     split = [group.title.split(" · ") for group in groups]
-    return [
-        " · ".join(x for x in parts if not all(x in other for other in split)) for parts in split
-    ]
+    shared = set.intersection(*map(set, split)) if len(split) > 1 else set()
+    return [" · ".join(part for part in parts if part not in shared) for parts in split]
 
 
 def compared(groups: list[Group]) -> list[Group]:
@@ -140,7 +139,8 @@ def many_places(groups: list[Group]) -> list[str]:
     """Count who is lowest over many places and kinds of parameters."""
     wins: Counter[str] = Counter()
     sizes: dict[str, list[Estimate]] = {}
-    total, metrics = 0, {}
+    total = 0
+    metrics: dict[str, None] = {}
     for group in groups:
         metric, contests = deciding(group)
         metrics[NAMES[metric]] = None

@@ -61,7 +61,7 @@ def needed(one: Open) -> str:
 
 def rounded(units: int) -> int:
     """Round up to two digits."""
-    place = 10 ** max(0, math.floor(math.log10(units)) - 1)
+    place = int(10 ** max(0, math.floor(math.log10(units)) - 1))
     return math.ceil(units / place) * place
 
 

@@ -118,7 +118,9 @@ def distinct(sections: list[Section]) -> list[Section]:
         if not isinstance(block, Picture):
             return False
         key = (block.name, block.caption, block.alt)
-        return key in drawn or bool(drawn.add(key))
+        known = key in drawn
+        drawn.add(key)
+        return known
 
     def linked_to(block: Block) -> Block:
         if isinstance(block, Table) and block.links:
