@@ -19,10 +19,7 @@ from reports.sections.summary import CAPTION, anchor
 from reports.sections.summary_sentences import NAMES, deciding
 from reports.words.glossary import COORDINATES, role_name
 from reports.words.numbers import MISSING, percent, show, show_seconds
-from reports.words.verdicts import ADJUSTED, both, whom
-
-NAMED = 3
-"""Names in a list that are said; more are counted."""
+from reports.words.verdicts import ADJUSTED, NAMED, few, whom
 
 
 class Glance:
@@ -194,6 +191,6 @@ def surely(one: Contest) -> str:
         return "only ranked estimator"
     if one.significant:
         return f"significantly lower than {whom(one)}"
-    names = both(one.others) if len(one.others) <= NAMED else f"{len(one.others)} others"
+    names = few(one.others)
     over = f"; significantly lower than {len(one.beaten)}" if one.beaten else ""
     return f"not separated from {names}{over}"

@@ -16,13 +16,11 @@ from reports.sections.summary_sentences import NAMES, cost_of, deciding, winner
 from reports.sections.training_summary import training_summary
 from reports.words.glossary import ROLES
 from reports.words.numbers import format_number, show
-from reports.words.verdicts import ADJUSTED, both, efficiency_basis, whom
+from reports.words.verdicts import ADJUSTED, NAMED, both, efficiency_basis, whom
 from vdbench.statistics.verdicts import Verdict
 
 MOST = 2
 """Sentences."""
-NAMED = 3
-"""Names that are said; more are counted."""
 NOISE = "slope.variance.noise"
 
 
