@@ -47,9 +47,8 @@ def answer(groups: list[Group]) -> list[str]:
     if len(groups) == 1:
         return one_place(groups[0])
     if len(groups) == MOST:
-        return [
-            f"At {name}: {one_place(g)[0]}" for name, g in zip(short(groups), groups, strict=True)
-        ]
+        said = {name: one_place(g)[0] for name, g in zip(short(groups), groups, strict=True)}
+        return [f"At {name}, {text[0].lower()}{text[1:]}" for name, text in said.items()]
     return many_places(groups)
 
 
@@ -76,7 +75,7 @@ def one_place(group: Group) -> list[str]:
     measured = [one for one in contests if one.leader]
     best = winner(contests)
     if best:
-        low = f"Use {best}: its {NAMES[metric]} is {Verdict.LOWER.words()} than {whom(measured[0])}"
+        low = f"Use {best}: its {NAMES[metric]} is {Verdict.LOWER.words()} than that of {whom(measured[0])}"
         size = amount(group, best, metric, measured)
         return [f"{low}, {size} ({basis(group, metric)}).", price(group, [best])]
     parts = [undecided(group, one, metric) for one in measured]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.document import Block, Bullets, Heading, Links, Paragraph, SeeAlso
+from reports.document import Block, Bullets, Heading, Paragraph, SeeAlso
 from reports.figures import draw
 from reports.results.groups import Group
 from reports.results.panels import RATIO, summary_roles
@@ -42,7 +42,7 @@ class Summary:
         first = [*instrument_answer(found.results),
                  *training_answer(found.trainings, found.results.several)]  # fmt: skip
         told = answer(found.groups) if found.groups or not first else []
-        return [Links([GLOSSARY]), *first, *told]
+        return [*first, *told]
 
 
 def answer(groups: list[Group]) -> list[Block]:

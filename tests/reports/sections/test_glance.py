@@ -14,8 +14,9 @@ from reports.results.load import load
 from reports.results.open_pairs import growth, open_pairs
 from reports.sections.glance import Glance
 from reports.sections.glance_sentences import verdict
-from reports.sections.open_questions import command, needed, rounded, without_out
+from reports.sections.open_questions import command, needed
 from reports.sections.section import Findings
+from reports.sections.settle import rounded, without_out
 
 Row = dict[str, Any]
 SENTENCE = re.compile(r"[.!?](?:\s|$)")
@@ -60,7 +61,7 @@ def test_one_place_is_answered_with_size_certainty_and_cost(
     said = verdict(Findings(load([make_run(first_rows)])))
     assert len(said) == sentences(said) == 2
     assert said[0].startswith(
-        "Use local: its variance × time is significantly lower than all 3 others, 0.154 ["
+        "Use local: its variance × time is significantly lower than that of all 3 others, 0.154 ["
     )
     assert "for the means μ and 0.196 [" in said[0]
     assert said[1].startswith("Time per gradient: local 830 [")
@@ -150,6 +151,36 @@ def test_open_comparisons_are_listed_with_a_command_that_can_be_run(
     assert loaded.measures.variance is not None
     assert loaded.measures.variance.max_units == max(rounded(one.units or 0) for one in pairs)
     assert loaded.measures.variance.precision < 0.05
+
+
+def test_what_failed_or_was_bounded_has_a_command(
+    make_run: Callable[..., Path], first_rows: list[Row], report: Callable[..., str]
+) -> None:
+    cell = {
+        "problem": "digits-mlp",
+        "checkpoint": "initial",
+        "batch_size": 128,
+        "measure": "variance",
+    }
+    stop = {"stop": "max_units", "units": 400, "width": 0.1, "widest": "noise of fc1 mean"}
+    cells = [cell | {"estimator": "naive", "status": "bounded", "reason": "", "n": 400, "detail": stop},
+             cell | {"estimator": "local", "status": "failed", "reason": "out of memory", "n": 0}]  # fmt: skip
+    suite = {"name": "quick", "measures": {"variance": {"precision": 0.05, "max_units": 400}}}
+    text = report(make_run(first_rows, suite=suite, cells=cells, command="vdbench run quick"))
+    section = text.split("## Failed and incomplete")[1].split("\n## ")[0]
+    assert "```sh\nvdbench run quick --out runs/run\n```" in section
+    more = "--set measures.variance.max_units=1600 --set measures.variance.precision=0.025"
+    assert f"```sh\nvdbench run quick {more}\n```" in section
+
+
+@pytest.mark.parametrize("command", ["", "pytest x", "vdbench run 'x", "vdbench report x"])
+def test_no_command_is_made_up(
+    make_run: Callable[..., Path], first_rows: list[Row], report: Callable[..., str], command: str
+) -> None:
+    cells = [{"problem": "digits-mlp", "checkpoint": "initial", "batch_size": 128, "measure": "variance",
+              "estimator": "local", "status": "failed", "reason": "out of memory", "n": 0}]  # fmt: skip
+    text = report(make_run(first_rows, cells=cells, command=command))
+    assert "To try again" not in text
 
 
 def test_a_run_folder_is_taken_out_of_a_command() -> None:
