@@ -51,7 +51,7 @@ def room_for(axis: Any) -> float:
         place.height * figure.get_figheight() if upright else place.width * figure.get_figwidth()
     )
     size = axis.get_ticklabels()[0].get_fontsize() / 72
-    return float(min(max(inches / size / (2 if upright else 2.7), 1.5), MOST))
+    return float(min(max(inches / size / (2 if upright else 2.9), 1.5), MOST))
 
 
 def ticks(low: float, high: float, most: float) -> tuple[list[float], bool]:

@@ -143,7 +143,8 @@ def draw_panel(
             estimate = group.get(label, series.metric, panel.layer, panel.role)
             height = place + apart * (line - (len(panel.series) - 1) / 2)
             if estimate is not None and estimate.measured:
-                draw_dot(axes, estimate, height, series, label)
+                if estimate.value > 0 or not panel.values:
+                    draw_dot(axes, estimate, height, series, label)
                 if panel.values and label != group.baseline:
                     write_value(axes, estimate, height)
     axes.set_yticks(range(len(shown)), [tick(group, label, panel.values) for label in shown])

@@ -13,12 +13,14 @@ from reports.results.panels import summary_roles
 from reports.results.ranking import EFFICIENCY, VARIANCE, Contest, ratio
 from reports.sections.environment import busy, load_average
 from reports.sections.glance_sentences import compared, short, verdict
+from reports.sections.instrument import instrument_blocks
 from reports.sections.open_questions import OpenQuestions
 from reports.sections.pictures import picture
 from reports.sections.scaling import variance_pictures
 from reports.sections.section import Findings
 from reports.sections.summary import CAPTION, GLOSSARY, anchor
 from reports.sections.summary_sentences import NAMES, deciding
+from reports.sections.whole_trainings import training_blocks
 from reports.words.glossary import COORDINATES, role_name
 from reports.words.numbers import MISSING, percent, show, show_seconds
 from reports.words.verdicts import ADJUSTED, NAMED, few, whom
@@ -137,6 +139,8 @@ def load(run: Run) -> str:
 
 def picture_of(found: Findings) -> list[Block]:
     """Return the picture that shows the answer, and the interactive chart that stands in its place."""
+    if itself := [b for b in instrument_blocks(found.results) if isinstance(b, Picture)]:
+        return itself[:1]
     for sweep in found.sweeps:
         if sweep.fits and (shown := variance_pictures(sweep)):
             return [Explore({"metric": "variance.noise", **shown[0].show}), shown[0]]
@@ -145,7 +149,8 @@ def picture_of(found: Findings) -> list[Block]:
             metric = EFFICIENCY if group.has(f"ratio.{EFFICIENCY}") else VARIANCE
             choice = {**CAPTION.show(group), "metric": f"ratio.{metric}"}
             return [Explore(choice), own(picture(CAPTION, group, draw.summary), choice)]
-    return [Explore({})]
+    trained = [block for block in training_blocks(found.trainings) if isinstance(block, Picture)]
+    return trained[:1] or [Explore({})]
 
 
 def own(made: Picture, choice: dict[str, str]) -> Picture:

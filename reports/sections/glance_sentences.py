@@ -6,14 +6,12 @@ from collections import Counter
 
 from reports.results.estimate import Estimate
 from reports.results.groups import NOISY, Group
-from reports.results.instrument import places
 from reports.results.ranking import EFFICIENCY, Contest, ratio
 from reports.results.sweeps import MINIBATCH, SYMBOL, Sweep
-from reports.sections.instrument import summary
+from reports.sections.glance_elsewhere import about_vdbench, elsewhere
 from reports.sections.scaling import reading
 from reports.sections.section import Findings
 from reports.sections.summary_sentences import NAMES, cost_of, deciding, winner
-from reports.sections.training_summary import training_summary
 from reports.words.glossary import ROLES
 from reports.words.numbers import format_number, show
 from reports.words.verdicts import ADJUSTED, NAMED, both, efficiency_basis, whom
@@ -33,6 +31,8 @@ def verdict(found: Findings) -> list[str]:
     Returns:
         One or two sentences: how variance goes with size first, where slopes were fitted.
     """
+    if itself := about_vdbench(found):
+        return itself[:MOST]
     said = [text for text in (slopes(found.sweeps),) if text]
     groups = compared(found.groups)
     if groups:
@@ -208,41 +208,3 @@ def ends(labels: list[str], values: dict[str, list[float]]) -> str:
     every = [x for label in labels for x in values[label]]
     low, high = format_number(min(every), 3), format_number(max(every), 3)
     return f"slope {low}" if low == high else f"slopes {low} to {high}"
-
-
-def elsewhere(found: Findings) -> list[str]:
-    """Answer where no estimators are compared at a place: trainings, vdbench itself, or one estimator alone."""
-    told = [
-        f"{lead} {text}" for lead, text in training_summary(found.trainings, found.results.several)
-    ]
-    told += [
-        f"{lead} {text}"
-        for run, _, rows in places(found.results)
-        for lead, text in summary(rows, run.level)
-    ]
-    if told:
-        return told[:MOST]
-    labels = list(dict.fromkeys(label for group in found.groups for label in group.labels))
-    if not any(e.measured for group in found.groups for e in group.figures.values()):
-        return []
-    if len(labels) == 1:
-        return [
-            f"Nothing to compare: {labels[0]} is the only estimator.",
-            *costs(found.groups[:1], labels),
-        ]
-    return costs(found.groups[:1], labels)
-
-
-def costs(groups: list[Group], labels: list[str]) -> list[str]:
-    """Say what a gradient of the fastest costs, where only time was measured."""
-    for group in groups:
-        timed = {x: group.get(x, "time.seconds_per_gradient") for x in labels if group.ranked(x)}
-        known = {x: e for x, e in timed.items() if e is not None and e.measured}
-        if known:
-            best = min(known, key=lambda x: known[x].value)
-            cost = cost_of(group, best)
-            return [
-                "Variance was not measured.",
-                f"The shortest time per gradient at {group.title}: {cost}.",
-            ]
-    return []
