@@ -140,7 +140,7 @@ def load(run: Run) -> str:
 def picture_of(found: Findings) -> list[Block]:
     """Return the picture that shows the answer, and the interactive chart that stands in its place."""
     if itself := [b for b in instrument_blocks(found.results) if isinstance(b, Picture)]:
-        return itself[:1]
+        return [itself[0]]
     for sweep in found.sweeps:
         if sweep.fits and (shown := variance_pictures(sweep)):
             return [Explore({"metric": "variance.noise", **shown[0].show}), shown[0]]
@@ -150,7 +150,7 @@ def picture_of(found: Findings) -> list[Block]:
             choice = {**CAPTION.show(group), "metric": f"ratio.{metric}"}
             return [Explore(choice), own(picture(CAPTION, group, draw.summary), choice)]
     trained = [block for block in training_blocks(found.trainings) if isinstance(block, Picture)]
-    return trained[:1] or [Explore({})]
+    return [trained[0]] if trained else [Explore({})]
 
 
 def own(made: Picture, choice: dict[str, str]) -> Picture:

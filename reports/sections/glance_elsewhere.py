@@ -12,6 +12,7 @@ from reports.sections.instrument import summary
 from reports.sections.section import Findings
 from reports.sections.summary_sentences import cost_of
 from reports.sections.training_summary import training_summary
+from reports.words.training import training_words
 from reports.words.verdicts import few
 
 
@@ -36,7 +37,8 @@ def elsewhere(found: Findings) -> list[str]:
         cost = cost_of(found.groups[0], labels[0])
         alone = f"Nothing to compare: {labels[0]} is the only estimator."
         return [alone, *([f"Time per gradient: {cost}."] if cost else [])]
-    return times(found.groups)
+    short = [said for group in found.groups if (said := training_words(group)[0])]
+    return times(found.groups) or [first_sentence(said) for said in dict.fromkeys(short)]
 
 
 def first_sentence(text: str) -> str:
@@ -45,7 +47,7 @@ def first_sentence(text: str) -> str:
 
 
 def times(groups: list[Group]) -> list[str]:
-    """Say who is fastest, at how many places and at what cost, where only time was measured."""
+    """Say who is fastest, at how many places and at what cost; nothing where time was not measured."""
     wins: Counter[str] = Counter()
     total, costs = 0, []
     for group in groups:
@@ -61,7 +63,7 @@ def times(groups: list[Group]) -> list[str]:
         wins[best] += all(faster(group, best, x) for x in known if x != best)
         costs.append(f"{cost_of(group, best)} at {group.title}")
     if not total:
-        return ["Neither variance nor time of estimators was measured at any place."]
+        return []
     best, count = wins.most_common(1)[0]
     first = (
         f"{best} is significantly faster than all other ranked estimators at {count} of {total} "
