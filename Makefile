@@ -6,15 +6,18 @@ VENV ?= .venv
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
+AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench gallery faults fuzz zoo compare docs cases results clean
+.PHONY: help quick test lint bench browser gallery faults fuzz zoo compare docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
 	@echo 'make test    set up, check style and types, run the tests'
 	@echo 'make lint    style and types alone'
 	@echo 'make bench   time vdbench itself against plain loops'
+	@echo 'make browser show the pages of committed runs in an installed Chromium (some minutes), keep screenshots'
 	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
 	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (half an hour)'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
@@ -31,7 +34,8 @@ quick: $(VENV)/.installed
 	$(BIN)/vdbench run quick
 
 # Two workers for all but what is marked "alone", which follows in one process with nothing beside it.
-test: lint
+# Where Chromium is installed, the page is shown in it; axe-core, which checks its accessibility, comes from npm.
+test: lint $(if $(CHROMIUM),$(AXE))
 	$(BIN)/python -m pytest -q -n 2 -m "not alone and not network"
 	$(BIN)/python -m pytest -q -m "alone and not network"
 
@@ -42,6 +46,14 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+browser: $(VENV)/.installed-dev $(AXE)
+	$(if $(CHROMIUM),,@echo 'make browser needs Chromium, and none was found.' >&2; exit 1)
+	$(BIN)/python -m pytest -q -rP tests/pages tests/reports/browser
+
+# Not kept in the repository. Without npm or network the checks that need it are skipped.
+$(AXE):
+	-npm install --silent --no-audit --no-fund --prefix build/browser axe-core@4.14.1
 
 # One model: make gallery MODELS=lenet
 gallery: $(VENV)/.installed-dev

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,33 @@ class Links:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What a reader must know first: (name, text) in two columns."""
+
+    items: list[tuple[str, str]]
+    kind: str = "facts"
+
+
+@dataclass(frozen=True)
+class Explore:
+    """The place of the interactive chart; a page without scripts, and Markdown, have the pictures instead.
+
+    Attributes:
+        show: What is chosen first: ``chart``, ``place`` or ``sweep``, ``metric``, ``role``.
+    """
+
+    show: Mapping[str, str]
+    kind: str = "explore"
+
+
+@dataclass(frozen=True)
+class Everything:
+    """The place of the table of all figures, which a page builds from the chart's data."""
+
+    kind: str = "everything"
+
+
+@dataclass(frozen=True)
 class Code:
     """Text to be copied as it is."""
 
@@ -67,6 +94,7 @@ class Table:
         apart: Numbers of the rows to set apart, being shown but not ranked.
         stacked: Whether a page sets intervals under their figures, to save width.
         notes: What the marks in it mean, said below it.
+        links: Where the first cell of each row leads: the anchor of a heading and its text.
     """
 
     columns: list[str]
@@ -76,6 +104,7 @@ class Table:
     apart: frozenset[int] = frozenset()
     stacked: bool = False
     notes: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     kind: str = "table"
 
     @property
@@ -99,12 +128,14 @@ class Picture:
         caption: What it shows.
         alt: What it is, in a few words.
         draw: Makes the figure, for the medium it is called in; several sheets where paper is too short for it.
+        show: What the interactive chart has to show for the same figures; empty where it cannot.
     """
 
     name: str
     caption: str
     alt: str
     draw: Callable[[], Sequence[Any]] = field(repr=False, compare=False)
+    show: Mapping[str, str] = field(default_factory=dict, repr=False)
     kind: str = "picture"
 
 
@@ -120,7 +151,19 @@ class SeeAlso:
     kind: str = "see also"
 
 
-Block = Paragraph | Heading | Links | Code | Bullets | Table | Picture | SeeAlso
+Block = (
+    Paragraph
+    | Heading
+    | Links
+    | Facts
+    | Explore
+    | Everything
+    | Code
+    | Bullets
+    | Table
+    | Picture
+    | SeeAlso
+)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ pytest_plugins = ["pytester"]
 # oracles, twins and servers that tests share
 sys.path.append(str(Path(__file__).parent / "helpers"))
 
-BENCHMARKS = Path(__file__).parent / "benchmarks"
+LEFT_OUT = ("benchmarks", "pages")
+"""Folders that are left out unless the command line names them: ``make bench``, ``make browser``."""
 
 # No deadline: a shared machine's pauses are no failures. Derandomized: a failure is everyone's.
 settings.register_profile("vdbench", deadline=None, derandomize=True)
@@ -30,9 +31,21 @@ settings.load_profile("vdbench")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the benchmarks out unless the command line names them (``make bench``)."""
-    named = any("benchmarks" in str(argument) for argument in config.invocation_params.args)
-    return True if collection_path == BENCHMARKS and not named else None
+    """Leave the long forms out unless the command line names them."""
+    if collection_path.parent != Path(__file__).parent or collection_path.name not in LEFT_OUT:
+        return None
+    words = [Path(str(word)).parts for word in config.invocation_params.args]
+    return None if any(collection_path.name in parts for parts in words) else True
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in one line that the tests in a browser were left out, where that is so."""
+    from chromium import installed
+
+    if installed() is None:
+        terminalreporter.write_line(
+            "Chromium is not installed: the tests of the page in a browser were left out."
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,7 @@ from reports.sections.report import document
 from reports.sections.section import Findings
 
 HERE = Path(__file__).parent
-FIRST = ("answer", "published")
+FIRST = ("answer", "results", "published")
 """Sections whose pictures are kept."""
 
 

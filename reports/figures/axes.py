@@ -6,15 +6,13 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from reports.results.estimate import Estimate
 from reports.words.numbers import MINUS, format_number
 
-LONGEST = 30
+LONGEST = 1000
 """How far, as a ratio, an interval may stretch a logarithmic axis beyond the figures."""
-FAR = 50
-"""The ratio from which on figures are so far above the rest that they would squash its axis."""
 MOST = 6
 """Ticks on an axis, at most."""
 STEPS = (
@@ -34,7 +32,15 @@ def log_ticks(axis: Any, factor: float = 1) -> None:
     places, powers = ticks(low, high, room_for(axis))
     axis.set_major_locator(FixedLocator(places))
     axis.set_major_formatter(lambda x, _: (power if powers else short)(x * factor))
-    axis.set_minor_locator(NullLocator())
+    axis.set_minor_locator(FixedLocator(between(low, high)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def between(low: float, high: float) -> list[float]:
+    """Return the places of short ticks without names: 2 to 9 of each power of ten, or its powers on a long axis."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = range(1, 10) if len(powers) <= 7 else (1,)
+    return [s * 10.0**k for k in powers for s in steps if low <= s * 10.0**k <= high]
 
 
 def room_for(axis: Any) -> float:
@@ -45,7 +51,7 @@ def room_for(axis: Any) -> float:
         place.height * figure.get_figheight() if upright else place.width * figure.get_figwidth()
     )
     size = axis.get_ticklabels()[0].get_fontsize() / 72
-    return float(min(max(inches / size / (2 if upright else 3.3), 1.5), MOST))
+    return float(min(max(inches / size / (2 if upright else 2.9), 1.5), MOST))
 
 
 def ticks(low: float, high: float, most: float) -> tuple[list[float], bool]:
@@ -97,31 +103,15 @@ def power(x: float) -> str:
 
 
 def bounds(estimates: list[Estimate], reference: float | None = None) -> tuple[float, float] | None:
-    """Return the range of a logarithmic axis that shows the positive figures; None without any.
-
-    It leaves out those that are far above the rest, and leaves room to name them at the edge.
-    """
-    values = sorted(e.value for e in estimates if math.isfinite(e.value) and e.value > 0)
-    most = top(values)
-    ends = [x for e in estimates if 0 < e.value <= most for x in (e.value, e.low, e.high)]
+    """Return the range of a logarithmic axis that shows all positive figures; None without any."""
+    values = [e.value for e in estimates if math.isfinite(e.value) and e.value > 0]
+    ends = [x for e in estimates if e.value > 0 for x in (e.value, e.low, e.high)]
     ends = [x for x in ends if math.isfinite(x) and x > 0]
     if reference is not None:
         ends.append(reference)
     if not ends:
         return None
-    low = max(min(ends), (values or ends)[0] / LONGEST)
-    high = min(max(ends), max(most if values else max(ends), reference or 0) * LONGEST)
+    low = max(min(ends), min(values or ends) / LONGEST)
+    high = min(max(ends), max(max(values or ends), reference or 0) * LONGEST)
     room = max((high / low) ** 0.07, 1.08)
-    off = bool(values) and values[-1] > most
-    return low / room, high * (max((high / low) ** 0.45, 1.6) if off else room)
-
-
-def top(values: list[float]) -> float:
-    """Return the largest of some sorted figures that is not far above those below it.
-
-    At least two, and half of them, are kept.
-    """
-    for i in range(max(2, (len(values) + 1) // 2), len(values)):
-        if values[i] >= FAR * values[i - 1]:
-            return values[i - 1]
-    return values[-1] if values else math.inf
+    return low / room, high * room

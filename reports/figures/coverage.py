@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from reports.figures.identity import sign
 from reports.figures.medium import INK, canvas, scaled
-from reports.figures.style import colours, finish, legend_below
+from reports.figures.style import finish, legend_below
 from reports.results.instrument import Dot
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def coverage_figure(dots: list[Dot]) -> Figure:
     labels = list(dict.fromkeys(dot.label for dot in dots))
     figure = canvas(9, 1.2 + len(metrics) * (0.2 + 0.1 * len(labels)))
     axes = figure.subplots()
-    palette = colours(labels)
+    palette = {label: sign(label).colour for label in labels}
     for dot in dots:
         place = metrics.index(dot.metric) + 0.7 * (labels.index(dot.label) + 0.5) / len(labels)
         draw_share(axes, dot, place + 0.15, palette[dot.label])

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.figures.axes import bounds, log_ticks
+from reports.figures.identity import sign
 from reports.figures.medium import FAINT, INK, NOTE, canvas, on_paper, scaled
-from reports.figures.style import colours, finish
+from reports.figures.style import finish
 from reports.results.estimate import Estimate
 from reports.results.groups import Group
 from reports.words.numbers import format_number, show
@@ -31,14 +32,12 @@ class Series:
     Attributes:
         metric: Its name in the results.
         name: Its name in the legend.
-        marker: Its marker.
-        filled: Whether the marker is filled.
+        face: How markers are filled, whose shape and colour are the estimator's: ``full``, ``hollow`` or ``small``.
     """
 
     metric: str
     name: str
-    marker: str = "o"
-    filled: bool = True
+    face: str = "full"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def dot_figure(
         labels: Estimators from top to bottom; in the suite's order by default.
 
     Returns:
-        The figure; panels of one row share nothing but their estimators.
+        The figure; panels of one row share their estimators, and their axis where it is of the same metrics.
     """
     places = labels or group.labels
     shown = [x for x in places if any(has(group, panel, x) for row in rows for panel in row)]
@@ -85,7 +84,10 @@ def dot_figure(
     grid = figure.subplots(len(rows), len(rows[0]), squeeze=False, sharey=True)
     for panels, cells in zip(rows, grid, strict=True):
         for panel, axes in zip(panels, cells, strict=True):
-            draw_panel(axes, group, panel, shown, reference)
+            alike = [other for other in panels if other.series == panel.series]
+            draw_panel(
+                axes, group, panel, shown, (reference, limits(group, alike, shown, reference))
+            )
     name_axes(list(grid[-1]), [panel.label for panel in rows[-1]])
     legend(figure, rows)
     return figure
@@ -108,6 +110,15 @@ def name_axes(last: list[Axes], names: list[str]) -> None:
             axes.set_xlabel(name, loc="left" if once else "center")
 
 
+def limits(
+    group: Group, panels: list[Panel], shown: list[str], reference: float | None
+) -> tuple[float, float]:
+    """Return the range of the axis that some panels share."""
+    found = [group.get(x, s.metric, panel.layer, panel.role)
+             for panel in panels for x in shown for s in panel.series]  # fmt: skip
+    return bounds([e for e in found if e is not None and e.measured], reference) or (0.1, 10)
+
+
 def has(group: Group, panel: Panel, label: str) -> bool:
     """Whether a panel has a figure of an estimator."""
     return any(
@@ -117,15 +128,13 @@ def has(group: Group, panel: Panel, label: str) -> bool:
 
 
 def draw_panel(
-    axes: Axes, group: Group, panel: Panel, shown: list[str], reference: float | None
-) -> None:
-    """Draw one panel: every estimator that the figure shows, at its own height."""
-    palette = colours(group.known)
-    found = [group.get(x, s.metric, panel.layer, panel.role) for x in shown for s in panel.series]
+    axes: Axes, group: Group, panel: Panel, shown: list[str],
+    axis: tuple[float | None, tuple[float, float]],
+) -> None:  # fmt: skip
+    """Draw one panel: every estimator that the figure shows, at its own height; the axis has a line and a range."""
+    reference, ends = axis
     axes.set_xscale("log")
-    axes.set_xlim(
-        bounds([e for e in found if e is not None and e.measured], reference) or (0.1, 10)
-    )
+    axes.set_xlim(ends)
     if reference is not None:
         axes.axvline(reference, color=FAINT, linewidth=scaled(1), zorder=1)
     apart = 0.36 if panel.values or (on_paper() and len(panel.series) < 3) else 0.22
@@ -134,26 +143,25 @@ def draw_panel(
             estimate = group.get(label, series.metric, panel.layer, panel.role)
             height = place + apart * (line - (len(panel.series) - 1) / 2)
             if estimate is not None and estimate.measured:
-                draw_dot(axes, estimate, height, series, palette[label], panel.values)
-                inside = 0 < estimate.value <= axes.get_xlim()[1]
-                if panel.values and inside and label != group.baseline:
+                if estimate.value > 0 or not panel.values:
+                    draw_dot(axes, estimate, height, series, label)
+                if panel.values and label != group.baseline:
                     write_value(axes, estimate, height)
     axes.set_yticks(range(len(shown)), [tick(group, label, panel.values) for label in shown])
     axes.set_ylim(len(shown) - 0.45, -0.55)
     axes.set_title(panel.title)
     axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
     log_ticks(axes.xaxis, panel.factor)
     finish(axes)
 
 
-def draw_dot(
-    axes: Axes, estimate: Estimate, y: float, series: Series, colour: Any, in_full: bool
-) -> None:
-    """Draw a figure and its interval; in words at the edge what a logarithmic axis cannot show."""
+def draw_dot(axes: Axes, estimate: Estimate, y: float, series: Series, label: str) -> None:
+    """Draw a figure and its interval; in words at the left edge what a logarithmic axis cannot show."""
+    colour = sign(label).colour
     left, right = axes.get_xlim()
-    face = colour if series.filled else "white"
-    if estimate.value <= 0 or estimate.value > right:
-        edge_note(axes, estimate, y, (colour, face), in_full)
+    if estimate.value <= 0:
+        zero_note(axes, estimate, y)
         return
     if math.isfinite(estimate.low) and math.isfinite(estimate.high):
         ends = [min(max(x, left), right) for x in (estimate.low, estimate.high)]
@@ -164,41 +172,32 @@ def draw_dot(
             draw_marker(axes, left, y, "<", colour, colour)
         if estimate.high > right:
             draw_marker(axes, right, y, ">", colour, colour)
-    draw_marker(axes, estimate.value, y, series.marker, colour, face)
+    face = "white" if series.face == "hollow" else colour
+    size = 3.0 if series.face == "small" else 4.8
+    draw_marker(axes, estimate.value, y, sign(label).marker, colour, face, size)
 
 
-def draw_marker(axes: Axes, x: float, y: float, marker: str, colour: Any, face: Any) -> None:
+def draw_marker(
+    axes: Axes, x: float, y: float, marker: Any, colour: str, face: str, size: float = 4.2
+) -> None:
     """Draw one marker, whole even on the edge."""
-    axes.plot([x], [y], marker, color=colour, markerfacecolor=face, markersize=scaled(4.6),
-              clip_on=False, zorder=4)  # fmt: skip
+    axes.plot([x], [y], marker=marker, linestyle="", color=colour, markerfacecolor=face,
+              markersize=scaled(size), clip_on=False, zorder=4)  # fmt: skip
 
 
 def write_value(axes: Axes, estimate: Estimate, y: float) -> None:
-    """Write a figure and its interval beside its marker, on the side with more room."""
-    low, high = (math.log(x) for x in axes.get_xlim())
-    left = math.log(estimate.value) > (low + high) / 2
-    ends = [x for x in (estimate.value, estimate.low, estimate.high) if x > 0 and math.isfinite(x)]
-    axes.annotate(
-        show(estimate, 1), (min(ends) if left else max(ends), y),
-        xytext=(-6 if left else 6, 0), textcoords="offset points", color=INK,
-        ha="right" if left else "left", va="center_baseline", fontsize=NOTE, zorder=5,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
-    )  # fmt: skip
+    """Write a figure and its interval right of the panel, where no line crosses it."""
+    axes.annotate(show(estimate, 1), (1.01, y), xycoords=("axes fraction", "data"), color=INK,
+                  ha="left", va="center_baseline", fontsize=NOTE)  # fmt: skip
 
 
-def edge_note(
-    axes: Axes, estimate: Estimate, y: float, colours: tuple[Any, Any], in_full: bool
-) -> None:
-    """Say at the left edge that a figure is zero or below; at the right one how far off it is."""
-    above, (colour, face) = estimate.value > 0, colours
-    in_full = in_full or not (above or on_paper())
-    text = show(estimate, 1) if in_full else format_number(estimate.value, 2)
-    if above:
-        draw_marker(axes, axes.get_xlim()[1], y, ">", colour, face)
+def zero_note(axes: Axes, estimate: Estimate, y: float) -> None:
+    """Say at the left edge that a figure is zero or below, which a logarithmic axis cannot show."""
+    text = format_number(estimate.value, 2) if on_paper() else show(estimate, 1)
     note = axes.annotate(
-        "0 (exact)" if estimate.zero else text, (float(above), y), xycoords=("axes fraction", "data"),
-        xytext=(-5 if above else 3, 0), textcoords="offset points", va="center_baseline",
-        ha="right" if above else "left", fontsize=NOTE, color=colour, zorder=5,
+        "0 (exact)" if estimate.zero else text, (0, y), xycoords=("axes fraction", "data"),
+        xytext=(3, 0), textcoords="offset points", va="center_baseline",
+        ha="left", fontsize=NOTE, color=INK, zorder=5,
         bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
     )  # fmt: skip
     note.set_in_layout(False)  # it may stand out of its panel, which need not shrink for it
@@ -210,8 +209,9 @@ def legend(figure: Figure, rows: list[list[Panel]]) -> None:
     if len(series) < 2 or all(len(panel.series) < 2 for row in rows for panel in row):
         return
     handles = [
-        Line2D([], [], linestyle="", color=INK, marker=s.marker, markersize=scaled(5),
-               markerfacecolor=INK if s.filled else "white", label=s.name)
+        Line2D([], [], linestyle="", color=INK, marker="o", label=s.name,
+               markersize=scaled(3.2 if s.face == "small" else 5),
+               markerfacecolor="white" if s.face == "hollow" else INK)
         for s in series.values()
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.axes import log_ticks
+from reports.figures.identity import sign
 from reports.figures.medium import canvas, scaled
-from reports.figures.style import colours, finish, legend_below
+from reports.figures.style import finish, legend_below
 from reports.results.elbo import curves_of, scales_of, timed, uneven, window
 from reports.results.groups import Group
 from reports.words.numbers import format_number
@@ -36,9 +37,14 @@ def curve_figure(group: Group) -> Figure:
     return figure
 
 
+def marked(label: str, ranked: bool) -> dict[str, Any]:
+    """Return how a line's points are marked: by the estimator's shape, hollow where it is not ranked."""
+    return {"marker": sign(label).marker, "markersize": scaled(4.2), "markevery": 0.1,
+            "markerfacecolor": sign(label).colour if ranked else "white"}  # fmt: skip
+
+
 def draw_curves(axes: Axes, group: Group, curves: pd.DataFrame, x: str) -> None:
     """Draw the curve and band of each estimator against one axis."""
-    palette = colours(group.known)
     for label in group.labels:
         rows = curves[(curves["label"] == label) & curves[x].notna()].sort_values(x)
         rows = timed(rows) if x == "seconds" else rows
@@ -46,11 +52,11 @@ def draw_curves(axes: Axes, group: Group, curves: pd.DataFrame, x: str) -> None:
             continue
         ranked = group.ranked(label)
         name = label if ranked else f"{label} (not ranked)"
-        at = rows[x].to_numpy()
+        at, colour, signs = rows[x].to_numpy(), sign(label).colour, marked(label, ranked)
         axes.fill_between(at, rows["ci_low"].to_numpy(), rows["ci_high"].to_numpy(),
-                          color=palette[label], alpha=0.18, linewidth=0)  # fmt: skip
-        axes.plot(at, rows["value"].to_numpy(), color=palette[label], linewidth=scaled(1.6),
-                  linestyle="-" if ranked else (0, (4, 2)), label=name)  # fmt: skip
+                          color=colour, alpha=0.18, linewidth=0)  # fmt: skip
+        axes.plot(at, rows["value"].to_numpy(), color=colour, linewidth=scaled(1.6),
+                  linestyle="-" if ranked else (0, (4, 2)), label=name, **signs)  # fmt: skip
     if x == "seconds" and uneven(curves):
         axes.set_xscale("log")
         log_ticks(axes.xaxis)

@@ -11,13 +11,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from reports.figures.axes import bounds, log_ticks
-from reports.figures.medium import FAINT, INK, NOTE, canvas, scaled
-from reports.figures.style import colours, finish, legend_below, markers
+from reports.figures.identity import sign
+from reports.figures.medium import FAINT, INK, canvas, scaled
+from reports.figures.style import finish, legend_below
 from reports.results.estimate import Estimate
 from reports.results.size_lines import MEMORY, TIME, Frame, Points
-from reports.results.sweeps import MINIBATCH, OPTION, Sweep
+from reports.results.sweeps import OPTION, Sweep
 from reports.words.glossary import role_name
-from reports.words.numbers import format_number, time_unit
+from reports.words.numbers import time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def line_figure(sweep: Sweep, rows: list[list[Frame]]) -> Figure:
         for axes in cells[len(row) :]:
             axes.set_axis_off()
         for axes, frame in zip(cells, row, strict=False):
-            draw_frame(axes, sweep, frame)
+            draw_frame(axes, sweep, frame, limits([x for x in row if x.metric == frame.metric]))
             axes.set_xlabel(sweep.over if row is rows[-1] else "")
             name = scale_of(frame)[0]
             axes.set_ylabel(name if axes is cells[0] or name != scale_of(row[0])[0] else "")
@@ -67,27 +68,27 @@ def scale_of(frame: Frame) -> tuple[str, float]:
     return ("memory (MiB)", 2**-20) if frame.metric == MEMORY else ("variance (gradient²)", 1)
 
 
-def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
-    """Draw the lines of one frame, those far above the rest at its upper edge."""
+def limits(frames: list[Frame]) -> tuple[float, float]:
+    """Return the range of the upright axis that frames of one metric share."""
+    return bounds([e for x in frames for points in x.lines.values() for e in points.values()]) or (
+        0.1,
+        10,
+    )
+
+
+def draw_frame(axes: Axes, sweep: Sweep, frame: Frame, ends: tuple[float, float]) -> None:
+    """Draw the lines of one frame."""
     names = list(sweep.places)
-    palette, signs = colours(names_of(sweep)), markers(names_of(sweep))
     axes.set_yscale("log")
     every = [e for points in frame.lines.values() for e in points.values()]
-    axes.set_ylim(bounds(every) or (0.1, 10))
+    axes.set_ylim(ends)
     size_axis(axes, sweep.sizes, sweep.axis == OPTION)
     if frame.guide:
         draw_guide(axes, every)
-    off = 0
     for place, (label, points) in enumerate(frame.lines.items()):
         shift = names.index(label) - (len(names) - 1) / 2
-        inside = {x: e for x, e in points.items() if e.value <= axes.get_ylim()[1]}
-        style = {"color": palette[label], "zorder": 3 + place}
-        if inside:
-            draw_line(axes, inside, shift, signs[label], sweep.ranked(label), style)
-        if len(inside) < len(points):
-            above = [e.value for x, e in points.items() if x not in inside]
-            name_above(axes, above, 0.95 - 0.075 * off, signs[label], palette[label])
-            off += 1
+        style = {"color": sign(label).colour, "zorder": 3 + place}
+        draw_line(axes, points, shift, sign(label).marker, sweep.ranked(label), style)
     for label, values in frame.exact.items():
         shift = names.index(label) - (len(names) - 1) / 2
         shown = {x: v for x, v in values.items() if v > 0}
@@ -98,11 +99,11 @@ def draw_frame(axes: Axes, sweep: Sweep, frame: Frame) -> None:
     finish(axes)
 
 
-def draw_line(axes: Axes, points: Points, shift: float, sign: str, ranked: bool,
+def draw_line(axes: Axes, points: Points, shift: float, marker: Any, ranked: bool,
               style: dict[str, Any]) -> None:  # fmt: skip
     """Draw one estimator: its line, intervals and markers."""
     at = shifted(axes, points, shift)
-    axes.plot(at, [e.value for e in points.values()], sign, linestyle="-" if ranked else (0, (4, 2)),
+    axes.plot(at, [e.value for e in points.values()], marker=marker, linestyle="-" if ranked else (0, (4, 2)),
               linewidth=scaled(1.1), markersize=scaled(4.8), clip_on=False,
               markerfacecolor=style["color"] if ranked else "white", **style)  # fmt: skip
     bottom, top = axes.get_ylim()
@@ -122,15 +123,6 @@ def draw_guide(axes: Axes, every: list[Estimate]) -> None:
     middle = math.exp(sum(shown) / len(shown)) * math.sqrt(left * right)
     axes.plot([left, right], [middle / left, middle / right], color=FAINT, linewidth=scaled(1),
               linestyle=(0, (1, 2)), zorder=1)  # fmt: skip
-
-
-def name_above(axes: Axes, values: list[float], height: float, sign: str, colour: Any) -> None:
-    """Say at the upper edge how far above the rest an estimator is, beside its marker."""
-    ends = dict.fromkeys(format_number(x, 2) for x in (values[0], values[-1]))
-    axes.plot([0.04], [height], sign, transform=axes.transAxes, color=colour,
-              markersize=scaled(4.8))  # fmt: skip
-    axes.annotate(f"↑ {' to '.join(ends)}", (0.07, height), xycoords="axes fraction",
-                  va="center_baseline", fontsize=NOTE, color=colour)  # fmt: skip
 
 
 def size_axis(axes: Axes, sizes: list[float], option: bool) -> None:
@@ -155,19 +147,13 @@ def shifted(axes: Axes, points: Iterable[float], shift: float) -> list[float]:
     return [x + 0.006 * shift * (high - low) for x in points]
 
 
-def names_of(sweep: Sweep) -> list[str]:
-    """Return the estimators in the order of their colours: the report's, over M."""
-    return sweep.first.known if sweep.axis == MINIBATCH else sweep.labels
-
-
 def explain(figure: Figure, sweep: Sweep, rows: list[list[Frame]]) -> None:
     """Name the estimators under the figure; hollow markers are not ranked."""
-    palette, signs = colours(names_of(sweep)), markers(names_of(sweep))
     drawn = {label for row in rows for frame in row for label in frame.lines}
     handles = [
-        Line2D([], [], marker=signs[x], color=palette[x], markersize=scaled(5),
+        Line2D([], [], marker=sign(x).marker, color=sign(x).colour, markersize=scaled(5),
                linewidth=scaled(1.1), linestyle="-" if sweep.ranked(x) else (0, (4, 2)),
-               markerfacecolor=palette[x] if sweep.ranked(x) else "white",
+               markerfacecolor=sign(x).colour if sweep.ranked(x) else "white",
                label=x if sweep.ranked(x) else f"{x} (not ranked)")
         for x in sweep.places if x in drawn
     ]  # fmt: skip

@@ -23,20 +23,21 @@ if TYPE_CHECKING:
 ORDER = (0, 1, 2, 4, 3, 9, 5, 7, 6, 8)
 """The colour-blind-safe palette's colours, those easiest to distinguish first."""
 MARKERS = "osD^vPX<>p"
+"""Markers of what is no estimator: groups of problems, whole trainings, layers."""
 ROOMY = 2
 """Lines of a legend that the height of figures allows for."""
 DPI = 192
 """Resolution of the PNG files: two pixels for each one of a page."""
 
 
-def colours(labels: list[str]) -> dict[str, Any]:
-    """Give each estimator a colour of the colour-blind-safe palette."""
+def series_colours(labels: list[str]) -> dict[str, Any]:
+    """Give each of some things that are no estimators a colour of the colour-blind-safe palette."""
     palette = sns.color_palette("colorblind")
     return {label: palette[ORDER[i % len(ORDER)]] for i, label in enumerate(labels)}
 
 
-def markers(labels: list[str]) -> dict[str, str]:
-    """Give each estimator a marker, so that colour is never the only sign."""
+def series_markers(labels: list[str]) -> dict[str, str]:
+    """Give each of them a marker, so that colour is never the only sign."""
     return {label: MARKERS[i % len(MARKERS)] for i, label in enumerate(labels)}
 
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures.medium import canvas, scaled
-from reports.figures.style import colours, finish, legend_below
+from reports.figures.style import finish, legend_below, series_colours
 from reports.results.log_alpha import DIGITS
 from reports.results.trainings import COURSES, Key, Trainings
 from reports.words.numbers import format_number
@@ -48,7 +48,7 @@ def course_figure(found: Trainings) -> Figure:
 
 def draw_course(axes: Axes, found: Trainings, metric: str) -> None:
     """Draw one metric's lines and bands."""
-    palette = colours(names(found))
+    palette = series_colours(names(found))
     for key, points in found.course(metric).items():
         at, colour = list(points), palette[found.name(key)]
         low, high = ([getattr(e, end) for e in points.values()] for end in ("low", "high"))
@@ -77,7 +77,7 @@ def style(found: Trainings, key: Key) -> Any:
 
 def handles(found: Trainings) -> list[Line2D]:
     """Explain the lines."""
-    palette = colours(names(found))
+    palette = series_colours(names(found))
     return [
         Line2D([], [], color=palette[found.name(key)], linewidth=scaled(1.6),
                linestyle=style(found, key), label=found.name(key))
@@ -94,7 +94,7 @@ def histogram_figure(found: Trainings) -> Figure:
     figure = canvas(1.6 + 2.9 * across, 0.9 + 3.0 * down, narrow=across == 1)
     cells = list(figure.subplots(down, across, squeeze=False).flat)
     layers = list(dict.fromkeys(rows["layer"]))
-    palette = colours(layers)
+    palette = series_colours(layers)
     for axes, key in zip(cells, spread, strict=False):
         mine = rows[(rows["problem"] == key[0]) & (rows["estimator"] == key[1])]
         for place, layer in enumerate(layers):

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from reports.figures.line_plot import size_axis
 from reports.figures.medium import FAINT, canvas, scaled
-from reports.figures.style import colours, finish, legend_below, markers
+from reports.figures.style import finish, legend_below, series_colours, series_markers
 from reports.results.training_sweeps import METRICS, Swept
 from reports.words.numbers import format_number
 
@@ -36,7 +36,7 @@ def sweep_figure(swept: Swept) -> Figure:
 
 def draw(axes: Axes, swept: Swept, metric: str) -> None:
     """Draw one metric: lines and bands of ours, hollow markers of what was published."""
-    palette, signs = colours(swept.groups), markers(swept.groups)
+    palette, signs = series_colours(swept.groups), series_markers(swept.groups)
     for name, points in swept.lines(metric).items():
         at, style = list(points), {"color": palette[name]}
         low, high = ([getattr(e, end) for e in points.values()] for end in ("low", "high"))
@@ -66,7 +66,7 @@ def window(swept: Swept, metric: str) -> tuple[float, float]:
 
 def handles(swept: Swept, metrics: list[str]) -> list[Line2D]:
     """Explain the lines."""
-    palette, signs = colours(swept.groups), markers(swept.groups)
+    palette, signs = series_colours(swept.groups), series_markers(swept.groups)
     style: dict[str, Any] = {"linewidth": scaled(1.4), "markersize": scaled(5)}
     found = [
         Line2D([], [], marker=signs[name], color=palette[name], label=name, **style)

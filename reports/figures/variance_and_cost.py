@@ -14,17 +14,17 @@ from reports.words.glossary import parameters, role_name
 from reports.words.numbers import time_unit
 
 PARTS = (
-    Series("variance.total", "total", "o"),
-    Series("variance.noise", "noise part", "D"),
-    Series("variance.data", "data part", "s", filled=False),
+    Series("variance.total", "total"),
+    Series("variance.noise", "noise part", "hollow"),
+    Series("variance.data", "data part", "small"),
 )
 RATIOS = (
-    Series("ratio.variance.total", "total", "o"),
-    Series("ratio.variance.noise", "noise part", "D"),
+    Series("ratio.variance.total", "total"),
+    Series("ratio.variance.noise", "noise part", "hollow"),
 )
 SUMMARY = (
-    Series("ratio.variance.total", "variance", "o"),
-    Series("ratio.efficiency.variance_seconds", "variance × time", "D", filled=False),
+    Series("ratio.variance.total", "variance"),
+    Series("ratio.efficiency.variance_seconds", "variance × time", "hollow"),
 )
 COST = {
     "time.seconds_per_gradient": ("time per gradient", ""),

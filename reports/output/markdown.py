@@ -9,6 +9,9 @@ from reports.document import (
     Bullets,
     Code,
     Document,
+    Everything,
+    Explore,
+    Facts,
     Heading,
     Links,
     Paragraph,
@@ -30,6 +33,8 @@ def markdown(document: Document, ending: str = "png") -> str:
     """
     parts = [f"# {escape(document.title)}", escape(document.subtitle)]
     for section in document.sections:
+        if all(isinstance(item, Explore | Everything) for item in section.blocks):
+            continue
         parts.append(f"## {escape(section.title)}")
         parts += [block(item, ending) for item in section.blocks]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -58,7 +63,9 @@ def block(item: Block, ending: str = "png") -> str:
             return f"<details>\n{folded}\n\n{table(item)}\n\n</details>"
         case Table():
             return table(item)
-        case SeeAlso():
+        case Facts(items=items):
+            return "\n".join(f"- **{escape(name)}:** {escape(text)}" for name, text in items)
+        case SeeAlso() | Explore() | Everything():
             return ""
 
 
@@ -72,10 +79,18 @@ def table(item: Table) -> str:
     lines = [
         "| " + " | ".join(escape(name) for name in item.columns) + " |",
         "|" + "---|" * len(item.columns),
-        *("| " + " | ".join(escape(cell) for cell in row) + " |" for row in item.rows),
+        *("| " + " | ".join(cells) + " |" for cells in linked(item)),
     ]
     caption = f"\n\n*{escape(item.below)}*" if item.below else ""
     return "\n".join(lines) + caption
+
+
+def linked(item: Table) -> list[list[str]]:
+    """Write the cells of a table, the first one of each row as a link where it has one."""
+    rows = [[escape(cell) for cell in row] for row in item.rows]
+    for row, (_, heading) in zip(rows, item.links, strict=False):
+        row[0] = f"[{row[0]}](#{place(heading)})"
+    return rows
 
 
 def escape(text: str) -> str:

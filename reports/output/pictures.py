@@ -25,11 +25,11 @@ def draw_pictures(document: Document, folder: Path, formats: Collection[str]) ->
     """
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [block for section in document.sections for block in section.blocks]
-    pictures = [block for block in blocks if isinstance(block, Picture)]
+    pictures = {block.name: block for block in blocks if isinstance(block, Picture)}
     if PAPER in formats:
-        for picture in pictures:
+        for picture in pictures.values():
             draw_for_paper(picture, folder)
-    return {picture.name: draw_for_page(picture, folder, formats) for picture in pictures}
+    return {name: draw_for_page(picture, folder, formats) for name, picture in pictures.items()}
 
 
 def draw_for_page(picture: Picture, folder: Path, formats: Collection[str]) -> str:

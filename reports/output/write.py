@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from reports.charts.columns import chart_data
 from reports.output.csv import write_csv, write_published
 from reports.output.html import page
 from reports.output.markdown import markdown
@@ -39,7 +40,7 @@ def build(run_dirs: Sequence[Path], out: Path | None, formats: Collection[str] =
     write_published(found.groups, folder / "tables")
     write_tex(found.groups, found.sweeps, folder / "tables")
     replace(folder / "report.md", markdown(report, "png" if "png" in formats else "svg"))
-    replace(folder / "index.html", page(report, drawings))
+    replace(folder / "index.html", page(report, drawings, chart_data(found.groups, found.sweeps)))
     return folder / "index.html"
 
 

@@ -17,6 +17,7 @@ CAPTION = Caption(
     "Lines are means over training seeds, bands their intervals. The panel by seconds begins at the first evaluation "
     "after step 0.",
     "convergence.final_elbo",
+    "training",
 )
 CUT = " The first, steep steps are outside the axis range."
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
 from reports.document import Block, Heading, Paragraph, Table
 from reports.results.load import Results, Run, one_line
 from reports.sections.section import Findings
+from reports.sections.settle import again, more_units
 from reports.words.numbers import MISSING, format_number
 
 CELL = ("problem", "checkpoint", "M", "estimator", "measure")
@@ -36,6 +38,8 @@ def outcome_blocks(results: Results) -> list[Block]:
             columns = [*CELL, "status", "why", "n", "seconds"]
             note = "'bounded' stopped at max_units before the requested precision, which is not a failure."
             blocks.append(Table(columns, rows, f"Failed and incomplete measurements. {note}"))
+            blocks += again(run) if any(row[5] == "failed" for row in rows) else []
+            blocks += more_units("To reach the precision asked for: ", bounded(run), run)
         else:
             said = "Every measurement succeeded, and reached the precision where one was asked for."
             blocks.append(Paragraph(said))
@@ -64,6 +68,20 @@ def apart(run: Run) -> list[Block]:
         )
         blocks.append(Paragraph(said, lead="Seconds of trainings: "))
     return blocks
+
+
+def bounded(run: Run) -> list[tuple[int, int]]:
+    """Return for each variance that stopped at max_units the units that its precision takes, and those it had."""
+    measures: dict[str, Any] = (run.info.get("suite") or {}).get("measures") or {}
+    known = measures.get("variance")
+    precision = known.get("precision") if isinstance(known, dict) else None
+    found = []
+    for cell in run.cells:
+        width, units = (cell["detail"].get(key) for key in ("width", "units"))
+        stopped = cell.get("measure") == "variance" and cell["detail"].get("stop") == "max_units"
+        if stopped and precision and width and units:
+            found.append((math.ceil(units * (width / precision) ** 2), int(units)))
+    return found
 
 
 def damage(run: Run) -> list[Block]:

@@ -21,12 +21,18 @@ class Caption:
         title: What they show, in a few words.
         text: What they show, and how to read it; BASELINE stands for the baseline's name.
         metric: The metric whose n is given.
+        chart: The interactive chart that shows the same.
     """
 
     kind: str
     title: str
     text: str
     metric: str
+    chart: str = "estimators"
+
+    def show(self, group: Group) -> dict[str, str]:
+        """Return what the interactive chart has to show for the same figures."""
+        return {"chart": self.chart, "metric": self.metric, "place": group.title}
 
     def of(self, group: Group, more: str = "") -> str:
         """Write the caption for a group, at which level and on how many units."""
@@ -48,7 +54,7 @@ def picture(
     """
     name = slug(f"{caption.kind} {group.title}")
     alt = f"{caption.title}, {group.title}"
-    return Picture(name, caption.of(group, more), alt, partial(draw, group))
+    return Picture(name, caption.of(group, more), alt, partial(draw, group), caption.show(group))
 
 
 def layer_pictures(
@@ -61,6 +67,6 @@ def layer_pictures(
     name, alt = slug(f"{caption.kind} {group.title}"), f"{caption.title}, {group.title}"
     names = [f"{name}-{i + 1}" for i in range(len(parts))] if len(parts) > 1 else [name]
     return [
-        Picture(name, caption.of(group), alt, partial(draw, group, layers))
+        Picture(name, caption.of(group), alt, partial(draw, group, layers), caption.show(group))
         for name, layers in zip(names, parts, strict=False)
     ]

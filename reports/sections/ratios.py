@@ -13,8 +13,7 @@ from reports.words.numbers import percent
 CAPTION = Caption(
     "ratio",
     "Variance relative to the baseline",
-    "Variance as a multiple of that of BASELINE, paired on the same minibatches. Values left of 1 are better. "
-    "Arrows mark values outside the axis range.",
+    "Variance as a multiple of that of BASELINE, paired on the same minibatches. Values left of 1 are better.",
     RATIO,
 )
 

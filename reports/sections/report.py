@@ -7,15 +7,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reports.document import Block, Document, Heading, Links, Paragraph, Picture, Section, SeeAlso
+from reports.document import (
+    Block,
+    Document,
+    Heading,
+    Links,
+    Paragraph,
+    Picture,
+    Section,
+    SeeAlso,
+    Table,
+)
 from reports.results.load import Results
 from reports.sections.bias import Bias
 from reports.sections.cost import Cost
 from reports.sections.environment import Environment
 from reports.sections.exact_values import ExactValues
+from reports.sections.figures import Figures
+from reports.sections.glance import Glance
 from reports.sections.instrument import Instrument
 from reports.sections.method import Method
 from reports.sections.noise_scale import NoiseScale
+from reports.sections.open_questions import OpenQuestions
 from reports.sections.outcomes import Outcomes
 from reports.sections.published import PublishedResults
 from reports.sections.ratios import Ratios
@@ -28,6 +41,7 @@ from reports.sections.variance import Variance
 from reports.sections.variance_time import VarianceAndTime
 
 SECTIONS: tuple[ReportSection, ...] = (
+    Glance(),
     Summary(),
     Instrument(),
     PublishedResults(),
@@ -41,7 +55,9 @@ SECTIONS: tuple[ReportSection, ...] = (
     Training(),
     Bias(),
     NoiseScale(),
+    OpenQuestions(),
     Outcomes(),
+    Figures(),
     Method(),
     Environment(),
 )
@@ -78,6 +94,7 @@ def distinct(sections: list[Section]) -> list[Section]:
     """Number the pictures and anchors of one name: names of problems that differ in punctuation give the same one."""
     taken: set[str] = set()
     moved: dict[tuple[str, str], str] = {}
+    drawn: set[tuple[str, str, str]] = set()
 
     def own(name: str) -> str:
         found, count = name, 1
@@ -96,13 +113,26 @@ def distinct(sections: list[Section]) -> list[Section]:
             return replace(block, anchor=anchor)
         return block
 
+    def again(block: Block) -> bool:
+        """Whether a picture is one that an earlier section has shown: once is enough."""
+        if not isinstance(block, Picture):
+            return False
+        key = (block.name, block.caption, block.alt)
+        known = key in drawn
+        drawn.add(key)
+        return known
+
     def linked_to(block: Block) -> Block:
+        if isinstance(block, Table) and block.links:
+            moves = tuple((moved.get((to, heading), to), heading) for to, heading in block.links)
+            return replace(block, links=moves)
         if not isinstance(block, Links):
             return block
         items = [(a, moved.get((to, heading), to), heading, b) for a, to, heading, b in block.items]
         return replace(block, items=items)
 
-    named_ones = [[named(block) for block in section.blocks] for section in sections]
+    kept = [[block for block in section.blocks if not again(block)] for section in sections]
+    named_ones = [[named(block) for block in blocks] for blocks in kept]
     return [
         replace(section, blocks=[linked_to(block) for block in blocks])
         for section, blocks in zip(sections, named_ones, strict=True)

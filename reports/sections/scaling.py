@@ -64,8 +64,7 @@ def variance_pictures(sweep: Sweep) -> list[Picture]:
     axes = "The vertical axis is" if sweep.axis == OPTION else "The axes are"
     said = (
         f"{what}, over all layers. {axes} logarithmic. Bars are intervals at "
-        f"{percent(sweep.first.run.level)}; estimators are shifted slightly so that bars do not overlap.{guide} "
-        "Arrows mark values above the axis range."
+        f"{percent(sweep.first.run.level)}; estimators are shifted slightly so that bars do not overlap.{guide}"
     )
     small = zeros(sweep, rows)
     said += (
@@ -77,7 +76,8 @@ def variance_pictures(sweep: Sweep) -> list[Picture]:
         " Crosses are exact values." if any(frame.exact for row in rows for frame in row) else ""
     )
     name, alt = slug(f"scaling {sweep.axis} {sweep.title}"), f"{what}, {sweep.title}"
-    return [Picture(name, said, alt, partial(draw.lines, sweep, rows))]
+    show = {"chart": "scaling", "sweep": f"{sweep.title}, over {sweep.over}"}
+    return [Picture(name, said, alt, partial(draw.lines, sweep, rows), show)]
 
 
 def slope_table(sweep: Sweep) -> Table:

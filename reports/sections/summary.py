@@ -1,8 +1,8 @@
-"""The first section: the answer for each group, its evidence in sentences, a table and a figure."""
+"""The results place by place: the answer for each group, its evidence in sentences, a table and a figure."""
 
 from __future__ import annotations
 
-from reports.document import Block, Bullets, Heading, Links, Paragraph, SeeAlso
+from reports.document import Block, Bullets, Heading, Paragraph, SeeAlso
 from reports.figures import draw
 from reports.results.groups import Group
 from reports.results.panels import RATIO, summary_roles
@@ -21,8 +21,8 @@ Members = dict[str, list[Group]]
 CAPTION = Caption(
     "summary",
     "Variance and variance × time relative to the baseline",
-    "Over all layers, as a multiple of BASELINE. Values left of 1 are better. Arrows mark values outside the axis "
-    "range. Variance × time is the inverse of efficiency.",
+    "Over all layers, as a multiple of BASELINE. Values left of 1 are better. "
+    "Variance × time is the inverse of efficiency.",
     RATIO,
 )
 GLOSSARY = ("Glossary", Method.anchor, Method.title, "what the terms of this report mean.")
@@ -34,15 +34,15 @@ MANY = 3
 class Summary:
     """The answer for each group, with its evidence; what was found of vdbench itself and of trainings first."""
 
-    anchor = "answer"
-    title = "Summary"
+    anchor = "results"
+    title = "Results by place"
 
     def blocks(self, found: Findings) -> list[Block]:
         """Compose the section."""
         first = [*instrument_answer(found.results),
                  *training_answer(found.trainings, found.results.several)]  # fmt: skip
         told = answer(found.groups) if found.groups or not first else []
-        return [Links([GLOSSARY]), *first, *told]
+        return [*first, *told]
 
 
 def answer(groups: list[Group]) -> list[Block]:
@@ -62,8 +62,7 @@ def answer(groups: list[Group]) -> list[Block]:
         alike = {title: members for title, members in alike.items() if title not in alone}
     else:
         alone = []
-    blocks: list[Block] = [contents(alike)] if len(alike) > 1 else []
-    blocks += [Paragraph(left_out(alone))] if alone else []
+    blocks: list[Block] = [Paragraph(left_out(alone))] if alone else []
     for title, members in alike.items():
         blocks.append(Heading(title, anchor(title)))
         blocks += [block for group in members for block in said(group, len(members) > 1)]
@@ -105,19 +104,6 @@ def said(group: Group, several: bool) -> list[Block]:
         )
     bold = Paragraph("", lead=f"{run}{first.text}")
     return [bold, Bullets([(f"{line.lead}:", line.body) for line in others])] if others else [bold]
-
-
-def contents(alike: Members) -> Links:
-    """List the groups with their answers."""
-    items = []
-    for title, members in alike.items():
-        runs = len(members) > 1
-        told = " ".join(
-            f"{f'{group.run.name}: ' if runs else ''}{sentences(group)[0].text}"
-            for group in members
-        )
-        items.append((title, anchor(title), title, told))
-    return Links(items)
 
 
 def anchor(title: str) -> str:

@@ -14,7 +14,7 @@ CAPTION = Caption(
     "variance",
     "Variance by layer and estimator",
     "Variance of the minibatch gradient, averaged over the parameters of a layer: total, noise part and data part. "
-    "The axis is logarithmic. Arrows mark values and intervals outside the axis range. Bars shorter than their "
+    "The axis is logarithmic. Arrows mark intervals that go on to 0. Bars shorter than their "
     "marker are hidden by it.",
     "variance.total",
 )

@@ -12,9 +12,10 @@ CAPTION = Caption(
     "plane",
     "Variance against time per gradient",
     "Total variance over all layers against time per gradient. Lower left is better. The dashed line is the Pareto "
-    "front of the ranked estimators: no other is both faster and less noisy, by the point estimates. Hollow markers "
-    "are not ranked. Arrows mark variances above the axis.",
+    "front of the ranked estimators: an estimator is on it unless another one is significantly faster and "
+    "significantly less noisy. Hollow markers are not ranked. On a dotted line variance × time is the same.",
     "variance.total",
+    "plane",
 )
 
 

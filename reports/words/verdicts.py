@@ -23,6 +23,8 @@ from reports.words.numbers import MISSING, percent, show, span
 from vdbench.statistics.verdicts import Verdict
 
 NOT_COMPARED = "not compared"
+NAMED = 3
+"""Names that a sentence lists; more are counted, and stand in a table."""
 ADJUSTED = "adjusted for multiple comparisons"
 ZEROS = {EXACT: "both exactly 0", ROUNDED: "both 0 up to rounding error"}
 """What zeros are called, by the kind of evidence."""
@@ -36,7 +38,7 @@ def clause(group: Group, found: Contest, metric: str) -> str:
     if found.alone:
         return f"Gradient {where}: {found.leader} is the only ranked estimator."
     if found.zeros:
-        return f"Gradient {where}: {both(found.lowest)} are all {nothing(found)}."
+        return f"Gradient {where}: {few(found.lowest)} are all {nothing(found)}."
     base = found.leader == group.baseline
     said = [
         f"Gradient {where}: {found.leader}{', the baseline,' * base} is lowest{size(group, found, metric)}."
@@ -44,7 +46,11 @@ def clause(group: Group, found: Contest, metric: str) -> str:
     if found.beaten:
         said.append(f"{found.leader} is {Verdict.LOWER.words()} than {whom(found)}.")
     unsure = [x for x in found.others.values() if plainly(x) is Verdict.INCONCLUSIVE]
-    if unsure:
+    if len(unsure) > NAMED:
+        said.append(
+            f"{len(unsure)} comparisons are {Verdict.INCONCLUSIVE.words()}; the report lists them."
+        )
+    elif unsure:
         several = len(unsure) > 1
         pairs = both(f"{x.other}{on(x)}" for x in unsure)
         said.append(
@@ -82,7 +88,7 @@ def standings(found: Contest) -> list[str]:
     alike: dict[tuple[str, Verdict], list[Evidence]] = {}
     for evidence in found.others.values():
         alike.setdefault((evidence.kind, evidence.verdict), []).append(evidence)
-    return [standing_to(several[0], both(x.other for x in several)) for several in alike.values()]
+    return [standing_to(several[0], few(x.other for x in several)) for several in alike.values()]
 
 
 def on(evidence: Evidence) -> str:
@@ -101,7 +107,7 @@ def brief(found: Contest) -> str:
     if not found.leader:
         return f"for {role}, nothing was measured"
     if found.zeros:
-        return f"for {role}, {both(found.lowest)} are all {nothing(found)}"
+        return f"for {role}, {few(found.lowest)} are all {nothing(found)}"
     if found.alone:
         return f"for {role}, {found.leader} is the only ranked estimator"
     return f"for {role}, {found.leader} is {', '.join(['lowest', *standings(found)])}"
@@ -116,6 +122,12 @@ def both(labels: Iterable[str]) -> str:
     """List names as ``a``, ``a and b``, or ``a, b and c``."""
     names = list(labels)
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def few(labels: Iterable[str]) -> str:
+    """List some names, or count them where they are more than a sentence should hold."""
+    names = list(labels)
+    return both(names) if len(names) <= NAMED else f"{len(names)} others"
 
 
 def whom(found: Contest) -> str:

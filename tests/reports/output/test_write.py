@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 
 import reports
+from reports.charts.columns import chart_data
 from reports.document import Code, Document, Picture
 from reports.figures.elbo_curves import curve_figure
 from reports.output.csv import FILES, write_csv
-from reports.output.html import page, split
+from reports.output.html import CHARTS, LIBRARY, page, split
 from reports.output.markdown import block, escape, markdown, place
 from reports.output.paper_tables import write_tex
 from reports.output.pictures import draw_pictures
@@ -25,13 +26,14 @@ from reports.output.write import default_folder
 from reports.results.estimate import Estimate
 from reports.results.groups import groups_of
 from reports.results.load import load
-from reports.results.pareto import pareto, points
+from reports.results.pareto import front
 from reports.sections.bias import bias_text
 from reports.sections.section import Findings
 from reports.words.numbers import time_unit
 
 HEADINGS = [
     "Summary",
+    "Results by place",
     "Variance by layer",
     "Variance relative to the baseline",
     "Cost per gradient",
@@ -102,7 +104,7 @@ def pictures_of(document: Document) -> list[Picture]:
 
 
 def page_of(document: Document) -> str:
-    return page(document, {picture.name: "" for picture in pictures_of(document)})
+    return page(document, {picture.name: "" for picture in pictures_of(document)}, {})
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -125,14 +127,16 @@ def test_a_group_has_five_pictures_and_its_training_one(whole_report: str) -> No
 
 def test_sections_come_in_order(whole_report: str, whole_page: str) -> None:
     assert re.findall(r"^## (.*)$", whole_report, re.MULTILINE) == HEADINGS
-    assert re.findall(r"<h2>(.*)</h2>", whole_page) == HEADINGS
+    on_page = [*HEADINGS[:-2], "All figures", *HEADINGS[-2:]]
+    assert re.findall(r"<h2>(.*)</h2>", whole_page) == on_page
 
 
 def test_the_page_needs_nothing_beside_itself(written: Path) -> None:
     text = (written / "index.html").read_text(encoding="utf-8")
     page = Page(text)
     assert all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in page.links)
-    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not {"link", "iframe", "object", "embed"} & set(page.tags)
+    text = re.sub("<script.*?</script>", "", text, flags=re.DOTALL)  # in a browser: tests/browser
     assert "http:" not in text
     assert "https:" not in text
     assert "@import" not in text
@@ -191,8 +195,9 @@ def test_equal_runs_give_equal_bytes(
         assert (written / "figures" / pdf).read_bytes() == (tmp_path / pdf).read_bytes()
     assert markdown(document) == (written / "report.md").read_text(encoding="utf-8")
     svgs = {path.stem: path.read_text("utf-8") for path in written.rglob("*.svg")}
-    assert page(document, svgs) == (written / "index.html").read_text(encoding="utf-8")
     found = Findings(load([small_run]))
+    data = chart_data(found.groups, found.sweeps)
+    assert page(document, svgs, data) == (written / "index.html").read_text(encoding="utf-8")
     write_csv(found.results, tmp_path / "tables")
     write_tex(found.groups, found.sweeps, tmp_path / "tables")
     for path in sorted((tmp_path / "tables").iterdir()):
@@ -321,12 +326,18 @@ def test_what_users_name_is_escaped(
     ]
     rows = [row | {"message": f"{evil} $x_1$ | `a` ](b)"} for row in rows]
     rows = [row | {"problem": f"../{evil}"} for row in rows]
-    document = composed(make_run(rows, reference=evil, command=f"vdbench {evil}"))
+    folder = make_run(rows, reference=evil, command=f"vdbench {evil}")
+    document = composed(folder)
     pictures = [
         x for section in document.sections for x in section.blocks if isinstance(x, Picture)
     ]
-    text = page(document, {picture.name: "" for picture in pictures})
-    assert "script" not in Page(text).tags
+    found = Findings(load([folder]))
+    text = page(
+        document, {picture.name: "" for picture in pictures}, chart_data(found.groups, found.sweeps)
+    )
+    bare = re.sub("<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "script" not in Page(bare).tags
+    assert text.count("<script") == text.count("</script>") == len(CHARTS) + len(LIBRARY) + 1
     assert "&lt;script&gt;" in text
     said = markdown(document)
     assert "<script" not in re.sub(r"```sh\n.*\n```", "", said)  # but in the code
@@ -372,8 +383,8 @@ def test_several_groups_are_listed_first_with_links_that_lead_somewhere(
     assert len(inside) > 20
     assert set(inside) <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
-    first = "- [digits-mlp · checkpoint initial · batch 128](#digits-mlp--checkpoint-initial--batch"
-    assert f"{first}-128): Use local: it has" in whole_report
+    first = "| [digits-mlp · checkpoint initial · batch 128](#digits-mlp--checkpoint-initial--batch-128) | mean"
+    assert first in whole_report
     assert place("A · b (c), d_e") == "a--b-c-d_e"
 
 
@@ -459,4 +470,4 @@ def test_no_time_at_step_0_does_not_stretch_the_axis(
 
 def test_the_front_is_of_ranked_estimators(run_folder: Path) -> None:
     group = groups_of(load([run_folder]))[0]
-    assert pareto(group, points(group, "mean")) == ["naive", "local"]
+    assert front(group, "mean") == ["naive", "local"]

@@ -31,7 +31,7 @@ def text(first_rows: list[Row], make_run: Callable[..., Path], report: Callable[
 
 def test_what_was_scaled_is_marked_and_explained_everywhere(text: str) -> None:
     for title in (
-        "Summary",
+        "Results by place",
         "Variance by layer",
         "Variance relative to the baseline",
         "Signal-to-noise",

@@ -133,11 +133,11 @@ def test_a_report_of_nothing_else_answers_with_it(
 ) -> None:
     folder = make_run(rows(figure))
     text = report(folder)
-    short = text.split("## Summary")[1].split("\n## ")[0]
+    short = text.split("## Results by place")[1].split("\n## ")[0]
     assert "**Coverage:** 5 rates tested, 1 rejected" in short
     section = text.split("\n## Reliability of the intervals\n")[1].split("\n## ")[0]
     assert section.count("| metric |") == 4  # coverage, widths, false alarms, power
-    assert "![Coverage, digits-mlp" in section
+    assert "![Coverage, digits-mlp" in text.split("## Summary")[1].split("\n## ")[0]
     assert reports.headline([folder])[0].startswith(
         "digits-mlp · checkpoint initial · batch 128. Cov"
     )

@@ -363,7 +363,7 @@ def test_many_places_with_one_estimator_are_named_together(
     assert sum("With one estimator each" in line for line in lines) == 1
     assert not any("Nothing to compare" in line for line in lines)
     text = report(folder)
-    short = text.partition("## Summary")[2].partition("\n## ")[0]
+    short = text.partition("## Results by place")[2].partition("\n## ")[0]
     assert "With one estimator each, these problems have nothing to compare by variance: " in short
     assert short.count("-3") == 1
 

@@ -1,0 +1,210 @@
+"""The answer in at most two sentences, however many estimators and places there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from reports.results.estimate import Estimate
+from reports.results.groups import NOISY, Group
+from reports.results.ranking import EFFICIENCY, Contest, ratio
+from reports.results.sweeps import MINIBATCH, SYMBOL, Sweep
+from reports.sections.glance_elsewhere import about_vdbench, elsewhere
+from reports.sections.scaling import reading
+from reports.sections.section import Findings
+from reports.sections.summary_sentences import NAMES, cost_of, deciding, winner
+from reports.words.glossary import ROLES
+from reports.words.numbers import format_number, show
+from reports.words.verdicts import ADJUSTED, NAMED, both, efficiency_basis, whom
+from vdbench.statistics.verdicts import Verdict
+
+MOST = 2
+"""Sentences."""
+NOISE = "slope.variance.noise"
+
+
+def verdict(found: Findings) -> list[str]:
+    """Say who is lowest, by how much, how surely and at what cost.
+
+    Args:
+        found: What was measured.
+
+    Returns:
+        One or two sentences: how variance goes with size first, where slopes were fitted.
+    """
+    if itself := about_vdbench(found):
+        return itself[:MOST]
+    said = [text for text in (slopes(found.sweeps),) if text]
+    groups = compared(found.groups)
+    if groups:
+        said += answer(groups)
+    else:
+        said += elsewhere(found)
+    return said[:MOST] or ["Nothing was measured that estimators can be compared by."]
+
+
+def answer(groups: list[Group]) -> list[str]:
+    """Answer for some groups: in full for one, in a sentence each for two, by counting for more."""
+    if len(groups) == 1:
+        return one_place(groups[0])
+    if len(groups) == MOST:
+        said = {name: one_place(g)[0] for name, g in zip(short(groups), groups, strict=True)}
+        return [f"At {name}, {text[0].lower()}{text[1:]}" for name, text in said.items()]
+    return many_places(groups)
+
+
+def short(groups: list[Group]) -> list[str]:
+    """Name groups by what differs between their titles; one alone by its whole title."""
+    split = [group.title.split(" · ") for group in groups]
+    shared = set.intersection(*map(set, split)) if len(split) > 1 else set()
+    return [" · ".join(part for part in parts if part not in shared) for parts in split]
+
+
+def compared(groups: list[Group]) -> list[Group]:
+    """Return the groups that have something to compare."""
+    return [g for g in groups if any(one.leader and not one.alone for one in deciding(g)[1])]
+
+
+def names(labels: list[str], of: int) -> str:
+    """Name some estimators, or count them where they are many."""
+    return both(labels) if len(labels) <= NAMED else f"{len(labels)} of {of} estimators"
+
+
+def one_place(group: Group) -> list[str]:
+    """Answer for a group: who is lowest, by how much and how surely; then at what cost."""
+    metric, contests = deciding(group)
+    measured = [one for one in contests if one.leader]
+    best = winner(contests)
+    if best:
+        low = f"Use {best}: its {NAMES[metric]} is {Verdict.LOWER.words()} than that of {whom(measured[0])}"
+        size = amount(group, best, metric, measured)
+        return [f"{low}, {size} ({basis(group, metric)}).", price(group, [best])]
+    parts = [undecided(group, one, metric) for one in measured]
+    said = f"No estimator is clearly the lowest by {NAMES[metric]}: {'; '.join(parts)}."
+    return [said, price(group, list(dict.fromkeys(one.leader for one in measured)))]
+
+
+def amount(group: Group, best: str, metric: str, contests: list[Contest]) -> str:
+    """Say the size of the lowest for each kind of parameter, relative to the baseline or of the next one to it."""
+    if best != group.baseline:
+        sizes = {one.role: show(ratio(group, metric, best, one.role), 1) for one in contests}
+        return both(
+            f"{text} × {group.baseline} for {ROLES.get(role, role)}" for role, text in sizes.items()
+        )
+    found = {one.role: runner_up(group, metric, one) for one in contests}
+    said = [f"the next, {label}, has {show(e, 1)} × as much for {ROLES.get(role, role)}"
+            for role, known in found.items() if known for label, e in [known]]  # fmt: skip
+    return both(said) if said else "itself the baseline"
+
+
+def runner_up(group: Group, metric: str, one: Contest) -> tuple[str, Estimate] | None:
+    """Return the lowest of those that the baseline is significantly lower than, and its ratio to it."""
+    known = {x: ratio(group, metric, x, one.role) for x in one.beaten}
+    others = {x: e for x, e in known.items() if e is not None}
+    best = min(others, key=lambda x: others[x].value, default=None)
+    return None if best is None else (best, others[best])
+
+
+def basis(group: Group, metric: str) -> str:
+    """Say how verdicts were reached."""
+    return efficiency_basis(group) if metric == EFFICIENCY else ADJUSTED
+
+
+def price(group: Group, labels: list[str]) -> str:
+    """Say what a gradient of some estimators costs."""
+    cost = [words for label in labels[:MOST] if (words := cost_of(group, label))]
+    return f"Time per gradient: {'; '.join(cost)}." if cost else "Time was not measured."
+
+
+def undecided(group: Group, one: Contest, metric: str) -> str:
+    """Say for one kind of parameter who is lowest, by how much, and from whom it is not separated."""
+    role = ROLES.get(one.role, one.role)
+    if one.zeros:
+        return f"for {role} {names(one.lowest, len(group.labels))} are 0"
+    known = ratio(group, metric, one.leader, one.role)
+    size = (
+        f" ({show(known, 1)} × {group.baseline})" if known and one.leader != group.baseline else ""
+    )
+    if one.alone:
+        return f"for {role} {one.leader} is the only ranked one"
+    if one.significant:
+        return f"for {role} {one.leader} is the lowest{size}"
+    ranked = sum(group.ranked(x) for x in group.labels)
+    return f"for {role} {one.leader}{size} is not separated from {names(list(one.others), ranked)}"
+
+
+def many_places(groups: list[Group]) -> list[str]:
+    """Count who is lowest over many places and kinds of parameters."""
+    wins: Counter[str] = Counter()
+    sizes: dict[str, list[Estimate]] = {}
+    total = 0
+    metrics: dict[str, None] = {}
+    for group in groups:
+        metric, contests = deciding(group)
+        metrics[NAMES[metric]] = None
+        for one in contests:
+            total += bool(one.leader)
+            if one.significant:
+                wins[one.leader] += 1
+                base = one.leader == group.baseline
+                known = runner_up(group, metric, one) if base else None
+                size = known[1] if known else ratio(group, metric, one.leader, one.role)
+                if size and (known or not base):
+                    sizes.setdefault(one.leader, []).append(size)
+    by = " or ".join(metrics)
+    if not wins:
+        return [f"By {by}, no estimator is clearly the lowest in any of {total} comparisons (a place and a kind of "
+                "parameter each); the table lists them."]  # fmt: skip
+    (best, count), *others = wins.most_common()
+    rest = [f"{label} in {n}" for label, n in others[:NAMED]]
+    open_ones = total - sum(wins.values())
+    rest += [f"{open_ones} undecided"] if open_ones else []
+    also = f", {both(rest)}" if rest else ""
+    return [f"By {by}, {best} is {Verdict.LOWER.words()} than all others in {count} of {total} comparisons of a place "
+            f"and a kind of parameter{spread(sizes.get(best, []), best, groups[0].baseline)}{also}."]  # fmt: skip
+
+
+def spread(found: list[Estimate], best: str, baseline: str) -> str:
+    """Say between which sizes the ratios to the baseline are; of the next ones to it, where it is lowest itself."""
+    if not found:
+        return ""
+    low, high = (pick(found, key=lambda e: e.value) for pick in (min, max))
+    ends = [show(low, 1)] if low is high else [show(low, 1), show(high, 1)]
+    if best == baseline:
+        return f" (the next has {' to '.join(ends)} × as much)"
+    return f" ({' to '.join(ends)} × {baseline})"
+
+
+def slopes(sweeps: list[Sweep]) -> str:
+    """Say for which estimators the noise part falls as one over the size; empty without fits."""
+    fitted = [sweep for sweep in sweeps if sweep.fits and sweep.axis == MINIBATCH] or [
+        s for s in sweeps if s.fits
+    ]
+    readings: dict[str, set[str]] = {}
+    values: dict[str, list[float]] = {}
+    for sweep in fitted:
+        for (label, metric, layer, role), slope in sweep.fits.items():
+            known = metric == NOISE and layer == "all" and role in NOISY and slope.measured
+            if known and sweep.ranked(label):
+                readings.setdefault(label, set()).add(reading(slope))
+                values.setdefault(label, []).append(slope.value)
+    if not readings:
+        return ""
+    size = SYMBOL.get(fitted[0].axis, fitted[0].over)
+    as_law = [x for x, said in readings.items() if said == {"consistent"}]
+    flat = [x for x, said in readings.items() if said == {"no, flatter"}]
+    mixed = [x for x in readings if x not in as_law and x not in flat]
+    parts = []
+    for label_set, words in ((as_law, f"falls as 1/{size}"), (flat, "falls more slowly"),
+                             (mixed, f"falls as 1/{size} in part")):  # fmt: skip
+        if label_set:
+            parts.append(
+                f"{words} for {names(label_set, len(readings))} ({ends(label_set, values)})"
+            )
+    return f"The noise part {'; '.join(parts)}."
+
+
+def ends(labels: list[str], values: dict[str, list[float]]) -> str:
+    """Write between which slopes some estimators are."""
+    every = [x for label in labels for x in values[label]]
+    low, high = format_number(min(every), 3), format_number(max(every), 3)
+    return f"slope {low}" if low == high else f"slopes {low} to {high}"
