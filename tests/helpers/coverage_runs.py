@@ -21,7 +21,7 @@ from vdbench.measures.variance_metrics import variance, variance_ratios
 from vdbench.problems.problem import Group
 from vdbench.statistics.intervals import CURVATURE
 from vdbench.statistics.sequential import student, two_sided
-from vdbench.statistics.tails import arms
+from vdbench.statistics.tails import Shape, arms
 from vdbench.suite.schema import VarianceSpec
 
 Numbers = NDArray[np.float64]
@@ -85,7 +85,7 @@ def stops(rows: UnitRows, schedule: LookSchedule, first_rule: bool = False) -> i
         below = above = half * error
     else:
         g = (three - 3 * one * two + 2 * one**3) / second**1.5 / np.sqrt(n)
-        reach = arms(g - CURVATURE * error, 0.0, error, two_sided(schedule.level), n)
+        reach = arms(Shape(g - CURVATURE * error, 0.0), 0.0, error, two_sided(schedule.level), n)
         below, above = reach.below * error, reach.above * error
     with np.errstate(over="ignore"):
         widths = (np.exp(above) - np.exp(-below)) / 2

@@ -7,7 +7,6 @@ of the temporary directory and found again. Options: ``--units``, ``--runs``, ``
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
 import tempfile
 import time
@@ -15,12 +14,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from coverage_problems import CASES
-from coverage_runs import Found, Recorded, ratios, refused, repeat
+from coverage_runs import Found, Recorded, repeat
 
 from vdbench.measures import variance_units
-from vdbench.statistics.proportions import at_least, at_most, holm
+from vdbench.statistics.proportions import at_least, holm
 from vdbench.store import concatenate
 
 LEAST = 0.945

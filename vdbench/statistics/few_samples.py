@@ -10,7 +10,7 @@ from scipy.special import bdtr
 
 from vdbench.statistics.estimate import Estimate, checked, exp, moments
 from vdbench.statistics.sequential import student, two_sided
-from vdbench.statistics.tails import lean
+from vdbench.statistics.tails import shape
 
 
 def median(samples: ArrayLike, level: float) -> Estimate:
@@ -63,7 +63,7 @@ def seed_mean(samples: ArrayLike, level: float) -> Estimate:
     if n < 2:
         return Estimate(float(rows[0]) if n else math.nan, -math.inf, math.inf, n)
     value, error = moments(rows)
-    half, g = student(two_sided(1 - SEEDS * (1 - level)), n) * error, lean(rows)
+    half, g = student(two_sided(1 - SEEDS * (1 - level)), n) * error, float(shape(rows).g)
     return Estimate(value, value - half * (1 + max(0.0, -g)), value + half * (1 + max(0.0, g)), n)
 
 

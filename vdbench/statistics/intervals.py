@@ -18,10 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vdbench.statistics.estimate import Estimate, Rows, checked, exp, moments
-from vdbench.statistics.tails import arms, lean
+from vdbench.statistics.tails import Shape, arms, shape
 
 CURVATURE = 1.5
 """What the log scale corrects of an estimate's skewness, in relative standard errors."""
+
+ROUNDING = 1e-12
+"""Share of the errors of a ratio's parts below which its own error is nothing but rounding."""
 
 
 def mean(rows: ArrayLike, z: float) -> Estimate:
@@ -40,7 +43,7 @@ def mean(rows: ArrayLike, z: float) -> Estimate:
     value, error = moments(rows)
     if error == 0:
         return Estimate(value, value, value, len(rows))
-    reach = arms(lean(rows), 0.0, 0.0, z, len(rows))
+    reach = arms(shape(rows), 0.0, 0.0, z, len(rows))
     low, high = value - float(reach.below) * error, value + float(reach.above) * error
     return Estimate(value, low, high, len(rows), int(reach.needed))
 
@@ -71,15 +74,16 @@ def positive_mean(rows: ArrayLike, z: float, signed: bool = False) -> Estimate:
         return mean(rows, z)
     if value == 0:
         return Estimate(0.0, 0.0, 0.0, len(rows))
-    return _log_interval(_Log(value, error / value, lean(rows), error / value, 0.0, len(rows)), z)
+    tails = Shape(shape(rows).g, 0.0)
+    return _log_interval(_Log(value, error / value, tails, error / value, 0.0, len(rows)), z)
 
 
 class _Log(NamedTuple):
-    """An estimate on the log scale: value, standard error of its log, skewness, relative errors above and below."""
+    """An estimate on the log scale: value, standard error of its log, tails, relative errors above and below."""
 
     value: float
     error: float
-    g: float
+    tails: Shape
     above: float
     below: float
     n: int
@@ -88,10 +92,14 @@ class _Log(NamedTuple):
 def _log_interval(of: _Log, z: float) -> Estimate:
     if of.error == 0:
         return Estimate(of.value, of.value, of.value, of.n)
-    both = math.hypot(of.above, of.below)
-    g = of.g - CURVATURE * (of.above**2 - of.below**2) / of.error
-    below, above = (of.error * part / both if both else 0.0 for part in (of.below, of.above))
-    reach = arms(g, below, above, z, of.n)
+    up, down = (min(part, 1e3) for part in (of.above, of.below))
+    both, most = math.hypot(up, down), up + down
+    # in exact numbers |up² − down²| ≤ most · error; rows that are rigid but for rounding have no skewness
+    bend = max(-most, min(most, (up**2 - down**2) / of.error))
+    g = float(of.tails.g) - CURVATURE * bend
+    tails = Shape(g, of.tails.h) if of.error > ROUNDING * both else Shape(0.0, 0.0)
+    below, above = (of.error * part / both if both else 0.0 for part in (down, up))
+    reach = arms(tails, below, above, z, of.n)
     # products, not exp(log ± half): the value then never falls outside by rounding
     low = of.value * math.exp(-float(reach.below) * of.error)
     high = of.value * exp(float(reach.above) * of.error)
@@ -140,12 +148,13 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, z: float, signed: bool =
     if top == 0:
         return Estimate(0.0, 0.0, 0.0, n)
     adds = a / top - b / bottom
-    found = _Log(value, moments(adds)[1], lean(adds), above / top, below / bottom, n)
+    found = _Log(value, moments(adds)[1], shape(adds), above / top, below / bottom, n)
     return _log_interval(found, z)
 
 
 def _inverse(of: _Log) -> _Log:
-    return _Log(1 / of.value, of.error, -of.g, of.below, of.above, of.n)
+    tails = Shape(-float(of.tails.g), of.tails.h)
+    return _Log(1 / of.value, of.error, tails, of.below, of.above, of.n)
 
 
 def _double_sampling(short: Rows, long: Rows) -> _Log:
@@ -160,11 +169,11 @@ def _double_sampling(short: Rows, long: Rows) -> _Log:
         beta = 0.0
     value = mine * (1 + beta * (every / common - 1)) / every
     # what each unit adds: the rest of the regression in the common units, the longer's mean in all
-    adds = -(1 - beta) * (u - u.mean()) / count
+    adds = -(1 - beta) * (long / every - 1) / count
     rest = w - beta * u[:n]
     adds[:n] += (rest - rest.mean()) / n
     error = math.sqrt(float((adds**2).sum()) * n / (n - 1))
-    return _Log(value, error, lean(adds), above / mine, below / every, n)
+    return _Log(value, error, shape(adds), above / mine, below / every, n)
 
 
 def ratio_root(numerator: ArrayLike, denominator: ArrayLike, z: float) -> Estimate:
@@ -206,12 +215,12 @@ def ratio_root(numerator: ArrayLike, denominator: ArrayLike, z: float) -> Estima
 def _fieller(a: Rows, b: Rows, z: float) -> tuple[float, float, int]:
     """How far the interval of A/B reaches below and above ā, for rows scaled to b̄ = 1, and rows needed."""
     centre = moments(a)[0]
-    reach = arms(lean(a - centre * b), 0.0, 0.0, z, len(a))
+    reach = arms(shape(a - centre * b), 0.0, 0.0, z, len(a))
     below, above = _roots(a, b, float(reach.below), float(reach.above))
     # the skewness of a - θb changes with θ: the ends are found again with their own
     for end, side in ((centre - below, "below"), (centre + above, "above")):
         if math.isfinite(end):
-            own = arms(lean(a - end * b), 0.0, 0.0, z, len(a))
+            own = arms(shape(a - end * b), 0.0, 0.0, z, len(a))
             if side == "below":
                 below = max(below, _roots(a, b, float(own.below), 0.0)[0])
             else:

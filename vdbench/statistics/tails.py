@@ -8,21 +8,24 @@ the side of the long tail is longer by g·(2z² + 1)/6, with g = skewness / √n
 Three more things are needed, because skewness is itself estimated from the rows, and too low where they are few; and
 because a run stops where its intervals look narrow. Their sizes were chosen by simulation:
 
-    arm = t · 1.06 · (1 + k),     k = z · (g/2 + 6g² + 15r²),     g ≥ 0 on the side of the long tail, else 0
+    arm = t · 1.06 · (1 + k),     k = z · (g/2 + 6g² + 15r² + 2h),     g ≥ 0 on the side of the long tail, else 0
 
 - 1.06 pays for looking again and again (`vdbench.statistics.sequential`);
 - g/2 is the first-order term, and 6g² what is unseen of the tail;
 - r is the relative standard error of a positive quantity: rows that are mostly near zero have large rows to come,
-  although the sample may not show any.
+  although the sample may not show any;
+- h is the kurtosis above 3, over n, of differences and ratios: two long tails may hide each other in g.
 
-All three vanish as 1/√n or 1/n. Where k > 12 a few rows decide the interval, and none is given: `Arms.needed` says
-about how many rows would do. ``make coverage`` measures what comes of it (docs/results/coverage.md).
+All vanish as 1/√n or 1/n. Where k > 12 a few rows decide the interval, and none is given: `Arms.needed` says about how
+many rows would do. Below that, wide intervals are given: they hold more often than narrow ones, so that to drop them
+would make the rest worse. ``make coverage`` measures what comes of it (docs/results/coverage.md).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,8 +34,8 @@ from scipy.special import ndtr, stdtrit
 INFLATION = 1.06
 """How much longer arms are because a run looks often, and stops where they are short."""
 
-FIRST_ORDER, UNSEEN, NEAR_ZERO = 0.5, 6.0, 15.0
-"""Weights of g, g² and r² in k, each times z."""
+FIRST_ORDER, UNSEEN, NEAR_ZERO, BOTH_SIDES = 0.5, 6.0, 15.0, 2.0
+"""Weights of g, g², r² and h in k, each times z."""
 
 LIMIT = 12.0
 """The largest k of an interval that is given."""
@@ -55,19 +58,49 @@ class Arms:
     needed: Numbers
 
 
-def arms(g: ArrayLike, below: ArrayLike, above: ArrayLike, z: float, n: ArrayLike) -> Arms:
+class Shape(NamedTuple):
+    """What tails an estimate has, from what each row v adds to it.
+
+    Attributes:
+        g: Skewness Σv³ / (Σv²)^(3/2); of a mean of n rows their skewness / √n. Positive where the long tail is above.
+        h: Σv⁴ / (Σv²)² above the normal 3/n, or 0.
+    """
+
+    g: Numbers | float
+    h: Numbers | float
+
+
+def shape(adds: ArrayLike) -> Shape:
+    """The tails of an estimate; none where rows do not vary.
+
+    Args:
+        adds: What each row adds to the estimate, but for a constant factor, shape (n,).
+    """
+    x = np.asarray(adds, dtype=np.float64)
+    centred = x - x.mean()
+    scale = float(np.abs(centred).max())
+    if scale == 0:
+        return Shape(0.0, 0.0)
+    unit = centred / scale
+    squares = unit * unit
+    total = float(squares.sum())
+    fourth = float(squares @ squares) / total**2
+    return Shape(float(squares @ unit) / total**1.5, max(0.0, fourth - 3 / len(x)))
+
+
+def arms(tails: Shape, below: ArrayLike, above: ArrayLike, z: float, n: ArrayLike) -> Arms:
     """Return how far intervals reach.
 
     Args:
-        g: Skewness of an estimate: Σv³ / (Σv²)^(3/2), v what each row adds to it, less what the scale of the interval
-            corrects for already. Of a mean of n rows it is their skewness / √n.
+        tails: Of the estimate; g less what the scale of the interval corrects for already.
         below: Relative standard error of what lowers the estimate where it is large (a denominator); 0 for none.
         above: Relative standard error of what raises it, if it is positive; 0 for none.
         z: Normal quantile of the level.
         n: Rows.
     """
-    rows, side = np.asarray(n, dtype=np.float64), np.asarray(g, dtype=np.float64)
-    down, up = _excess(z, -side, below), _excess(z, side, above)
+    rows, g = np.asarray(n, dtype=np.float64), np.asarray(tails.g, dtype=np.float64)
+    h = BOTH_SIDES * np.asarray(tails.h, dtype=np.float64)
+    down, up = z * (h + _one_side(-g, below)), z * (h + _one_side(g, above))
     worst = np.maximum(down, up)
     short = (rows < 2) | (worst > LIMIT)
     reach = INFLATION * quantile(z, rows)
@@ -79,24 +112,12 @@ def arms(g: ArrayLike, below: ArrayLike, above: ArrayLike, z: float, n: ArrayLik
     )
 
 
-def _excess(z: float, g: Numbers, r: ArrayLike) -> Numbers:
+def _one_side(g: Numbers, r: ArrayLike) -> Numbers:
     long, near = np.maximum(g, 0), np.minimum(r, 1e3)  # a square could overflow
-    return z * (FIRST_ORDER * long + UNSEEN * long * long + NEAR_ZERO * near * near)
+    return FIRST_ORDER * long + UNSEEN * long * long + NEAR_ZERO * near * near
 
 
 def quantile(z: float, n: ArrayLike) -> Numbers:
     """Student's quantile with n − 1 degrees of freedom at the tail of the normal ``z``; inf for n < 2."""
     rows = np.asarray(n, dtype=np.float64)
     return np.where(rows > 1, -stdtrit(np.maximum(rows - 1, 1), ndtr(-z)), math.inf)
-
-
-def lean(adds: ArrayLike) -> float:
-    """Return g of an estimate from what each row adds to it, as `arms` takes it; 0 where rows do not vary."""
-    x = np.asarray(adds, dtype=np.float64)
-    centred = x - x.mean()
-    scale = float(np.abs(centred).max())
-    if scale == 0:
-        return 0.0
-    unit = centred / scale
-    squares = unit * unit
-    return float((squares @ unit) / squares.sum() ** 1.5)
