@@ -61,36 +61,64 @@ class Recorded:
         return len(next(iter(next(iter(self.tables.values())).values())))
 
 
-def stops(rows: UnitRows, schedule: LookSchedule, first_rule: bool = False) -> int:
-    """At how many of these units a run stops.
+STEP = 16
+"""Units of which sums are kept: every look is a multiple of it, but where blocks are of single units."""
 
-    Args:
-        rows: At least as many as the last look has.
-        schedule: Of the run.
-        first_rule: Whether by the rule of version 0.1: m·exp(±t·se/m), t of a boundary that holds at all looks.
+
+@dataclass(frozen=True)
+class Sums:
+    """Means of the first three powers of noise and total rows, of the first so many units.
+
+    Attributes:
+        step: Units from one to the next.
+        powers: Three arrays (K, C): of the first step, 2 · step, … units.
     """
-    names = [column(g, q) for g in rows.sizes for q in ("noise", "total")]
-    x = np.stack([rows.table[name][: schedule.looks[-1]] for name in names], 1)
-    x = x[:, x.std(0) > 0]
-    if not x.shape[1]:
-        return schedule.looks[0]
-    x = x / x.mean(0)
-    n = np.array(schedule.looks)[:, None]
-    one, two, three = (np.cumsum(x**k, 0)[n[:, 0] - 1] / n for k in (1, 2, 3))
-    second = np.maximum(two - one**2, 1e-300)
-    error = np.sqrt(second / (n - 1)) / one
-    if first_rule:
-        z = statistics.critical_values(schedule.looks, LEVEL)
-        half = np.array([student(c, m) for c, m in zip(z, schedule.looks, strict=True)])[:, None]
-        below = above = half * error
-    else:
-        g = (three - 3 * one * two + 2 * one**3) / second**1.5 / np.sqrt(n)
-        reach = arms(Shape(g - CURVATURE * error, 0.0), 0.0, error, two_sided(schedule.level), n)
-        below, above = reach.below * error, reach.above * error
-    with np.errstate(over="ignore"):
-        widths = (np.exp(above) - np.exp(-below)) / 2
-    narrow = (widths <= schedule.precision).all(1)
-    return int(n[int(narrow.argmax()), 0]) if narrow.any() else schedule.looks[-1]
+
+    step: int
+    powers: tuple[Numbers, Numbers, Numbers]
+
+    @classmethod
+    def of(cls, rows: UnitRows, step: int = STEP) -> Sums:
+        """Of the columns that a run stops by, each over its mean."""
+        names = [column(g, q) for g in rows.sizes for q in ("noise", "total")]
+        x = np.stack([rows.table[name] for name in names], 1)
+        x = x[: len(x) // step * step, x.std(0) > 0]
+        x = x / x.mean(0)
+        n = step * np.arange(1, len(x) // step + 1)[:, None]
+
+        def means(y: Numbers) -> Numbers:
+            return np.asarray(np.cumsum(y.reshape(-1, step, y.shape[1]).sum(1), 0) / n)
+
+        square = x * x
+        return cls(step, (means(x), means(square), means(square * x)))
+
+    def stop(self, schedule: LookSchedule, first_rule: bool = False) -> int:
+        """At how many units a run stops.
+
+        Args:
+            schedule: Of the run.
+            first_rule: Whether by the rule of version 0.1: m·exp(±t·se/m), t of a boundary at all looks together.
+        """
+        looks = np.array(schedule.looks)
+        one, two, three = (mean[looks // self.step - 1] for mean in self.powers)
+        if not one.shape[1]:
+            return schedule.looks[0]
+        n = looks[:, None]
+        second = np.maximum(two - one**2, 1e-300)
+        error = np.sqrt(second / (n - 1)) / one
+        if first_rule:
+            z = statistics.critical_values(schedule.looks, LEVEL)
+            half = [student(c, m) for c, m in zip(z, schedule.looks, strict=True)]
+            below = above = np.array(half)[:, None] * error
+        else:
+            g = (three - 3 * one * two + 2 * one**3) / second**1.5 / np.sqrt(n)
+            tails = Shape(g - CURVATURE * error, 0.0)
+            reach = arms(tails, 0.0, error, two_sided(schedule.level), n)
+            below, above = reach.below * error, reach.above * error
+        with np.errstate(over="ignore"):
+            widths = (np.exp(above) - np.exp(-below)) / 2
+        narrow = (widths <= schedule.precision).all(1)
+        return int(looks[narrow.argmax()]) if narrow.any() else schedule.looks[-1]
 
 
 class ByRole(UnitRows):
@@ -179,16 +207,18 @@ def repeat(recorded: Recorded, runs: int, seed: int) -> dict[str, Found]:
     earlier: dict[str, UnitRows] = {}
     for repetition in range(runs):
         units = recorded.units(generator.integers(recorded.count, size=most))
+        sums = [Sums.of(rows) for rows in units.values()]
         for name, spec in SETTINGS.items():
             schedule = schedule_of(spec, LEVEL)
-            counts = [stops(rows, schedule) for rows in units.values()]
+            counts = [one.stop(schedule) for one in sums]
             stopped = {
                 label: UnitRows({k: v[:n] for k, v in rows.table.items()}, rows.sizes)
                 for (label, rows), n in zip(units.items(), counts, strict=True)
             }
             one = found[name]
             one.units.append(counts[0])
-            one.before.append(_before(next(iter(units.values())), spec))
+            before = schedule_of(spec.model_copy(update={"anytime": True}), LEVEL)
+            one.before.append(sums[0].stop(before, first_rule=True))
             for figure in figures(stopped, schedule):
                 address = (figure.metric, figure.layer, figure.role)
                 if address in one.tallies:
@@ -198,11 +228,6 @@ def repeat(recorded: Recorded, runs: int, seed: int) -> dict[str, Found]:
                 _compare(one, earlier[name], mine, schedule)
             earlier[name] = mine
     return found
-
-
-def _before(rows: UnitRows, spec: VarianceSpec) -> int:
-    schedule = schedule_of(spec.model_copy(update={"anytime": True}), LEVEL)
-    return stops(rows, schedule, first_rule=True)
 
 
 def _compare(found: Found, a: UnitRows, b: UnitRows, schedule: LookSchedule) -> None:

@@ -1,15 +1,18 @@
-"""Critical values for a run that looks at its intervals again and again.
+"""When a run looks at its intervals; and critical values for a run that is stopped because of what it has found.
 
-A cell looks at n₁ < … < n_K units and stops when its intervals are narrow enough. If the interval
+**A run that stops on width** looks often (:func:`fine_looks`). It stops where all of its intervals are narrow enough,
+whatever they say, so that looking costs little: what it costs, `vdbench.statistics.tails` pays for.
+
+**A run that is stopped by hand** needs a boundary. It looks at n₁ < … < n_K units. If the interval
 at look k is estimate ± c_k standard errors, and P(|Z_k| > c_k at some look k) = 1 - level, then all
 K intervals hold at once with probability ``level``, whatever rule decided when to stop: *repeated
 confidence intervals* (Jennison & Turnbull 1989). The standardised estimates Z_k of a growing
 sample are Brownian motion at the times n_k: standard normal, with Corr(Z_j, Z_k) = √(n_j/n_k).
 
-**The boundary in use** (:func:`critical_values`) makes the interval at every look r times as wide
+The boundary (:func:`critical_values`) makes the interval at every look r times as wide
 as that of a run which planned to look once, at that n: Pocock's rule, stated in the Student
 quantiles that intervals are made of, so that small n do not pay twice. No other boundary has a
-smaller largest ratio. **The looks** (:func:`looks`) are as many as keep r ≤ 1.3, no closer than
+smaller largest ratio. Its looks (:func:`looks`) are as many as keep r ≤ 1.3, no closer than
 doubling. At 95 %:
 
 ==============================  =====  =====================

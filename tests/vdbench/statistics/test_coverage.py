@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from coverage_runs import stops
+from coverage_runs import STEP, Sums
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -93,7 +93,8 @@ def test_a_run_that_stops_on_width_is_covered(law: str, setting: str) -> None:
     runs, printed, held = 400, 0, 0
     for _ in range(runs):
         x = LAWS[law](rng, schedule.looks[-1])
-        n = stops(UnitRows({"a|mean|noise": x, "a|mean|total": x}, {GROUP: 1}), schedule)
+        rows = UnitRows({"a|mean|noise": x, "a|mean|total": x}, {GROUP: 1})
+        n = Sums.of(rows, math.gcd(STEP, schedule.block)).stop(schedule)
         e = positive_mean(x[:n], Z)
         printed += math.isfinite(e.high)
         held += math.isfinite(e.high) and e.low <= 1 <= e.high
@@ -116,7 +117,8 @@ def test_runs_of_recorded_rows_stop_where_runs_stop(first_units: int) -> None:
         stopping = Stopping(schedule, {GROUP: 1})
         for start, stop in stopping.blocks():
             stopping.add({name: values[start:stop] for name, values in table.items()})
-        assert stops(UnitRows(table, {GROUP: 1}), schedule) == stopping.stopped.rows.n
+        sums = Sums.of(UnitRows(table, {GROUP: 1}), math.gcd(STEP, first_units))
+        assert sums.stop(schedule) == stopping.stopped.rows.n
 
 
 # A boundary: intervals that hold at all looks together, for runs that are stopped by hand
