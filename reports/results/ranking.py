@@ -6,11 +6,11 @@ Roles (mean and scale, theta and alpha) are never merged. Paired ratios are alre
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from vdbench.statistics.verdicts import Verdict, ratio_verdict
+from vdbench.statistics.verdicts import Verdict, adjusted_level, ratio_verdict, widened
 
 VARIANCE = "variance.total"
 EFFICIENCY = "efficiency.variance_seconds"
@@ -122,21 +122,34 @@ def compare(group: Group, metric: str, role: str, label: str, other: str) -> Evi
 
 
 def apart(group: Group, role: str, label: str, other: str) -> Evidence:
-    """Compare by the intervals of both ratios to the baseline: lower if they do not overlap."""
+    """Compare by the intervals of both ratios to the baseline, widened for all comparisons: lower if they are apart."""
     mine, theirs = (ratio(group, EFFICIENCY, x, role) for x in (label, other))
     if mine is None or theirs is None:
         mine, theirs = (group.get(x, EFFICIENCY, "all", role) for x in (label, other))
     if mine is None or theirs is None:
         return Evidence(NONE, label, other, Verdict.INCONCLUSIVE)
+    asked = adjusted_level(group.run.level, len([x for x in group.labels if group.ranked(x)]))
+    mine, theirs = (
+        e if e.low == e.high else wide(e, group.run.level, asked) for e in (mine, theirs)
+    )
     lower = mine.high < theirs.low
     verdict = Verdict.LOWER if lower else Verdict.INCONCLUSIVE
     return Evidence(APART, label, other, verdict, ends=(mine, theirs))
 
 
+def wide(e: Estimate, own: float, asked: float) -> Estimate:
+    """Return an estimate of a positive quantity with its interval at a higher level."""
+    low, high = widened((e.value, e.low, e.high), own, asked, log=True)
+    return replace(e, low=low, high=high, level=max(own, asked))
+
+
 def ratio(group: Group, metric: str, label: str, role: str = "all") -> Estimate | None:
-    """Return an estimator's ratio to the baseline; exactly 1 for the baseline itself."""
+    """Return an estimator's ratio to the baseline, at the level of verdicts; exactly 1 for the baseline itself."""
     if label == group.baseline:
         return Estimate(1, 1, 1)
+    pair = group.pair(f"pairwise.{metric}", role, label, group.baseline)
+    if pair and pair.measured:
+        return pair
     found = group.get(label, f"ratio.{metric}", "all", role)
     return found if found and found.measured else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from reports.results.groups import Group
@@ -24,6 +25,8 @@ from vdbench.statistics.verdicts import Verdict
 
 NOT_COMPARED = "not compared"
 ADJUSTED = "adjusted for multiple comparisons"
+TOO_FEW = " (too few units or rounds for an interval)"
+"""What is said where nothing can be concluded because an interval has no end."""
 ZEROS = {EXACT: "both exactly 0", ROUNDED: "both 0 up to rounding error"}
 """What zeros are called, by the kind of evidence."""
 
@@ -74,7 +77,13 @@ def standing_to(evidence: Evidence, other: str, turned: bool = False) -> str:
         return f"equal to {other} ({ZEROS[evidence.kind]})"
     verdict = evidence.verdict.opposite if turned else evidence.verdict
     joint = {Verdict.EQUIVALENT: "to", Verdict.INCONCLUSIVE: "against"}.get(verdict, "than")
-    return f"{verdict.words()} {joint} {other}"
+    return f"{verdict.words()} {joint} {other}{TOO_FEW if endless(evidence) else ''}"
+
+
+def endless(evidence: Evidence) -> bool:
+    """Whether nothing can be concluded because an interval has no end."""
+    figures = [evidence.ratio] if evidence.ratio else list(evidence.ends or ())
+    return any(e is not None and not math.isfinite(e.high) for e in figures)
 
 
 def standings(found: Contest) -> list[str]:
@@ -188,5 +197,4 @@ def efficiency_basis(group: Group) -> str:
     """Say how verdicts on variance × time were reached."""
     if any(key[0] == f"pairwise.{EFFICIENCY}" for key in group.pairs):
         return ADJUSTED
-    level = percent(group.run.level)
-    return f"where the {level} intervals of the ratios do not overlap; not {ADJUSTED}"
+    return f"where the intervals of the ratios do not overlap; {ADJUSTED}"

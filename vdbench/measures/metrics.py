@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vdbench import statistics
 from vdbench.measures.context import column
 from vdbench.problems.problem import Group
-from vdbench.statistics import Estimate
+from vdbench.statistics import Estimate, ranges
 from vdbench.statistics.sequential import two_sided
 from vdbench.store import Table
 
@@ -36,6 +36,13 @@ class MetricValue:
     message: str = ""
     against: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Cut off what the quantity cannot be from its interval."""
+        e = self.estimate
+        low, high = ranges.clip(self.metric, e.value, e.low, e.high)
+        if (low, high) != (e.low, e.high):
+            object.__setattr__(self, "estimate", replace(e, low=low, high=high))
 
 
 @dataclass(frozen=True)
