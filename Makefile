@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench gallery faults fuzz docs cases results clean
+.PHONY: help quick test lint bench gallery faults fuzz coverage docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
 	@echo 'make faults  disturb 1,022 runs, and compare every figure (half an hour)'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
+	@echo 'make coverage measure coverage where runs stop on 26 problems (hours), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
@@ -50,6 +51,9 @@ faults: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore tests/helpers/fuzzing.py
+
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python tests/helpers/coverage_table.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m vdbench.cli.estimator_pages

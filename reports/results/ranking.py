@@ -5,6 +5,7 @@ Roles (mean and scale, theta and alpha) are never merged. Paired ratios are alre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -128,19 +129,20 @@ def apart(group: Group, role: str, label: str, other: str) -> Evidence:
         mine, theirs = (group.get(x, EFFICIENCY, "all", role) for x in (label, other))
     if mine is None or theirs is None:
         return Evidence(NONE, label, other, Verdict.INCONCLUSIVE)
-    asked = adjusted_level(group.run.level, len([x for x in group.labels if group.ranked(x)]))
-    mine, theirs = (
-        e if e.low == e.high else wide(e, group.run.level, asked) for e in (mine, theirs)
-    )
+    mine, theirs = (wide(group, e) for e in (mine, theirs))
     lower = mine.high < theirs.low
     verdict = Verdict.LOWER if lower else Verdict.INCONCLUSIVE
     return Evidence(APART, label, other, verdict, ends=(mine, theirs))
 
 
-def wide(e: Estimate, own: float, asked: float) -> Estimate:
-    """Return an estimate of a positive quantity with its interval at a higher level."""
+def wide(group: Group, e: Estimate) -> Estimate:
+    """Return a positive figure with an interval that holds together with those of all ranked estimators."""
+    own = e.level if math.isfinite(e.level) else group.run.level
+    asked = adjusted_level(group.run.level, sum(map(group.ranked, group.labels)))
+    if e.low == e.high or own >= asked:
+        return e
     low, high = widened((e.value, e.low, e.high), own, asked, log=True)
-    return replace(e, low=low, high=high, level=max(own, asked))
+    return replace(e, low=low, high=high, level=asked)
 
 
 def ratio(group: Group, metric: str, label: str, role: str = "all") -> Estimate | None:
@@ -151,7 +153,7 @@ def ratio(group: Group, metric: str, label: str, role: str = "all") -> Estimate 
     if pair and pair.measured:
         return pair
     found = group.get(label, f"ratio.{metric}", "all", role)
-    return found if found and found.measured else None
+    return wide(group, found) if found and found.measured else None
 
 
 def bounded(group: Group, roles: Iterable[str]) -> list[str]:

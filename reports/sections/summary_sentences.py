@@ -155,9 +155,9 @@ def untimed(group: Group, best: str) -> str:
     """Say that time was not measured, and what a gradient takes where it differs."""
     mine = group.draws.get(best, 1)
     others = {x: group.draws.get(x, 1) for x in group.labels if group.ranked(x) and x != best}
-    if all(count == mine for count in others.values()):
-        return UNTIMED
     fewest = min(others, key=lambda x: others[x])
+    if mine <= others[fewest]:
+        return UNTIMED
     passes = f"{mine} draws and passes, that of {fewest} {others[fewest]}"
     return f"{UNTIMED} A gradient of {best} takes {passes}, so that this is no advice on cost."
 

@@ -42,7 +42,7 @@ def clause(group: Group, found: Contest, metric: str) -> str:
         return f"Gradient {where}: {both(found.lowest)} are all {nothing(found)}."
     base = found.leader == group.baseline
     said = [
-        f"Gradient {where}: {found.leader}{', the baseline,' * base} is lowest{size(group, found, metric)}."
+        f"Gradient {where}: {found.leader}{', the baseline,' * base} {leads(found)}{size(group, found, metric)}."
     ]
     if found.beaten:
         said.append(f"{found.leader} is {Verdict.LOWER.words()} than {whom(found)}.")
@@ -113,7 +113,12 @@ def brief(found: Contest) -> str:
         return f"for {role}, {both(found.lowest)} are all {nothing(found)}"
     if found.alone:
         return f"for {role}, {found.leader} is the only ranked estimator"
-    return f"for {role}, {found.leader} is {', '.join(['lowest', *standings(found)])}"
+    return f"for {role}, {', '.join([f'{found.leader} {leads(found)}', *standings(found)])}"
+
+
+def leads(found: Contest) -> str:
+    """Say that the leader is lowest where that is sure, else that its estimate is smallest."""
+    return "has the smallest estimate" if found.others else "is lowest"
 
 
 def nothing(found: Contest) -> str:
@@ -147,7 +152,7 @@ def size(group: Group, found: Contest, metric: str, joint: str = ", ") -> str:
     if not known_ones:
         return ""
     runner = min(known_ones, key=lambda x: known_ones[x].value)
-    return f". The next lowest is {runner}, {show(known_ones[runner], 1)} × {group.baseline}"
+    return f". The next smallest estimate is that of {runner}, {show(known_ones[runner], 1)} × {group.baseline}"
 
 
 def sizes(group: Group, contests: list[Contest], metric: str) -> str:
@@ -178,7 +183,9 @@ def standing(result: Contest, label: str) -> str:
     """Say in a few words how one estimator did in a contest."""
     if result.leader and label == result.leader:
         return (
-            "only ranked estimator" if result.alone else ", ".join(["lowest", *standings(result)])
+            "only ranked estimator"
+            if result.alone
+            else ", ".join(["smallest estimate" if result.others else "lowest", *standings(result)])
         )
     if label in result.others:
         return standing_to(result.others[label], result.leader, turned=True)

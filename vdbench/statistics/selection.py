@@ -24,7 +24,7 @@ class Selection:
     Attributes:
         best: Name of the best estimate.
         rivals: Those of which it is not sure that the best is better.
-        level: Level at which the intervals hold together.
+        level: Of each interval.
         widened: Whether the intervals were known at a lower level, and were widened.
     """
 
@@ -67,7 +67,7 @@ def select(
     rivals = tuple(
         name for name in figures if name != best and not _beyond(wide[name], wide[best], sign)
     )
-    return Selection(best, rivals, level, own < asked)
+    return Selection(best, rivals, max(own, asked), own < asked)
 
 
 def _beyond(other: tuple[float, float], best: tuple[float, float], sign: int) -> bool:

@@ -121,9 +121,9 @@ ADDRESSES: dict[str, str] = {
 INSTRUMENT_ADDRESSES: dict[str, str] = {
     "bias": "130641a3ccdd37d43370e12f9aa03de2",
     "convergence": "e0b2b1edb6a9d1566658f05869b04320",
-    "instrument.bias": "b8102db9162ac4617cf6d084bd7b62f5",
+    "instrument.bias": "0463fa529948255502034635d06eff75",
     "instrument.passes": "903dadc3bec1f7e02d30eca7936ade70",
-    "instrument.runs": "411a8c43453016964605f4a0716531b6",
+    "instrument.runs": "85b265c25a5d3a5db6f081640050f339",
     "instrument.trainings": "b8d4969d5892e7dc7e4dc9aa01144b4d",
     "instrument.truth": "3c1c2bf81f4c56b96edc4eb86e0bea29",
     "throughput": "5ef60a74c401d711409a53d14ddbd764",

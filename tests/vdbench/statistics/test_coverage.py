@@ -217,6 +217,18 @@ def test_ratios_of_cells_that_stop_at_different_looks_are_covered(shared: float)
     assert good, message
 
 
+@pytest.mark.parametrize("n", [3, 10])
+def test_means_over_a_few_skewed_seeds_are_covered(n: int) -> None:
+    """Skewed as what Student's interval covers with 93 %: a gamma law of shape 4, and the other way round."""
+    rng, runs = np.random.default_rng(11), 3000
+    for sign in (1, -1):
+        rows = sign * (rng.gamma(4, size=(runs, n)) - 4)
+        found = [seed_mean(x, 0.95) for x in rows]
+        hits = sum(e.low <= 0 <= e.high for e in found)
+        good, message = report(f"{sign}, {n} seeds", hits, runs, 0.95)
+        assert good, message
+
+
 @pytest.mark.parametrize("n", [3, 6, 25])
 def test_single_looks_are_covered(n: int) -> None:
     rng, runs = np.random.default_rng(3), 3000
