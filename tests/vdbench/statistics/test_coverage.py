@@ -173,9 +173,9 @@ PAIRED = {
 @pytest.mark.parametrize("name", PAIRED)
 def test_ratios_are_covered_where_the_run_stops(name: str) -> None:
     draw, figure, truth = PAIRED[name]
-    stopped, always, _ = stopping(draw, figure, truth, runs=1000, unadjusted=False)
-    good, message = report("at the stop", stopped, 1000, 0.95)
-    holds, more = report("at all looks", always, 1000, 0.93)
+    stopped, always, _ = stopping(draw, figure, truth, runs=500, unadjusted=False)
+    good, message = report("at the stop", stopped, 500, 0.95)
+    holds, more = report("at all looks", always, 500, 0.93)
     assert good, f"{name}: {message}; {more}"
     assert holds, f"{name}: {message}; {more}"
 
@@ -199,7 +199,7 @@ def test_unequal_numbers_are_covered_whatever_the_correlation(correlation: float
 @pytest.mark.parametrize("shared", [0.0, 0.7, 0.95])
 def test_ratios_of_cells_that_stop_at_different_looks_are_covered(shared: float) -> None:
     """At all pairs of different looks at once: the level adjusted for `APART` comparisons."""
-    rng, runs = np.random.default_rng(2001), 1000
+    rng, runs = np.random.default_rng(2001), 400
     apart = critical_values(LOOKS, 1 - 0.05 / APART)
     together = 0
     for k in range(runs):
