@@ -28,6 +28,7 @@ from vdbench import (
 )
 from vdbench.estimation.base import Declaration, add
 from vdbench.noise import Kept
+from vdbench.problems.layers import Layer
 from vdbench.problems.priors import GaussianPrior
 
 SAMPLES_WEIGHTS = (Naive, Grouped, PerExample)
@@ -112,13 +113,22 @@ class StickingTheLanding(Wrapper):
             value = torch.zeros_like(gradient.value)
             score = torch.zeros_like(gradient.value)
             for layer in problem.layers:
-                q, z = problem.posterior(layer, at), drawn[layer.name]
-                value = value + _exact_less_sampled(q, z, prior)
+                q, z = _counted(layer, problem.posterior(layer, at), drawn[layer.name])
+                value = value + problem.kl_weight * _exact_less_sampled(q, z, prior)
                 if self.drop_score:
-                    score = score + _log_density_of_held(q, z)
+                    score = score + problem.kl_weight * _log_density_of_held(q, z)
             return value + score, value
 
         return add(gradient, Gradient(*differentiate(difference, problem.free(parameters))))
+
+
+def _counted(layer: Layer, q: Posterior, z: Tensor) -> tuple[Posterior, Tensor]:
+    """What of a layer's posterior and noise the KL counts: an embedding may have a row that stays 0."""
+    counted = layer.counted(q)
+    if counted is q:
+        return q, z
+    noise = [layer.counted(q._replace(mean=one)).mean for one in z]
+    return counted, torch.stack(noise)
 
 
 def _exact_less_sampled(q: Posterior, z: Tensor, prior: GaussianPrior) -> Tensor:

@@ -40,6 +40,30 @@ def _spoils(outputs: Tensor, targets: Tensor) -> Tensor:
     return -(outputs - targets.mul_(2)).square().sum(1)
 
 
+BIAS = torch.zeros(1, requires_grad=True)
+
+
+def _log(outputs: Tensor, targets: Tensor) -> Tensor:
+    return -F.cross_entropy(outputs, targets, reduction="none")
+
+
+def _detached(outputs: Tensor, targets: Tensor) -> Tensor:
+    return _log(outputs, targets) * (1 - _log(outputs, targets).detach().exp()) ** 2
+
+
+def _energy(s: Any, x: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(torch.tanh(s.f(x)).sum(), x, create_graph=True)
+    return slope
+
+
+def _logging(s: Any, x: Tensor) -> Tensor:
+    s.passes += 1
+    s.last = s.f(x)
+    found: Tensor = s.last
+    return found
+
+
 def _frame() -> pd.DataFrame:
     return pd.DataFrame(numbers().numpy(), columns=list("abcd")).assign(y=np.arange(8) % 3)
 
@@ -98,6 +122,72 @@ MISFITS: dict[str, Callable[[], Any]] = {
     "a likelihood that writes the targets": lambda: noisy(
         dense(), (numbers(), torch.randn(8, 3)), likelihood=_spoils
     ),
+    "a loss of the user's own in place of a likelihood": lambda: noisy(
+        dense(), classes(numbers()), likelihood=lambda o, t: F.cross_entropy(o, t, reduction="none")
+    ),
+    "a squared error in place of a likelihood": lambda: noisy(
+        _one(), (numbers(), torch.randn(8)), likelihood=lambda o, t: (o[:, 0] - t).square()
+    ),
+    "a likelihood of examples against one another": lambda: noisy(
+        dense(), classes(numbers()), likelihood=lambda o, t: (o @ o.T).log_softmax(1).diagonal()
+    ),
+    "a likelihood that broadcasts": lambda: noisy(
+        _one(), (numbers(), torch.randn(8)), likelihood=lambda o, t: -(o - t).square().mean(1)
+    ),
+    "a likelihood with a column": lambda: noisy(
+        _one(), (numbers(), torch.randn(8, 1)), likelihood=lambda o, t: -(o - t).square()
+    ),
+    "a likelihood with a parameter": lambda: noisy(
+        _one(), (numbers(), torch.randn(8, 1)), likelihood=lambda o, t: -(o - t - BIAS.to(o)).square().sum(1)
+    ),
+    "a likelihood without a derivative": lambda: noisy(
+        dense(), classes(numbers()), likelihood=lambda o, t: (o.argmax(1) == t).to(o)
+    ),
+    "a likelihood that weighs by detached probabilities": lambda: noisy(
+        nn.Sequential(dense(), nn.Tanh(), nn.Linear(3, 3)), classes(numbers()), likelihood=_detached
+    ),
+    "a focal likelihood": lambda: noisy(
+        dense(), classes(numbers()), likelihood=lambda o, t: (_log(o, t)) * (1 - _log(o, t).exp()) ** 2
+    ),
+    "label smoothing": lambda: noisy(
+        dense(),
+        classes(numbers()),
+        likelihood=lambda o, t: -F.cross_entropy(o, t, label_smoothing=0.1, reduction="none"),
+    ),
+    "soft labels": lambda: noisy(dense(), (numbers(), numbers(8, 3).softmax(1))),
+    "soft labels with a function": lambda: noisy(
+        dense(),
+        (numbers(), numbers(8, 3).softmax(1)),
+        likelihood=lambda o, t: -F.cross_entropy(o, t, reduction="none"),
+    ),
+    "several labels an example": lambda: noisy(dense(), (numbers(), (numbers(8, 3) > 0).long())),
+    "several labels an example, likelihood binary": lambda: noisy(
+        dense(), (numbers(), (numbers(8, 3) > 0).long()), likelihood="binary"
+    ),
+    "a sigmoid before 0 and 1": lambda: noisy(
+        nn.Sequential(_one(), nn.Sigmoid()), (numbers(), torch.arange(8) % 2)
+    ),
+    "a softplus before counts": lambda: noisy(
+        nn.Sequential(_one(), nn.Softplus()), (numbers(), torch.arange(8)), likelihood="poisson"
+    ),
+    "variances in place of log variances": lambda: noisy(
+        Net(lambda s, x: torch.cat([s.f(x), F.softplus(s.g(x))], 1), f=_one(), g=_one()),
+        (numbers(), torch.randn(8, 1)),
+        likelihood="heteroscedastic",
+    ),
+    "a softmax before classes of places": lambda: noisy(
+        nn.Sequential(dense(), nn.Softmax(-1)), (numbers(8, 2, FEATURES), torch.arange(16).reshape(8, 2) % 3)
+    ),
+    "a log-softmax before classes": lambda: noisy(
+        nn.Sequential(dense(), nn.LogSoftmax(1)), classes(numbers())
+    ),
+    "integers for a dense layer": lambda: noisy(
+        dense(), (torch.arange(32).reshape(8, FEATURES), torch.arange(8) % 3)
+    ),
+    "a derivative in inputs of the network's own": lambda: noisy(
+        Net(_energy, f=_one()), (numbers(), torch.randn(8, FEATURES))
+    ),
+    "a counter for a log": lambda: noisy(Net(_logging, f=dense(), passes=0), classes(numbers())),
     "class weights in float32": lambda: noisy(dense(), classes(numbers()), likelihood=_weighted),
     "a cast to float32 in the forward": lambda: noisy(
         Net(lambda s, x: s.f(x.float() / 255), f=dense()), classes(numbers())

@@ -43,6 +43,47 @@ class Counter(nn.Module):
         return self.f(x)
 
 
+class Warming(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = dense()
+        self.step = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.step += 1
+        return self.f(x) * (2.0 if self.step > 500 else 1.0)
+
+
+class First(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = dense()
+        self.first = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        factor = 2.0 if self.first else 1.0
+        self.first = False
+        return self.f(x) * factor
+
+
+def hooked() -> nn.Module:
+    net = nn.Sequential(dense())
+    net[0].weight.register_hook(lambda g: g * 0)
+    return net
+
+
+def computed() -> nn.Module:
+    net = Net(lambda s, x: s.f(x) @ s.square, f=dense())
+    net.square = net.f.weight @ net.f.weight.T
+    return net
+
+
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(nn.Sequential(dense()))
+
+
 def numpy_noise(s: Any, x: Tensor) -> Tensor:
     return s.f(x) + float(np.random.normal())
 
@@ -187,6 +228,44 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a module without numbers": (lambda: nn.Linear(FEATURES, 3, device="meta"), r"on the device 'meta'"),
     "sparse outputs": (
         lambda: Net(lambda s, x: s.f(x).to_sparse(), f=dense()), r"outputs of layout torch\.sparse_coo"
+    ),
+    "a warm-up by a number of its own": (Warming, r"each forward pass changes 'step', and the outputs after"),
+    "a first pass that is another": (First, r"a second forward pass on the same inputs gives other outputs"),
+    "a tensor that requires a gradient and is no parameter": (
+        lambda: Net(lambda s, x: s.f(x) * s.scale.to(x), f=dense(), scale=torch.ones(3, requires_grad=True)),
+        r"the attribute 'scale' of shape \(3,\), which requires a gradient and is no parameter",
+    ),
+    "layers in a plain list": (
+        lambda: Net(lambda s, x: s.f(s.steps[0](x.float()).to(x)), f=dense(), steps=[nn.Linear(FEATURES, FEATURES)]),
+        r"'steps\[0\]' of shape \(4.*nn\.ModuleList",
+    ),
+    "a hook on a gradient": (hooked, r"the parameter '0\.weight' has a hook on its gradient"),
+    "a tensor computed from a parameter": (
+        computed, r"cannot be copied \(copy\.deepcopy.*tensors computed from parameters out of its attributes"
+    ),
+    "a scripted module": (
+        scripted, r"expected the module before it was scripted"
+    ),
+    "weights without a layer": (
+        lambda: Net(lambda s, x: x @ s.w, w=nn.Parameter(torch.ones(FEATURES, 3))), r"name a bare parameter in layers="
+    ),
+    "weight norm of a recurrent weight": (
+        lambda: Net(
+            lambda s, x: s.f(s.r(x[:, None])[0][:, -1]),
+            r=nn.utils.parametrizations.weight_norm(nn.LSTM(FEATURES, 4, batch_first=True), "weight_hh_l0"),
+            f=dense(),
+        ),
+        r"layer 'r\.weight_hh_l0' is computed anew at each pass \(parametrization",
+    ),
+    "weight norm of attention": (
+        lambda: Net(
+            lambda s, x: s.f(s.a(x[:, None], x[:, None], x[:, None])[0][:, 0]),
+            a=nn.utils.parametrizations.weight_norm(
+                nn.MultiheadAttention(FEATURES, 1, batch_first=True), "in_proj_weight"
+            ),
+            f=dense(),
+        ),
+        r"layer 'a\.in_proj_weight' is computed anew",
     ),
     "weight norm": (weight_norm, r"layer '0' is computed anew at each pass \(parametrization"),
     "weight norm by a hook": (old_weight_norm, r"layer '0' is computed anew at each pass \(a hook"),

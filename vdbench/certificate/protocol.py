@@ -94,9 +94,19 @@ def guarded(test: str, where: str, ask: Callable[[], Iterable[Asked]]) -> list[A
                 where,
                 False,
                 note=f"it raises {type(error).__name__}: {one_line(error)}",
-                suggests="the error is the estimator's own: call it on this problem in a debugger.",
+                suggests=_suggestion(error),
             )
         ]
+
+
+def _suggestion(error: Exception) -> str:
+    # what torch.distributions says of a Normal whose scale is 0
+    if "GreaterThan(lower_bound=0.0)" in str(error):
+        return (
+            "a standard deviation is 0, as √(Σx²σ²) is where all inputs of an example are 0: add a small number before "
+            "the root."
+        )
+    return "the error is the estimator's own: call it on this problem in a debugger."
 
 
 def one_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from vdbench.certificate.certificate import Finding
 from vdbench.certificate.protocol import Asked
 from vdbench.certificate.sampling import Subject
+from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, Wrapper
 from vdbench.estimation.third_party import ForeignLayer, Spec, layer_inputs
 from vdbench.problems.layers import Convolution, Layer
@@ -36,16 +37,44 @@ def is_third_party(estimator: Estimator) -> bool:
 
 
 def refuse(estimator: Estimator) -> None:
-    """Try the factories of a third-party layer, and the names of its parameters; nothing of another estimator.
+    """Try the factories of a third-party layer, the names of its parameters and one call; nothing of another estimator.
 
     Raises:
-        InputError: A factory fails, or the parameters are not those that were named.
+        InputError: A factory fails, the parameters are not those that were named, the layer takes more than its input,
+            or returns no pre-activation where it is said to be.
     """
     inner = innermost(estimator)
     if isinstance(inner, ForeignLayer):
         for layer in LAYERS:
             if inner.spec.factory(layer) is not None:
                 inner.spec.module(layer, torch.zeros((), dtype=torch.float64))
+                _refuse_call(inner.spec, layer)
+
+
+def _refuse_call(spec: Spec, layer: Layer) -> None:
+    """Refuse a layer that cannot be called with an input, or whose output is no pre-activation."""
+    x, q, bias = point(layer, 0, 0.1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            b, _ = spec.call(layer, x, q, bias if spec.bias else None)
+    except InputError:
+        raise
+    except TypeError as error:
+        if "argument" not in str(error):
+            return
+        raise InputError(
+            f"{spec.where}: its forward cannot be called with an input alone: {error}; wrap it in a module that gives "
+            "the rest."
+        ) from error
+    except Exception:
+        return  # a failure of the layer's own, which its checks report
+    expected = layer.linear(x, q.mean).shape
+    if b.shape != expected:
+        raise InputError(
+            f"{spec.where}: its {layer.name} output has shape {tuple(b.shape)} for inputs {tuple(x.shape)}; expected "
+            f"{tuple(expected)}: say which part of what it returns is the output with output=."
+        )
 
 
 Made = TypeVar("Made", bound=Asked)

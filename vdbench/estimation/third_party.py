@@ -16,12 +16,12 @@ from vdbench.errors import CellError, InputError, nearest
 from vdbench.estimation.autodiff import inside_vmap
 from vdbench.estimation.base import Gradient, pathwise_gradient
 from vdbench.estimation.pathwise import Pathwise
-from vdbench.estimation.third_party_transforms import Transform
 from vdbench.estimation.validity import need_posterior
 from vdbench.noise import Noise
 from vdbench.problems.layers import Convolution, Layer, Sampler
 from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.problems.transforms import Transform
 
 Factory = Callable[..., nn.Module]
 Output = Callable[[Any], Any]

@@ -21,7 +21,7 @@ from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.third_party import Factory, ForeignLayer, Spec
 from vdbench.estimation.third_party_priors import find_prior
-from vdbench.estimation.third_party_transforms import TRANSFORMS, Transform, find
+from vdbench.problems.transforms import TRANSFORMS, Transform, find
 
 __all__ = ["TRANSFORMS", "ForeignLayer", "Spec", "Transform", "register_layer"]
 

@@ -52,7 +52,9 @@ def noisy(
     parameterization: Parameterization | str | Mapping[str, Any] | None = None,
     keep_weights: bool = True,
     layers: LayerChoice | None = None,
-    parameters: Mapping[str, Tensor] | None = None,
+    parameters: Mapping[str, Tensor] | nn.Module | None = None,
+    names: Mapping[str, Any] | None = None,
+    kl_weight: float = 1.0,
 ) -> Problem:
     """Make the weights of a module's layers noisy, and a problem of the module.
 
@@ -80,7 +82,12 @@ def noisy(
             whose weights are not frozen. A parameter that no layer holds is noisy if it is named.
         parameters: Where to start, in place of the module's weights: some or all of the problem's parameters by name,
             such as ``fc1.mean`` and ``fc1.log_variance``; or ``fc1.mean`` and ``fc1.scale``, means and standard
-            deviations in any coordinates that have both. With ``keep_weights`` all seeds start there.
+            deviations in any coordinates that have both. With ``keep_weights`` all seeds start there. Or a trained
+            module of another library, with its layers at the same paths, or its state dict with ``names``.
+        names: What another library calls the parameters of its layers: ``{"mean": "mu_weight", "scale":
+            ("rho_weight", "softplus"), "bias": "mu_bias"}``, the scale with a name of `vdbench.register_layer`'s
+            transforms or a pair of functions; default those of libraries known to the audits.
+        kl_weight: What the KL is multiplied by, everywhere: 1 for the ELBO, less for a cold posterior.
 
     Raises:
         InputError: No layer is left to make noisy; a pattern matches none; the module's examples interact, it draws
@@ -104,6 +111,16 @@ def noisy(
             f"problem '{name}': keep_weights must be True or False, not {keep_weights!r}."
         )
     network = _copy(module, name)
+    if isinstance(kl_weight, bool) or not isinstance(kl_weight, int | float):
+        raise InputError(f"problem '{name}': kl_weight must be a number, not {kl_weight!r}.")
+    if not 0 <= kl_weight < math.inf:
+        raise InputError(
+            f"problem '{name}': kl_weight must be a finite number of at least 0, not {kl_weight!r}."
+        )
+    if names is not None and parameters is None:
+        raise InputError(
+            f"problem '{name}': names= says what parameters= are called, and there are none."
+        )
     coordinates: Parameterization = (
         _built_from(
             "parameterization", Parameterization, gaussian.from_spec, parameterization, name
@@ -133,6 +150,7 @@ def noisy(
         data=found.dataset,
         start={},
         keep_weights=keep_weights,
+        kl_weight=float(kl_weight),
     )
     seen = probe_module.behaviour_of(network, bare, likelihood, _plain(users))
     bare = replace(bare, likelihood=seen.likelihood)
@@ -143,13 +161,10 @@ def noisy(
             f"problem '{name}': the module calls its layers again in the backward pass (activation checkpointing), "
             "where their noise is gone; switch that off."
         ) from error
-    problem = replace(
-        problem,
-        behaviour=replace(
-            problem.behaviour, said=(*found.said, seen.said, *problem.behaviour.said)
-        ),
-    )
-    return problem if parameters is None else started(problem, parameters)
+    weighted = () if kl_weight == 1 else (f"the KL is multiplied by {kl_weight:g}",)
+    said = (*found.said, seen.said, *weighted, *problem.behaviour.said)
+    problem = replace(problem, behaviour=replace(problem.behaviour, said=said))
+    return problem if parameters is None else started(problem, parameters, names)
 
 
 def ours(
@@ -194,6 +209,7 @@ def ours(
         writes_inputs=False,
         alone=True,
         attention=False,
+        derives=False,
         amount=0.0,
         rounding=torch.float64,
         likelihood=Categorical(),
@@ -253,13 +269,20 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
             f"problem '{name}': the module is on the device 'meta' and has no numbers; call to_empty and load its "
             "weights."
         )
+    for path, value in module.named_parameters():
+        if getattr(value, "_backward_hooks", None):
+            raise InputError(
+                f"problem '{name}': the parameter '{path}' has a hook on its gradient (register_hook), which a "
+                "measured gradient does not pass through; remove it."
+            )
     try:
         network = copy.deepcopy(module)
     except Exception as error:
         refuse_altered(module, name)
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
-            f"problem '{name}': the module cannot be copied: {type(error).__name__}: {reason}"
+            f"problem '{name}': the module cannot be copied (copy.deepcopy: {type(error).__name__}: {reason}); keep "
+            "locks, files and tensors computed from parameters out of its attributes."
         ) from error
     for part in network.modules():
         if isinstance(part, nn.Embedding | nn.EmbeddingBag):

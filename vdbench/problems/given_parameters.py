@@ -7,25 +7,32 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vdbench.errors import InputError, nearest
+from vdbench.problems import trained_elsewhere
 from vdbench.problems.problem import Problem
 
 
-def started(problem: Problem, parameters: Mapping[str, Tensor]) -> Problem:
+def started(
+    problem: Problem, parameters: Mapping[str, Tensor] | nn.Module, names: Any = None
+) -> Problem:
     """The problem with these parameters in place of those it starts from.
 
     Args:
         problem: Any.
-        parameters: By the problem's names; or ``layer.mean`` and ``layer.scale``, means and standard deviations.
+        parameters: By the problem's names; or ``layer.mean`` and ``layer.scale``, means and standard deviations; or a
+            module of another library.
+        names: What that library calls them, in the module or in its state dict.
 
     Raises:
         InputError: A name is unknown, or a value of another shape, not finite or no tensor.
     """
+    if isinstance(parameters, nn.Module) or (names is not None and isinstance(parameters, Mapping)):
+        parameters = trained_elsewhere.read(problem, parameters, names)
     if not isinstance(parameters, Mapping):
         raise InputError(
-            f"problem '{problem.name}': parameters must be a mapping of names to tensors, not "
+            f"problem '{problem.name}': parameters must be a mapping of names to tensors, or a module, not "
             f"{type(parameters).__name__}."
         )
     given = {str(key): _tensor(problem, str(key), value) for key, value in parameters.items()}

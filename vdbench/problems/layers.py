@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
+from vdbench.problems.posterior import Posterior
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -51,6 +53,10 @@ class Layer:
     def fan_in(self) -> int:
         """Weights that one pre-activation is a sum over."""
         return math.prod(self.weight_shape[1:])
+
+    def counted(self, q: Posterior) -> Posterior:
+        """The law of the weights that the network uses: all of them."""
+        return q
 
     def add_bias(self, b: Tensor, bias: Tensor) -> Tensor:
         """Pre-activations with the bias, of shape (outputs,)."""
@@ -240,6 +246,23 @@ class WholeWeight(Layer):
             return weight
         rows = torch.arange(self.weight_shape[0], device=weight.device)
         return weight * (rows != self.zero_row).to(weight.dtype)[:, None]
+
+    def counted(self, q: Posterior) -> Posterior:
+        """The law of all rows but the one that stays 0."""
+        row = self.zero_row
+        if row is None:
+            return q
+
+        def rest(value: Tensor) -> Tensor:
+            whole = value.dim() == len(self.weight_shape) and len(value) == self.weight_shape[0]
+            return torch.cat([value[:row], value[row + 1 :]]) if whole else value
+
+        return q._replace(
+            mean=rest(q.mean),
+            scale=rest(q.scale),
+            variance=rest(q.variance),
+            log_alpha=None if q.log_alpha is None else rest(q.log_alpha),
+        )
 
     def linear_each(self, x: Tensor, weights: Tensor) -> Tensor:
         """The weights."""

@@ -143,7 +143,7 @@ def built(
         else:
             start[path] = value.detach().clone()
             owner, _, leaf = path.rpartition(".")
-            groups[path] = Group(owner, leaf)
+            groups[path] = Group(owner, "bias" if "bias" in leaf.split("_") else leaf)
     return replace(
         bare,
         module=body,
@@ -160,6 +160,7 @@ def built(
             precision=seen.precision,
             of_likelihood=seen.of_likelihood,
             attention=seen.attention,
+            derives=seen.derives,
             recurrent=any(isinstance(m, nn.RNNBase) for m in body.modules()),
         ),
     )

@@ -67,6 +67,7 @@ class Seen(NamedTuple):
         writes_inputs: Whether it writes its input.
         alone: Whether an example passes alone.
         attention: Whether it calls fused attention.
+        derives: Whether a pass needs gradients enabled.
         amount: How far its weights can be moved.
         rounding: The coarsest type among those it computes and returns in.
         likelihood: Of the targets.
@@ -78,6 +79,7 @@ class Seen(NamedTuple):
     writes_inputs: bool
     alone: bool
     attention: bool
+    derives: bool
     amount: float
     rounding: torch.dtype
     likelihood: Likelihood
@@ -110,26 +112,34 @@ class Asked:
         self.rounding = precision
         self.writes = False
 
-    def outputs(self, inputs: Tensor) -> Tensor:
+    def outputs(self, inputs: Tensor, gradients: bool = True) -> Tensor:
         """Outputs, detached.
+
+        Args:
+            inputs: Of a few examples.
+            gradients: Whether they are enabled during the pass.
 
         Raises:
             PassFailed: The pass raised an exception.
             InputError: The outputs are no tensor with a row an example.
         """
+        return self.raw(inputs, gradients).detach()
+
+    def raw(self, inputs: Tensor, gradients: bool = True) -> Tensor:
+        """Outputs with what they were computed from."""
         given = inputs.to(self.precision) if inputs.is_floating_point() else inputs.clone()
         given = given.clone() if given is inputs else given
         before = given.clone()
         # with gradients enabled, as it is called later: a network may take some of its own
-        with torch.enable_grad(), fast_paths_off(), warnings.catch_warnings():
+        with torch.set_grad_enabled(gradients), fast_paths_off(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 found = self.network(given)
             except Exception as error:
                 raise PassFailed(
                     f"problem '{self.name}': the module does not fit inputs of shape "
-                    f"({', '.join(map(str, given.shape))}), {len(given)} of the data's examples: {reason(error)}"
-                    f"{hint(self.network)}"
+                    f"{tuple(given.shape)}, {len(given)} of the data's examples: {reason(error)}"
+                    f"{hint(self.network)}{_kind_hint(given, error)}"
                 ) from error
         if not isinstance(found, Tensor):
             raise InputError(
@@ -151,7 +161,15 @@ class Asked:
                 "ones."
             )
         self.writes |= not torch.equal(torch.nan_to_num(given), torch.nan_to_num(before))
-        return found.detach()
+        return found
+
+
+def _kind_hint(inputs: Tensor, error: Exception) -> str:
+    """What to do about integer inputs of a network that multiplies them, or nothing."""
+    if inputs.is_floating_point() or "dtype" not in str(error):
+        return ""
+    kind = str(inputs.dtype).removeprefix("torch.")
+    return f"; the inputs are {kind}: pass floats, X.float(), to a network that multiplies them."
 
 
 def examples(problem: Problem, count: int) -> Batch:

@@ -158,6 +158,12 @@ def _differentiable(name: str) -> Iterator[None]:
     except (InputError, OutsideCall):
         raise
     except Exception as error:
+        if "does not require grad" in str(error):
+            raise InputError(
+                f"problem '{name}': the log-likelihood does not depend on the weights by operations that have a "
+                "derivative; expected a network and a likelihood without argmax, .item(), .detach() or numpy on the "
+                "way."
+            ) from error
         raise InputError(
             f"problem '{name}': the gradient of the log-likelihood cannot be taken: {reason(error)}"
         ) from error

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-import random
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from vdbench.errors import InputError
-from vdbench.problems.likelihoods import Categorical, Likelihood, choose
+from vdbench.problems import probe_likelihood
+from vdbench.problems.likelihoods import Likelihood
 from vdbench.problems.probe import (
     AMOUNTS,
     BUDGET,
@@ -37,6 +35,15 @@ from vdbench.problems.probe import (
     reason,
     same,
     wide,
+)
+from vdbench.problems.probe_likelihood import Computed
+from vdbench.problems.probe_state import (
+    generators,
+    no_other_parameters,
+    noisy_hint,
+    repeats,
+    uncounted,
+    unwritten,
 )
 from vdbench.problems.problem import Batch, Problem, converted, tied, ties
 from vdbench.problems.problem import moved as moved_to
@@ -63,38 +70,44 @@ def behaviour_of(
         InputError: It is no network whose examples are independent of one another, or does not fit the data.
     """
     batch = examples(problem, MANY)
-    with _generators(f"problem '{problem.name}': a forward pass", _noisy_hint(module)):
-        precision, network = _precision(module, problem, batch)
+    with generators(f"problem '{problem.name}': a forward pass", noisy_hint(module)):
+        precision = _precision(module, problem, batch)
+        # one that has made no pass, since the first may be another
+        network = converted(copy.deepcopy(module), "cpu", precision)
         asked = Asked(problem.name, network, precision)
         out = asked.outputs(batch.inputs)
         asked.outputs(batch.inputs)
-    _unwritten(problem.name, network, module)
+    unwritten(problem.name, network, module)
     asked.rounding = coarsest(precision, out.dtype)
-    _repeats(problem.name, asked, batch.inputs)
+    repeats(problem.name, asked, batch.inputs, out)
+    uncounted(problem.name, asked, batch.inputs)
     finite(problem.name, "the outputs of the module", out)
-    chosen, said = _chosen(problem, likelihood, tuple(out.shape))
-    _refuse_probabilities(problem.name, chosen, out)
-    with _generators(f"problem '{problem.name}': the likelihood", ""):
-        computed = _likelihood(problem, chosen, out.double(), batch.targets)
+    chosen, said = probe_likelihood.chosen(problem, likelihood, tuple(out.shape))
+    probe_likelihood.refuse_transformed(problem, chosen, module, asked, out)
+    with generators(f"problem '{problem.name}': the likelihood", ""):
+        computed = probe_likelihood.computed(problem, chosen, out.double(), batch.targets)
         value = computed.value(out.double(), batch.targets)
     asked.rounding = coarsest(precision, out.dtype, computed.dtype)
     if not same(value, computed.value(out.double(), batch.targets), asked.rounding):
         raise InputError(
             f"problem '{problem.name}': the likelihood of the same outputs and targets differs when it is asked twice."
         )
+    probe_likelihood.refuse_loss(problem.name, computed, out.double(), batch.targets)
     _independent(asked, computed, batch, hint(module))
     _large(problem, asked, computed, hint(module))
     amount, moved = _moved(module, asked, computed, batch)
     _independent(moved, computed, batch, hint(module))
     _large(problem, moved, computed, hint(module))
-    _repeats(problem.name, moved, batch.inputs)
+    repeats(problem.name, moved, batch.inputs)
     _own_weights(moved, users, batch.inputs, module, amount)
+    no_other_parameters(problem.name, asked, batch.inputs)
     return Seen(
         precision if precision != torch.float64 else None,
         computed.dtype if computed.dtype != torch.float64 else None,
         asked.writes,
         _alone(moved, batch.inputs),
         _attends(network, asked, batch.inputs),
+        _derives(asked, batch.inputs),
         amount,
         asked.rounding,
         chosen,
@@ -102,8 +115,8 @@ def behaviour_of(
     )
 
 
-def _precision(module: nn.Module, problem: Problem, batch: Batch) -> tuple[torch.dtype, nn.Module]:
-    """The type that the network computes in when it is asked for float64, and a copy of it in that type."""
+def _precision(module: nn.Module, problem: Problem, batch: Batch) -> torch.dtype:
+    """The type that the network computes in when it is asked for float64."""
     own = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     network = converted(copy.deepcopy(module), "cpu", torch.float64)
     try:
@@ -111,12 +124,12 @@ def _precision(module: nn.Module, problem: Problem, batch: Batch) -> tuple[torch
     except PassFailed:
         native = converted(copy.deepcopy(module), "cpu", own)
         Asked(problem.name, native, own).outputs(batch.inputs)
-        return own, native
-    return torch.float64, network  # whatever it casts its outputs to
+        return own
+    return torch.float64  # whatever it casts its outputs to
 
 
 def _moved(
-    module: nn.Module, asked: Asked, computed: _Likelihood, batch: Batch
+    module: nn.Module, asked: Asked, computed: Computed, batch: Batch
 ) -> tuple[float, Asked]:
     """How far the weights can be moved so that the log-likelihood stays finite, and the network moved so far."""
     for amount in AMOUNTS:
@@ -137,69 +150,7 @@ def _type(network: nn.Module) -> torch.dtype:
     return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float64)
 
 
-class _Likelihood(NamedTuple):
-    """A likelihood and the type it computes in."""
-
-    of: Likelihood
-    dtype: torch.dtype
-
-    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        targets = targets.to(self.dtype) if targets.is_floating_point() else targets
-        return self.of(outputs.to(self.dtype), targets).double()
-
-
-def _chosen(
-    problem: Problem,
-    likelihood: Likelihood | Callable[[Tensor, Tensor], Tensor] | str | None,
-    shape: tuple[int, ...],
-) -> tuple[Likelihood, str]:
-    try:
-        chosen, said = choose(likelihood, problem.data, shape)
-    except InputError as error:
-        raise InputError(f"problem '{problem.name}': {error}") from error
-    if isinstance(chosen, nn.Module) and any(p.requires_grad for p in chosen.parameters()):
-        names = ", ".join(n for n, p in chosen.named_parameters() if p.requires_grad)
-        raise InputError(
-            f"problem '{problem.name}': the likelihood has parameters ({names}), which would stay as they are; make "
-            "them part of the module, as outputs, or freeze them."
-        )
-    return chosen, said
-
-
-def _likelihood(
-    problem: Problem, likelihood: Likelihood, outputs: Tensor, targets: Tensor
-) -> _Likelihood:
-    name = problem.name
-    for dtype in (torch.float64, torch.float32):
-        tried = _Likelihood(moved_to(likelihood, "cpu", dtype), dtype)
-        given = targets.clone()
-        try:
-            value = tried.value(outputs, given)
-        except InputError:
-            raise
-        except Exception as error:
-            if dtype == torch.float64:
-                continue
-            raise InputError(
-                f"problem '{name}': the module and its likelihood do not fit: outputs of shape "
-                f"{tuple(outputs.shape)} and targets of shape {tuple(targets.shape)}: "
-                f"{reason(error)}"
-            ) from error
-        if value.shape != outputs.shape[:1]:
-            raise InputError(
-                f"problem '{name}': the log-likelihood of {len(outputs)} examples has shape "
-                f"{tuple(value.shape)}; expected one value an example."
-            )
-        if not torch.equal(torch.nan_to_num(given), torch.nan_to_num(targets)):
-            raise InputError(
-                f"problem '{name}': the likelihood writes the targets that it is given."
-            )
-        finite(name, "the log-likelihoods", value)
-        return tried
-    raise AssertionError
-
-
-def _independent(asked: Asked, computed: _Likelihood, batch: Batch, said: str) -> None:
+def _independent(asked: Asked, computed: Computed, batch: Batch, said: str) -> None:
     """Refuse a network or likelihood in which an example's log-likelihood depends on more than that example.
 
     Raises:
@@ -209,8 +160,15 @@ def _independent(asked: Asked, computed: _Likelihood, batch: Batch, said: str) -
     out = asked.outputs(batch.inputs)
     value = computed.value(out.double(), batch.targets)
     for j, inputs in enumerate(changed(batch.inputs)):
-        found = computed.value(asked.outputs(inputs).double(), batch.targets)
+        given = asked.outputs(inputs)
+        found = computed.value(given.double(), batch.targets)
         if any(i != j and not same(found[i], value[i], rounding) for i in range(MANY)):
+            others = [i for i in range(MANY) if i != j]
+            if same(given[others], out[others], rounding):
+                raise InputError(
+                    f"problem '{name}': the log-likelihood of an example changes when the outputs of another one do, "
+                    "so it is not a sum over examples; expected a likelihood of each example alone."
+                )
             raise InputError(
                 f"problem '{name}': the log-likelihood of an example changes when another example of its minibatch "
                 f"does, so it is not a sum over examples; expected a network whose examples do not interact.{said}"
@@ -242,26 +200,7 @@ def _independent(asked: Asked, computed: _Likelihood, batch: Batch, said: str) -
         )
 
 
-def _refuse_probabilities(name: str, likelihood: Likelihood, out: Tensor) -> None:
-    if not isinstance(likelihood, Categorical) or out.dim() != 2 or out.shape[1] < 2:
-        return
-    if bool((out >= 0).all()) and bool(((out.double().sum(1) - 1).abs() < 1e-5).all()):
-        raise InputError(
-            f"problem '{name}': the outputs of the module are probabilities (they add up to 1), and Categorical takes "
-            "logits; leave out the softmax, or give a likelihood of probabilities."
-        )
-
-
-def _repeats(name: str, asked: Asked, inputs: Tensor) -> None:
-    first, second = asked.outputs(inputs), asked.outputs(inputs)
-    if not same(first, second, asked.rounding):
-        raise InputError(
-            f"problem '{name}': a second forward pass on the same inputs gives other outputs: the module has noise or "
-            "memory of its own; call module.eval() first, or remove it."
-        )
-
-
-def _large(problem: Problem, asked: Asked, computed: _Likelihood, said: str) -> None:
+def _large(problem: Problem, asked: Asked, computed: Computed, said: str) -> None:
     """Refuse a network that does something else with more examples: one that pads to the longest, or splits them.
 
     Raises:
@@ -297,7 +236,7 @@ def all_examples(module: nn.Module, problem: Problem, seen: Seen) -> None:
     kind = seen.precision or torch.float64
     asked = Asked(problem.name, converted(copy.deepcopy(module), "cpu", kind), kind)
     own = seen.of_likelihood or torch.float64
-    computed = _Likelihood(moved_to(seen.likelihood, "cpu", own), own)
+    computed = Computed(moved_to(seen.likelihood, "cpu", own), own)
     count = min(problem.examples, MOST, max(LARGE, int(BUDGET / max(1, operations(problem)))))
     for start in range(0, count, 4 * LARGE):
         rows = slice(start, min(start + 4 * LARGE, count))
@@ -370,63 +309,18 @@ class _Watch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _derives(asked: Asked, inputs: Tensor) -> bool:
+    """Whether a pass needs gradients enabled: it takes some of its own, in its inputs for example."""
+    out = asked.outputs(inputs)
+    try:
+        return not same(asked.outputs(inputs, gradients=False), out, asked.rounding)
+    except InputError:
+        return True
+
+
 def _attends(network: nn.Module, asked: Asked, inputs: Tensor) -> bool:
     if any(isinstance(m, nn.MultiheadAttention | nn.TransformerEncoder) for m in network.modules()):
         return True
     with _Watch() as watch:
         asked.outputs(inputs)
     return bool(watch.found)
-
-
-def _noisy_hint(module: nn.Module) -> str:
-    for path, part in module.named_modules():
-        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 and part.training:
-            return f" ('{path or 'the module'}' is a {type(part).__name__} in training mode)"
-    return ""
-
-
-@contextmanager
-def _generators(what: str, said: str) -> Iterator[None]:
-    """Refuse what moves a global generator, and put it back.
-
-    Raises:
-        InputError: One was moved.
-    """
-    before = torch.random.get_rng_state(), np.random.get_state(legacy=True), random.getstate()
-    try:
-        yield
-    finally:
-        after = torch.random.get_rng_state(), np.random.get_state(legacy=True), random.getstate()
-        moved = (
-            not torch.equal(before[0], after[0])
-            or any(not np.array_equal(a, b) for a, b in zip(before[1], after[1], strict=True))  # type: ignore[arg-type]
-            or before[2] != after[2]
-        )
-        torch.random.set_rng_state(before[0])
-        np.random.set_state(before[1])
-        random.setstate(before[2])
-    if moved:
-        raise InputError(
-            f"{what} draws noise of its own from a global generator{said}; remove it or call module.eval() first."
-        )
-
-
-def _real(value: Tensor) -> Tensor:
-    value = value.detach()
-    return torch.nan_to_num(torch.view_as_real(value) if value.is_complex() else value)
-
-
-def _unwritten(name: str, network: nn.Module, module: nn.Module) -> None:
-    """Refuse a network that no longer has the module's buffers and parameters after two passes.
-
-    Raises:
-        InputError: One was written.
-    """
-    held = dict((*module.named_buffers(), *module.named_parameters()))
-    for path, value in (*network.named_buffers(), *network.named_parameters()):
-        before = held.get(path)
-        if before is None or not torch.equal(_real(before.to(value.dtype)), _real(value)):
-            raise InputError(
-                f"problem '{name}': a forward pass writes '{path}' of the module, so that a draw would depend on the "
-                f"draws before it; call module.eval() first, or remove it.{hint(network)}"
-            )

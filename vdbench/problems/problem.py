@@ -85,6 +85,7 @@ class Behaviour:
         precision: The only floating-point type that the network computes in; None where it follows its parameters'.
         of_likelihood: The same of the likelihood.
         attention: Whether it has attention, whose fused forms are switched off.
+        derives: Whether a pass takes gradients of its own, so that they are enabled in every pass.
         recurrent: Whether it has recurrent layers, whose fused forms are switched off.
         said: What was decided when the problem was made, a sentence each.
     """
@@ -101,6 +102,7 @@ class Behaviour:
     precision: torch.dtype | None = None
     of_likelihood: torch.dtype | None = None
     attention: bool = False
+    derives: bool = False
     recurrent: bool = False
     said: tuple[str, ...] = ()
 
@@ -119,6 +121,7 @@ class Problem:
         data: Training and test split.
         start: Parameters as they were in the module that was made noisy.
         keep_weights: Start from those weights under every seed, instead of drawing them.
+        kl_weight: What the KL is multiplied by.
         groups: Layer and role of each parameter.
         uses: How one example uses each noisy layer, by the layer's name.
         behaviour: What the network was seen to do.
@@ -145,6 +148,7 @@ class Problem:
     data: Dataset
     start: Parameters
     keep_weights: bool = False
+    kl_weight: float = 1.0
     groups: Mapping[str, Group] = field(default_factory=dict)
     uses: Mapping[str, Use] = field(default_factory=dict)
     behaviour: Behaviour = field(default_factory=Behaviour)
@@ -230,11 +234,15 @@ class Problem:
         return self.examples / int(batch.inputs.shape[0])
 
     def kl(self, parameters: Parameters) -> Tensor:
-        """KL(q ‖ prior) summed over all noisy layers, in nats; or what `vdbench.problems.kl` has in its place."""
+        """KL(q ‖ prior) summed over all noisy layers, in nats; or what `vdbench.problems.kl` has in its place.
+
+        It is multiplied by `kl_weight`. An embedding's row that stays 0 is no part of it.
+        """
         total = torch.zeros((), device=self.device, dtype=self.dtype)
         for layer in self.layers:
-            total = total + kl.term(self.prior, self.posterior(layer, parameters))
-        return total
+            q = layer.counted(self.posterior(layer, parameters))
+            total = total + kl.term(self.prior, q)
+        return total if self.kl_weight == 1 else self.kl_weight * total
 
     def outputs(self, sampler: Sampler, inputs: Tensor, parameters: Parameters) -> Tensor:
         """Outputs of the network with its noisy layers computed by ``sampler``.
@@ -247,6 +255,9 @@ class Problem:
         Raises:
             InputError: A noisy layer is called more often than when the problem was made.
         """
+        if self.behaviour.derives and not torch.is_grad_enabled():
+            with torch.enable_grad():
+                return self.outputs(sampler, inputs, parameters).detach()
         plain = {n: value for n, value in parameters.items() if n not in self._of_noisy_layers}
         for layer in self.whole:
             weight = sampler(layer, next(iter(parameters.values())).new_ones(1))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
@@ -126,7 +127,7 @@ def select(body: nn.Module, layers: LayerChoice | None, name: str) -> Selection:
         without.setdefault(title, kind)
     if not weights:
         raise InputError(
-            f"problem '{name}': the module has no layer to make noisy: " + _why_none(without)
+            f"problem '{name}': the module has no layer to make noisy: " + _why_none(without, body)
         )
     return Selection(tuple(weights), without)
 
@@ -152,12 +153,23 @@ def refuse_altered(body: nn.Module, name: str, chosen: set[str] | None = None) -
             )
 
 
-def _why_none(without: dict[str, str]) -> str:
+def _why_none(without: dict[str, str], body: nn.Module) -> str:
+    made = any(map(_compiled, body.modules()))
+    hint = "; expected the module before it was scripted, exported or quantized" if made else ""
     if not without:
-        return "it holds no weights; expected a layer such as nn.Linear or nn.Conv2d."
+        return f"it holds no weights{hint or '; expected a layer such as nn.Linear or nn.Conv2d'}."
+    if not hint and any(value.dim() > 1 for value in body.parameters() if value.requires_grad):
+        hint = "; name a bare parameter in layers= to give it noise"
     title, why = next(iter(without.items()))
-    return f"'{title}' is {why}" + (
-        f", and so are {len(without) - 1} others." if len(without) > 1 else "."
+    many = f", and so are {len(without) - 1} others" if len(without) > 1 else ""
+    return f"'{title}' is {why}{many}{hint}."
+
+
+def _compiled(module: nn.Module) -> bool:
+    """Whether a module was made from another one by scripting, tracing, exporting or quantizing."""
+    home = type(module).__module__
+    return isinstance(module, torch.jit.ScriptModule) or home.startswith(
+        ("torch.ao", "torch.fx", "torch.export")
     )
 
 
@@ -300,28 +312,36 @@ def _embedding(title: str, module: nn.Embedding | nn.EmbeddingBag, name: str) ->
 
 def _altered(body: nn.Module) -> Iterator[tuple[str, str]]:
     """Layers whose weight is no parameter but made from others, with what makes it."""
-    kinds = tuple(kind for kind, _ in HELD)
     for path, module in body.named_modules():
-        if not isinstance(module, kinds):
-            continue
-        part: nn.Module = module
-        if parametrize.is_parametrized(part, "weight"):
-            made = list(part.get_submodule("parametrizations.weight").children())
-            names = [type(p).__name__.strip("_") for p in made]
-            yield path, "parametrization " + ", ".join(names)
-        elif "weight" not in part._parameters and isinstance(getattr(part, "weight", None), Tensor):
-            yield path, "a hook before each pass"
+        patterns = next((names for kind, names in HELD if isinstance(module, kind)), ())
+        for leaf in (*_parametrized(module), *vars(module)):
+            if not any(fnmatchcase(leaf, p) for p in patterns):
+                continue
+            title = path if leaf == "weight" and path else f"{path}.{leaf}".lstrip(".")
+            if leaf in _parametrized(module):
+                made = list(module.get_submodule(f"parametrizations.{leaf}").children())
+                names = [type(p).__name__.strip("_") for p in made]
+                yield title, "parametrization " + ", ".join(names)
+            elif isinstance(vars(module)[leaf], Tensor):
+                yield title, "a hook before each pass"
+
+
+def _parametrized(module: nn.Module) -> list[str]:
+    """Names of a module's tensors that parametrizations make."""
+    if not parametrize.is_parametrized(module):
+        return []
+    return [name for name, _ in module.get_submodule("parametrizations").named_children()]
 
 
 def _others(body: nn.Module, weights: list[Weight]) -> Iterator[tuple[str, str]]:
     """Modules that hold parameters of another kind."""
     noisy = {w.owner for w in weights}
+    known = {path for w in weights for path in (w.path, *w.ties)}
     for path, module in body.named_modules():
         own = [
             leaf
             for leaf, value in module._parameters.items()
-            if value is not None
-            and all(w.path != (f"{path}.{leaf}" if path else leaf) for w in weights)
+            if value is not None and (f"{path}.{leaf}" if path else leaf) not in known
         ]
         if own and path not in noisy and ".parametrizations" not in f".{path}":
             frozen = not any(value.requires_grad for value in module.parameters(recurse=False))

@@ -53,7 +53,7 @@ def same_shape(targets: Tensor, shape: Sequence[int], name: str) -> None:
         f"targets have shape {examples(targets.shape)} and the network's outputs {examples(shape)}"
     )
     if targets.dim() == 1 and len(shape) == 2 and shape[1] == 1:
-        fix = "y[:, None]"
+        fix = "y[:, None], or end the network with nn.Flatten(0)"
     elif len(shape) == 1 and targets.dim() == 2 and targets.shape[1] == 1:
         fix = "y[:, 0]"
     else:

@@ -305,3 +305,46 @@ def test_a_verdict_of_pass_needs_power() -> None:
     assert (
         verdict(power=0.5, limit=None).verdict == "PASSED"
     )  # a declared bias, which is not judged
+
+
+class Own(nn.Module):
+    """A layer that samples its weights, and its wrong ways of being called."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.mu = nn.Parameter(torch.zeros(outputs, inputs))
+        self.rho = nn.Parameter(torch.zeros(outputs, inputs))
+
+    def forward(self, x: Tensor) -> Any:
+        sigma = nn.functional.softplus(self.rho)
+        return x @ (self.mu + sigma * torch.randn_like(sigma)).T
+
+
+class OwnTuple(Own):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x), x.sum()
+
+
+class OwnSample(Own):
+    def forward(self, x: Tensor, sample: bool) -> Any:
+        return super().forward(x) if sample else x
+
+
+@pytest.mark.parametrize(
+    ("dense", "options", "message"),
+    [
+        (OwnTuple, {}, r"its forward returns \(Tensor, Tensor\), expected a tensor: say which part"),
+        (OwnTuple, {"output": 1}, r"its dense output has shape \(\) for inputs .* expected \(\d+, 4\): say which"),
+        (OwnSample, {}, r"cannot be called with an input alone: .*'sample'; wrap it"),
+    ],
+)  # fmt: skip
+def test_a_layer_that_cannot_be_called_is_refused_before_any_check(
+    dense: Any, options: dict[str, Any], message: str
+) -> None:
+    name = f"called-{len(message)}"
+    claims: dict[str, Any] = {"unbiased": True, "independent_examples": False}
+    estimator = register_layer(
+        name, dense=dense, mean="mu", scale=("rho", "softplus"), **claims, **options
+    )
+    with pytest.raises(InputError, match=message):
+        check(estimator)

@@ -18,8 +18,9 @@ from vdbench.certificate.protocol import everyone, settle
 from vdbench.certificate.sampling import Subject
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError, InputError
-from vdbench.estimation import draws, third_party, third_party_register, third_party_transforms
+from vdbench.estimation import draws, third_party, third_party_register
 from vdbench.noise import Key, stream
+from vdbench.problems import transforms
 from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.posterior import Posterior
@@ -270,10 +271,10 @@ def test_a_bad_registration_ends_a_check_in_one_sentence() -> None:
             vdbench.check(vdbench.get("samples", of=bad, samples=2))
 
 
-@pytest.mark.parametrize("name", third_party_transforms.TRANSFORMS)
+@pytest.mark.parametrize("name", transforms.TRANSFORMS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_transforms_go_there_and_back(name: str, dtype: torch.dtype) -> None:
-    transform = third_party_transforms.TRANSFORMS[name]
+    transform = transforms.TRANSFORMS[name]
     powers = np.arange(-12, 2) if name != "sqrt-softplus" else np.arange(-12, 1)
     scale = torch.tensor(10.0**powers, dtype=dtype)
     mean = torch.full_like(scale, -0.7)

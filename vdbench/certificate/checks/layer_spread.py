@@ -18,9 +18,9 @@ from vdbench.certificate.third_party_layers import (
     unheard,
 )
 from vdbench.estimation.third_party import Spec
-from vdbench.estimation.third_party_transforms import TRANSFORMS
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import Posterior
+from vdbench.problems.transforms import TRANSFORMS
 
 NAME = "layer spread"
 
