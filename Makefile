@@ -18,7 +18,7 @@ help:
 	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
 	@echo 'make faults  disturb 1,022 runs, and compare every figure (half an hour)'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
-	@echo 'make coverage measure coverage where runs stop on 26 problems (hours), write the table'
+	@echo 'make coverage measure coverage where runs stop on 25 problems (hours), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
