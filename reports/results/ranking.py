@@ -146,14 +146,19 @@ def wide(group: Group, e: Estimate) -> Estimate:
 
 
 def ratio(group: Group, metric: str, label: str, role: str = "all") -> Estimate | None:
-    """Return an estimator's ratio to the baseline, at the level of verdicts; exactly 1 for the baseline itself."""
+    """Return an estimator's ratio to the baseline; exactly 1 for the baseline itself.
+
+    What is ranked has the level of the verdicts, a cost that of the run.
+    """
     if label == group.baseline:
         return Estimate(1, 1, 1)
     pair = group.pair(f"pairwise.{metric}", role, label, group.baseline)
-    if pair and pair.measured:
+    if pair and pair.measured and metric in (VARIANCE, EFFICIENCY):
         return pair
     found = group.get(label, f"ratio.{metric}", "all", role)
-    return wide(group, found) if found and found.measured else None
+    if found is None or not found.measured:
+        return None
+    return wide(group, found) if metric == EFFICIENCY else found
 
 
 def bounded(group: Group, roles: Iterable[str]) -> list[str]:

@@ -51,7 +51,8 @@ def clause(group: Group, found: Contest, metric: str) -> str:
         several = len(unsure) > 1
         pairs = both(f"{x.other}{on(x)}" for x in unsure)
         said.append(
-            f"The comparison{'s' * several} with {pairs} {'are' if several else 'is'} {Verdict.INCONCLUSIVE.words()}."
+            f"The comparison{'s' * several} with {pairs} {'are' if several else 'is'} {Verdict.INCONCLUSIVE.words()}"
+            f"{TOO_FEW if any(map(endless, unsure)) else ''}."
         )
     rest = [x for x in found.others.values() if x not in unsure]
     said += [f"It is {standing_to(x, x.other)}{on(x)}." for x in rest]
