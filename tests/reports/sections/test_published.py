@@ -169,7 +169,8 @@ def test_the_order_is_compared_with_the_published_one(group_of: Callable[..., Gr
     )
     assert sentences(group)[-1].text.startswith(
         "Published results: Our estimates are in the published order in 1 of 1 case; in 1 of these every step is "
-        "significant. Each estimator was compared with the next in our order. Of 4 comparisons, 4 are significantly lower (95 %, adjusted"
+        "significant. Each estimator was compared with the next in our order. Of 4 comparisons, 4 are significantly "
+        "lower (95 %, adjusted"
     )
     other = [FOUR[0] | {"value": 30.0}, *FOUR[1:]]
     said = words(group_of(other))[0][1]
