@@ -10,7 +10,7 @@ CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$
 AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench browser gallery faults fuzz zoo compare docs cases results clean
+.PHONY: help quick test lint bench browser gallery faults fuzz zoo compare coverage docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
 	@echo 'make zoo     check 119 wrong and 46 right estimators with five seeds (hours), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
+	@echo 'make coverage measure coverage where runs stop on 25 problems (hours), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
@@ -75,6 +76,9 @@ zoo: $(VENV)/.installed-dev
 
 compare: $(VENV)/.installed-dev
 	PYTHONPATH=tests/helpers $(BIN)/python tests/helpers/compare_table.py 1000 20
+
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python tests/helpers/coverage_table.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m vdbench.cli.estimator_pages

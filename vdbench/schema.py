@@ -80,6 +80,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "units": ("integer", "units at which a cell stopped"),
     "width": ("number", "widest relative half-width where it stopped"),
     "widest": ("string", "quantity, layer and role of the widest interval"),
+    "needed": ("integer", "about how many units the tails of its rows ask for, where it stopped with too few"),
     "rounds": ("integer", "interleaved rounds that were timed"),
     "stopped_early": ("array", "epoch at which patience ended each seed's training, or null"),
     "best": ("array", "epoch whose parameters each seed's training gave"),

@@ -73,6 +73,7 @@ class Group:
         figures: Estimates by (label, metric, layer, role).
         pairs: Ratios by (metric, layer, role, numerator's label, denominator's label).
         curves: The rows of ``convergence.elbo`` that go with the group.
+        draws: By label, how many draws of noise one gradient is the mean of.
     """
 
     run: Run
@@ -85,6 +86,7 @@ class Group:
     figures: dict[Address, Estimate] = field(repr=False)
     pairs: dict[Pair, Estimate] = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
+    draws: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def without_run(self) -> str:
@@ -271,6 +273,7 @@ def make_group(results: Results, key: tuple[Any, ...], shown: list[int]) -> Grou
         figures={**ended, **figures},
         pairs=pairs,
         curves=training[training["metric"] == "convergence.elbo"],
+        draws={str(k): int(v) for k, v in rows.groupby("label")["samples"].max().items()},
     )
 
 

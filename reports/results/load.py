@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vdbench.errors import InputError, printable
 from vdbench.schema import COLUMNS, RUN, TRAINING_COLUMNS
+from vdbench.statistics import ranges
 from vdbench.store import Damaged, records, tables
 
 if TYPE_CHECKING:
@@ -204,11 +206,25 @@ def read_rows(folder: Path) -> pd.DataFrame:
         frame[name] = printed(frame[name].fillna("").astype(str))
     for name in NUMBERS:
         frame[name] = frame[name].astype(float)
+    clip(frame)
     written = frame["detail"] if "detail" in frame.columns else [""] * len(frame)
     columns = (written, frame["metric"], frame["status"], frame["message"])
     details = [row_detail(*row) for row in zip(*columns, strict=True)]
     frame["detail"] = pd.Series(details, index=frame.index, dtype=object)
     return frame
+
+
+def clip(frame: pd.DataFrame) -> None:
+    """Cut off from intervals what a quantity cannot be: runs of earlier versions did not."""
+    for metric in frame["metric"].unique():
+        if ranges.possible(metric) == (-math.inf, math.inf):
+            continue
+        mine = frame["metric"] == metric
+        ends = [
+            ranges.clip(metric, *row)
+            for row in frame.loc[mine, ["value", "ci_low", "ci_high"]].itertuples(index=False)
+        ]
+        frame.loc[mine, ["ci_low", "ci_high"]] = ends
 
 
 def read_epochs(folder: Path) -> pd.DataFrame:

@@ -5,12 +5,13 @@ Roles (mean and scale, theta and alpha) are never merged. Paired ratios are alre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.results.estimate import Estimate
 from reports.results.groups import Group
-from vdbench.statistics.verdicts import Verdict, ratio_verdict
+from vdbench.statistics.verdicts import Verdict, adjusted_level, ratio_verdict, widened
 
 VARIANCE = "variance.total"
 EFFICIENCY = "efficiency.variance_seconds"
@@ -122,23 +123,42 @@ def compare(group: Group, metric: str, role: str, label: str, other: str) -> Evi
 
 
 def apart(group: Group, role: str, label: str, other: str) -> Evidence:
-    """Compare by the intervals of both ratios to the baseline: lower if they do not overlap."""
+    """Compare by the intervals of both ratios to the baseline, widened for all comparisons: lower if they are apart."""
     mine, theirs = (ratio(group, EFFICIENCY, x, role) for x in (label, other))
     if mine is None or theirs is None:
         mine, theirs = (group.get(x, EFFICIENCY, "all", role) for x in (label, other))
     if mine is None or theirs is None:
         return Evidence(NONE, label, other, Verdict.INCONCLUSIVE)
+    mine, theirs = (wide(group, e) for e in (mine, theirs))
     lower = mine.high < theirs.low
     verdict = Verdict.LOWER if lower else Verdict.INCONCLUSIVE
     return Evidence(APART, label, other, verdict, ends=(mine, theirs))
 
 
+def wide(group: Group, e: Estimate) -> Estimate:
+    """Return a positive figure with an interval that holds together with those of all ranked estimators."""
+    own = e.level if math.isfinite(e.level) else group.run.level
+    asked = adjusted_level(group.run.level, sum(map(group.ranked, group.labels)))
+    if e.low == e.high or own >= asked:
+        return e
+    low, high = widened((e.value, e.low, e.high), own, asked, log=True)
+    return replace(e, low=low, high=high, level=asked)
+
+
 def ratio(group: Group, metric: str, label: str, role: str = "all") -> Estimate | None:
-    """Return an estimator's ratio to the baseline; exactly 1 for the baseline itself."""
+    """Return an estimator's ratio to the baseline; exactly 1 for the baseline itself.
+
+    What is ranked has the level of the verdicts, a cost that of the run.
+    """
     if label == group.baseline:
         return Estimate(1, 1, 1)
+    pair = group.pair(f"pairwise.{metric}", role, label, group.baseline)
+    if pair and pair.measured and metric in (VARIANCE, EFFICIENCY):
+        return pair
     found = group.get(label, f"ratio.{metric}", "all", role)
-    return found if found and found.measured else None
+    if found is None or not found.measured:
+        return None
+    return wide(group, found) if metric == EFFICIENCY else found
 
 
 def bounded(group: Group, roles: Iterable[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from reports.document import Block, Bullets, Heading, Paragraph, Table
 from reports.results.estimate import Estimate
 from reports.results.groups import Group
@@ -34,13 +36,16 @@ def exact_blocks(groups: list[Group]) -> list[Block]:
     if not found:
         return []
     every = [(group, pair) for group, pairs in found for pair in pairs]
-    held = sum(holds(group, *pair) for group, pair in every)
+    known = [(group, pair) for group, pair in every if ended(pair[1])]
+    held = sum(holds(group, *pair) for group, pair in known)
     level = percent(found[0][0].run.level)
     notes = dict.fromkeys(f"{figure.note}." for _, (figure, _) in every if figure.note)
     said = (
-        f"Our intervals at {level} contain {held} of {len(every)} exact values. A variance that is exactly 0 counts "
+        f"Our intervals at {level} contain {held} of {len(known)} exact values. A variance that is exactly 0 counts "
         "as contained if it was measured as 0 up to rounding error."
     )
+    if len(known) < len(every):
+        said += f" {len(every) - len(known)} have no interval: too few units for their tails."
     blocks: list[Block] = [Paragraph(said), Bullets([("Exact:", note) for note in notes])]
     for group, pairs in found:
         blocks += [Heading(group.title, slug(f"exact {group.title}")), exact_table(group, pairs)]
@@ -63,11 +68,16 @@ def holds(group: Group, figure: Published, ours: Estimate) -> bool:
     return nothing or ours.low <= figure.value <= ours.high
 
 
+def ended(ours: Estimate) -> bool:
+    """Whether there is an interval that says something."""
+    return math.isfinite(ours.low) and math.isfinite(ours.high)
+
+
 def exact_table(group: Group, pairs: list[Pair]) -> Table:
     """Build the table of exact figures and ours, role by role."""
     rows = [
         [role_name(figure.role), figure.estimator, format_number(figure.value), show(ours),
-         "yes" if holds(group, figure, ours) else "no"]
+         ("yes" if holds(group, figure, ours) else "no") if ended(ours) else "no interval"]
         for figure, ours in sorted(pairs, key=lambda pair: pair[0].role)
     ]  # fmt: skip
     said = f"Variance (gradient²); our intervals at {percent(group.run.level)}."

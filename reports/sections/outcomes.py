@@ -163,6 +163,9 @@ def why_stopped(cell: dict[str, Any]) -> str:
         if "width" in detail and "widest" in detail:
             half = format_number(100 * detail["width"], 2)
             width = f"; widest interval ±{half} %, {detail['widest']}"
+        if "needed" in detail:
+            widest, needed = detail.get("widest", ""), format_number(detail["needed"])
+            width = f"; too few units for these tails, {widest}; about {needed} would do"
         return f"max_units ({detail['units']:,}) reached{width}"
     return one_line(cell.get("reason") or "")
 

@@ -104,18 +104,24 @@ def summary(matches: list[Match]) -> str:
     several = [match for match in matches if len(match.order) > 1]
     if not several:
         return "Too few estimators were published to compare their order."
-    agree = sum(match.order == match.published_order for match in several)
+    alike = [match for match in several if match.order == match.published_order]
     count = comparisons(matches)
+    sure = sum(all_lower(match.verdicts(match.metric, count)) for match in alike)
     found = [v for m in matches for x in m.metrics for v in m.verdicts(x, count) if v is not None]
     counts = Counter(judged.verdict for judged in found)
     said = [
         f"{counts[x]} {'is' if counts[x] == 1 else 'are'} {x.words()}" for x in Verdict if counts[x]
     ]
     return (
-        f"Our order of the estimators agrees with the published one in {agree} of {len(several)} "
-        f"case{'s' * (len(several) > 1)}. Each estimator was compared with the next in our order. "
+        f"Our estimates are in the published order in {len(alike)} of {len(several)} case{'s' * (len(several) > 1)}; "
+        f"in {sure} of these every step is significant. Each estimator was compared with the next in our order. "
         f"Of {len(found)} comparisons, {both(said)} ({percent(matches[0].group.run.level)}, {ADJUSTED})."
     )
+
+
+def all_lower(verdicts: Sequence[Judged | None]) -> bool:
+    """Whether every estimator is significantly lower than the next."""
+    return all(judged is not None and judged.verdict is Verdict.LOWER for judged in verdicts)
 
 
 def place_words(match: Match, count: int) -> tuple[str, str]:
@@ -125,7 +131,10 @@ def place_words(match: Match, count: int) -> tuple[str, str]:
         return f"{place(match)}:", "only one estimator."
     same = order == match.published_order
     theirs = "the same" if same else " < ".join(match.published_order)
-    said = [f"our order is {' < '.join(order)}", f"the published order is {theirs}"]
+    said = [
+        f"our estimates are in the order {' < '.join(order)}",
+        f"the published order is {theirs}",
+    ]
     text = "; ".join(said)
     for metric in match.metrics:
         if words := verdict_words(match, metric, count):

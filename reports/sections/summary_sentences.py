@@ -146,11 +146,20 @@ def answer(group: Group) -> Line:
         f"{sizes(group, found, metric)}. "
         f"Its {NAMES[metric]} is {Verdict.LOWER.words()} than that of {against} ({how})."
     )
-    return (
-        Line(f"Use {best}", said)
-        if timed
-        else Line(f"By variance alone, use {best}", f"{said}{UNTIMED}")
-    )
+    if timed:
+        return Line(f"Use {best}", said)
+    return Line(f"By variance of one gradient, {best} is lowest", f"{said}{untimed(group, best)}")
+
+
+def untimed(group: Group, best: str) -> str:
+    """Say that time was not measured, and what a gradient takes where it differs."""
+    mine = group.draws.get(best, 1)
+    others = {x: group.draws.get(x, 1) for x in group.labels if group.ranked(x) and x != best}
+    fewest = min(others, key=lambda x: others[x])
+    if mine <= others[fewest]:
+        return UNTIMED
+    passes = f"{mine} draws and passes, that of {fewest} {others[fewest]}"
+    return f"{UNTIMED} A gradient of {best} takes {passes}, so that this is no advice on cost."
 
 
 def evidence(group: Group, found: list[Contest], metric: str) -> Line:

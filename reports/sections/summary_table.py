@@ -9,7 +9,7 @@ from reports.results.groups import BIAS, Group
 from reports.results.ranking import EFFICIENCY, VARIANCE, order, ratio
 from reports.sections.table_parts import drop_empty, notes
 from reports.words.numbers import MISSING, percent, show, show_seconds
-from reports.words.verdicts import ADJUSTED, verdict
+from reports.words.verdicts import verdict
 
 
 def headline_table(groups: list[Group]) -> Table:
@@ -71,8 +71,8 @@ def headline_row(group: Group, label: str, roles: list[str]) -> list[str]:
 def headline_note(groups: list[Group]) -> str:
     """Say what the headline table's intervals are."""
     levels = " or ".join(dict.fromkeys(percent(group.run.level) for group in groups))
-    note = f"Value [interval at {levels}]. Ratios are paired on the same minibatches. "
-    note += f"Lower is better, except for the ELBO. Verdicts are {ADJUSTED}."
+    note = f"Value [interval at {levels}]. Ratios are paired on the same minibatches; their intervals hold "
+    note += "together for all pairs of estimators, as the verdicts do. Lower is better, except for the ELBO."
     reasons = dict.fromkeys(filter(None, (g.why_not_ranked(x) for g in groups for x in g.labels)))
     note += f" Not ranked: {'; '.join(reasons)}." if reasons else ""
     return note + unchecked(groups)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from reports.document import Block, Bullets, Heading
+from reports.results.estimate import Estimate
 from reports.results.training_sweeps import Swept, swept_of
 from reports.results.trainings import Trainings
 from reports.words.numbers import percent, show
 from reports.words.verdicts import ADJUSTED, both
+from vdbench.statistics.selection import select
 from vdbench.statistics.verdicts import Verdict, difference_verdict
 
 WAYS = {"test.error.mean_weights": "mean weights", "test.error": "samples"}
@@ -29,16 +31,13 @@ def training_summary(trainings: list[Trainings], several: bool) -> list[tuple[st
     said = []
     for found in trainings:
         for swept in swept_of(found):
-            said += swept_words(swept, f"{found.title}: " if several else "")
+            said += swept_words(swept, f"{found.title}: " if several else "", found.run.level)
         run = f"{found.title}: " if several else ""
         for metric, how in WAYS.items():
             errors = {k: e for k, e in found.finals(metric).items() if e.measured}
             if errors and not swept_of(found):
-                best = min(errors, key=lambda key: errors[key].value)
-                lowest = "lowest for " if len(errors) > 1 else ""
-                joint = "," if len(errors) > 1 else ":"
-                words = f"{lowest}{found.name(best)}{joint} {show(errors[best])} %."
-                said.append((f"{run}Test error, {how}:", words))
+                named = {found.name(key): e for key, e in errors.items()}
+                said.append((f"{run}Test error, {how}:", f"{lowest(named, found.run.level)}."))
             verdicts = difference_words(found, metric)
             if verdicts and swept_of(found):
                 verdicts = [f"{counted(found, metric)}."]
@@ -48,6 +47,19 @@ def training_summary(trainings: list[Trainings], several: bool) -> list[tuple[st
         if not swept_of(found):
             said += [(f"{run}Pruned:", words) for words in pruned_words(found)]
     return said
+
+
+def lowest(errors: dict[str, Estimate], level: float) -> str:
+    """Say whose error is lowest, where that is sure among all of them; else that it is not, and of how many."""
+    found = select({k: (e.value, e.low, e.high) for k, e in errors.items()}, level, level)
+    best = f"{found.best}, {show(errors[found.best])} %"
+    if len(errors) == 1:
+        return f"{found.best}: {show(errors[found.best])} %"
+    if found.sure:
+        return f"lowest for {best} ({ADJUSTED})"
+    count = f"{len(found.rivals)} other{'s' * (len(found.rivals) > 1)}"
+    words = f"which is lowest is {Verdict.INCONCLUSIVE.words()}"
+    return f"{words}; the smallest estimate, {best}, is not surely below {count}"
 
 
 def pruned_words(found: Trainings) -> list[str]:
@@ -60,16 +72,17 @@ def pruned_words(found: Trainings) -> list[str]:
     ]
 
 
-def swept_words(swept: Swept, run: str) -> list[tuple[str, str]]:
-    """Say which group errs least at each value of what is swept."""
+def swept_words(swept: Swept, run: str, level: float) -> list[tuple[str, str]]:
+    """Say which group errs least at each value of what is swept, where that is sure."""
     metric, how = "test.error.mean_weights", "mean weights"
     lines = swept.lines(metric)
     said = []
     for x in swept.sizes:
         here = {name: points[x] for name, points in lines.items() if x in points}
         if len(here) > 1:
-            best = min(here, key=lambda name: here[name].value)
-            said.append(f"{best} at {x:g} ({show(here[best])} %)")
+            chosen = select({k: (e.value, e.low, e.high) for k, e in here.items()}, level, level)
+            best = f"{chosen.best} at {x:g} ({show(here[chosen.best])} %)"
+            said.append(best if chosen.sure else f"{Verdict.INCONCLUSIVE.words()} at {x:g}")
     lead = f"{run}Lowest test error, {how}, over {swept.axis}:"
     return [(lead, f"{'; '.join(said)}.")] if said else []
 

@@ -51,8 +51,9 @@ DETERMINISTIC = (
     "which is not the data part of the other estimators. It is for reference only and is not subtracted from anything."
 )
 INTERVALS = (
-    "Confidence intervals at {level}, which remain valid under early stopping. A measurement stops when its intervals "
-    "for noise part and total are as narrow as the suite asks for, or at max_units (status 'bounded', marked †)."
+    "Confidence intervals at {level}. A measurement stops when its intervals for noise part and total are as narrow as "
+    "the suite asks for, or at max_units (status 'bounded', marked †). Their coverage where runs stop is measured: see "
+    "docs/results/coverage.md. An interval without an end means too few units."
 )
 RATIOS = (
     "Ratios are relative to the baseline, {baseline}. They are paired: both estimators use the same "

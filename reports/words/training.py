@@ -6,6 +6,7 @@ from reports.results.estimate import Estimate
 from reports.results.groups import Group
 from reports.words.numbers import format_number, percent, show, show_seconds
 from reports.words.verdicts import ADJUSTED, both
+from vdbench.statistics.selection import select
 from vdbench.statistics.verdicts import Verdict
 
 ELBO = "convergence.final_elbo"
@@ -27,15 +28,15 @@ def training_words(group: Group) -> tuple[str, list[set[str]]]:
     best: list[set[str]] = []
     finals, times = ranked(group, ELBO), ranked(group, TARGET)
     if finals:
-        names = leaders(finals, max(finals, key=lambda x: finals[x].value))
+        names = leaders(finals, group.run.level, True)
         best.append(set(names))
         said.append(elbo_words(finals, names))
     if times:
-        names = leaders(times, min(times, key=lambda x: times[x].value))
+        names = leaders(times, group.run.level, False)
         best.append(set(names))
         said.append(target_words(times, names))
     level = percent(group.run.level)
-    note = f"Ranked estimators only; intervals at {level}, not {ADJUSTED}."
+    note = f"Ranked estimators only; intervals at {level}, verdicts {ADJUSTED}."
     return (" ".join([*said, note]) if said else ""), best
 
 
@@ -62,15 +63,10 @@ def ranked(group: Group, metric: str) -> dict[str, Estimate]:
     return known if len(found) > 1 else {}
 
 
-def leaders(found: dict[str, Estimate], best: str) -> list[str]:
-    """Name the best and those whose interval is not apart from its; without one none is."""
-    mine = found[best]
-    rivals = [
-        label
-        for label, e in found.items()
-        if label != best and not (e.high < mine.low or e.low > mine.high)
-    ]
-    return [best, *rivals]
+def leaders(found: dict[str, Estimate], level: float, highest: bool) -> list[str]:
+    """Name the best and those that it is not surely better than, by intervals that hold together at the level."""
+    figures = {label: (e.value, e.low, e.high) for label, e in found.items()}
+    return select(figures, level, level, highest=highest, log=not highest).names
 
 
 def target_of(estimate: Estimate) -> str:

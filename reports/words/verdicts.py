@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from reports.results.groups import Group
@@ -26,6 +27,8 @@ NOT_COMPARED = "not compared"
 NAMED = 3
 """Names that a sentence lists; more are counted, and stand in a table."""
 ADJUSTED = "adjusted for multiple comparisons"
+TOO_FEW = " (too few units or rounds for an interval)"
+"""What is said where nothing can be concluded because an interval has no end."""
 ZEROS = {EXACT: "both exactly 0", ROUNDED: "both 0 up to rounding error"}
 """What zeros are called, by the kind of evidence."""
 
@@ -41,7 +44,7 @@ def clause(group: Group, found: Contest, metric: str) -> str:
         return f"Gradient {where}: {few(found.lowest)} are all {nothing(found)}."
     base = found.leader == group.baseline
     said = [
-        f"Gradient {where}: {found.leader}{', the baseline,' * base} is lowest{size(group, found, metric)}."
+        f"Gradient {where}: {found.leader}{', the baseline,' * base} {leads(found)}{size(group, found, metric)}."
     ]
     if found.beaten:
         said.append(f"{found.leader} is {Verdict.LOWER.words()} than {whom(found)}.")
@@ -54,7 +57,8 @@ def clause(group: Group, found: Contest, metric: str) -> str:
         several = len(unsure) > 1
         pairs = both(f"{x.other}{on(x)}" for x in unsure)
         said.append(
-            f"The comparison{'s' * several} with {pairs} {'are' if several else 'is'} {Verdict.INCONCLUSIVE.words()}."
+            f"The comparison{'s' * several} with {pairs} {'are' if several else 'is'} {Verdict.INCONCLUSIVE.words()}"
+            f"{TOO_FEW if any(map(endless, unsure)) else ''}."
         )
     rest = [x for x in found.others.values() if x not in unsure]
     said += [f"It is {standing_to(x, x.other)}{on(x)}." for x in rest]
@@ -80,7 +84,13 @@ def standing_to(evidence: Evidence, other: str, turned: bool = False) -> str:
         return f"equal to {other} ({ZEROS[evidence.kind]})"
     verdict = evidence.verdict.opposite if turned else evidence.verdict
     joint = {Verdict.EQUIVALENT: "to", Verdict.INCONCLUSIVE: "against"}.get(verdict, "than")
-    return f"{verdict.words()} {joint} {other}"
+    return f"{verdict.words()} {joint} {other}{TOO_FEW if endless(evidence) else ''}"
+
+
+def endless(evidence: Evidence) -> bool:
+    """Whether nothing can be concluded because an interval has no end."""
+    figures = [evidence.ratio] if evidence.ratio else list(evidence.ends or ())
+    return any(e is not None and not math.isfinite(e.high) for e in figures)
 
 
 def standings(found: Contest) -> list[str]:
@@ -110,7 +120,12 @@ def brief(found: Contest) -> str:
         return f"for {role}, {few(found.lowest)} are all {nothing(found)}"
     if found.alone:
         return f"for {role}, {found.leader} is the only ranked estimator"
-    return f"for {role}, {found.leader} is {', '.join(['lowest', *standings(found)])}"
+    return f"for {role}, {', '.join([f'{found.leader} {leads(found)}', *standings(found)])}"
+
+
+def leads(found: Contest) -> str:
+    """Say that the leader is lowest where that is sure, else that its estimate is smallest."""
+    return "has the smallest estimate" if found.others else "is lowest"
 
 
 def nothing(found: Contest) -> str:
@@ -150,7 +165,7 @@ def size(group: Group, found: Contest, metric: str, joint: str = ", ") -> str:
     if not known_ones:
         return ""
     runner = min(known_ones, key=lambda x: known_ones[x].value)
-    return f". The next lowest is {runner}, {show(known_ones[runner], 1)} × {group.baseline}"
+    return f". The next smallest estimate is that of {runner}, {show(known_ones[runner], 1)} × {group.baseline}"
 
 
 def sizes(group: Group, contests: list[Contest], metric: str) -> str:
@@ -181,7 +196,9 @@ def standing(result: Contest, label: str) -> str:
     """Say in a few words how one estimator did in a contest."""
     if result.leader and label == result.leader:
         return (
-            "only ranked estimator" if result.alone else ", ".join(["lowest", *standings(result)])
+            "only ranked estimator"
+            if result.alone
+            else ", ".join(["smallest estimate" if result.others else "lowest", *standings(result)])
         )
     if label in result.others:
         return standing_to(result.others[label], result.leader, turned=True)
@@ -200,5 +217,4 @@ def efficiency_basis(group: Group) -> str:
     """Say how verdicts on variance × time were reached."""
     if any(key[0] == f"pairwise.{EFFICIENCY}" for key in group.pairs):
         return ADJUSTED
-    level = percent(group.run.level)
-    return f"where the {level} intervals of the ratios do not overlap; not {ADJUSTED}"
+    return f"where the intervals of the ratios do not overlap; {ADJUSTED}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vdbench import statistics
 from vdbench.measures.context import column
 from vdbench.problems.problem import Group
-from vdbench.statistics import Estimate
+from vdbench.statistics import Estimate, ranges
+from vdbench.statistics.sequential import two_sided
 from vdbench.store import Table
 
 SQUARED = "gradient^2"
@@ -36,6 +37,13 @@ class MetricValue:
     against: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Cut off what the quantity cannot be from its interval."""
+        e = self.estimate
+        low, high = ranges.clip(self.metric, e.value, e.low, e.high)
+        if (low, high) != (e.low, e.high):
+            object.__setattr__(self, "estimate", replace(e, low=low, high=high))
+
 
 @dataclass(frozen=True)
 class LookSchedule:
@@ -43,25 +51,38 @@ class LookSchedule:
 
     Attributes:
         looks: Numbers of units.
-        level: Level of the intervals, all looks taken together.
+        level: Level of the intervals.
         precision: Relative half-width aimed at.
-        apart: What the level of a ratio is adjusted for where its two cells stopped at different looks. Any pair
-            of different looks could then have been the last; the critical value of the level adjusted for three
-            comparisons holds at all of these pairs at once. (Together with the pairs of equal looks, which have the
-            boundary's own value, a rule that chose the worst pair would miss 5 to 7 % instead of 5 %, the more the
-            less the cells have in common. Runs stop by precision, not by value: coverage where they stop is
-            measured by the suite ``instrument``.)
+        block: Units measured and stored together; each look is a multiple of it. 0 for the first look.
+        anytime: Whether the intervals of all looks hold together, for a run that is stopped by hand. A run that
+            stops on the width of its intervals alone needs no such boundary (`vdbench.statistics.tails`).
     """
 
     looks: tuple[int, ...]
     level: float
     precision: float
-    apart: ClassVar[int] = 3
+    block: int = 0
+    anytime: bool = False
 
     def z(self, n: int, comparisons: int = 1) -> float:
         """Critical value at the look at n units, Bonferroni-adjusted for so many comparisons."""
         level = 1 - (1 - self.level) / comparisons
+        if not self.anytime:
+            return two_sided(level)
         return statistics.critical_values(self.looks, level)[self.looks.index(n)]
+
+    def between(self, n: int, other: int, comparisons: int = 1) -> float:
+        """Critical value of a ratio of cells that stopped at ``n`` and ``other`` units.
+
+        With ``anytime``, any pair of different looks could have been the last: the critical value of the level
+        adjusted for `APART` comparisons holds at all of these pairs at once.
+        """
+        apart = APART if self.anytime and n != other else 1
+        return self.z(min(n, other), comparisons * apart)
+
+
+APART = 3
+"""What the level of a ratio is adjusted for with ``anytime`` where its two cells stopped at different looks."""
 
 
 @dataclass(frozen=True)

@@ -107,5 +107,9 @@ def inverse_square(root: Estimate, size: int) -> Estimate:
 
     value = inverse(root.value)
     return Estimate(
-        value if math.isfinite(value) else math.nan, inverse(root.high), inverse(root.low), root.n
+        value if math.isfinite(value) else math.nan,
+        inverse(root.high),
+        inverse(root.low),
+        root.n,
+        root.needed,
     )

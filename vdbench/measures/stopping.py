@@ -12,18 +12,25 @@ from typing import Any
 
 from vdbench import statistics
 from vdbench.measures.metrics import LookSchedule, UnitRows
-from vdbench.measures.variance_metrics import widest
+from vdbench.measures.variance_metrics import units_needed, widest
 from vdbench.problems.problem import Group
 from vdbench.store import Table, concatenate
-from vdbench.suite.schema import Suite
+from vdbench.suite.schema import Suite, VarianceSpec
 
 
 def look_schedule(suite: Suite) -> LookSchedule:
     """The looks of a suite's variance cells; the suite must measure variance."""
     spec = suite.measures.variance
     assert spec is not None
-    looks = statistics.looks(spec.first_units, spec.max_units)
-    return LookSchedule(looks, suite.level, spec.precision)
+    return schedule_of(spec, suite.level)
+
+
+def schedule_of(spec: VarianceSpec, level: float) -> LookSchedule:
+    """The looks of one measure of variance."""
+    looks = statistics.looks if spec.anytime else statistics.fine_looks
+    first = spec.first_units
+    found = looks(first, spec.max_units)
+    return LookSchedule(found, level, spec.precision, first, spec.anytime)
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,8 @@ class Stopping:
         self.stopped: Stopped
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """The next units to take, ``start`` and one past the last, in blocks as large as the first look."""
-        size = self._schedule.looks[0]
+        """The next units to take, ``start`` and one past the last, block by block."""
+        size = self._schedule.block or self._schedule.looks[0]
         for n in self._schedule.looks:
             while len(self._parts) * size < n:
                 start = len(self._parts) * size
@@ -105,5 +112,10 @@ class Stopping:
         if width <= self._schedule.precision:
             reason = f"±{self._schedule.precision:.3g} reached at {n} units"
             return Stopped(rows, width, True, reason, {"stop": "precision", **facts})
-        reason = f"max_units {n} reached; the widest interval is ±{width:.2g}, {where}"
+        found = f"the widest interval is ±{width:.2g}, {where}"
+        needed = units_needed(rows, self._schedule)
+        if needed:
+            found = f"too few units for these tails, {where}; about {needed:,} would do"
+            facts["needed"] = needed
+        reason = f"max_units {n} reached; {found}"
         return Stopped(rows, width, False, reason, {"stop": "max_units", **facts})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from vdbench import statistics
 from vdbench.errors import CellError, InputError, nearest
 from vdbench.estimation.base import Estimator, independent_examples, objective
 from vdbench.estimation.options import label
@@ -14,7 +13,7 @@ from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
-from vdbench.measures.stopping import Stopped, Stopping, look_schedule
+from vdbench.measures.stopping import Stopped, Stopping, look_schedule, schedule_of
 from vdbench.measures.variance_metrics import variance_values
 from vdbench.problems.problem import Problem
 from vdbench.store import Table
@@ -47,7 +46,7 @@ class Variance(Measure):
     def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
         """Four a unit, from the first look to the last."""
         spec = self.asked(suite)
-        looks = statistics.looks(spec.first_units, spec.max_units)
+        looks = schedule_of(spec, suite.level).looks
         return 4 * looks[0], 4 * looks[-1]
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:

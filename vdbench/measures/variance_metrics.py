@@ -24,6 +24,12 @@ def widest(rows: UnitRows, schedule: LookSchedule) -> tuple[float, str]:
     return max(found)
 
 
+def units_needed(rows: UnitRows, schedule: LookSchedule) -> int:
+    """About how many units every interval needs, where those of one are too few for their tails; else 0."""
+    z = schedule.z(rows.n)
+    return max(rows.positive(g, q, z).needed for g in rows.sizes for q in ("noise", "total"))
+
+
 def variance(rows: UnitRows, schedule: LookSchedule) -> list[MetricValue]:
     """Total, noise part, data part and signal-to-noise ratio of every layer and role."""
     z = schedule.z(rows.n)
@@ -69,8 +75,6 @@ def variance_ratios(
 ) -> list[MetricValue]:
     """Paired ratios of total and noise to another estimator's.
 
-    Where the two stopped at different looks, the intervals are at an adjusted level (`LookSchedule.apart`).
-
     Args:
         rows: The numerator.
         other: The denominator.
@@ -79,7 +83,6 @@ def variance_ratios(
         comparisons: 0 for the ratio to the baseline; else the number of pairs of estimators that the level is
             adjusted for, times the number of layers where a row is about one of them.
     """
-    n = min(rows.n, other.n)
     layers = len({group.layer for group in rows.sizes})
     kind = "pairwise" if comparisons else "ratio"
     figures = []
@@ -88,7 +91,7 @@ def variance_ratios(
             continue
         count = max(1, comparisons * (1 if group.layer == "all" else layers))
         level = 1 - (1 - schedule.level) / count
-        z = schedule.z(n, count if rows.n == other.n else count * schedule.apart)
+        z = schedule.between(rows.n, other.n, count)
         for quantity in ("total", "noise"):
             a, b = rows.of(group, quantity), other.of(group, quantity)
             figures.append(

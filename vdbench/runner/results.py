@@ -89,11 +89,15 @@ def as_json(detail: Mapping[str, Any]) -> str:
 def standing(figure: MetricValue) -> tuple[str, str, str]:
     """Status, message, and why there is no value or no interval.
 
-    The status is ``undefined`` without a value, and ``bounded`` where n is too small for an interval.
+    The status is ``undefined`` without a value, and ``bounded`` where n is too small for an interval, at all or for
+    tails as heavy as those of the units.
 
     A ratio has no value where its denominator is zero, or an unbiased estimate of a square that is not above it.
     """
     estimate = figure.estimate
+    if estimate.needed and figure.status in ("ok", "bounded"):
+        why = f"too few units for these tails; about {estimate.needed:,} would do"
+        return "bounded", f"{why}; {figure.message}" if figure.message else why, why
     if figure.status != "ok" or (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return figure.status, figure.message, ""
     if not math.isfinite(estimate.value):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vdbench.statistics.intervals import Estimate
+from vdbench.statistics.estimate import Estimate
 
 
 def slope(x: Sequence[float], y: Sequence[Estimate], independent: bool) -> tuple[Estimate, float]:

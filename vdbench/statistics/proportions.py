@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import bdtr, bdtrc, betaincinv
 
-from vdbench.statistics.intervals import Estimate
+from vdbench.statistics.estimate import Estimate
 
 
 def share(count: int, n: int, level: float) -> Estimate:

@@ -1,15 +1,18 @@
-"""Critical values for a run that looks at its intervals again and again.
+"""When a run looks at its intervals; and critical values for a run that is stopped because of what it has found.
 
-A cell looks at n₁ < … < n_K units and stops when its intervals are narrow enough. If the interval
+**A run that stops on width** looks often (:func:`fine_looks`). It stops where all of its intervals are narrow enough,
+whatever they say, so that looking costs little: what it costs, `vdbench.statistics.tails` pays for.
+
+**A run that is stopped by hand** needs a boundary. It looks at n₁ < … < n_K units. If the interval
 at look k is estimate ± c_k standard errors, and P(|Z_k| > c_k at some look k) = 1 - level, then all
 K intervals hold at once with probability ``level``, whatever rule decided when to stop: *repeated
 confidence intervals* (Jennison & Turnbull 1989). The standardised estimates Z_k of a growing
 sample are Brownian motion at the times n_k: standard normal, with Corr(Z_j, Z_k) = √(n_j/n_k).
 
-**The boundary in use** (:func:`critical_values`) makes the interval at every look r times as wide
+The boundary (:func:`critical_values`) makes the interval at every look r times as wide
 as that of a run which planned to look once, at that n: Pocock's rule, stated in the Student
 quantiles that intervals are made of, so that small n do not pay twice. No other boundary has a
-smaller largest ratio. **The looks** (:func:`looks`) are as many as keep r ≤ 1.3, no closer than
+smaller largest ratio. Its looks (:func:`looks`) are as many as keep r ≤ 1.3, no closer than
 doubling. At 95 %:
 
 ==============================  =====  =====================
@@ -42,14 +45,48 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr
+
+from vdbench.statistics.tails import quantile
+
+LEAST = 100
+"""Units before which no run stops on the width of its intervals: fewer do not show their tails."""
+
+GROWTH = 1.1
+"""From look to look of a run that stops on width."""
 
 WIDEST = 1.3
 """Most that looking again and again may widen an interval, at 95 %."""
 
 
+def fine_looks(first: int, bound: int) -> tuple[int, ...]:
+    """Return the numbers of units at which a run that stops on width looks: from `LEAST` on, a tenth more each time.
+
+    Args:
+        first: Units in a block: every look is a multiple of it.
+        bound: Most units that a cell may use, rounded up to a multiple of ``first``.
+
+    Returns:
+        Increasing multiples of ``first`` that end at the bound; the bound alone where it is below `LEAST`.
+
+    Raises:
+        ValueError: ``first`` or ``bound`` is not positive.
+    """
+    last = _blocks(first, bound)
+    found = [min(last, -(-LEAST // first))]
+    while found[-1] < last:
+        found.append(min(last, max(found[-1] + 1, round(found[-1] * GROWTH))))
+    return tuple(first * block for block in found)
+
+
+def _blocks(first: int, bound: int) -> int:
+    if first < 1 or bound < 1:
+        raise ValueError(f"first and bound must be at least 1, got {first} and {bound}")
+    return -(-bound // first)
+
+
 def looks(first: int, bound: int) -> tuple[int, ...]:
-    """Return the numbers of units at which a cell looks at its intervals.
+    """Return the numbers of units at which intervals that hold at all looks together are made.
 
     They grow by a constant factor of at least 2, as many as keep :func:`widening` within `WIDEST`
     at 95 %.
@@ -65,9 +102,7 @@ def looks(first: int, bound: int) -> tuple[int, ...]:
     Raises:
         ValueError: ``first`` or ``bound`` is not positive.
     """
-    if first < 1 or bound < 1:
-        raise ValueError(f"first and bound must be at least 1, got {first} and {bound}")
-    last = -(-bound // first)
+    last = _blocks(first, bound)
     if last == 1:
         return (first,)
     most = 1 + max(1, math.floor(math.log2(last)))
@@ -94,7 +129,7 @@ def two_sided(level: float) -> float:
 
 def student(z: float, n: int) -> float:
     """Return Student's t, n - 1 degrees of freedom, at the tail of normal ``z``; inf for n < 2."""
-    return float(-stdtrit(n - 1, ndtr(-z))) if n > 1 else math.inf
+    return float(quantile(z, n))
 
 
 @lru_cache(maxsize=1024)

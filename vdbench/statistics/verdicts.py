@@ -115,6 +115,30 @@ def adjusted_level(level: float, comparisons: int) -> float:
     return 1 - (1 - level) / max(1, comparisons)
 
 
+def widened(
+    interval: tuple[float, float, float], own: float, asked: float, log: bool = False
+) -> tuple[float, float]:
+    """Widen an interval to a higher level, by the quotient of the normal quantiles.
+
+    Args:
+        interval: A figure, and the lower and upper end of its interval.
+        own: Level of that interval.
+        asked: Level that it is to have.
+        log: Whether it is symmetric on the logarithmic scale.
+
+    Returns:
+        Its ends; as they are where the level is high enough, or where they are not finite (and positive, if ``log``).
+    """
+    value, low, high = interval
+    least = 0.0 if log else -math.inf
+    if own >= asked or not least < low <= value <= high < math.inf:
+        return low, high
+    factor = _half_width(asked) / _half_width(own)
+    if log:
+        return value * (low / value) ** factor, value * (high / value) ** factor
+    return value + factor * (low - value), value + factor * (high - value)
+
+
 def judge_ratio(
     interval: tuple[float, float, float],
     own: float,
@@ -134,13 +158,11 @@ def judge_ratio(
     Returns:
         The verdict and its interval. An interval whose ends are not positive and finite is left as it is.
     """
-    value, low, high = interval
     asked = adjusted_level(level, comparisons)
-    if own >= asked or not 0 < low <= value <= high < math.inf:
-        return Judgement(ratio_verdict(low, high, tolerance), low, high, own)
-    factor = _half_width(asked) / _half_width(own)
-    low, high = (value * (x / value) ** factor for x in (low, high))
-    return Judgement(ratio_verdict(low, high, tolerance), low, high, asked, widened=True)
+    low, high = widened(interval, own, asked, log=True)
+    changed = (low, high) != interval[1:]
+    verdict = ratio_verdict(low, high, tolerance)
+    return Judgement(verdict, low, high, asked if changed else own, widened=changed)
 
 
 def judge_difference(
@@ -162,13 +184,11 @@ def judge_difference(
     Returns:
         The verdict and its interval. An interval without finite ends is left as it is.
     """
-    value, low, high = interval
     asked = adjusted_level(level, comparisons)
-    if own >= asked or not -math.inf < low <= value <= high < math.inf:
-        return Judgement(difference_verdict(low, high, tolerance), low, high, own)
-    factor = _half_width(asked) / _half_width(own)
-    low, high = (value + factor * (x - value) for x in (low, high))
-    return Judgement(difference_verdict(low, high, tolerance), low, high, asked, widened=True)
+    low, high = widened(interval, own, asked)
+    changed = (low, high) != interval[1:]
+    verdict = difference_verdict(low, high, tolerance)
+    return Judgement(verdict, low, high, asked if changed else own, widened=changed)
 
 
 def _half_width(level: float) -> float:

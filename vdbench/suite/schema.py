@@ -102,6 +102,8 @@ class VarianceSpec(_Model):
         precision: Relative half-width aimed at.
         first_units: Units at the first look.
         max_units: Most units.
+        anytime: Whether intervals hold at all looks together, so that a run may be stopped by hand because of what its
+            figures say; they are wider then. Without it a run stops on the width of its intervals alone.
         few_examples: Labels of estimators whose noise part is measured on so many examples of each minibatch and
             scaled to M; only for noise that is independent from example to example.
         data_from: Label of the estimator whose data part those take over; the unbiased estimators of one
@@ -111,6 +113,7 @@ class VarianceSpec(_Model):
     precision: Share = 0.05
     first_units: Count = 64
     max_units: Count = 4096
+    anytime: bool = False
     few_examples: dict[str, Count] = {}
     data_from: str | None = None
 

@@ -47,16 +47,16 @@ def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: 
     lines = reports.headline([run_folder])
     assert lines[0].startswith(
         "digits-mlp · checkpoint initial · batch 128. Use local: it has the lowest variance × time for the means μ and "
-        "the scales log σ²: 0.154 [0.144, 0.163] × naive for the means μ and 0.196 "
+        "the scales log σ²: 0.154 [0.142, 0.165] × naive for the means μ and 0.196 "
     )
     assert lines[0].endswith(
-        "Its variance × time is significantly lower than that of all 3 others (where the 95 % intervals of the ratios "
-        "do not overlap; not adjusted for multiple comparisons)."
+        "Its variance × time is significantly lower than that of all 3 others (where the intervals of the ratios do "
+        "not overlap; adjusted for multiple comparisons)."
     )
     assert lines[1] == (
-        "Variance: Gradient with respect to the means μ (mean): local is lowest, 0.115 [0.111, 0.118] × naive. "
+        "Variance: Gradient with respect to the means μ (mean): local is lowest, 0.115 [0.106, 0.124] × naive. "
         "local is significantly lower than all 3 others. Gradient with respect to the scales log σ² (scale): local is "
-        "lowest, 0.146 [0.142, 0.151] × naive. local is significantly lower than all 3 others. "
+        "lowest, 0.146 [0.135, 0.158] × naive. local is significantly lower than all 3 others. "
         "score(samples=4, baseline=leave-one-out) stopped at max_units before the requested precision. "
         "Intervals at 95 %; verdicts adjusted for multiple comparisons; n = 400 units of four gradients each."
     )
@@ -67,7 +67,7 @@ def test_training_that_favours_another_says_so(run_folder: Path) -> None:
     line = reports.headline([run_folder])[2]
     assert line == (
         "Training: After equal numbers of steps, naive has the highest ELBO, −960 [−978, −942] nats. naive reaches "
-        "the target first, after 200 [190, 210] ms. Ranked estimators only; intervals at 95 %, not adjusted for "
+        "the target first, after 200 [190, 210] ms. Ranked estimators only; intervals at 95 %, verdicts adjusted for "
         "multiple comparisons. This differs from the recommendation."
     )
 
@@ -108,12 +108,13 @@ def test_an_interval_that_contains_1_is_inconclusive(
     folder = make_run(changed(rows, where | {"role": "mean"}, **new))
     line = about(reports.headline([folder]), "Variance")
     assert (
-        "(mean): local is lowest, 0.115 [0.111, 0.118] × naive. local is significantly lower than 2 others. "
+        "(mean): local has the smallest estimate, 0.115 [0.106, 0.124] × naive. local is significantly lower than 2 "
+        "others. "
         "The comparison with per-example (ratio 0.97 [0.93, 1.01]) is inconclusive. Gradient with respect to the scales"
     ) in line
     group = groups_of(load([folder]))[0]
-    assert (
-        verdict(group, "local") == "mean: lowest, inconclusive against per-example; scale: lowest"
+    assert verdict(group, "local") == (
+        "mean: smallest estimate, inconclusive against per-example; scale: lowest"
     )
     assert verdict(group, "per-example") == (
         "mean: inconclusive against local; scale: significantly higher"
@@ -159,7 +160,9 @@ def test_no_comparison_is_told(rows: list[dict], make_run: Callable[..., Path], 
     folder = make_run(changed(rows, where, **new))
     line = about(reports.headline([folder]), "Variance")
     assert "It is not compared with naive." in line
-    assert verdict(groups_of(load([folder]))[0], "local") == "lowest, not compared with naive"
+    assert verdict(groups_of(load([folder]))[0], "local") == (
+        "smallest estimate, not compared with naive"
+    )
 
 
 def test_zeros_are_equal(rows: list[dict], make_run: Callable[..., Path]) -> None:
@@ -180,7 +183,10 @@ def test_the_baseline_may_win(rows: list[dict], make_run: Callable[..., Path]) -
     two = changed(two, {"metric": "variance.total", "label": "naive"}, value=1.0)
     where, new = ratio_to("naive", "per-example", 0.5, 0.4, 0.6)
     line = about(reports.headline([make_run(changed(two, where, **new))]), "Variance")
-    assert "naive, the baseline, is lowest. The next lowest is per-example, 0.230" in line
+    assert (
+        "naive, the baseline, is lowest. The next smallest estimate is that of per-example, 0.2"
+        in line
+    )
     assert "naive is significantly lower than per-example." in line
 
 
@@ -216,11 +222,13 @@ def test_efficiency_is_won_only_where_intervals_are_apart(
     where = {"metric": "ratio.efficiency.variance_seconds", "label": "local", "role": "mean"}
     lines = reports.headline([make_run(changed(rows, where, ci_high=1.05))])
     assert lines[0].endswith(
-        "No clear winner by variance × time: for the means μ, local is lowest, inconclusive against naive; "
-        "for the scales log σ², local is lowest."
+        "No clear winner by variance × time: for the means μ, local has the smallest estimate, inconclusive against "
+        "naive; for the scales log σ², local is lowest."
     )
     line = about(lines, "Variance × time")
-    assert "The comparison with naive (overlapping intervals: 0.2 [0.1, 1.1] and 1) is" in line
+    assert "The comparison with naive (overlapping intervals: 0.2 [0.1, 1.8] and 1) is" in line, (
+        line
+    )
 
 
 def test_paired_efficiency_is_preferred(rows: list[dict], make_run: Callable[..., Path]) -> None:
@@ -242,8 +250,8 @@ def test_without_time_variance_decides_and_says_so(
     rows = [item for item in rows if "efficiency" not in item["metric"]]
     line = reports.headline([make_run(rows)])[0]
     assert (
-        "By variance alone, use local: it has the lowest variance for the means μ and the scales log σ²: "
-        in line
+        "By variance of one gradient, local is lowest: it has the lowest variance for the means μ and the "
+        "scales log σ²: " in line
     )
     assert line.endswith("(adjusted for multiple comparisons). Time was not measured.")
 
@@ -332,7 +340,7 @@ def test_only_the_roles_of_noisy_weights_are_ranked(
 ) -> None:
     one = [item for item in rows if item["role"] != "scale"]
     line = reports.headline([make_run(one, name="one")])[0]
-    assert "lowest variance × time for the means μ: 0.154 [0.144, 0.163] × naive." in line
+    assert "lowest variance × time for the means μ: 0.154 [0.142, 0.165] × naive." in line
     none = [item for item in rows if item["role"] not in ("scale", "mean")]
     line = reports.headline([make_run(none, name="none")])[0]
     assert "Not ranked: this run has no variance over all layers" in line

@@ -134,7 +134,7 @@ def test_slopes_say_whether_noise_falls_as_one_over_the_size(sweep: Sweep) -> No
     table = slope_table(sweep)
     assert table.columns[-2:] == ["noise ∝ 1/M", "largest distance"]
     assert table.rows[0] == ["theta", "all", "local", "−1.00 [−1.05, −0.95]", "−1.00 [−1.05, −0.95]",
-                             "0.5 [−0.5, 1.5]", "consistent", "0.37"]  # fmt: skip
+                             "0.5 [0, 1.5]", "consistent", "0.37"]  # fmt: skip
     assert table.rows[1][-2] == "no, flatter"
     assert [row[1] for row in table.rows] == ["all", "all", "fc1", "fc1"]
     assert reading(Estimate(-1.5, -1.6, -1.4)) == "no, steeper"

@@ -101,7 +101,7 @@ def test_ratios_use_all_units_of_both() -> None:
     found = chosen(
         variance_metrics.variance_ratios(short, long, SCHEDULE, "naive"), "ratio.variance.total"
     )
-    z = SCHEDULE.z(16, LookSchedule.apart)
+    z = SCHEDULE.between(16, 32)
     a, b = (x.of(Group("all", "mean"), "total") for x in (short, long))
     assert found.estimate == statistics.ratio(a, b, z)
     assert found.level == SCHEDULE.level

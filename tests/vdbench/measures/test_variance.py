@@ -25,7 +25,7 @@ from vdbench.measures import bias, few_examples, variance_units
 from vdbench.measures.context import Context
 from vdbench.noise import Key
 from vdbench.problems.priors import GaussianPrior
-from vdbench.statistics.intervals import ratio_root
+from vdbench.statistics import ratio_root
 from vdbench.statistics.sequential import two_sided
 from vdbench.store import Table, concatenate
 

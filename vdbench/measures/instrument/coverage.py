@@ -69,7 +69,7 @@ class Coverage(Measure):
         return [Outcome(cell, "ok", reason, spec.repetitions, evidence) for cell in cells]
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
-        """Coverage of each figure, where runs stopped, and how wide their intervals are."""
+        """Coverage of each figure, and where runs stopped."""
         for name, outcome in mine(self, outcomes).items():
             yield outcome, coverage_metrics.values(outcome.data, name)
 

@@ -1,4 +1,4 @@
-"""Coverage as rows of results, with what would flatter it: where runs stopped, and how wide their intervals are."""
+"""Coverage as rows of results, with what would flatter it: where runs stopped."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vdbench import statistics
 from vdbench.measures.instrument.evidence import COARSE, FAMILY_WISE, Evidence, Judged
 from vdbench.measures.instrument.repeated_variance import STOP
-from vdbench.measures.instrument.series import Address, Series, width
+from vdbench.measures.instrument.series import Address
 from vdbench.measures.metrics import MetricValue
-from vdbench.statistics import Estimate
 from vdbench.statistics.proportions import share
-from vdbench.statistics.sequential import WIDEST
-
-PROMISED_FROM = 0.95
-"""Level from which on looking again and again widens intervals by no more than `WIDEST`."""
 
 
 def values(evidence: Evidence, label: str) -> list[MetricValue]:
-    """One estimator's coverage, its smallest, where its runs stopped, and the widths of their intervals."""
+    """One estimator's coverage, its smallest, and where its runs stopped."""
     judged = {a: j for a, j in evidence.judged.items() if a.label == label}
     found = [_coverage(evidence, address, item) for address, item in judged.items()]
     found += _smallest(evidence, judged)
     found += _stops(evidence, label)
-    found += _widths(evidence, list(judged))
     return found
 
 
@@ -105,59 +98,3 @@ def _stops(evidence: Evidence, label: str) -> list[MetricValue]:
         *found,
         MetricValue("coverage.converged", reached, evidence.level, "1", message=message),
     ]
-
-
-def _widths(evidence: Evidence, addresses: list[Address]) -> list[MetricValue]:
-    """How wide intervals are over those of a run that looks once at the same n: averages over repetitions.
-
-    Of ratios, the repetitions count in which the two cells stopped at one n.
-    """
-    found: dict[Address, Estimate] = {}
-    for address in addresses:
-        series = _on_equal_n(evidence, address)
-        widths = width(address.metric, series.low, series.high)
-        ratios = widths / np.where(series.once > 0, series.once, np.nan)
-        ratios = ratios[np.isfinite(ratios)]
-        if len(ratios):
-            found[address] = statistics.seed_mean(ratios, evidence.level)
-    whole = [
-        _width(f"width.{a.metric}", e, evidence.level, a)
-        for a, e in found.items()
-        if a.layer == "all"
-    ]
-    if not found:
-        return []
-    widest = max(found, key=lambda a: found[a].value)
-    message = f"of {len(found)} figures: {widest.metric} of {widest.layer} {widest.role}"
-    largest = _width("width.largest", found[widest], evidence.level, None, message)
-    return [*whole, largest]
-
-
-def _on_equal_n(evidence: Evidence, address: Address) -> Series:
-    series = evidence.series[address]
-    stops = [
-        evidence.series.get(Address(label, STOP, "all", "all", ""))
-        for label in (address.label, address.against)
-    ]
-    if not address.against or None in stops:
-        return series
-    one, other = (dict(zip(s.repetition, s.n, strict=True)) for s in stops if s is not None)
-    return series.only(np.array([one[r] == other[r] for r in series.repetition], dtype=bool))
-
-
-def _width(
-    metric: str, estimate: Estimate, level: float, address: Address | None, message: str = ""
-) -> MetricValue:
-    promised = level >= PROMISED_FROM
-    bound = f"at most {WIDEST:g} is promised" if promised else "nothing is promised below 95 %"
-    return MetricValue(
-        metric,
-        estimate,
-        level,
-        "1",
-        layer=address.layer if address else "all",
-        role=address.role if address else "all",
-        status="rejected" if promised and estimate.value > WIDEST else "ok",
-        message=f"{message}; {bound}" if message else bound,
-        against=address.against if address else "",
-    )

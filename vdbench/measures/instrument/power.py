@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vdbench import statistics
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator
 from vdbench.measures.cells import Cell, Outcome, everywhere
@@ -16,10 +15,9 @@ from vdbench.measures.instrument.workload import (
     need_variance,
     refuse_few_examples,
 )
-from vdbench.measures.metrics import LookSchedule
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
-from vdbench.measures.stopping import look_schedule
+from vdbench.measures.stopping import look_schedule, schedule_of
 from vdbench.suite.schema import PowerSpec, Suite
 
 
@@ -65,8 +63,7 @@ class Power(Measure):
         for precision in spec.precisions if base else []:
             assert suite.measures.variance is not None
             other = at(suite.measures.variance, precision)
-            looks = statistics.looks(other.first_units, other.max_units)
-            schedule = LookSchedule(looks, suite.level, precision)
+            schedule = schedule_of(other, suite.level)
             found.append(pairs(session, runs(session, schedule, base, count), precision))
         reason = f"{spec.comparisons} comparisons"
         return [Outcome(cell, "ok", reason, spec.comparisons, found) for cell in cells]

@@ -2,8 +2,7 @@
 
 A repetition measures every estimator as a run does, in units addressed below a key of its own that all estimators
 of the repetition share, and computes the figures that the run would report: variances, signal-to-noise ratios, paired
-ratios to the baseline, pairwise ratios at their adjusted level. Of each interval the ends are kept, and the width
-it would have had if the run had planned to look once, at the n at which it stopped.
+ratios to the baseline, pairwise ratios at their adjusted level. Of each interval the ends are kept.
 
 Repetitions 2i and 2i+1 make a pair of runs under two seeds. Two comparisons of equal things are made of it, by
 the paired ratio at the suite's level: ``again``, the first run against the second; and ``shared``, the first
@@ -14,12 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from vdbench import statistics
 from vdbench.measures import variance_units
 from vdbench.measures.context import Context
-from vdbench.measures.instrument.series import Writer, width
+from vdbench.measures.instrument.series import Writer
 from vdbench.measures.metrics import LookSchedule, MetricValue, UnitRows
 from vdbench.measures.stopping import Stopped, Stopping
 from vdbench.measures.variance_metrics import variance_ratios, variance_values
@@ -27,23 +24,11 @@ from vdbench.statistics import Estimate
 from vdbench.store import Table
 from vdbench.suite.schema import Suite
 
-VERSION = "3"
+VERSION = "4"
 """Changes whenever the meaning of a row changes; part of every block's address."""
 
 STOP = "stop"
 """Metric of the row that says where a run stopped: its widest relative half-width, and n."""
-
-
-@dataclass(frozen=True)
-class Once(LookSchedule):
-    """The intervals of a run that had planned to look once, at whatever n it has."""
-
-    apart = 1
-
-    def z(self, n: int, comparisons: int = 1) -> float:
-        """Critical value of a single look."""
-        level = 1 - (1 - self.level) / comparisons
-        return statistics.critical_values((n,), level)[0]
 
 
 def rows(
@@ -91,19 +76,15 @@ def _figures(
     writer: Writer,
 ) -> None:
     units = {label: stopped.rows for label, stopped in runs.items()}
-    at_once = Once(schedule.looks, schedule.level, schedule.precision)
     order = list(units)
     found = figures_at(suite, contexts, units, schedule)
-    single = figures_at(suite, contexts, units, at_once)
     for label, stopped in runs.items():
         reached = stopped.width
         where = Estimate(reached, reached, reached, stopped.rows.n)
         writer.add(repetition, label, MetricValue(STOP, where, schedule.level, "1"))
-        for figure, other in zip(found[label], single[label], strict=True):
+        for figure in found[label]:
             if _says_something(figure, label, order):
-                e = other.estimate
-                once = float(width(figure.metric, e.low, e.high))
-                writer.add(repetition, label, figure, once)
+                writer.add(repetition, label, figure)
 
 
 def _says_something(figure: MetricValue, label: str, order: Sequence[str]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from vdbench import statistics
 from vdbench.measures.cells import Cell, places
 from vdbench.measures.context import Context
 from vdbench.measures.instrument import repeated_variance
@@ -38,7 +37,7 @@ def runs(
     suite = session.suite
     about = {
         "looks": list(schedule.looks),
-        "critical": list(statistics.critical_values(schedule.looks, suite.level)),
+        "anytime": schedule.anytime,
         "level": suite.level,
         "aim": schedule.precision,
         "baseline": suite.baseline,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from vdbench.estimation.options import identity
 from vdbench.measures.context import Context
@@ -31,7 +31,7 @@ class Address(NamedTuple):
 ROOTS = ("snr",)
 """Metrics that are the root of what was estimated, cut off at zero: they are judged by their squares."""
 
-ARRAYS = ("repetition", "value", "low", "high", "once", "n")
+ARRAYS = ("repetition", "value", "low", "high", "n")
 """What a series has of every repetition, and a table in columns of the same names."""
 
 
@@ -44,7 +44,6 @@ class Series:
         value: The estimate.
         low: Lower end of its interval.
         high: Upper end.
-        once: Width (as `width` has it) of the interval of a run that had planned to look once, at the same n.
         level: Level of the interval.
         n: Units.
     """
@@ -53,7 +52,6 @@ class Series:
     value: Numbers
     low: Numbers
     high: Numbers
-    once: Numbers
     level: float
     n: NDArray[np.int64]
 
@@ -80,13 +78,6 @@ class Series:
         return bool(((self.low == self.value) & (self.value == self.high)).all())
 
 
-def width(metric: str, low: ArrayLike, high: ArrayLike) -> Numbers:
-    """Width of intervals; of a root that of its square, for near zero the root of a small change is not small."""
-    a, b = (np.asarray(end, dtype=np.float64) for end in (low, high))
-    power = 2 if metric in ROOTS else 1
-    return np.asarray(b**power - a**power)
-
-
 class Writer:
     """Collects figures of repetitions into a table, one row a figure and repetition."""
 
@@ -94,15 +85,15 @@ class Writer:
         """Begin with nothing."""
         self._rows: list[tuple[Any, ...]] = []
 
-    def add(self, repetition: int, label: str, figure: MetricValue, once: float = np.nan) -> None:
-        """Add a figure; ``once`` is the width it would have had with one planned look."""
+    def add(self, repetition: int, label: str, figure: MetricValue) -> None:
+        """Add a figure."""
         e = figure.estimate
         place = (repetition, label, figure.metric, figure.layer, figure.role, figure.against)
-        self._rows.append((*place, e.value, e.low, e.high, once, figure.level, e.n))
+        self._rows.append((*place, e.value, e.low, e.high, figure.level, e.n))
 
     def table(self) -> Table:
         """Columns of the address, of `ARRAYS`, and of the level."""
-        names = ("repetition", *Address._fields, "value", "low", "high", "once", "level", "n")
+        names = ("repetition", *Address._fields, "value", "low", "high", "level", "n")
         whole = dict.fromkeys(("repetition", "n"), np.int64)
         kinds: dict[str, Any] = {**dict.fromkeys(Address._fields, object), **whole}
         columns = zip(names, zip(*self._rows, strict=True), strict=True)

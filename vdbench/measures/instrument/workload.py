@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vdbench import statistics
 from vdbench.errors import InputError
+from vdbench.measures.stopping import schedule_of
 from vdbench.suite.schema import MeasuresSpec, Suite, VarianceSpec
 
 BLOCK = 50
@@ -63,7 +63,7 @@ def gradients(measures: MeasuresSpec, measure: str, baseline: bool) -> tuple[int
 def _runs(spec: VarianceSpec | None, count: int) -> tuple[int, int]:
     if spec is None:
         return 0, 0
-    looks = statistics.looks(spec.first_units, spec.max_units)
+    looks = schedule_of(spec, 0.95).looks
     return 4 * looks[0] * count, 4 * looks[-1] * count
 
 

@@ -39,7 +39,7 @@ def made(low: Any, high: Any, level: float = 0.95, n: int = 64) -> Series:
     low, high = np.array(low, dtype=float), np.array(high, dtype=float)
     count = len(low)
     value = np.where(np.isfinite(low + high), (low + high) / 2, 1.0)
-    return Series(np.arange(count), value, low, high, (high - low) / 1.2, level, np.full(count, n))
+    return Series(np.arange(count), value, low, high, level, np.full(count, n))
 
 
 def covering(hits: int, count: int, level: float = 0.95) -> Series:
@@ -60,12 +60,11 @@ def test_coverage_is_the_share_that_holds_the_truth() -> None:
     (judged,) = found.judged.values()
     assert judged.share.value == 0.95
     assert judged.status == "ok"
-    (figure, least, largest) = coverage_metrics.values(found, "naive")
+    (figure, least) = coverage_metrics.values(found, "naive")
     assert (figure.metric, figure.layer, figure.role) == ("coverage.variance.noise", "fc1", "mean")
     assert figure.estimate.n == 2000
     assert "at least 95 % not rejected, p = 0.51 (Holm over 1 figures); truth 1" in figure.message
     assert (least.metric, least.estimate) == ("coverage.smallest", figure.estimate)
-    assert largest.metric == "width.largest"
     assert "variance.noise of fc1 mean" in least.message
 
 
@@ -153,33 +152,6 @@ def test_the_looks_at_which_runs_stopped_are_told() -> None:
     (reached,) = (f for f in found if f.metric == "coverage.converged")
     assert reached.estimate.value == 0.6
     assert "reached ±0.2" in reached.message
-
-
-def test_widths_are_over_those_of_one_look() -> None:
-    found = {
-        address("variance.noise", layer="all"): made([0.0] * 5, [1.2] * 5),
-        address("variance.total"): replace(made([0.0] * 5, [1.0] * 5), once=np.full(5, 0.7)),
-    }
-    figures = {
-        f.metric: f
-        for f in coverage_metrics.values(evidence(found), "naive")
-        if f.metric.startswith("width")
-    }
-    assert set(figures) == {"width.variance.noise", "width.largest"}
-    assert figures["width.variance.noise"].estimate.value == pytest.approx(1.2)
-    assert figures["width.variance.noise"].status == "ok"
-    assert figures["width.largest"].estimate.value == pytest.approx(1 / 0.7)
-    assert figures["width.largest"].status == "rejected"
-    assert "variance.total of fc1 mean; at most 1.3 is promised" in figures["width.largest"].message
-
-
-def test_the_width_of_a_root_is_that_of_its_square() -> None:
-    one = made([0.0, 3.0], [2.0, 5.0])
-    assert list(series.width("variance.data", one.low, one.high)) == [2, 2]
-    assert list(series.width("snr", one.low, one.high)) == [4, 16]
-    found = evidence({address("snr", layer="all"): replace(one, once=np.array([4.0, 16.0]) / 1.25)})
-    figures = {f.metric: f for f in coverage_metrics.values(found, "naive")}
-    assert figures["width.snr"].estimate.value == pytest.approx(1.25)
 
 
 def test_the_truth_of_a_training_is_the_mean_of_the_others() -> None:
@@ -282,18 +254,18 @@ def test_power_is_of_the_planted_difference_at_its_step() -> None:
 
 def test_repetitions_are_shared_among_measures() -> None:
     asked = {
-        "variance": {"first_units": 8, "max_units": 32, "precision": 0.2},
+        "variance": {"first_units": 8, "max_units": 256, "precision": 0.2},
         "coverage": {"repetitions": 30, "truth_units": 256},
         "false_alarms": {"comparisons": 20},
         "power": {"comparisons": 10, "precisions": [0.1]},
     }
     measures = schema.MeasuresSpec.model_validate(asked)
     assert workload.wanted(measures) == {"coverage": 30, "false_alarms": 40, "power": 20}
-    assert workload.gradients(measures, "coverage", False) == (30 * 32 + 1024, 30 * 128 + 1024)
-    assert workload.gradients(measures, "false_alarms", False) == (10 * 32, 10 * 128)
+    assert workload.gradients(measures, "coverage", False) == (30 * 416 + 1024, 30 * 1024 + 1024)
+    assert workload.gradients(measures, "false_alarms", False) == (10 * 416, 10 * 1024)
     assert workload.gradients(measures, "power", False) == (0, 0)
     # twice the precision: four times the units
-    assert workload.gradients(measures, "power", True) == (20 * 32, 20 * 4 * 128)
+    assert workload.gradients(measures, "power", True) == (20 * 416, 20 * 4 * 1024)
     assert workload.spans(100, 120) == [(0, 50), (50, 100)]
     assert workload.spans(101, 120) == [(0, 50), (50, 100), (100, 120)]
     assert workload.spans(7) == [(0, 7)]
@@ -304,13 +276,13 @@ def test_figures_survive_their_table() -> None:
     figures = variance_ratios(rows(1), rows(2), SCHEDULE, "b", comparisons=1)
     for repetition in (0, 1):
         for figure in figures:
-            writer.add(repetition, "a", figure, once=0.5)
+            writer.add(repetition, "a", figure)
     found = series.read([writer.table()])
     assert list(found) == [Address("a", f.metric, f.layer, f.role, "b") for f in figures]
     for figure, one in zip(figures, found.values(), strict=True):
         e = figure.estimate
         assert (one.value[1], one.low[1], one.high[1]) == (e.value, e.low, e.high)
-        assert (one.level, list(one.n), list(one.once)) == (figure.level, [128] * 2, [0.5] * 2)
+        assert (one.level, list(one.n)) == (figure.level, [128] * 2)
         assert list(one.first(1).repetition) == [0]
 
 

@@ -73,18 +73,17 @@ def test_everything_is_measured(done: execution.Finished) -> None:
     assert done.failed == 0
     table = done.results
     for part in ("total", "noise"):
-        for begin in ("coverage.", "coverage.ratio.", "coverage.pairwise.", "width.", "false_alarms.",
+        for begin in ("coverage.", "coverage.ratio.", "coverage.pairwise.", "false_alarms.",
                       "false_alarms.pooled.", "power.independent.", "power.shared.", "wrong.shared."):  # fmt: skip
             assert f"{begin}variance.{part}" in set(table["metric"]), begin
     for metric in ("coverage.variance.data", "coverage.snr", "coverage.relative_bias", "coverage.smallest",
-                   "coverage.adjusted.relative_bias", "coverage.convergence.final_elbo", "width.largest",
+                   "coverage.adjusted.relative_bias", "coverage.convergence.final_elbo",
                    "coverage.ratio.time.seconds_per_gradient", "coverage.stopped_at"):  # fmt: skip
         assert metric in set(table["metric"])
-    about = table[table["metric"].str.match("coverage|false|power|wrong|width")]
+    about = table[table["metric"].str.match("coverage|false|power|wrong")]
     assert about[["value", "ci_low", "ci_high"]].notna().all().all()
-    shares = about[~about["metric"].str.startswith("width")]
-    assert shares["value"].between(0, 1).all()
-    assert (shares["level"] == 0.95).all()
+    assert about["value"].between(0, 1).all()
+    assert (about["level"] == 0.95).all()
 
 
 def test_counts_are_those_asked_for(done: execution.Finished) -> None:
@@ -107,7 +106,7 @@ def test_counts_are_those_asked_for(done: execution.Finished) -> None:
 
 def test_every_figure_has_one_row(done: execution.Finished) -> None:
     table = done.results
-    about = table[table["metric"].str.match("coverage|false|power|wrong|width")]
+    about = table[table["metric"].str.match("coverage|false|power|wrong")]
     key = ["label", "metric", "layer", "role", "against", "step"]
     assert not about.duplicated(key).any()
     # what is exact without question is not counted as covered
