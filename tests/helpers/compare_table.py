@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -76,19 +77,25 @@ def campaign(folder: Path, pairs: int, runs: int) -> str:
                 f"{percent(found.settled, found.open)} | {percent(found.found, found.pairs)} | "
                 f"{int(np.median(found.units)):,} |\n"
             )
-    some, every, units = planted(folder, runs)
-    lines.append(
-        f"\nReal runs with other seeds, of `local` and of an estimator whose noise has 1.1 times its variance, at the "
-        f"{units:,} units that a run of 64 names: {some} of {runs} are WORSE in the noise part, {every} of them in "
-        "every row.\n"
-    )
-    lines.append(
-        f"\n## Times\n\nThe {runs} real pairs of equal runs were timed in two sessions each, beside other work. "
-        f"Without `--timing` their times are {told(times)}. With it they are {told(asked)}. The drift between two "
-        "sessions is in no interval, so verdicts with `--timing` have no known error rate. Compare times within one "
-        "run.\n"
-    )
+    lines.append(endings(*planted(folder, runs), runs, times, asked))
     return "".join(lines)
+
+
+def endings(
+    some: int, every: int, units: int, runs: int, times: Counter[str], asked: Counter[str]
+) -> str:
+    """What real runs found, in two paragraphs."""
+    real_runs = (
+        f"Real runs with other seeds, of `local` and of an estimator whose noise has 1.1 times its variance, at the "
+        f"{units:,} units that a run of 64 names: {some} of {runs} are WORSE in the noise part, {every} of them in "
+        "every row."
+    )
+    sessions = (
+        f"The {runs} real pairs of equal runs were timed in two sessions each, beside other work. Verdicts on their "
+        f"times without `--timing`: {told(times)}. With it: {told(asked)}. The drift between two sessions is in no "
+        "interval, so verdicts with `--timing` have no known error rate. Compare times within one run."
+    )
+    return f"\n{fill(real_runs, 120)}\n\n## Times\n\n{fill(sessions, 120)}\n"
 
 
 def kind(paired: bool) -> str:
@@ -98,7 +105,7 @@ def kind(paired: bool) -> str:
 
 def told(counts: Counter[str]) -> str:
     """Verdicts with their numbers."""
-    return ", ".join(f"{verdict} {n} times" for verdict, n in sorted(counts.items()))
+    return ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
 
 
 if __name__ == "__main__":
