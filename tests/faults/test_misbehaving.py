@@ -13,7 +13,7 @@ from misbehaving import CASES, run
 
 SHORT = [
     "parameter-numpy", "data", "torch-function", "one-buffer", "shared", "integer",
-    "os-exit", "segfault", "interrupt", "mute", "third-call", "hang",
+    "os-exit", "segfault", "interrupt", "mute", "third-call",
 ]  # fmt: skip
 """Cases of the short form."""
 

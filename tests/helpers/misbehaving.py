@@ -142,7 +142,7 @@ CASES: dict[str, Case] = {
 SUITE: dict[str, Any] = {
     "name": "misbehaving",
     "threads": 1,
-    "timeout": 6,
+    "timeout": 60,
     "memory": 2,
     "problems": [{"name": "p", "factory": "classification", "options": {"widths": [3]}}],
     "batch_sizes": [4],
@@ -154,6 +154,9 @@ SUITE: dict[str, Any] = {
         "bias": {"units": 4, "draws": 1},
     },
 }
+HANGING = ("hang", "busy", "stopped")
+"""Cases that end by the time limit."""
+
 OWN = ["problem", "checkpoint", "batch_size", "label", "metric", "layer", "role", "against"]
 
 
@@ -196,6 +199,8 @@ def run(folder: Path, names: list[str], jobs: int = 2) -> Iterator[Found]:
     """A run with some cases, and what is wrong with it."""
     files = write(folder, names)
     content = {**SUITE, "estimators": ["naive", *(f"bad-{name}" for name in names), "local"]}
+    if set(names) & set(HANGING):
+        content["timeout"] = 20
     with cache(folder / "cache"):
         done = vdbench.run(content, folder / "run", plugins=files, jobs=jobs, isolate=True)
         vdbench.run(SUITE, folder / "alone", isolate=True)

@@ -6,9 +6,7 @@ when it is started again on the same folder. A cell that fails is recorded with 
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -31,6 +29,7 @@ from vdbench.runner.apart import Family
 from vdbench.runner.bench import Built, Job, jobs
 from vdbench.runner.hands import Done, Hands, Here
 from vdbench.runner.receipts import Part
+from vdbench.runner.schedule import Schedule
 from vdbench.store import Damaged, digest, tables
 from vdbench.suite.grid import single
 from vdbench.suite.schema import ProblemSpec, Suite
@@ -81,7 +80,6 @@ class Run:
     rows: list[results.Row] = field(default_factory=list)
     rows_at: dict[Place, list[results.Row]] = field(default_factory=dict)
     outcomes: dict[Cell, Outcome] = field(default_factory=dict)
-    untrained: dict[tuple[str, str], str] = field(default_factory=dict)
     failed: int = 0
     compared: list[Outcome] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
@@ -96,10 +94,12 @@ class Run:
             todo = self._todo(cells)
             self.places = dict(plan.by_place([cells[n] for job in todo for n in job.cells]))
             self._open(command, cells)
-            self.hands = self._hands(family, cells)
+            hands = self._hands(family, cells)
+            limit = self.suite.timeout_run
+            schedule = Schedule(hands, cells, self.side_by_side, limit, self._ended)
             with closing(self.session.progress) as progress:
                 progress.start(sum(len(job.cells) for job in todo))
-                self._measure(todo, cells)
+                schedule.run(todo)
         finally:
             if family is not None:
                 family.close()
@@ -241,47 +241,8 @@ class Run:
         }
         return asked_for, rest
 
-    def _measure(self, todo: Sequence[Job], cells: Sequence[Cell]) -> None:
-        """Do all jobs; what fails is recorded, and the rest goes on."""
-        waiting = deque(todo)
-        ends = time.monotonic() + self.suite.timeout_run
-        running: list[Job] = []
-        while waiting or running:
-            while waiting and self._may_begin(waiting[0], running):
-                job = waiting.popleft()
-                why = self._hopeless(job, ends)
-                if why:
-                    self._ended(Done(job, [Outcome(cells[n], "failed", why) for n in job.cells]))
-                else:
-                    running.append(job)
-                    self.hands.start(job)
-            for done in self.hands.wait() if running else ():
-                running.remove(done.job)
-                self._ended(done)
-                soon = (*running, *itertools.islice(waiting, self.side_by_side))
-                if all(other.place != done.job.place for other in soon):
-                    self.hands.leave(done.job)
-
-    def _may_begin(self, job: Job, running: Sequence[Job]) -> bool:
-        """Whether a job may begin beside others: within their number, nothing beside what is timed, and trained."""
-        if not running:
-            return True
-        if job.alone or any(other.alone for other in running):
-            return False
-        trains = any(not o.measure and _checkpoint(o) == _checkpoint(job) for o in running)
-        return len(running) < self.side_by_side and not trains
-
-    def _hopeless(self, job: Job, ends: float) -> str:
-        """Why a job need not begin; '' if it is to."""
-        if time.monotonic() > ends:
-            return f"not begun within the time limit of the run, {self.suite.timeout_run:g} s"
-        why = self.untrained.get(_checkpoint(job), "")
-        return f"checkpoint {job.place.checkpoint}: {why}" if why and not job.place.trains else ""
-
     def _ended(self, done: Done) -> None:
         """Take in what became of a job; once all of a place have ended, its figures."""
-        if done.cause:
-            self.untrained[_checkpoint(done.job)] = done.cause
         for outcome in done.outcomes:
             self.session.progress.done(str(outcome.cell), outcome.status, outcome.reason)
             self.outcomes[outcome.cell] = outcome
@@ -353,10 +314,6 @@ class Run:
             "device": self.session.device.type,
             "seed": self.suite.seed,
         }
-
-
-def _checkpoint(job: Job) -> tuple[str, str]:
-    return job.place.problem, job.place.checkpoint
 
 
 def _in_order(found: list[Any], order: Mapping[Place, int]) -> None:

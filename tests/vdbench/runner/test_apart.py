@@ -15,6 +15,7 @@ import cloudpickle
 import psutil
 import pytest
 from fault_campaign import SUITE, cache, figures
+from misbehaving import write
 
 import vdbench
 from vdbench.errors import InputError
@@ -121,6 +122,19 @@ def test_what_cannot_travel_is_measured_here_and_said(
     said = json.loads((elsewhere / "run" / "run.json").read_text())["isolation"]
     assert not said["processes"]
     assert "cannot pickle 'generator' object" in said["why"]
+
+
+def test_one_that_hangs_is_ended_at_the_time_limit(elsewhere: Path) -> None:
+    content = {
+        **SUITE, "estimators": ["naive", "bad-hang"], "checkpoints": ["initial"], "timeout": 5,
+        "measures": {"variance": SUITE["measures"]["variance"]},
+    }  # fmt: skip
+    began = time.monotonic()
+    done = vdbench.run(content, elsewhere / "run", plugins=write(elsewhere, ["hang"]), isolate=True)
+    table = done.results
+    (row,) = table[table["label"] == "bad-hang"].to_dict("records")
+    assert row["message"] == "no end within the time limit of 5 s"
+    assert time.monotonic() - began > 5
 
 
 EXITS = """\
