@@ -7,8 +7,9 @@ same from a shell.
 
 from __future__ import annotations
 
-from vdbench.certificate.certificate import LEVELS, Certificate, Finding, Level, Verdict
+from vdbench.certificate.certificate import LEVELS, Certificate, Level, Verdict
 from vdbench.certificate.checks import CHECKS
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.run import check, checks_of
 
 __all__ = ["CHECKS", "LEVELS", "Certificate", "Finding", "Level", "Verdict", "check", "checks_of"]

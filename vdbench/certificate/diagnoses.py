@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from vdbench.certificate.certificate import OPEN, RAISES, Finding
 from vdbench.certificate.exact_gradients import OBJECTIVES
+from vdbench.certificate.finding import OPEN, RAISES, Finding
 from vdbench.certificate.sampling import Draws
 from vdbench.certificate.two_looks import Rows, Sample
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vdbench.certificate import independence
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.planning import for_spread
 from vdbench.certificate.protocol import Asked, Pending
 from vdbench.certificate.stages.sampled import Textbook, known

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vdbench.certificate.certificate import SEEN
+from vdbench.certificate.finding import SEEN
 from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.two_looks import Rows, Sample
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from vdbench.certificate.certificate import OPEN, Finding
+from vdbench.certificate.finding import OPEN, Finding
 from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import Answer, Question, answers

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.stages.features import BEYOND, Exercised
-
-if TYPE_CHECKING:
-    from vdbench.certificate.certificate import Finding
 
 MARKS = {True: "passed", False: "FAILED", None: "n/a"}
 """How the table says whether a finding passed."""

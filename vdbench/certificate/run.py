@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from vdbench.certificate import own_problem, third_party_layers
-from vdbench.certificate.certificate import LEVELS, Certificate, Finding, Level
+from vdbench.certificate.certificate import LEVELS, Certificate, Level
 from vdbench.certificate.checks import CHECKS
 from vdbench.certificate.diagnoses import diagnose
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Asked, Check, guarded, settle
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Subject

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from vdbench.certificate.certificate import Finding
 from vdbench.certificate.compare import pairs
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.sampling import Draws, Subject
 from vdbench.estimation.base import Estimator, Gradient, Wrapper

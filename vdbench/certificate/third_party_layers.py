@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Asked
 from vdbench.certificate.sampling import Subject
 from vdbench.errors import InputError

@@ -17,9 +17,9 @@ import vdbench
 from estimators.local import Local
 from estimators.naive import Naive
 from vdbench.certificate import Certificate, check, checks_of, exact_gradients, two_looks
-from vdbench.certificate.certificate import SEEN, Finding
 from vdbench.certificate.checks import CHECKS
 from vdbench.certificate.diagnoses import suggest
+from vdbench.certificate.finding import SEEN, Finding
 from vdbench.certificate.protocol import Pending, guarded, settle
 from vdbench.certificate.reference_problems import KINDS, STAGES, stage
 from vdbench.certificate.sampling import Subject
@@ -268,7 +268,7 @@ def family(rng: np.random.Generator, shift: float = 0.0, samples: int = 6) -> li
 
     def draw(look: str, times: int) -> list[Sample]:
         return [
-            Sample("", 1 + shift + rng.normal(size=(50 * times, 4)), np.ones(4))
+            Sample("", 1 + shift + rng.normal(size=(400 * times, 4)), np.ones(4))
             for _ in range(samples)
         ]
 
@@ -377,3 +377,21 @@ def test_a_noisy_mean_names_the_mistake_that_is_as_near() -> None:
     assert "1/5 of the gradient" in wide
     assert "With these draws it may as well be" in wide
     assert "no known mistake explains" in said(0.001)
+
+
+def test_what_a_few_draws_carry_is_not_judged() -> None:
+    """500 times the truth with probability 1/500: 8 of 4,096 draws; and with ten times the draws it is."""
+
+    def looked(count: int, seed: int) -> two_looks.Answer:
+        rng = np.random.default_rng(seed)
+
+        def draw(look: str, times: int) -> list[Sample]:
+            hit = rng.random((count * times, 1)) < 1 / 500
+            return [Sample("", np.where(hit, 600.0, 0.0) * np.ones((1, 3)), np.ones(3))]
+
+        return answers([Question("", draw, draw("first", 1))])[0][0]
+
+    few = [looked(4096, seed) for seed in range(20)]
+    assert not any(one.differs for one in few)
+    assert all(one.carried is not None and one.carried < two_looks.CARRIED for one in few)
+    assert looked(400_000, 0).differs  # its mean is 1.2 times the truth

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.same_noise import finding

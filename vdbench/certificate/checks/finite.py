@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Kind, Stage, at_point, kind
 from vdbench.certificate.sampling import Subject

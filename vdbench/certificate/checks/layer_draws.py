@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Check
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.third_party_layers import each_layer, is_third_party, point, room, seeded

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.planning import directions, enough, needed, weighted
 from vdbench.certificate.protocol import Asked, Check, Pending
 from vdbench.certificate.sampling import LEAST_LOOPED, Subject

@@ -6,7 +6,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Check
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.third_party_layers import (

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Check
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.third_party_layers import (

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.special import ndtri, stdtrit
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.planning import for_spread
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from vdbench.certificate.certificate import Finding
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.planning import enough
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served

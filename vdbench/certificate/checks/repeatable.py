@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vdbench.certificate.certificate import Finding
 from vdbench.certificate.compare import copied, same
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Asked, Check, each_stage
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Draws, Subject

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from vdbench.certificate.certificate import Finding
 from vdbench.certificate.compare import gap
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.protocol import Asked, Check, each_stage, guarded
 from vdbench.certificate.reference_problems import Stage, kind
 from vdbench.certificate.sampling import Draws, Subject

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from vdbench.certificate.certificate import Finding
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.exact_gradients import OBJECTIVES
+from vdbench.certificate.finding import Finding
 from vdbench.certificate.planning import directions, enough, needed, weighted
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, served
