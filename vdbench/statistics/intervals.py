@@ -4,7 +4,7 @@
 either side, by the skewness of the rows and their number.
 
 What is not known is said with infinities: (-inf, inf), or (0, inf) for what cannot be negative. So it is with fewer
-than two rows, and where a few rows decide: `Estimate.needed` then says about how many would do. What has no value (no
+than three rows, and where a few rows decide: `Estimate.needed` then says about how many would do. What has no value (no
 rows, a zero denominator) is NaN. Rows that are all equal have no spread, and give an interval of no width: the
 statement is about the units seen.
 """
@@ -60,7 +60,7 @@ def positive_mean(rows: ArrayLike, z: float, signed: bool = False) -> Estimate:
         signed: Whether single rows may be negative although what their mean estimates is not.
 
     Returns:
-        The estimate; (0, inf) for fewer than two rows, and ``high`` may overflow to inf. Signed rows whose mean
+        The estimate; (0, inf) for fewer than three rows, and ``high`` may overflow to inf. Signed rows whose mean
         is not positive have the interval of :func:`mean`.
 
     Raises:
@@ -126,7 +126,7 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, z: float, signed: bool =
 
     Returns:
         The estimate, with the n of the shorter; NaN where the denominator's mean is zero, (0, 0, 0) where only the
-        numerator's is, and (0, inf) for fewer than two rows. Of signed rows, NaN where either mean is negative.
+        numerator's is, and (0, inf) for fewer than three rows. Of signed rows, NaN where either mean is negative.
 
     Raises:
         ValueError: As :func:`positive_mean`.
@@ -193,7 +193,7 @@ def ratio_root(numerator: ArrayLike, denominator: ArrayLike, z: float) -> Estima
 
     Returns:
         The estimate; NaN where the denominator's mean is not positive, (0, inf) for fewer than
-        two rows.
+        three rows.
 
     Raises:
         ValueError: As :func:`mean`, or the lengths differ.

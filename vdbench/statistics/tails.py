@@ -37,6 +37,9 @@ INFLATION = 1.06
 FIRST_ORDER, UNSEEN, NEAR_ZERO, BOTH_SIDES = 0.5, 6.0, 15.0, 2.0
 """Weights of g, g², r² and h in k, each times z."""
 
+FEWEST = 3
+"""Rows without which there is no skewness, and no interval."""
+
 LIMIT = 12.0
 """The largest k of an interval that is given."""
 
@@ -102,7 +105,7 @@ def arms(tails: Shape, below: ArrayLike, above: ArrayLike, z: float, n: ArrayLik
     h = BOTH_SIDES * np.asarray(tails.h, dtype=np.float64)
     down, up = z * (h + _one_side(-g, below)), z * (h + _one_side(g, above))
     worst = np.maximum(down, up)
-    short = (rows < 2) | (worst > LIMIT)
+    short = (rows < FEWEST) | (worst > LIMIT)
     reach = INFLATION * quantile(z, rows)
     needed = np.where(short, np.ceil(rows * np.maximum(worst, 2)), 0)
     return Arms(
