@@ -6,7 +6,7 @@ VENV ?= .venv
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
-CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
+CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 

@@ -406,7 +406,7 @@ def test_the_environment_gives_what_a_reader_looks_for(whole_report: str, whole_
     for line in ("source (git) | 0123abc, with uncommitted changes", "torch | 2.13.0",
                  "processor | a processor", "threads | 2", "wall time (s) | 56.2"):  # fmt: skip
         assert f"| {line} |" in whole_report
-    assert "<pre><code>vdbench run quick --out runs/quick</code></pre>" in whole_page
+    assert "<code>vdbench run quick --out runs/quick</code></pre>" in whole_page
 
 
 @pytest.mark.parametrize(("load", "warned"), [(1.6, True), (1.0, False)])
