@@ -37,7 +37,7 @@ def written(found: Comparison, form: str, width: int = 120) -> str:
         "text": lambda: _text(found, width, False),
         "colour": lambda: _text(found, width, True),
         "markdown": lambda: markdown(document(found)),
-        "html": lambda: page(document(found), {}),
+        "html": lambda: page(document(found), {}, {}),
         "fragment": lambda: _fragment(found),
     }
     said = forms[form]()

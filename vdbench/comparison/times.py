@@ -16,7 +16,7 @@ import numpy as np
 from vdbench.comparison.rows import Candidate, Where
 from vdbench.comparison.stored import Block
 from vdbench.measures.metrics import SQUARED
-from vdbench.measures.throughput import samples_of
+from vdbench.measures.throughput_metrics import samples_of
 from vdbench.statistics.contrasts import (
     one_look,
     product,

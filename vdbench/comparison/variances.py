@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from vdbench.comparison.rows import Candidate, Where
-from vdbench.measures.metrics import SQUARED, LookSchedule, UnitRows
+from vdbench.measures.metrics import APART, SQUARED, LookSchedule, UnitRows
 from vdbench.problems.problem import Group
 from vdbench.statistics import Estimate
 from vdbench.statistics.contrast import Contrast
@@ -31,10 +31,6 @@ ROUNDING = {"float32": 1e-4, "float64": 1e-9}
 """Relative difference of two variances that rounding alone may make, by precision."""
 
 
-APART = 3
-"""What the level of a ratio is adjusted for where its two cells stopped at different looks (`LookSchedule`)."""
-
-
 @lru_cache(maxsize=4096)
 def _critical(schedule: LookSchedule, n: int, adjusted: int, alpha: float) -> float:
     return replace(schedule, level=1 - alpha).z(n, adjusted)
@@ -48,7 +44,7 @@ def critical(schedule: LookSchedule, n: int, apart: bool) -> Critical:
         n: Units at which it stopped.
         apart: Whether the cell that it is compared with stopped at another look.
     """
-    return partial(_critical, schedule, n, APART if apart else 1)
+    return partial(_critical, schedule, n, APART if apart and schedule.anytime else 1)
 
 
 def variances(
