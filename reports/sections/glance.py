@@ -37,7 +37,9 @@ class Glance:
         runs = list(found.results.runs.values())
         said = [text for run in runs if (text := question(run))]
         asked = " ".join(dict.fromkeys(said))
-        blocks: list[Block] = [Paragraph(asked, lead="Question: ")] if asked else []
+        blocks: list[Block] = (
+            [Paragraph(asked, lead="Question: " if "?" in asked else "Suite: ")] if asked else []
+        )
         blocks.append(Paragraph("", lead=" ".join(verdict(found))))
         blocks.append(Facts([item for run in runs for item in facts(found, run, len(runs) > 1)]))
         blocks += picture_of(found)

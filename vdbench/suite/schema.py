@@ -299,7 +299,7 @@ class Suite(_Model):
 
     Attributes:
         name: Name of the suite.
-        description: One sentence for `vdbench list suites`.
+        description: The question that it answers, for `vdbench list suites` and the first screen of a report.
         seed: Every random number is addressed below it.
         level: Level of all intervals.
         objective: ``likelihood`` (the N/M-scaled log-likelihood) or ``elbo`` (−KL's gradient is added).
