@@ -7,6 +7,7 @@ when it is started again on the same folder. A cell that fails is recorded with 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ class Run:
             self.built = {spec.name: self._build(spec, family) for spec in self.suite.problems}
             cells = plan.cells(self.suite, self.only)
             todo = self._todo(cells)
+            self.left = Counter(job.place for job in todo)
             self.places = dict(plan.by_place([cells[n] for job in todo for n in job.cells]))
             self._open(command, cells)
             hands = self._hands(family, cells)
@@ -160,7 +162,7 @@ class Run:
         """
         session = self.session
         order = {place: number for number, place in enumerate(self.places)}
-        self.rows += [row for place in self.places for row in self.rows_at[place]]
+        self.rows += [row for place in self.places for row in self.rows_at.get(place, [])]
         for found in (self.compared, self.told, session.kept):
             _in_order(found, order)
         try:
@@ -246,9 +248,11 @@ class Run:
         for outcome in done.outcomes:
             self.session.progress.done(str(outcome.cell), outcome.status, outcome.reason)
             self.outcomes[outcome.cell] = outcome
-        here = self.places.get(done.job.place, [])
-        if done.outcomes and all(cell in self.outcomes for cell in here):
-            self._keep(done.job.place, [self.outcomes.pop(cell) for cell in here])
+        place = done.job.place
+        self.left[place] -= 1
+        if not self.left[place]:
+            here = [cell for cell in self.places.get(place, []) if cell in self.outcomes]
+            self._keep(place, [self.outcomes.pop(cell) for cell in here])
 
     # -- what became of them ----------------------------------------------------------------------------------
 

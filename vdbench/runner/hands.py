@@ -59,6 +59,10 @@ class Here:
         threads: int,
     ) -> None:
         """Nothing is opened yet; arguments as of `Bench`, problems by name."""
+        from vdbench.runner import (
+            warm as warm,  # some imports replace functions of torch: before guards look at them
+        )
+
         self._session = session
         self._benches = {
             name: Bench(session, Built(one.problem, one.fingerprint), cells, chunks, threads)
