@@ -38,7 +38,9 @@ def page(checks: Rows, biases: Rows, note: str = "") -> str:
         "## Defects", "",
         "**Real bias** is the largest relative bias over the roles, on three networks of ordinary size "
         "(`tests/zoo/zoo_networks.py`): dense, convolution, sequence. 0 means that no bias was measured; – that the "
-        "gradient itself was not seen, or the page was written without it. **Caught** counts the checks with verdict "
+        "gradient itself was not seen, or the page was written without it. "
+        "It is an estimate of 256 draws in each half without an interval: where a defect cannot act, values "
+        "up to 0.3 were measured, so that only larger ones show a bias. **Caught** counts the checks with verdict "
         "FAILED. **Power** is the relative bias that the check would have found in its least sensitive role.", "",
         "| defect | what is wrong | real bias: dense | convolution | sequence | caught | grade | power |",
         "|---|---|---|---|---|---|---|---|",

@@ -186,20 +186,21 @@ class Certificate:
 
     def _undecided(self) -> str:
         """What might have been missed, where most, and what would settle it."""
-        few = [f for f in self.blind if f.few]
-        worst = max(few or self.blind, key=lambda f: f.power or 0.0)
-        blind = len(self.blind)
-        more = f" and in {blind - 1} more" if blind > 1 else ""
-        if few:
-            found = (
-                f"a few draws carry the sum in {worst.where}{more} (as many as {worst.carried or 0:.0f} of "
-                f"{worst.draws}), so that its mean cannot be judged."
-            )
-        else:
-            found = (
-                f"nothing wrong was found, but a relative bias below {worst.power:.2g} could have gone unnoticed in "
-                f"{worst.where}{more}, and {SEEN:g} must be seen."
-            )
+        lacking = [f for f in self.blind if not (f.power or 0.0) <= SEEN]
+        few = min((f for f in self.blind if f.few), key=lambda f: f.carried or 0.0, default=None)
+        worst = max(lacking or self.blind, key=lambda f: f.power or 0.0)
+        more = f" and in {len(self.blind) - 1} more" if len(self.blind) > 1 else ""
+        carried = (
+            ""
+            if few is None
+            else f"as few as {few.carried:.0f} of {few.draws} draws carry the sum in {few.where}"
+        )
+        found = (
+            f"nothing wrong was found, but a relative bias below {worst.power:.2g} could have gone unnoticed in "
+            f"{worst.where}{more}, and {SEEN:g} must be seen{f'; {carried}' if carried else ''}."
+            if lacking
+            else f"{carried}{more}, so that its mean cannot be judged."
+        )
         if self.draws is None:
             return found
         return f"{found} --draws {self.draws} should settle it, in {reading.time(self.findings, self.seconds)}."

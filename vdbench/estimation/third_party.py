@@ -233,8 +233,16 @@ class Spec:
             x, q, bias = x.float(), in_float32(q), None if bias is None else bias.float()
         module = self.module(layer, x)
         values = {**self.parameters(module, q, bias), **own_buffers(module, x)}
-        with unchanged(module):
-            returned = functional_call(module, values, (x,))
+        try:
+            with unchanged(module):
+                returned = functional_call(module, values, (x,))
+        except RuntimeError as error:
+            if isinstance(layer, Convolution) or x.dim() < 3:
+                raise
+            reason = (str(error).splitlines() or [""])[0]
+            raise CellError(
+                f"{self.where} takes inputs (M, inputs) and none with several places of an example: {reason}"
+            ) from error
         return self._chosen(returned).to(given), returned
 
     def narrow(self, layer: Layer, like: Tensor) -> bool:

@@ -239,7 +239,7 @@ def test_a_scale_that_is_computed_once_is_named() -> None:
 def test_a_convolution_alone_is_compared_with_weight_samples_in_dense_layers() -> None:
     found = check(layer("local-convolution"), draws=512)
     where = {f.where.partition(":")[0] for f in found.findings if f.test == "unbiased" and f.passed}
-    assert where == {"convolution"}
+    assert where == {"convolution", "drawn convolution"}
     notes = [f.note for f in found.findings if f.test == "unbiased" and f.where == "linear"]
     assert "registered without dense=" in notes[0]
 

@@ -64,7 +64,7 @@ def test_a_file_passes_and_its_broken_option_fails(
 def test_too_few_draws_are_inconclusive_said_first_with_what_would_settle_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ("local", "--draws", "256")
+    few = ("local", "--draws", "4096")
     assert call(monkeypatch, *few) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("local: INCONCLUSIVE at level small: nothing wrong was found, but a")
