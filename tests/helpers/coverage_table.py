@@ -156,8 +156,8 @@ def page(found: dict[str, dict[str, Found]], units: int) -> str:
             "# Coverage where runs stop",
             "",
             f"Written by `make coverage`. {len(found)} problems; of each, {units:,} units or more were recorded. Runs "
-            f"were made of units that were drawn from these with replacement, {min(runs):,} to {max(runs):,} runs a problem "
-            "and setting, and stopped as a run stops. The truth is the figure of all recorded units.",
+            f"were made of units that were drawn from these with replacement, {min(runs):,} to {max(runs):,} runs a "
+            "problem and setting, and stopped as a run stops. The truth is the figure of all recorded units.",
             "",
             f"Each printed interval at 95 % was tested for a coverage of at least {100 * LEAST:g} % (one-sided, exact, "
             f"Holm over all {len(made):,} intervals at a family-wise rate of {100 * FAMILY_WISE:g} %): {told} "
