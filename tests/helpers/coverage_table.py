@@ -133,9 +133,14 @@ def by_case(found: dict[str, dict[str, Found]], made: list[dict[str, Any]]) -> l
         runs = len(next(iter(each.values())).units)
         cells_ = " | ".join(f"{100 * c['coverage']:.1f} %" for c in least)
         lines.append(
-            f"| {case} | {_spread(each):.1f} | {cells_} | {100 * endless:.1f} % | {runs:,} |"
+            f"| {escaped(case)} | {_spread(each):.1f} | {cells_} | {100 * endless:.1f} % | {runs:,} |"
         )
     return lines
+
+
+def escaped(name: str) -> str:
+    """A name in a table of Markdown."""
+    return name.replace("|", "\\|")
 
 
 def page(found: dict[str, dict[str, Found]], units: int) -> str:
@@ -150,9 +155,9 @@ def page(found: dict[str, dict[str, Found]], units: int) -> str:
         [
             "# Coverage where runs stop",
             "",
-            f"Written by `make coverage`. {len(found)} problems; of each, {units:,} units were recorded. Runs were "
-            f"made of units that were drawn from these with replacement, {min(runs):,} to {max(runs):,} runs a problem "
-            "and setting, and stopped as a run stops. The truth is the figure of all recorded units.",
+            f"Written by `make coverage`. {len(found)} problems; of each, {units:,} units or more were recorded. Runs "
+            f"were made of units that were drawn from these with replacement, {min(runs):,} to {max(runs):,} runs a "
+            "problem and setting, and stopped as a run stops. The truth is the figure of all recorded units.",
             "",
             f"Each printed interval at 95 % was tested for a coverage of at least {100 * LEAST:g} % (one-sided, exact, "
             f"Holm over all {len(made):,} intervals at a family-wise rate of {100 * FAMILY_WISE:g} %): {told} "

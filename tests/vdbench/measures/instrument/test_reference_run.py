@@ -119,7 +119,7 @@ def test_the_errors_of_the_truth_are_those_of_its_rows(
 
 @pytest.fixture(scope="module")
 def repeated(contexts: list[Context]) -> dict[Address, Series]:
-    schedule = LookSchedule(statistics.looks(16, 128), 0.95, 0.6)
+    schedule = LookSchedule(statistics.fine_looks(16, 256), 0.95, 0.4, 16)
     places = [c.at("instrument") for c in contexts]
     return series.read([repeated_variance.rows(SUITE, places, schedule, 0, 100)])
 
@@ -143,12 +143,12 @@ def test_intervals_cover_the_closed_forms(
 def test_intervals_that_are_too_narrow_are_found_out(
     repeated: dict[Address, Series], closed: dict[Address, float]
 ) -> None:
-    """Power: intervals of one standard error instead of two and a half are rejected, nearly all of them."""
+    """Power: intervals of a quarter of their length are rejected, nearly all of them."""
     narrow = {}
     for address, one in repeated.items():
         low, high = (
-            one.value - 0.4 * (one.value - one.low),
-            one.value + 0.4 * (one.high - one.value),
+            one.value - 0.25 * (one.value - one.low),
+            one.value + 0.25 * (one.high - one.value),
         )
         narrow[address] = replace(one, low=low, high=high)
     found = judged(narrow, closed).judged
