@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import InputError
+from vdbench.problems.from_module import noisy
 from vdbench.problems.likelihoods import (
     NAMES,
     Bernoulli,
@@ -190,7 +191,7 @@ BAD: dict[str, tuple[str | Likelihood | None, Any, tuple[int, ...], str]] = {
     "broadcast": (
         None, [0.5, 2.0], (4, 1),
         "targets have shape (M,) and the network's outputs (M, 1); regression needs equal shapes, and never "
-        "broadcasts: pass y[:, None]."),
+        "broadcasts: pass y[:, None], or end the network with nn.Flatten(0)."),
     "broadcast the other way": ("regression", [[0.5], [2.0]], (4,), "never broadcasts: pass y[:, 0]."),
     "other width": ("regression", [[0.5, 1.0, 1.0]], (4, 4),
         "targets have shape (M, 3) and the network's outputs (M, 4)"),
@@ -198,7 +199,7 @@ BAD: dict[str, tuple[str | Likelihood | None, Any, tuple[int, ...], str]] = {
         "needs likelihood='heteroscedastic' and targets (M, D)."),
     "mean and variance, flat": (None, [0.5, 2.0], (4, 2), "needs likelihood='heteroscedastic' and targets (M, D)."),
     "integers": ("regression", [[1], [2]], (4, 1), "targets are int64; regression needs floats: pass y.float()."),
-    "heteroscedastic, flat": ("heteroscedastic", [0.5, 2.0], (4, 2), "never broadcasts: pass y[:, None]."),
+    "heteroscedastic, flat": ("heteroscedastic", [0.5, 2.0], (4, 2), "never broadcasts: pass y[:, None], or end the network with nn.Flatten(0)."),
     "heteroscedastic, odd": ("heteroscedastic", [[0.5]], (4, 3), "needs (M, 2D): D means, then D log variances."),
     "heteroscedastic, nan": ("heteroscedastic", [[NAN]], (4, 2), "targets have nan at row 0"),
     "heteroscedastic, integers": ("heteroscedastic", [[1]], (4, 2), "targets are int64; heteroscedastic"),
@@ -235,3 +236,21 @@ def test_every_row_of_both_splits_is_looked_at(place: int) -> None:
             InputError, match=f"data 'mine', {kind}: targets have class 3 at row {place},"
         ):
             choose(None, given, (2, 3))
+
+
+def test_a_cost_that_does_not_depend_on_the_targets_is_no_loss() -> None:
+    """It is positive and falls towards the targets, which are all 0 and mean nothing to it."""
+    x, y = torch.ones(8, 1), torch.zeros(8, 1)
+    held = Dataset("cost", Split(x, y), Split(x[:2], y[:2]), 1)
+
+    def cost(outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs[:, 0].square() + 1
+
+    assert noisy(nn.Linear(1, 1), held, likelihood=cost).layers
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets)[:, 0].square() + 1
+
+    varied = Dataset("loss", Split(x, torch.arange(8.0)[:, None]), Split(x[:2], y[:2]), 1)
+    with pytest.raises(InputError, match="as a loss does"):
+        noisy(nn.Linear(1, 1), varied, likelihood=loss)
