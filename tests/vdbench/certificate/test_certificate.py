@@ -47,7 +47,7 @@ def certified(name: str) -> Certificate:
 FEW = 65536
 """Draws that a test is content with where it does not ask for power."""
 
-DECIDED = ("local", "deterministic", "rloo")
+DECIDED = ("local", "deterministic")
 """Checked with as many draws as level small makes; the others with few, which do not decide."""
 
 
