@@ -48,11 +48,11 @@ def clip(metric: str, value: float, low: float, high: float) -> tuple[float, flo
     """Return the ends of an interval without what cannot be.
 
     An unbiased estimate may lie outside of its range, as that of a small data part does below zero: the interval then
-    lies beside the estimate. One that lies wholly outside is left as it is.
+    ends at the estimate. One that lies wholly outside is left as it is.
     """
     least, most = possible(metric)
     if any(math.isnan(x) for x in (value, low, high)):
         return low, high  # there is no interval
     if high < least or low > most:
         return low, high
-    return max(low, least), min(high, most)
+    return min(value, max(low, least)), max(value, min(high, most))
