@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
+import pkgutil
 import re
 import sys
 from collections.abc import Iterator
@@ -60,6 +62,30 @@ def in_this_process() -> Iterator[None]:
     defaults["isolate"] = False
     yield
     defaults["isolate"] = True
+
+
+@pytest.fixture
+def pytester(all_loaded: None, pytester: pytest.Pytester) -> pytest.Pytester:
+    """Pytest's own, with all modules loaded before: it forgets those that are first loaded while it is there.
+
+    Some of torch's cannot be loaded twice, and classes of vdbench that are loaded twice are not the same.
+    """
+    return pytester
+
+
+@pytest.fixture(scope="session")
+def all_loaded() -> None:
+    """All modules of vdbench, and those of torch that they load late."""
+    import estimators
+    import reports
+    import vdbench
+
+    names = ["torch._dynamo", "torch._inductor.test_operators"]
+    for package in (vdbench, estimators, reports):
+        found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        names += [module.name for module in found if not module.name.endswith("__main__")]
+    for name in names:
+        importlib.import_module(name)
 
 
 @pytest.fixture

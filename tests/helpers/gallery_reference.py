@@ -188,7 +188,7 @@ class Reference:
                 for n in mu:
                     still = n.removesuffix(".weight") in local
                     w = mu[n] if still else mu[n] + torch.exp(log[n] / 2) * sign[n] * z[n]
-                    weights[n] = w * self._padding(n, w)
+                    weights[n] = w * self.padding(n, w)
                 variances = {n: torch.exp(log[f"{n}.weight"]) for n in local}
                 with self._noise_of_outputs(variances, kept, first=not total):
                     out = functional_call(self.module, {**weights, **rest}, (x,))
@@ -238,7 +238,7 @@ class Reference:
             for handle in handles:
                 handle.remove()
 
-    def _padding(self, path: str, weight: Tensor) -> Tensor:
+    def padding(self, path: str, weight: Tensor) -> Tensor:
         """0 for the row of an embedding that stays 0."""
         owner = self.module.get_submodule(path.rpartition(".")[0])
         rows = torch.ones(len(weight), dtype=weight.dtype)

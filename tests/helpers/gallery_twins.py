@@ -87,7 +87,10 @@ def signs(layer: Layer, drawn: Tensor, inputs: bool) -> Tensor:
 
 
 def landing(at: Place, noise: dict[Request, Tensor]) -> Gradients:
-    """Naive sampling, and ∇[KL(q‖p) − log q̄(w)/p(w)] at its weights w: of mean 0, as E ∇log q = 0."""
+    """Naive sampling, and ∇[KL(q‖p) − log q̄(w)/p(w)] at its weights w: of mean 0, as E ∇log q = 0.
+
+    A row of an embedding that stays 0 counts in neither.
+    """
     found = shared(at, noise)
     by = {r.path[-1]: v for r, v in noise.items()}
     prior = torch.distributions.Normal(0.0, 1.0)
@@ -99,7 +102,7 @@ def landing(at: Place, noise: dict[Request, Tensor]) -> Gradients:
         w = mu + torch.exp(log / 2) * by[path.removesuffix(".weight")]
         sampled = held.log_prob(w) - prior.log_prob(w)
         exact = torch.distributions.kl_divergence(q, prior)
-        difference = (exact - sampled).sum()
+        difference = ((exact - sampled) * at.reference.padding(path, mean)).sum()
         found[VALUE] = found[VALUE] + difference.detach()
         slopes = torch.autograd.grad(difference, (mu, log))
         for which, slope in zip(("mean", "log_variance"), slopes, strict=True):

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import vdbench
-
-pytestmark = pytest.mark.usefixtures("elsewhere", "loaded")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 INSTALLED = bool(importlib.metadata.entry_points(group="pytest11", name="vdbench"))
 PLUGIN = () if INSTALLED else ("-p", "vdbench.pytest_plugin")
@@ -39,21 +37,6 @@ def test_mine(gradient_variance, benchmark):
     assert found.noise["scale"].low <= found.total["scale"].value
     benchmark.pedantic(lambda: None, rounds=1)
 """
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """All modules that a run and a comparison need: `pytester` forgets those that are first loaded within it."""
-    suite = {
-        "name": "s",
-        "problems": [{"name": "p", "options": {"widths": []}}],
-        "batch_sizes": [4],
-        "estimators": ["naive", "local"],
-        "baseline": "naive",
-        "measures": {"variance": {"first_units": 4, "max_units": 4}},
-    }
-    folder = vdbench.run(suite, tmp_path_factory.mktemp("loaded")).folder
-    assert vdbench.compare(folder, base="naive", new="local").text()
 
 
 def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:

@@ -73,9 +73,13 @@ def differentiate(
 
 def _own(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
     """Gradients in memory of their own: autograd gives one tensor twice where two are equal."""
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     for name, value in gradients.items():
-        if value.data_ptr() in seen or 0 in value.stride():
+        where = (
+            value.untyped_storage()._cdata,
+            value.storage_offset(),
+        )  # known of traced tensors too
+        if where in seen or 0 in value.stride():
             gradients[name] = value.clone()
-        seen.add(value.data_ptr())
+        seen.add(where)
     return gradients

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 
 from vdbench.errors import CellError
 from vdbench.estimation.base import Gradient
@@ -72,11 +73,16 @@ def _check_one(name: str, key: str, found: object, parameter: Tensor) -> None:
 
 def overlap(named: Sequence[tuple[str, Tensor]]) -> tuple[str, str] | None:
     """Two tensors that have memory in common, by name; None where there are none."""
-    spans = sorted((*_span(value), key) for key, value in named if value.numel())
+    spans = sorted((*_span(value), key) for key, value in named if _has_memory(value))
     for (_, end, one), (start, _, other) in itertools.pairwise(spans):
         if start < end:
             return one, other
     return None
+
+
+def _has_memory(value: Tensor) -> bool:
+    """Whether a tensor holds numbers; one that is traced holds none."""
+    return bool(value.numel()) and not is_fake(value)
 
 
 def _span(value: Tensor) -> tuple[int, int]:
@@ -104,8 +110,10 @@ class Kept:
         check(self._name, gradient, self._free)
         if self._last is not None:
             for key, value in self._last.gradients.items():
-                if value.data_ptr() == gradient.gradients[key].data_ptr() and not _equal(
-                    value, self._copies[-1].gradients[key]
+                if (
+                    _has_memory(value)
+                    and value.data_ptr() == gradient.gradients[key].data_ptr()
+                    and not _equal(value, self._copies[-1].gradients[key])
                 ):
                     raise CellError(
                         f"estimator '{self._name}' writes its gradient for '{key}' over that of the call before; "
