@@ -73,12 +73,10 @@ def differentiate(
 
 def _own(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
     """Gradients in memory of their own: autograd gives one tensor twice where two are equal."""
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[int, str]] = set()
     for name, value in gradients.items():
-        where = (
-            value.untyped_storage()._cdata,
-            value.storage_offset(),
-        )  # known of traced tensors too
+        # the pointer of a traced tensor may not be asked for
+        where = value.untyped_storage()._cdata, str(value.storage_offset())
         if where in seen or 0 in value.stride():
             gradients[name] = value.clone()
         seen.add(where)
