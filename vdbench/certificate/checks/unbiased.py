@@ -121,7 +121,11 @@ def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
     if relative is None:
         note = f"largest mean where the gradient of '{objective}' is 0; " + _worst(sample)
     if biased:
-        seen = "measured" if answer.differs or answer.open else "not seen at this number of draws"
+        seen = (
+            "measured"
+            if answer.differs or answer.open or answer.few
+            else "not seen at this number of draws"
+        )
         return Finding(
             NAME, sample.where, True, figure, low, high, None, answer.power,
             f"declared biased, {seen}: {note}", against=objective, draws=answer.draws, carried=answer.carried,
