@@ -184,11 +184,13 @@ class Question:
         test: The test that asks.
         draw: Draws them, always in the same order.
         first: Those of the first look.
+        declared: Whether a difference is declared, and no failure: one look measures it.
     """
 
     test: str
     draw: Draw
     first: list[Sample] = field(default_factory=list)
+    declared: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,8 @@ def answers(questions: Sequence[Question]) -> list[list[Answer]]:
     """
     rate = RATE / max(1, sum(len(s.p) for q in questions for s in q.first))
     rows = [[_looked(s, rate) for s in q.first] for q in questions]
-    waiting = sorted((k for k, row in enumerate(rows) if _open(row)), key=lambda k: _order(rows[k]))
+    asked = (k for k, row in enumerate(rows) if _open(row) and not questions[k].declared)
+    waiting = sorted(asked, key=lambda k: _order(rows[k]))
     while waiting:
         now, waiting = waiting[:TOGETHER], waiting[TOGETHER:]
         for look, times in LATER.items():

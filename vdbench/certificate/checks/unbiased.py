@@ -89,7 +89,12 @@ def _pending(subject: Subject, drawn: Draws, objective: str, draw: Draw) -> Pend
 
     count = subject.looks(drawn, needed(weighted(pilot, weights)))
     first = enough(some, count, subject.bound(drawn), subject.unit(drawn))
-    question = Question(NAME, lambda look, times: some(look, times * len(first[0].rows)), first)
+    question = Question(
+        NAME,
+        lambda look, times: some(look, times * len(first[0].rows)),
+        first,
+        declared=not drawn.estimator.declaration.unbiased,
+    )
     return Pending(question, lambda found: [_finding(drawn, objective, a) for a in found])
 
 
@@ -121,11 +126,8 @@ def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
     if relative is None:
         note = f"largest mean where the gradient of '{objective}' is 0; " + _worst(sample)
     if biased:
-        seen = (
-            "measured"
-            if answer.differs or answer.open or answer.few
-            else "not seen at this number of draws"
-        )
+        measured = answer.differs or answer.few
+        seen = "measured" if measured else "not seen at this number of draws"
         return Finding(
             NAME, sample.where, True, figure, low, high, None, answer.power,
             f"declared biased, {seen}: {note}", against=objective, draws=answer.draws, carried=answer.carried,
