@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from vdbench import statistics
 from vdbench.statistics import contrast, contrasts
 from vdbench.statistics.proportions import at_least
 from vdbench.statistics.sequential import student
