@@ -10,11 +10,12 @@ CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome g
 AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test lint bench browser gallery faults fuzz zoo compare coverage docs cases results clean
+.PHONY: help quick test long lint bench browser gallery faults fuzz zoo compare coverage docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
 	@echo 'make test    set up, check style and types, run the tests'
+	@echo 'make long    tests that take long for what they add (minutes)'
 	@echo 'make lint    style and types alone'
 	@echo 'make bench   time vdbench itself against plain loops'
 	@echo 'make browser show the pages of committed runs in an installed Chromium (some minutes), keep screenshots'
@@ -37,8 +38,11 @@ quick: $(VENV)/.installed
 # Two workers for all but what is marked "alone", which follows in one process with nothing beside it.
 # Where Chromium is installed, the page is shown in it; axe-core, which checks its accessibility, comes from npm.
 test: lint $(if $(CHROMIUM),$(AXE))
-	$(BIN)/python -m pytest -q -n 2 -m "not alone and not network"
+	$(BIN)/python -m pytest -q -n 2 -m "not alone and not long and not network"
 	$(BIN)/python -m pytest -q -m "alone and not network"
+
+long: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -n 2 -m "long and not network"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ The certificate's checks without statistics are made of all of them, and beside 
 from __future__ import annotations
 
 import math
+import re
 from functools import partial
 from itertools import product
 from typing import Any, Literal
@@ -76,7 +77,19 @@ def narrowed(state: Any) -> Any:
     return type(state)(map(narrowed, state)) if isinstance(state, (tuple, list)) else state
 
 
-@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if e not in DEFAULTS], ids=label)
+NESTED = re.compile(r"control-variate\(.*\(|\(control-variate|fitted")
+"""Control variates around or within others: each of their checks takes seconds."""
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param(e, marks=pytest.mark.long if NESTED.search(label(e)) else ())
+        for e in ESTIMATORS
+        if e not in DEFAULTS
+    ],
+    ids=label,
+)
 def test_the_certificate_s_exact_checks_pass(estimator: Estimator) -> None:
     """With options, and around one another; test_certificate.py has each with its defaults, and the statistics too."""
     subject = Subject(estimator, KEY / "certificate")

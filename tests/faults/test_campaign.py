@@ -34,6 +34,7 @@ def test_a_fault_is_seen_and_healed(kind: str, made: Campaign) -> None:
         assert found.named, "the file was not named"
 
 
+@pytest.mark.long
 def test_a_figure_that_is_wrong_is_found_out(
     made: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,10 @@ def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
     return pytester.runpytest(*PLUGIN, "-p", "no:cacheprovider", "-W", "ignore", *words)
 
 
-def test_a_planted_regression_is_red(pytester: pytest.Pytester) -> None:
+def test_a_planted_regression_is_red(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # with it, nothing is benchmarked
     pytester.makepyfile(TESTS)
     Path("mine.py").write_text(ESTIMATOR.format(size=1))
     run(pytester, "--vdbench-save", "kept", "--benchmark-json", "b.json").assert_outcomes(passed=1)

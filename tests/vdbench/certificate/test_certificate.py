@@ -88,7 +88,14 @@ def test_known_defects_are_caught(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert any(defect.suggests in f.suggests for f in fitting), text
 
 
-@pytest.mark.parametrize("name", {d.test: name for name, d in DEFECTS.items()}.values())
+@pytest.mark.parametrize(
+    "name",
+    [
+        # looped: its check takes long
+        pytest.param(name, marks=pytest.mark.long if name == "buffer-is-written-over" else ())
+        for name in {d.test: name for name, d in DEFECTS.items()}.values()
+    ],
+)
 def test_a_defect_fails_the_certificate(name: str) -> None:
     """One for each check that sees some, whose finding is among those of all checks."""
     found = check(DEFECTS[name].estimator, draws=2048)
@@ -130,6 +137,7 @@ def test_at_least_twelve_defects_are_known() -> None:
     }
 
 
+@pytest.mark.long
 def test_a_few_checks_of_correct_estimators_accuse_none() -> None:
     """Two at other seeds, of the thousand that `calibrate_certificate` makes."""
     accused = [c.text() for c in calibrate_certificate.runs(2, first=100, draws=1024) if c.failed]
@@ -322,6 +330,7 @@ def test_it_is_reached_as_vdbench_check_and_written_as_plain_data() -> None:
     assert found.text().startswith(found.summary())
 
 
+@pytest.mark.long
 def test_a_seed_repeats_a_certificate() -> None:
     first, again, other = (check(get("local"), draws=4096, seed=s).findings for s in (3, 3, 4))
     assert first == again != other

@@ -61,6 +61,7 @@ def test_a_file_passes_and_its_broken_option_fails(
     )
 
 
+@pytest.mark.long
 def test_too_few_draws_are_inconclusive_said_first_with_what_would_settle_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from compare_campaign import LEVEL, Pool, false_alarms, settling
 
+from vdbench.estimation import registry
 from vdbench.statistics.proportions import at_least, at_most
 
 ALARM = 1e-4
@@ -16,7 +17,13 @@ ALARM = 1e-4
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return Pool.measured(tmp_path_factory.mktemp("pool"), 512)
+    registry.discover()
+    known = dict(registry._registry)
+    try:
+        return Pool.measured(tmp_path_factory.mktemp("pool"), 512)
+    finally:  # its estimators are not for other tests
+        registry._registry.clear()
+        registry._registry.update(known)
 
 
 @pytest.mark.parametrize("paired", [True, False])

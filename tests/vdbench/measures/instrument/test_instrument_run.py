@@ -127,6 +127,7 @@ class Stop(Quiet):
                 raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_it_is_resumed_block_by_block(done: execution.Finished, tmp_path: Path) -> None:
     out = tmp_path / "run"
     kept: dict[str, int] = {}
@@ -225,6 +226,7 @@ def test_a_failing_estimator_is_recorded_and_fails_the_group(
     assert "false_alarms.variance.total" in set(finished.results["metric"])
 
 
+@pytest.mark.long
 def test_two_estimators_are_enough_and_one_is(tmp_path: Path) -> None:
     finished = vdbench.run(
         "instrument",
@@ -247,6 +249,7 @@ def test_the_report_is_written(done: execution.Finished) -> None:
 # Kills
 
 
+@pytest.mark.long
 def test_kills_are_a_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A campaign of a run smaller still; taken up again it is not run again."""
     tiny = {**crash_recovery.SUITE, "estimators": ["naive", "local"], "checkpoints": ["initial"]}

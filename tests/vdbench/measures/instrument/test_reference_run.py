@@ -89,6 +89,7 @@ def measured(contexts: list[Context]) -> dict[Address, Truth]:
     return reference_run.values(SUITE, contexts, tables)
 
 
+@pytest.mark.long
 def test_the_measured_truth_is_the_closed_form(
     closed: dict[Address, float], measured: dict[Address, Truth]
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_measured_truth_is_the_closed_form(
     assert max(c.error / abs(c.truth) for c in comparisons if "noise" in c.what) < 0.05
 
 
+@pytest.mark.long
 def test_the_errors_of_the_truth_are_those_of_its_rows(
     contexts: list[Context], measured: dict[Address, Truth]
 ) -> None:
@@ -128,6 +130,7 @@ def judged(found: dict[Address, Series], truths: dict[Address, float]) -> Eviden
     return Evidence(found, {a: Truth(value) for a, value in truths.items()}, 0.95)
 
 
+@pytest.mark.long
 def test_intervals_cover_the_closed_forms(
     repeated: dict[Address, Series], closed: dict[Address, float]
 ) -> None:
@@ -140,6 +143,7 @@ def test_intervals_cover_the_closed_forms(
     assert len(set(stops.n)) > 1, "every run stopped at one look: stopping was not tested"
 
 
+@pytest.mark.long
 def test_intervals_that_are_too_narrow_are_found_out(
     repeated: dict[Address, Series], closed: dict[Address, float]
 ) -> None:
