@@ -284,6 +284,7 @@ def covariance(estimator: Estimator) -> list[Comparison]:
     return comparisons
 
 
+@pytest.mark.long
 def test_independence_of_examples_is_as_declared() -> None:
     """Where it is declared no covariance between examples is left; naive sampling has it."""
     every = [*(get(name) for name in names()), *around(get("local"))]

@@ -33,6 +33,9 @@ FALSE_ALARM = 0.001
 """Of this whole file: Bonferroni over kinds, estimators and directions."""
 
 ESTIMATORS = ("naive", "local", "flipout", "grouped", "per-example", "score-local")
+EVERY_TIME = ("naive", "local", "flipout")
+"""Those that make test checks on every kind; make long checks the rest."""
+
 TESTS = len(KINDS) * len(ESTIMATORS) * (DIRECTIONS + 12)
 
 
@@ -108,7 +111,10 @@ def directions(problem: Problem) -> dict[str, Tensor]:
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in EVERY_TIME else pytest.mark.long) for n in ESTIMATORS],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mean_gradient_is_the_module_s_own(kind: str, name: str) -> None:
     problem, want, error, along = truth(kind)

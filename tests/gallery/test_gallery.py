@@ -33,7 +33,11 @@ from vdbench.noise import Key, stream
 there = cache(place)
 F64 = torch.float64
 ROOT = Path(__file__).parents[2]
-models = pytest.mark.parametrize("name", MODELS)
+models = pytest.mark.parametrize(
+    "name",
+    # seconds a test
+    [pytest.param(name, marks=pytest.mark.long if name == "resnet" else ()) for name in MODELS],
+)
 
 LARGEST = 20_000
 """Noisy weights of a model at reduced width."""
@@ -110,6 +114,7 @@ def pairs_of(estimator: Estimator) -> int:
     return PAIRS // 4 if isinstance(estimator, MeasureValued) else PAIRS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SMALLEST)
 def test_mean_gradients_are_the_reference_s(name: str) -> None:
     """Two-sided, with the errors of both sides; family-wise false-alarm rate 0.001 over the four models.

@@ -35,7 +35,10 @@ def test_there_are_enough_of_them() -> None:
     assert len(RIGHT) >= 40
 
 
-@pytest.mark.parametrize("name", CAUGHT)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.long if k > 3 else ()) for k, n in enumerate(CAUGHT)],
+)
 def test_a_defect_fails(name: str) -> None:
     found = check(ENTRIES[name].estimator, draws=FEW)
     assert found.verdict == "FAILED", found.text(verbose=True)

@@ -354,6 +354,7 @@ def test_bad_input_is_refused(estimator: Any, options: dict[str, Any], message: 
     assert message in str(caught.value)
 
 
+@pytest.mark.long
 def test_the_text_says_whose_gradient_was_compared_with() -> None:
     """Local noise has another objective on a convolution, naive sampling the same everywhere."""
     line = "The mean was compared with the gradient of elbo on linear, dense,"

@@ -105,6 +105,7 @@ def test_a_right_layer_passes_its_own_checks(name: str) -> None:
     assert any(f.passed for f in found if f.test == "layer spread")
 
 
+@pytest.mark.long
 def test_a_right_layer_passes_and_a_bias_of_a_tenth_would_have_been_seen() -> None:
     found = check(layer("local"))
     assert found.verdict == "PASSED", found.text()

@@ -64,6 +64,7 @@ def test_times_and_nothing_else_are_outside_the_promise(whole: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_run_killed_ten_times_ends_as_if_it_had_not_been(undisturbed: Undisturbed) -> None:
     found = undisturbed.disturb("killed", KILLS, 1)
     assert found.kills == KILLS, "the run ended before it was killed"

@@ -36,7 +36,7 @@ class Plugged(vdbench.Pathwise):
 """
 
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = [pytest.mark.usefixtures("elsewhere"), pytest.mark.long]
 
 
 def labels(*estimators: Any) -> list[str]:
