@@ -77,8 +77,8 @@ def narrowed(state: Any) -> Any:
     return type(state)(map(narrowed, state)) if isinstance(state, (tuple, list)) else state
 
 
-NESTED = re.compile(r"control-variate\(.*\(|\(control-variate|fitted")
-"""Control variates around or within others: each of their checks takes seconds."""
+NESTED = re.compile(r"\(.*\(|\(control-variate|fitted")
+"""Wrappers around one another, and fitted ones: many, and some take seconds."""
 
 
 @pytest.mark.parametrize(
