@@ -111,8 +111,8 @@ Prepare = Callable[[Problem, Parameters, Batch], tuple[Problem, Parameters, Batc
 
 
 @dataclass(frozen=True)
-class OfLocal(Local):
-    """Local reparameterization with something done to its problem, or to its gradient."""
+class Altered(Pathwise):
+    """Something done to the problem of an estimator, or to its gradient; comes before that estimator's class."""
 
     change: Change = lambda g, *_: g
     prepare: Prepare = lambda problem, at, batch: (problem, at, batch)
@@ -126,18 +126,13 @@ class OfLocal(Local):
 
 
 @dataclass(frozen=True)
-class OfNaive(Naive):
-    """Weight sampling with something done to its gradient."""
+class OfLocal(Altered, Local):
+    """Local reparameterization, altered."""
 
-    change: Change = lambda g, *_: g
-    prepare: Prepare = lambda problem, at, batch: (problem, at, batch)
 
-    def __call__(
-        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
-    ) -> Gradient:
-        """The gradient of what was prepared, changed."""
-        found = super().__call__(*self.prepare(problem, parameters, batch), noise, state)
-        return self.change(found, problem, parameters, batch, noise)
+@dataclass(frozen=True)
+class OfNaive(Altered, Naive):
+    """Weight sampling, altered."""
 
 
 @dataclass(frozen=True)

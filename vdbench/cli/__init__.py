@@ -33,6 +33,11 @@ app.add_typer(data_app, name="data")
 new_app = typer.Typer(help="Write the files of something new: an estimator.", no_args_is_help=True)
 app.add_typer(new_app, name="new")
 
+Device = Annotated[str, Option(help="cpu, cuda or auto.")]
+Only = Annotated[
+    list[str] | None,
+    Option(metavar="ESTIMATOR", help="Run this estimator and the baseline; repeatable."),
+]
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
 Allowed = Annotated[
     list[str] | None,
@@ -67,12 +72,9 @@ def run_verb(
         Path | None,
         Option(help="Run folder; one that exists is resumed. Default runs/SUITE-TIME."),
     ] = None,
-    device: Annotated[str, Option(help="cpu, cuda or auto.")] = "cpu",
+    device: Device = "cpu",
     setting: Settings = None,
-    only: Annotated[
-        list[str] | None,
-        Option(metavar="ESTIMATOR", help="Run this estimator and the baseline; repeatable."),
-    ] = None,
+    only: Only = None,
     plugin: Plugins = None,
     allow: Allowed = None,
     jobs: Jobs = 1,
@@ -134,12 +136,9 @@ def worker_verb(
     out: Annotated[Path, Option(help="The run folder, which all parts see.")],
     index: Annotated[int, Option(help="Which part this is, from 0.")],
     of: Annotated[int, Option(help="How many parts there are.")],
-    device: Annotated[str, Option(help="cpu, cuda or auto.")] = "cpu",
+    device: Device = "cpu",
     setting: Settings = None,
-    only: Annotated[
-        list[str] | None,
-        Option(metavar="ESTIMATOR", help="Run this estimator and the baseline; repeatable."),
-    ] = None,
+    only: Only = None,
     plugin: Plugins = None,
     allow: Allowed = None,
     jobs: Jobs = 1,
@@ -555,9 +554,7 @@ def data_path(name: Annotated[str, Argument(help="A data set.")], json: Json = F
 
 
 @app.command("env")
-def env_verb(
-    device: Annotated[str, Option(help="cpu, cuda or auto.")] = "auto", json: Json = False
-) -> None:
+def env_verb(device: Device = "auto", json: Json = False) -> None:
     """Print the environment as recorded with every run."""
     from vdbench import runner
     from vdbench.runner import environment

@@ -116,16 +116,7 @@ def _file(path: Path, strict: bool) -> Content:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    try:
-        found = records.read(folder / "run.json")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"'{folder}' is not a run folder: it has no run.json.") from error
-    except Damaged as error:
-        raise InputError(
-            f"'{folder}': its run.json is damaged, {error}; run its suite again on the folder first."
-        ) from error
-    except OSError as error:
-        raise InputError(f"'{folder}' cannot be read, {error.strerror}.") from error
+    found = records.of_run(folder)
     if found.get("schema") not in range(1, schema.RUN + 1):
         raise InputError(
             f"'{folder}': its run.json has schema {shown(found.get('schema'))}, "

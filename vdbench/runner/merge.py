@@ -141,16 +141,7 @@ def _aside(ledger: Ledger, path: Path) -> None:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    try:
-        found = records.read(folder / "run.json")
-    except FileNotFoundError as error:
-        raise InputError(f"'{folder}' is not a run folder: it has no run.json.") from error
-    except Damaged as error:
-        raise InputError(
-            f"'{folder}': its run.json is damaged, {error}; run its suite again on the folder first."
-        ) from error
-    except OSError as error:
-        raise InputError(f"'{folder}' cannot be read, {error.strerror}.") from error
+    found = records.of_run(folder)
     if found.get("blocks", 1) != schema.BLOCKS:
         raise InputError(
             f"'{folder}': its blocks are of an earlier version of vdbench; run its suite again on the folder first."

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vdbench.errors import InputError
 from vdbench.store.arrays import whole
 from vdbench.store.damage import Damaged
 
@@ -42,3 +43,21 @@ def read(path: Path) -> dict[str, Any]:
     if SEAL in content and content[SEAL] != checksum(rest):
         raise Damaged("its content does not match its checksum")
     return content
+
+
+def of_run(folder: Path) -> dict[str, Any]:
+    """The record of a run folder that a user has named.
+
+    Raises:
+        InputError: It has none, or none that can be read.
+    """
+    try:
+        return read(folder / "run.json")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"'{folder}' is not a run folder: it has no run.json.") from error
+    except Damaged as error:
+        raise InputError(
+            f"'{folder}': its run.json is damaged, {error}; run its suite again on the folder first."
+        ) from error
+    except OSError as error:
+        raise InputError(f"'{folder}' cannot be read, {error.strerror}.") from error
