@@ -172,10 +172,10 @@ def places(groups: list[Group]) -> Table:
             if one.leader:
                 rows.append([name, role_name(one.role), NAMES[metric], *row(group, one, metric)])
                 links.append((anchor(group.without_run), group.without_run))
-    columns = ["place", "parameter", "compared by", "lowest", "× baseline", "how surely",
+    columns = ["place", "parameter", "compared by", "smallest estimate", "× baseline", "how surely",
                "time per gradient"]  # fmt: skip
     levels = " or ".join(dict.fromkeys(percent(group.run.level) for group in groups))
-    said = f"Lowest estimator by place and parameter. Intervals at {levels}; verdicts {ADJUSTED}."
+    said = f"Smallest estimate by place and parameter. Intervals at {levels}; verdicts {ADJUSTED}."
     kept = [i for i, _ in enumerate(columns) if i not in dropped(rows, len(metrics))]
     links = links if 0 in kept else []
     return Table([columns[i] for i in kept], [[cells[i] for i in kept] for cells in rows], said,
