@@ -40,9 +40,15 @@ class Asked:
             "allow": self.allow,
         }
 
-    def command(self, out: Path | None = None) -> str:
-        """The command of a run; with ``out``, as it is typed here, else without paths of this machine."""
-        words = ["vdbench", "run", self.suite, *(["--out", str(out)] if out else [])]
+    def command(self, out: Path | None = None, verb: str = "run", more: Sequence[str] = ()) -> str:
+        """The command of a run; with ``out``, as it is typed here, else without paths of this machine.
+
+        Args:
+            out: The run folder.
+            verb: ``run`` or ``worker``.
+            more: Further words.
+        """
+        words = ["vdbench", verb, self.suite, *(["--out", str(out)] if out else []), *more]
         words += ["--device", self.device] if self.device != "cpu" else []
         for flag, values in (
             ("--set", self.settings),

@@ -7,13 +7,30 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-SuiteName = Annotated[str, Argument(help="A bundled suite's name, or a path to a YAML file.")]
-Device = Annotated[str, Option(help="cpu, cuda or auto.")]
+from vdbench.cli import completion
+
+SuiteName = Annotated[
+    str,
+    Argument(
+        help="A bundled suite's name, or a path to a YAML file.", autocompletion=completion.suites
+    ),
+]
+Device = Annotated[str, Option(help="cpu, cuda or auto.", autocompletion=completion.devices)]
 Only = Annotated[
     list[str] | None,
-    Option(metavar="ESTIMATOR", help="Run this estimator and the baseline; repeatable."),
+    Option(
+        metavar="ESTIMATOR",
+        help="Run this estimator and the baseline; repeatable.",
+        autocompletion=completion.estimators,
+    ),
 ]
 Json = Annotated[bool, Option("--json", help="Print JSON.")]
+Quiet = Annotated[
+    bool, Option("--quiet", "-q", help="Show no progress, and of results only where they are.")
+]
+Verbose = Annotated[
+    bool, Option("--verbose", "-v", help="Show every finished cell; in a pipe, every step of it.")
+]
 Allowed = Annotated[
     list[str] | None,
     Option(

@@ -18,12 +18,14 @@ from vdbench.cli.verbs import (
     report,
     run,
     verify,
+    watch,
     worker,
 )
 
 VERBS: dict[str, Callable[..., Any]] = {
     "run": run.run_verb,
     "worker": worker.worker_verb,
+    "watch": watch.watch_verb,
     "report": report.report_verb,
     "compare": compare.compare_verb,
     "verify": verify.verify_verb,

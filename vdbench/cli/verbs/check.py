@@ -7,14 +7,21 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+from vdbench.cli import completion
+from vdbench.cli.interrupts import repeatable
 from vdbench.cli.options import Allowed, Json, Plugins, load_plugins
-from vdbench.cli.printing import print_json
+from vdbench.cli.printing import print_json, print_text
 from vdbench.cli.streams import say
 
 
 def check_verb(
     name: Annotated[
-        str, Argument(metavar="NAME|FILE.py", help="An estimator, or a file that registers some.")
+        str,
+        Argument(
+            metavar="NAME|FILE.py",
+            help="An estimator, or a file that registers some.",
+            autocompletion=completion.subjects,
+        ),
     ],
     option: Annotated[
         list[str] | None,
@@ -23,7 +30,9 @@ def check_verb(
     of: Annotated[
         list[str] | None,
         Option(
-            metavar="NAME", help="Inner estimator; repeat for nested wrappers, outermost first."
+            metavar="NAME",
+            help="Inner estimator; repeat for nested wrappers, outermost first.",
+            autocompletion=completion.estimators,
         ),
     ] = None,
     level: Annotated[str, Option(help="small (seconds) or full.")] = "small",
@@ -51,18 +60,20 @@ def check_verb(
     load_plugins(plugin)
     from vdbench.certificate import check
     from vdbench.cli.check_arguments import own_problem, subjects
+    from vdbench.cli.progress import checks
 
     own = own_problem(problem, allow or [], plugin or []) if problem else None
     found = []
     for estimator in subjects(name, option or [], of or []):
-        found.append(
-            check(
+        with repeatable("A check keeps nothing: the same command begins anew."), checks() as told:
+            one = check(
                 estimator, level=level, draws=draws, seed=seed, device=device,  # type: ignore[arg-type]
-                problem=own, batch_size=batch_size,
-            )
-        )  # fmt: skip
+                problem=own, batch_size=batch_size, told=told,
+            )  # fmt: skip
+        found.append(one)
         if not json:
-            say(("\n" if len(found) > 1 else "") + found[-1].text(verbose))
+            text = ("\n" if len(found) > 1 else "") + one.text(verbose)
+            (say if verbose else print_text)(text)
     verdicts = {certificate.verdict for certificate in found}
     verdict = next(v for v in ("FAILED", "INCONCLUSIVE", "PASSED") if v in verdicts)
     if json:

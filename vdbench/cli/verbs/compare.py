@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+from vdbench.cli import completion
 from vdbench.cli.options import Json
 
 
@@ -20,10 +21,20 @@ def compare_verb(
         ),
     ] = None,
     base: Annotated[
-        str | None, Option(metavar="ESTIMATOR", help="Compare with this estimator of BASE.")
+        str | None,
+        Option(
+            metavar="ESTIMATOR",
+            help="Compare with this estimator of BASE.",
+            autocompletion=completion.estimators,
+        ),
     ] = None,
     new: Annotated[
-        str | None, Option(metavar="ESTIMATOR", help="Judge this estimator of NEW.")
+        str | None,
+        Option(
+            metavar="ESTIMATOR",
+            help="Judge this estimator of NEW.",
+            autocompletion=completion.estimators,
+        ),
     ] = None,
     tolerance: Annotated[
         float, Option(help="Relative difference that counts as none, from 0.")
@@ -31,7 +42,11 @@ def compare_verb(
     level: Annotated[float, Option(help="Level at which all verdicts hold together.")] = 0.95,
     only: Annotated[
         list[str] | None,
-        Option(metavar="ESTIMATOR", help="Compare this estimator alone; repeatable."),
+        Option(
+            metavar="ESTIMATOR",
+            help="Compare this estimator alone; repeatable.",
+            autocompletion=completion.estimators,
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Argument
 
+from vdbench.cli import completion
 from vdbench.cli.options import Json, Plugins, load_plugins
 from vdbench.cli.printing import print_json, print_table
 from vdbench.cli.streams import say
@@ -13,7 +14,10 @@ from vdbench.errors import InputError, nearest
 
 
 def list_verb(
-    what: Annotated[str, Argument(help="estimators, suites, problems or datasets.")],
+    what: Annotated[
+        str,
+        Argument(help="estimators, suites, problems or datasets.", autocompletion=completion.lists),
+    ],
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
@@ -31,7 +35,10 @@ def list_verb(
 
 
 def show_verb(
-    name: Annotated[str, Argument(help="An estimator, suite, problem or data set.")],
+    name: Annotated[
+        str,
+        Argument(help="An estimator, suite, problem or data set.", autocompletion=completion.shown),
+    ],
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:

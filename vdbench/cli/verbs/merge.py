@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from vdbench.cli.options import Allowed, Json, Plugins
+from vdbench.cli.interrupts import repeatable
+from vdbench.cli.options import Allowed, Json, Plugins, Quiet, Verbose
 from vdbench.cli.printing import print_json, print_table
 from vdbench.cli.streams import say
 from vdbench.cli.verbs.report import write
@@ -21,14 +22,18 @@ def merge_verb(
     ],
     plugin: Plugins = None,
     allow: Allowed = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Join runs of one suite; nothing is measured, and no file is overwritten."""
     from vdbench.cli.progress import automatic
     from vdbench.runner.merge import merge
 
-    found = merge(folders, out, plugin or [], automatic(), allow or [])
-    page = write([out], None) if found.finished else None
+    progress = automatic(quiet, verbose)
+    with repeatable("The runs are as they were; the same command goes on."):
+        found = merge(folders, out, plugin or [], progress, allow or [])
+        page = write([out], None) if found.finished else None
     failed = found.finished.failed if found.finished else 0
     if json:
         conflicts = [conflict._asdict() for conflict in found.conflicts]

@@ -34,9 +34,11 @@ def report_verb(
 
 def write(folders: list[Path], out: Path | None) -> Path:
     """Write the report of runs; where its page is."""
+    from vdbench.cli.progress import at_work
     from vdbench.siblings import import_own
 
-    page: Path = import_own("reports").write(folders, out)
+    with at_work("writing the report"):
+        page: Path = import_own("reports").write(folders, out)
     return page
 
 

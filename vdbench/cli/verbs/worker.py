@@ -10,7 +10,18 @@ from typer import Option
 
 from vdbench.cli import warming
 from vdbench.cli.asked import Asked
-from vdbench.cli.options import Allowed, Device, Jobs, Only, Plugins, Settings, SuiteName
+from vdbench.cli.interrupts import resumable
+from vdbench.cli.options import (
+    Allowed,
+    Device,
+    Jobs,
+    Only,
+    Plugins,
+    Quiet,
+    Settings,
+    SuiteName,
+    Verbose,
+)
 from vdbench.cli.streams import say
 
 
@@ -25,14 +36,19 @@ def worker_verb(
     plugin: Plugins = None,
     allow: Allowed = None,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure one of several parts of a suite; 'vdbench run' on the same folder then writes the results."""
     from vdbench.cli.progress import automatic
     from vdbench.runner.run_suite import work
 
+    progress = automatic(quiet, verbose)
     warming.warm()
     asked = Asked(suite, device, setting or [], only or [], plugin or [], allow or [])
-    done = work(suite, out, index, of, **asked.keywords, progress=automatic(), jobs=jobs)
+    part = ["--index", str(index), "--of", str(of)]
+    with resumable(asked.command(out, "worker", part)):
+        done = work(suite, out, index, of, **asked.keywords, progress=progress, jobs=jobs)
     say(f"part {index} of {of} is measured; receipt: {out / 'receipts'}/{index}-of-{of}.json")
     if done.failed:
         say(f"{done.failed} cells failed; the receipt says why.", err=True)
