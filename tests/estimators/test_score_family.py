@@ -1,4 +1,4 @@
-"""Score functions with baselines, measure-valued derivatives and control variates: closed forms, states, refusals.
+"""Score functions with baselines, and measure-valued derivatives: closed forms, refusals.
 
 The toy cost is f = (x − k)² under N(μ, σ²): a linear-Gaussian problem of one input 1 and one example, counted twice.
 """
@@ -6,7 +6,6 @@ The toy cost is f = (x − k)² under N(μ, σ²): a linear-Gaussian problem of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,30 +14,20 @@ import oracles
 import pytest
 import torch
 from oracles import Array, Linear, Moments, random_linear
+from score_places import DRAWS, TOLERANCE, place, toy
 from torch import Tensor
-from twins import BATCH, EXAMPLES, LAYERS, log_likelihood
+from twins import EXAMPLES, LAYERS, log_likelihood
 from twins_score import scores
 
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator, Gradient
-from vdbench.estimation.draws import gather, gradients, minibatch, trace, vectorised
-from vdbench.estimation.options import get, label
+from vdbench.estimation.draws import gather, minibatch, trace, vectorised
+from vdbench.estimation.options import get
 from vdbench.noise import Key, stream
 from vdbench.problems.dropout import BinaryDropout
-from vdbench.problems.gaussian import MeanLogVariance
-from vdbench.problems.problem import Batch, Problem
-from vdbench.training import estimator_state
-
-TOLERANCE = 1e-9
-DRAWS = 4000
 
 TOYS = [(1.0, 1.0, 0.3), (0.4, 1.3, -1.0), (1.0, 0.2, 1.0)]
 """μ, σ, k."""
-
-
-def toy(mu: float, sigma: float, k: float) -> Linear:
-    one = np.ones((1, 1))
-    return Linear(one, np.array([k]), np.array([mu]), np.array([sigma]), 2)
 
 
 def moments(mu: float, sigma: float, k: float, of_mu: float, of_sigma: float) -> Moments:
@@ -48,14 +37,6 @@ def moments(mu: float, sigma: float, k: float, of_mu: float, of_sigma: float) ->
         "mean": (mean, np.array([of_mu])),
         "scale": (scale, np.array([of_sigma * sigma**2 / 4])),
     }
-
-
-def place(coordinates: Any = None) -> tuple[Problem, dict[str, Tensor], Batch]:
-    problem, parameters = oracles.network(coordinates or MeanLogVariance(0.3), EXAMPLES)
-    return problem, parameters, gather(problem, np.arange(BATCH))
-
-
-# The toy cost
 
 
 @pytest.mark.parametrize("at", TOYS, ids=str)
@@ -168,9 +149,6 @@ def test_measure_valued_moments_through_the_noise_streams() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-# Baselines
-
-
 def best(of: Linear) -> tuple[dict[str, Tensor], Moments]:
     """E[L h²]/E[h²] of every parameter of the score function by quadrature, and the moments that it leaves."""
     eps, weights = oracles.grid([6] * len(of.mu))
@@ -272,214 +250,6 @@ def test_fit_has_a_slow_twin() -> None:
         b = (cost * h2).sum(0) / h2.sum(0)
         torch.testing.assert_close(state["cost"] + state["offset"][name], b, rtol=1e-9, atol=1e-9)
     assert not any(bool(v.any()) for n, v in state["offset"].items() if n.endswith("bias"))
-
-
-STATEFUL = [
-    get("score", baseline="moving-average", pilot=3),
-    get("score-local", baseline="optimal", pilot=3),
-    get("samples", of=get("score", baseline="moving-average", pilot=3), samples=2),
-    get("antithetic", of=get("score-local", baseline="moving-average", pilot=3)),
-    get("control-variate", coefficient="fitted", pilot=2),
-    get(
-        "control-variate",
-        of=get("score", baseline="moving-average", pilot=3),
-        kind="delta",
-        coefficient="fitted",
-        pilot=2,
-    ),
-]
-
-
-@pytest.mark.parametrize("estimator", STATEFUL, ids=label)
-def test_a_state_is_repeatable_and_can_be_saved(estimator: Estimator) -> None:
-    problem, parameters, _ = place()
-    state, again = (estimator.fit(problem, parameters, Key(("state",))) for _ in range(2))
-    other = estimator.fit(problem, parameters, Key(("other",)))
-    packed = estimator_state.pack(state)
-
-    def same(a: Any, b: Any) -> bool:
-        found, wanted = estimator_state.pack(a), estimator_state.pack(b)
-        assert set(found) == set(wanted)
-        return all((found[name] == wanted[name]).all() for name in found)
-
-    assert same(state, again)
-    assert same(state, estimator_state.unpack(packed, torch.device("cpu")))
-    assert not same(state, other)
-
-
-@pytest.mark.parametrize("estimator", STATEFUL, ids=label)
-def test_a_state_that_is_missing_is_told(estimator: Estimator) -> None:
-    with pytest.raises(
-        CellError, match=r"has a state and was given none; expected state=estimator\.fit"
-    ):
-        estimator(*place(), stream(Key(("none",)), dtype=torch.float64))
-
-
-def test_an_update_knows_earlier_costs_alone() -> None:
-    """The baseline of a step is made of the costs before it: decay·average + (1 − decay)·cost, through wrappers too."""
-    problem, parameters, batch = place()
-    inner = get("score", baseline="moving-average", decay=0.75, pilot=3)
-    for estimator in (inner, get("samples", of=inner, samples=2), get("antithetic", of=inner)):
-        state = estimator.fit(problem, parameters, Key(("update",)))
-        average = float(state["cost"])
-        for step in range(3):
-            noise = stream(Key(("update", step)), dtype=torch.float64)
-            gradient = estimator(problem, parameters, batch, noise, state)
-            assert float(state["cost"]) == pytest.approx(average, rel=1e-12)
-            state = estimator.update(state, gradient)
-            average = 0.75 * average + 0.25 * float(gradient.value)
-        assert float(state["cost"]) == pytest.approx(average, rel=1e-12)
-    assert get("score").update((), gradient) == ()
-    fitted = get("control-variate", of=inner, kind="delta", coefficient="fitted", pilot=2)
-    state = fitted.fit(problem, parameters, Key(("update",)))
-    moved = fitted.update(state, gradient)
-    assert moved["coefficient"] is state["coefficient"]
-    assert float(moved["of"]["cost"]) == pytest.approx(
-        0.75 * float(state["of"]["cost"]) + 0.25 * float(gradient.value)
-    )
-
-
-# Control variates
-
-
-def hvp_of_naive(of: Linear) -> Moments:
-    """First order: nothing of μ and bias; of σ the part that is quadratic in ε is left."""
-    t = oracles.Terms(of)
-    own = np.diag(t.g) ** 2 * t.sigma**2
-    return oracles.assemble(of, np.zeros(len(t.a)), (t.g**2) @ t.sigma**2 + own)
-
-
-def sampled_curvature(of: Linear) -> Moments:
-    """The second order's mean at random signs: its own variance Σ_{j≠i} G_ij²σ_j² is left."""
-    t = oracles.Terms(of)
-    own = np.diag(t.g) ** 2 * t.sigma**2
-    return oracles.assemble(of, np.zeros(len(t.a)), (t.g**2) @ t.sigma**2 - own)
-
-
-def hvp_of_local(of: Linear) -> Moments:
-    t = oracles.Terms(of)
-    return oracles.assemble(of, np.zeros(len(t.a)), 2 * (t.x**4).sum(0) * t.sigma**2)
-
-
-def noiseless(of: Linear) -> Moments:
-    t = oracles.Terms(of)
-    return oracles.assemble(of, np.zeros(len(t.a)), np.zeros(len(t.a)))
-
-
-def with_bias_of_naive(oracle: Callable[[Linear], Moments]) -> Callable[[Linear], Moments]:
-    """A score function's bias keeps its ordinary gradient."""
-
-    def moments_of(of: Linear) -> Moments:
-        found = oracle(of)
-        return found | ({"bias": oracles.naive(of)["bias"]} if "bias" in found else {})
-
-    return moments_of
-
-
-delta: dict[str, Any] = {"of": "score", "kind": "delta"}
-
-CONTROLLED: list[tuple[dict[str, Any], Callable[[Linear], Moments], int]] = [
-    ({"of": "naive"}, hvp_of_naive, 3),
-    ({"of": "naive", "curvature": "exact"}, noiseless, 3),
-    ({"of": "naive", "curvature": "sampled"}, sampled_curvature, 3),
-    ({"of": "local"}, hvp_of_local, 3),
-    ({"of": "local", "curvature": "exact"}, noiseless, 3),
-    ({"of": "per-example", "curvature": "exact"}, noiseless, 3),
-    ({"of": "flipout", "curvature": "exact"}, noiseless, 3),
-    (delta, with_bias_of_naive(noiseless), 5),
-    ({**delta, "curvature": "sampled"}, with_bias_of_naive(sampled_curvature), 5),
-]
-
-
-@pytest.mark.parametrize(
-    ("options", "oracle", "nodes"),
-    CONTROLLED,
-    ids=[label(get("control-variate", **o)) for o, *_ in CONTROLLED],
-)
-def test_exact_moments_with_a_control_variate(
-    options: dict[str, Any], oracle: Callable[[Linear], Moments], nodes: int
-) -> None:
-    """On a quadratic loss: nothing is left of μ, and with the second order nothing at all."""
-    for seed, (m, k, bias) in enumerate([(1, 1, False), (2, 1, True), (2, 2, True), (1, 2, False)]):
-        of = random_linear(seed, m, k, bias, 1 + m)
-        found = oracles.exact(get("control-variate", **options), of, nodes)
-        wrong = oracles.mismatches(found, oracle(of), TOLERANCE)
-        assert not wrong, "\n".join(wrong)
-
-
-def curved(estimator: Estimator, draws: int, times: float = 1.0) -> dict[str, Array]:
-    """Gradients of a network, where the loss is not quadratic, (draws, parameters), with σ so many times as large."""
-    problem, parameters, batch = place()
-    parameters = {
-        n: v + 2 * math.log(times) if n.endswith("log_variance") else v
-        for n, v in parameters.items()
-    }
-    state = estimator.fit(problem, parameters, oracles.FIT)
-    traced = trace(estimator, problem, parameters, batch, state)
-    keys = [Key(("curved", label(estimator), d)) for d in range(draws)]
-    batches = oracles.repeat(batch, draws)
-    drawn = gradients(estimator, problem, parameters, batches, keys, traced, state)
-    return {n: g.flatten(1).numpy() for n, g in drawn.gradients.items()}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"of": "naive"},
-        {"of": "naive", "curvature": "sampled", "coefficient": "fitted", "pilot": 16},
-        {"of": "flipout"},
-        {**delta, "curvature": "sampled"},
-    ],
-    ids=str,
-)
-def test_a_control_variate_leaves_the_mean_of_a_network(options: dict[str, Any]) -> None:
-    """Two sums over every parameter's entries, beside naive sampling's."""
-    ours = curved(get("control-variate", **options), DRAWS)
-    naive = curved(get("naive"), 2 * DRAWS)
-    comparisons = []
-    for name, rows in ours.items():
-        signs = np.where(np.arange(rows.shape[1]) % 2, 1.0, -1.0)
-        for what, weights in (("sum", np.ones_like(signs)), ("alternating", signs)):
-            a, b = rows @ weights, naive[name] @ weights
-            error = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
-            comparisons.append(
-                oracles.Comparison(f"{what} of {name}", float(a.mean()), error, float(b.mean()))
-            )
-    wrong = oracles.alarms(comparisons)
-    assert not wrong, "\n".join(wrong)
-
-
-def test_a_control_variate_of_a_network_takes_variance_away() -> None:
-    """Of μ in the last layer, the more the smaller σ is; in the others units close to their kinks keep some."""
-    left = []
-    for times in (0.3, 0.1, 0.03):
-        ours, plain = (curved(get(e), 400, times) for e in ("control-variate", "naive"))
-        left.append(ours["4.mean"].var(0).sum() / plain["4.mean"].var(0).sum())
-    assert left[0] > left[1] > left[2], left
-    assert left[0] < 0.5, left
-
-
-def test_a_fitted_coefficient_is_the_regression_of_its_pairs() -> None:
-    """On a problem of one number it is Cov/Var of the pairs, and 1 where the polynomial is the gradient."""
-    of = toy(1.0, 0.5, 0.2)
-    estimator = get("control-variate", coefficient="fitted", pilot=4)
-    state = estimator.fit(of.problem(), of.parameters(), oracles.FIT)
-    assert float(state["coefficient"]["0.mean"]) == pytest.approx(1.0, rel=1e-12)
-    eps = []
-    for k in range(4):
-        pair = [
-            stream(oracles.FIT / "pilot" / k / h, dtype=torch.float64)("0", (1, 1)) for h in (0, 1)
-        ]
-        eps.append([float(e) for e in pair])
-    a, s = 0.8, 0.5
-    g = lambda e: -2 * (a + s * e) * e * s / 2  # noqa: E731
-    c = lambda e: -2 * a * e * s / 2  # noqa: E731
-    top = sum((g(x) - g(y)) * (c(x) - c(y)) for x, y in eps)
-    want = top / sum((c(x) - c(y)) ** 2 for x, y in eps)
-    assert float(state["coefficient"]["0.log_variance"]) == pytest.approx(want, rel=1e-10)
-
-
-# What they refuse
 
 
 LARGE: list[tuple[Estimator, str]] = [

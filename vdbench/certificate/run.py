@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -54,6 +54,7 @@ def check(
     device: str = "cpu",
     problem: Problem | None = None,
     batch_size: int = 32,
+    told: Callable[[str, int, int], None] = lambda name, number, count: None,
 ) -> Certificate:
     """Test whether an estimator does what it declares.
 
@@ -67,6 +68,7 @@ def check(
         problem: The user's own problem, to certify on that alone at its own parameters: draws are compared with those
             of a textbook sampler, on minibatches of its data.
         batch_size: M there.
+        told: Told the name of each check before it is made, how many are done, and how many there are.
 
     Returns:
         The certificate. Its verdict is FAILED for a correct estimator with probability 0.001 at most, and PASSED only
@@ -92,8 +94,11 @@ def check(
     with dense_layers_stand_in(), _one_thread():
         stages = drawn(estimator.declaration.posteriors, key, ROUNDS[level])
         subject = Subject(estimator, key, device, *WORK[level], draws, level == "full", stages)
-        for one in checks_of(estimator):
+        made = checks_of(estimator)
+        for number, one in enumerate(made):
+            told(one.name, number, len(made) + 1)
             asked += guarded(one.name, "all", lambda one=one: one.ask(subject))  # type: ignore[misc]
+        told("second looks", len(made), len(made) + 1)
         findings = tuple(settle(asked))
         coverage, where = _coverage(subject, findings)
     diagnosis = diagnose(findings, where)

@@ -233,6 +233,7 @@ class Convergence(Measure):
         seeds = []
         for seed in range(spec.seeds):
             session.progress.detail(f"seed {seed + 1} of {spec.seeds}")
+            session.progress.share(seed / spec.seeds)
             address = session.address(
                 context,
                 self.name,

@@ -6,6 +6,7 @@ it again and again with fresh units, so that what is found about coverage is fou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,30 @@ class Stopping:
             self.stopped = self._look(n)
             if self.stopped.converged:
                 return
+
+    @property
+    def told(self) -> str:
+        """How far it is: the units taken, and the widest interval at the last look beside the one asked for."""
+        found = getattr(self, "stopped", None)
+        units = f"{self._taken} units"
+        if found is None:
+            return f"{units}, at most {self._schedule.looks[-1]}"
+        return (
+            f"{units}, ±{100 * found.width:.2g} % (±{100 * self._schedule.precision:.2g} % asked)"
+        )
+
+    @property
+    def share(self) -> float:
+        """Units taken, of those that the last look foresees: a half-width falls with the root of their number."""
+        found, most = getattr(self, "stopped", None), self._schedule.looks[-1]
+        if found is not None and math.isfinite(found.width):
+            needed = found.rows.n * (found.width / self._schedule.precision) ** 2
+            most = min(most, max(math.ceil(needed), self._taken, 1))
+        return self._taken / most
+
+    @property
+    def _taken(self) -> int:
+        return len(self._parts) * (self._schedule.block or self._schedule.looks[0])
 
     def add(self, units: Table) -> None:
         """Take in the units of a block."""

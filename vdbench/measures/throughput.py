@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -101,13 +102,16 @@ def rows(contexts: Sequence[Context], timer: Timer) -> Table:
     return rounds([Here(context) for context in contexts], contexts[0].key, timer)
 
 
-def rounds(group: Sequence[Timed], key: Key, timer: Timer) -> Table:
+def rounds(
+    group: Sequence[Timed], key: Key, timer: Timer, told: Callable[[int], None] = lambda _: None
+) -> Table:
     """Time a group of estimators; those that fail are left out.
 
     Args:
         group: Which.
         key: Address of the orders of the rounds.
         timer: How.
+        told: Told the number of each round before it begins, while nothing is timed.
 
     Returns:
         Columns ``estimator`` (label), ``round``, ``seconds`` (per gradient) and ``calls`` (per sample); no row at all
@@ -119,6 +123,7 @@ def rounds(group: Sequence[Timed], key: Key, timer: Timer) -> Table:
     for round_ in range(timer.rounds):
         if round_ >= timer.least_rounds and time.perf_counter() - began > timer.budget_seconds:
             break
+        told(round_)
         seed = (key / "order" / round_).seed()
         for place in np.random.Generator(np.random.PCG64(seed)).permutation(len(group)):
             if repeats[place]:
@@ -210,7 +215,10 @@ class Throughput(Measure):
         table = session.store.find(_address(good, spec)) if good else None
         if good and table is None:
             session.store.must_measure()
-            table = rounds(good, site.place.key(session.suite.seed), timer)
+            session.progress.detail("warm-up")
+            table = rounds(
+                good, site.place.key(session.suite.seed), timer, partial(_tell, session, timer)
+            )
             good = [one for one in good if one.finish()]
             kept = {name: values[np.isin(table["estimator"], [one.label for one in good])]
                     for name, values in table.items()}  # fmt: skip
@@ -237,6 +245,11 @@ class Throughput(Measure):
             if name in units:
                 found += _efficiency(suite, outcome, seconds, units, times)
             yield outcome, found
+
+
+def _tell(session: Session, timer: Timer, round_: int) -> None:
+    session.progress.detail(f"round {round_ + 1} of {timer.rounds}")
+    session.progress.share(round_ / timer.rounds)
 
 
 class _Asked:

@@ -59,6 +59,7 @@ class Variance(Measure):
             context = site.context(cell.estimator).at(self.name)
             stopping = Stopping(look_schedule(session.suite), context.sizes)
             for start, stop in stopping.blocks():
+                _tell(session, stopping)
                 stopping.add(_units(session, context, start, stop))
             found = stopping.stopped
         rows = found.rows
@@ -78,6 +79,7 @@ class Variance(Measure):
             },
         )  # fmt: skip
         for start, stop in stopping.blocks():
+            _tell(session, stopping)
             few = _few(session, context, start, stop)
             stopping.add(few_examples.combine(few, _units(session, source, start, stop)))
         return stopping.stopped
@@ -90,8 +92,12 @@ class Variance(Measure):
             yield outcome, variance_values(suite, name, units, look_schedule(suite))
 
 
+def _tell(session: Session, stopping: Stopping) -> None:
+    session.progress.detail(stopping.told)
+    session.progress.share(stopping.share)
+
+
 def _units(session: Session, context: Context, start: int, stop: int) -> Table:
-    session.progress.detail(f"{start} units")
     address = session.address(context, "variance", variance_units.VERSION, units=[start, stop])
     compute = partial(variance_units.rows, context, start, stop)
     return session.finite(session.store.get(address, compute))

@@ -104,23 +104,12 @@ def noisy(
         >>> [layer.name for layer in vdbench.noisy(net, datasets.load("digits"), layers="2").layers]
         ['2']
     """
-    if not isinstance(name, str) or not name:
-        raise InputError(f"name of the problem must be a text, not {name!r}.")
-    if not isinstance(keep_weights, bool):
-        raise InputError(
-            f"problem '{name}': keep_weights must be True or False, not {keep_weights!r}."
-        )
-    network = _copy(module, name)
-    if isinstance(kl_weight, bool) or not isinstance(kl_weight, int | float):
-        raise InputError(f"problem '{name}': kl_weight must be a number, not {kl_weight!r}.")
-    if not 0 <= kl_weight < math.inf:
-        raise InputError(
-            f"problem '{name}': kl_weight must be a finite number of at least 0, not {kl_weight!r}."
-        )
+    _refuse_arguments(name, keep_weights, kl_weight)
     if names is not None and parameters is None:
         raise InputError(
             f"problem '{name}': names= says what parameters= are called, and there are none."
         )
+    network = _copy(module, name)
     coordinates: Parameterization = (
         _built_from(
             "parameterization", Parameterization, gaussian.from_spec, parameterization, name
@@ -130,16 +119,9 @@ def noisy(
     prior = _built_from("prior", Prior, priors.from_spec, prior, name) or GaussianPrior(1.0)
     kl.refuse(prior, coordinates, name)
     found = as_dataset(data, test=test, target=target, name=name)
-    users = module  # with the user's own parameters, to see that the copy has none of them in use
-    if found.tables is not None:
-        network, users = (RowLookup(part, found.tables) for part in (network, module))
-    elif isinstance(
-        network, tuple(kind for kind, _ in HELD)
-    ):  # a layer alone needs a place in a network
-        network, users = nn.Sequential(network), nn.Sequential(_plain(module))
+    network, users = _in_place(network, module, found.tables)
     selection = select(network, layers, name)
     _refuse_count(coordinates, selection, name)
-    whole = {w.name: w.why for w in selection.weights if not w.opened}
     bare = Problem(
         name=name,
         module=network,
@@ -153,18 +135,52 @@ def noisy(
         kl_weight=float(kl_weight),
     )
     seen = probe_module.behaviour_of(network, bare, likelihood, _plain(users))
-    bare = replace(bare, likelihood=seen.likelihood)
-    try:
-        problem = opened(network, selection, bare, seen, whole)
-    except OutsideCall as error:
-        raise InputError(
-            f"problem '{name}': the module calls its layers again in the backward pass (activation checkpointing), "
-            "where their noise is gone; switch that off."
-        ) from error
+    problem = _opened(network, selection, replace(bare, likelihood=seen.likelihood), seen)
     weighted = () if kl_weight == 1 else (f"the KL is multiplied by {kl_weight:g}",)
     said = (*found.said, seen.said, *weighted, *problem.behaviour.said)
     problem = replace(problem, behaviour=replace(problem.behaviour, said=said))
     return problem if parameters is None else started(problem, parameters, names)
+
+
+def _refuse_arguments(name: object, keep_weights: object, kl_weight: object) -> None:
+    """Refuse plain values of the wrong kind."""
+    if not isinstance(name, str) or not name:
+        raise InputError(f"name of the problem must be a text, not {name!r}.")
+    if not isinstance(keep_weights, bool):
+        raise InputError(
+            f"problem '{name}': keep_weights must be True or False, not {keep_weights!r}."
+        )
+    if isinstance(kl_weight, bool) or not isinstance(kl_weight, int | float):
+        raise InputError(f"problem '{name}': kl_weight must be a number, not {kl_weight!r}.")
+    if not 0 <= kl_weight < math.inf:
+        raise InputError(
+            f"problem '{name}': kl_weight must be a finite number of at least 0, not {kl_weight!r}."
+        )
+
+
+def _in_place(network: nn.Module, module: nn.Module, tables: Any) -> tuple[nn.Module, nn.Module]:
+    """A network that reads rows of tables, where inputs are several, and holds a layer that is given alone.
+
+    Returns:
+        The copy, and the same with the user's own parameters, to see that the copy has none of them in use.
+    """
+    if tables is not None:
+        return RowLookup(network, tables), RowLookup(module, tables)
+    if isinstance(network, tuple(kind for kind, _ in HELD)):
+        return nn.Sequential(network), nn.Sequential(_plain(module))
+    return network, module
+
+
+def _opened(network: nn.Module, selection: Selection, bare: Problem, seen: Seen) -> Problem:
+    """The problem, with as many of its layers opened as may be."""
+    whole = {w.name: w.why for w in selection.weights if not w.opened}
+    try:
+        return opened(network, selection, bare, seen, whole)
+    except OutsideCall as error:
+        raise InputError(
+            f"problem '{bare.name}': the module calls its layers again in the backward pass (activation "
+            "checkpointing), where their noise is gone; switch that off."
+        ) from error
 
 
 def ours(

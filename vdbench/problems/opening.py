@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vdbench.errors import InputError
 from vdbench.problems import probe_gradient, probe_layers, probe_module
 from vdbench.problems.layers import PLACEHOLDER, Layer, NoisyModule, WholeWeight, layer_of
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.places import Use
 from vdbench.problems.probe import Seen
 from vdbench.problems.problem import Behaviour, Group, Problem
@@ -104,46 +105,14 @@ def built(
 ) -> Problem:
     """A problem whose layers named in ``whole`` are not opened."""
     body = copy.deepcopy(network)
-    coordinates = bare.parameterization
     start: dict[str, Tensor] = {}
     groups: dict[str, Group] = {}
-    layers: list[Layer] = []
-    noisy_paths: set[str] = set()
-    for place, weight in enumerate(selection.weights):
-        part = body.get_submodule(weight.owner)
-        value = body.get_parameter(weight.path)
-        layer = _layer(weight, part, value, weight.name in whole)
-        layers.append(layer)
-        noisy_paths |= {weight.path, *weight.ties}
-        for key, initial in coordinates.initial(value.detach(), place).items():
-            start[f"{layer.name}.{key}"] = initial
-            groups[f"{layer.name}.{key}"] = Group(layer.name, coordinates.roles[key])
-        bias = getattr(part, "bias", None)
-        if weight.name not in whole:
-            if bias is not None and bias.requires_grad:
-                start[f"{layer.name}.bias"] = bias.detach().clone()
-                groups[f"{layer.name}.bias"] = Group(layer.name, "bias")
-            place_holder = NoisyModule(layer, part)
-            for path in (weight.owner, *weight.aliases):
-                parent, _, child = path.rpartition(".")
-                setattr(body.get_submodule(parent), child, place_holder)
-    frozen = []
-    for path, value in body.named_parameters():
-        if path in noisy_paths:
-            value.requires_grad_(False)  # it is given at each pass
-        elif path.rpartition(".")[2] == PLACEHOLDER:
-            continue
-        elif not value.requires_grad:
-            frozen.append(path)
-        elif path in start:
-            raise InputError(
-                f"problem '{bare.name}': the module has a parameter '{path}', which is what a coordinate of the "
-                "posterior is called; rename it in the module."
-            )
-        else:
-            start[path] = value.detach().clone()
-            owner, _, leaf = path.rpartition(".")
-            groups[path] = Group(owner, "bias" if "bias" in leaf.split("_") else leaf)
+    layers = [
+        _made_noisy(body, weight, place, weight.name in whole, bare.parameterization, start, groups)
+        for place, weight in enumerate(selection.weights)
+    ]
+    given = {path for weight in selection.weights for path in (weight.path, *weight.ties)}
+    frozen = _left(body, given, bare.name, start, groups)
     return replace(
         bare,
         module=body,
@@ -154,7 +123,7 @@ def built(
         behaviour=Behaviour(
             whole={w.name: whole[w.name] for w in selection.weights if w.name in whole},
             without=selection.without,
-            frozen=tuple(frozen),
+            frozen=frozen,
             writes_inputs=seen.writes_inputs,
             alone=seen.alone,
             precision=seen.precision,
@@ -164,6 +133,67 @@ def built(
             recurrent=any(isinstance(m, nn.RNNBase) for m in body.modules()),
         ),
     )
+
+
+def _made_noisy(
+    body: nn.Module,
+    weight: Weight,
+    place: int,
+    whole: bool,
+    coordinates: Parameterization,
+    start: dict[str, Tensor],
+    groups: dict[str, Group],
+) -> Layer:
+    """The layer of a weight, put into the network unless it stays whole; its parameters go into start and groups."""
+    part = body.get_submodule(weight.owner)
+    value = body.get_parameter(weight.path)
+    layer = _layer(weight, part, value, whole)
+    for key, initial in coordinates.initial(value.detach(), place).items():
+        start[f"{layer.name}.{key}"] = initial
+        groups[f"{layer.name}.{key}"] = Group(layer.name, coordinates.roles[key])
+    if whole:
+        return layer
+    bias = getattr(part, "bias", None)
+    if bias is not None and bias.requires_grad:
+        start[f"{layer.name}.bias"] = bias.detach().clone()
+        groups[f"{layer.name}.bias"] = Group(layer.name, "bias")
+    place_holder = NoisyModule(layer, part)
+    for path in (weight.owner, *weight.aliases):
+        parent, _, child = path.rpartition(".")
+        setattr(body.get_submodule(parent), child, place_holder)
+    return layer
+
+
+def _left(
+    body: nn.Module,
+    given: set[str],
+    name: str,
+    start: dict[str, Tensor],
+    groups: dict[str, Group],
+) -> tuple[str, ...]:
+    """Put the parameters that are not noisy into start and groups; the names of those that are frozen.
+
+    Raises:
+        InputError: One has the name of a coordinate.
+    """
+    frozen = []
+    for path, value in body.named_parameters():
+        if path in given:
+            value.requires_grad_(False)  # it is given at each pass
+        elif path.rpartition(".")[2] == PLACEHOLDER:
+            continue
+        elif not value.requires_grad:
+            frozen.append(path)
+        elif path in start:
+            raise InputError(
+                f"problem '{name}': the module has a parameter '{path}', which is what a coordinate of the "
+                "posterior is called; rename it in the module."
+            )
+        else:
+            start[path] = value.detach().clone()
+            owner, _, leaf = path.rpartition(".")
+            groups[path] = Group(owner, "bias" if "bias" in leaf.split("_") else leaf)
+    return tuple(frozen)
 
 
 def _layer(weight: Weight, part: nn.Module, value: Tensor, whole: bool) -> Layer:

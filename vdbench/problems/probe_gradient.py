@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -53,14 +53,7 @@ def vectorises(problem: Problem) -> tuple[str, bool]:
         What was seen where they cannot be taken together, else an empty string; and whether log-likelihoods can be,
         where no gradient is taken.
     """
-    noise = stream(KEY / "draws", dtype=problem.dtype)
-    mean = {a.name: problem.posterior(a, problem.start).mean for a in problem.layers}
-    two = {
-        name: w + noise(name, (2, *w.shape)) / max(1, w[0].numel()) ** 0.5
-        for name, w in mean.items()
-    }
-    batch = Batch(*(t.to(problem.device) for t in examples(problem, FEW)))
-    batch = Batch(*(t.to(problem.dtype) if t.is_floating_point() else t for t in batch))
+    two, batch = _two_draws(problem), _few(problem)
 
     def value(weights: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         return problem.log_likelihood(
@@ -69,29 +62,13 @@ def vectorises(problem: Problem) -> tuple[str, bool]:
             problem.start,
         ).sum()
 
-    def alone(k: int) -> dict[str, Tensor]:
-        leaves = {n: w[k].detach().requires_grad_() for n, w in two.items()}
-        cost = value(leaves, *batch)
-        found = torch.autograd.grad(cost, list(leaves.values()), materialize_grads=True)
-        return dict(zip(leaves, found, strict=True))
-
     with _differentiable(problem.name):
-        singles = [alone(k) for k in range(2)]
+        singles = [_gradient(value, {n: w[k] for n, w in two.items()}, batch) for k in range(2)]
     both = [torch.stack([t, t]) for t in batch]
-    first = {name: w[0] for name, w in two.items()}
     with warnings.catch_warnings():
         # an operation without a rule of its own is looped over: looping over draws is no slower, and says so
         warnings.filterwarnings("error", "There is a performance drop")
-        try:
-            for name in (
-                two
-            ):  # one weight at a time, too: a kernel may vectorise only if all of its weights do
-                vmap(lambda w, x, y, name=name: value({**first, name: w}, x, y))(two[name], *both)
-            vmap(value)(two, *both)
-            vmap(lambda x, y: grad(value)(first, x, y))(*both)
-            values = True
-        except Exception:
-            values = False
+        values = _values_together(value, two, both)
         try:
             together = vmap(grad(value))(two, *both)
         except Exception as error:
@@ -104,6 +81,49 @@ def vectorises(problem: Problem) -> tuple[str, bool]:
     ):
         return "", values
     return "draws taken together differ from draws taken one by one", False
+
+
+def _two_draws(problem: Problem) -> dict[str, Tensor]:
+    """Two draws of each weight, (2, …)."""
+    noise = stream(KEY / "draws", dtype=problem.dtype)
+    mean = {a.name: problem.posterior(a, problem.start).mean for a in problem.layers}
+    return {
+        name: w + noise(name, (2, *w.shape)) / max(1, w[0].numel()) ** 0.5
+        for name, w in mean.items()
+    }
+
+
+def _few(problem: Problem) -> Batch:
+    """A few examples, on the problem's device and in its precision."""
+    batch = Batch(*(t.to(problem.device) for t in examples(problem, FEW)))
+    return Batch(*(t.to(problem.dtype) if t.is_floating_point() else t for t in batch))
+
+
+def _gradient(
+    value: Callable[..., Tensor], weights: dict[str, Tensor], batch: Batch
+) -> dict[str, Tensor]:
+    """The gradient at one draw, by plain autograd."""
+    leaves = {n: w.detach().requires_grad_() for n, w in weights.items()}
+    cost = value(leaves, *batch)
+    found = torch.autograd.grad(cost, list(leaves.values()), materialize_grads=True)
+    return dict(zip(leaves, found, strict=True))
+
+
+def _values_together(
+    value: Callable[..., Tensor], two: dict[str, Tensor], both: list[Tensor]
+) -> bool:
+    """Whether log-likelihoods of two draws, and gradients of two minibatches, can be taken together."""
+    first = {name: w[0] for name, w in two.items()}
+    try:
+        for (
+            name
+        ) in two:  # one weight at a time, too: a kernel may vectorise only if all of its weights do
+            vmap(lambda w, x, y, name=name: value({**first, name: w}, x, y))(two[name], *both)
+        vmap(value)(two, *both)
+        vmap(lambda x, y: grad(value)(first, x, y))(*both)
+    except Exception:
+        return False
+    return True
 
 
 def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:

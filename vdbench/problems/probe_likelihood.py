@@ -178,16 +178,7 @@ def refuse_transformed(
         InputError: They are.
     """
     if isinstance(likelihood, Categorical | CategoricalByPlace):
-        axis = likelihood.axis if isinstance(likelihood, CategoricalByPlace) else 1
-        total = outputs.double().sum(axis)
-        if outputs.shape[axis] > 1 and bool(
-            (outputs >= 0).all() and ((total - 1).abs() < 1e-5).all()
-        ):
-            raise InputError(
-                f"problem '{problem.name}': the outputs of the module are probabilities (they add up to 1), and "
-                f"{type(likelihood).__name__} takes logits; leave out the softmax, or give a likelihood of "
-                "probabilities."
-            )
+        _refuse_probabilities(problem.name, likelihood, outputs)
         return
     part, above, what = slice(None), float("inf"), ""
     if isinstance(likelihood, Bernoulli):
@@ -203,11 +194,37 @@ def refuse_transformed(
             "never negative at any weights tried in the second half, and Heteroscedastic takes log variances there; "
             "leave out the softplus or exp"
         )
-    if not what or not _within(_part(outputs, part), above):
-        return
+    if (
+        what
+        and _within(_part(outputs, part), above)
+        and _stays(problem, network, asked, part, above)
+    ):
+        raise InputError(
+            f"problem '{problem.name}': the outputs of the module are {what}, or give a likelihood of your own."
+        )
+
+
+def _refuse_probabilities(
+    name: str, likelihood: Categorical | CategoricalByPlace, outputs: Tensor
+) -> None:
+    """Refuse outputs that add up to 1 over the classes."""
+    axis = likelihood.axis if isinstance(likelihood, CategoricalByPlace) else 1
+    total = outputs.double().sum(axis)
+    if outputs.shape[axis] > 1 and bool((outputs >= 0).all() and ((total - 1).abs() < 1e-5).all()):
+        raise InputError(
+            f"problem '{name}': the outputs of the module are probabilities (they add up to 1), and "
+            f"{type(likelihood).__name__} takes logits; leave out the softmax, or give a likelihood of "
+            "probabilities."
+        )
+
+
+def _stays(problem: Problem, network: nn.Module, asked: Asked, part: slice, above: float) -> bool:
+    """Whether outputs stay between 0 and a bound however far the weights are moved, and differ between examples.
+
+    One number for all examples may be a variance that is learned or known.
+    """
     inputs = examples(problem, LARGE).inputs
-    kind = asked.precision
-    varies = False
+    kind, varies = asked.precision, False
     for amount in STRONG:
         for attempt in range(2):
             moved = Asked(problem.name, moved_network(network, amount, kind, attempt), kind)
@@ -216,13 +233,9 @@ def refuse_transformed(
             except PassFailed:
                 continue
             if not _within(out, above):
-                return
+                return False
             varies |= bool((out != out[:1]).any())
-    if not varies:
-        return  # one number for all examples, such as a variance that is learned or known
-    raise InputError(
-        f"problem '{problem.name}': the outputs of the module are {what}, or give a likelihood of your own."
-    )
+    return varies
 
 
 def _part(outputs: Tensor, part: slice) -> Tensor:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,7 @@ class Family:
                 self.session.progress.cell(str(self._cells[job.cells[0]]))
                 worker.process.start(inside.measure, job)
             else:
+                self.session.progress.cell(str(job))
                 worker.process.start(inside.train, job.place)
         except Lost as error:
             self._failed(job, str(error))
@@ -189,7 +191,7 @@ class Family:
         job = worker.job
         assert job is not None
         try:
-            answer = worker.process.take(self._told)
+            answer = worker.process.take(partial(self._told_by, job))
         except Lost as error:
             self._end(worker)
             self._failed(job, self._said(str(error), worker))
@@ -251,10 +253,18 @@ class Family:
             raise CellError(cause)
         return answer
 
+    def _told_by(self, job: Job, message: Any) -> None:
+        """Take in what a worker says of its job: others may have spoken of theirs before."""
+        if job.measure and message[0] in ("detail", "share"):
+            self.session.progress.cell(str(self._cells[job.cells[0]]))
+        self._told(message)
+
     def _told(self, message: Any) -> None:
         kind, *rest = message
         if kind == "detail":
             self.session.progress.detail(rest[0])
+        elif kind == "share":
+            self.session.progress.share(rest[0])
         elif kind == "note":
             self.session.progress.note(rest[0])
         elif kind == "ledger":

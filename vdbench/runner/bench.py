@@ -52,6 +52,11 @@ class Job:
         """A hash of what it is, the same on every machine."""
         return digest({"place": list(self.place), "measure": self.measure, "whose": self.whose})
 
+    def __str__(self) -> str:
+        """What it does, for progress lines."""
+        what = self.measure or "training"
+        return f"{what} of checkpoint {self.place.checkpoint} on {self.place.problem}"
+
 
 def jobs(suite: Suite, cells: Sequence[Cell], together: bool) -> list[Job]:
     """The jobs of a plan, in the order in which they are begun.

@@ -21,6 +21,7 @@ from vdbench.errors import InputError, one_line
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.options import identity, label
 from vdbench.measures.cells import Cell, Outcome, Place
+from vdbench.measures.progress import Planned
 from vdbench.measures.protocol import Measure, Values
 from vdbench.measures.registry import asked
 from vdbench.measures.session import Session
@@ -101,6 +102,7 @@ class Run:
             schedule = Schedule(hands, cells, self.side_by_side, limit, self._ended)
             with closing(self.session.progress) as progress:
                 progress.start(sum(len(job.cells) for job in todo))
+                progress.plan([self._planned(job, cells) for job in todo if job.cells])
                 schedule.run(todo)
         finally:
             if family is not None:
@@ -113,6 +115,13 @@ class Run:
         """The jobs, or those of a part, in the order in which they are begun."""
         every = jobs(self.suite, cells, self.side_by_side > 1)
         return every if self.part is None else self.part.of_jobs(every)
+
+    def _planned(self, job: Job, cells: Sequence[Cell]) -> Planned:
+        """A job as progress is told of it."""
+        mine = [cells[n] for n in job.cells]
+        examples = {name: one.problem.examples for name, one in self.built.items()}
+        most = sum(plan.work(self.suite, cell, examples)[1] for cell in mine)
+        return Planned(tuple(map(str, mine)), job.measure, most)
 
     def _hands(self, family: Family | None, cells: Sequence[Cell]) -> Hands:
         """Who does the jobs: processes of their own; else this one, and the record says why."""

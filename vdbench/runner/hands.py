@@ -75,6 +75,7 @@ class Here:
         """Do it."""
         bench = self._benches[job.place.problem]
         if not job.measure:
+            self._session.progress.cell(str(job))
             self._done.append(self._trained(bench, job))
             return
         self._session.progress.cell(str(bench.cells[job.cells[0]]))

@@ -68,6 +68,10 @@ class Teller(Quiet):
         """Pass it on."""
         server.tell(("detail", text))
 
+    def share(self, share: float) -> None:
+        """Pass it on."""
+        server.tell(("share", share))
+
 
 class Numbers:
     """Draws taken together, as they were when the process began; new ones are told to the run."""

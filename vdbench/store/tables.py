@@ -63,6 +63,19 @@ def read(path: Path, asked: Address | None = None) -> Content:
     return _read(path, asked)[0]
 
 
+def address(path: Path) -> dict[str, Any]:
+    """The address that a file states, without reading the rest of it: no seal is checked.
+
+    Raises:
+        ValueError: It states none, or is no Parquet.
+        OSError: It cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    found: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {}).get(ADDRESS, b"{}"))
+    return found
+
+
 def read_frame(path: Path) -> tuple[pd.DataFrame, Content]:
     """Read a table as a data frame; raises what `read` does."""
     content, table = _read(path, None)

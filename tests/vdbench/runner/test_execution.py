@@ -1,10 +1,9 @@
-"""A run measures all that the contract promises, in whatever order, and says what failed and why."""
+"""A run measures all that the contract promises, in whatever order."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_runs import BY_PLACE, LABELS, SCORE, TINY, sorted_rows, with_measures
 
 import vdbench
 from vdbench import schema
@@ -24,39 +24,16 @@ from vdbench.measures.registry import load
 from vdbench.runner import execution, plan, results
 from vdbench.training.trainer import Trainer
 
-SCORE = "score(baseline=leave-one-out, samples=2)"
-LABELS = ["deterministic", "naive", "per-example", "local", SCORE]
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "problems": [{"name": "digits", "options": {"widths": [8]}}],
-    "checkpoints": [{"epochs": 1, "batch_size": 256}],
-    "batch_sizes": [16],
-    "estimators": [
-        *LABELS[:4],
-        {"name": "score", "options": {"samples": 2, "baseline": "leave-one-out"}},
-    ],
-    "baseline": "naive",
-    "measures": {
-        "throughput": {"rounds": 8, "budget_seconds": 1},
-        "memory": {"repetitions": 6},
-        "variance": {"first_units": 8, "max_units": 32, "precision": 0.3},
-        "bias": {"units": 8, "draws": 2},
-        "convergence": {
-            "steps": 10, "evaluations": 2, "seeds": 2, "samples": 2, "examples": 100, "batch_size": 32,
-        },
-    },
-}  # fmt: skip
-
-BY_PLACE = {"variance.total", "variance.noise", "variance.data", "snr", "relative_bias",
-            "ratio.variance.total", "ratio.variance.noise"}  # fmt: skip
 BY_ROLE = {
     "efficiency.variance_seconds",
     "ratio.efficiency.variance_seconds",
     "adjusted.relative_bias",
 }
+
 ONCE = {"time.seconds_per_gradient", "time.seconds_per_epoch", "ratio.time.seconds_per_gradient",
         "throughput.gradients_per_second", "throughput.examples_per_second", "memory.peak_bytes",
         "convergence.final_elbo", "convergence.seconds_to_target", "test.error", "test.nll"}  # fmt: skip
+
 BY_PAIR = {"pairwise.variance.total", "pairwise.variance.noise", "pairwise.time.seconds_per_gradient",
            "pairwise.efficiency.variance_seconds"}  # fmt: skip
 
@@ -107,28 +84,6 @@ def table(tiny: execution.Finished) -> pd.DataFrame:
 def about(tiny: execution.Finished) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((tiny.folder / "run.json").read_text())
     return found
-
-
-def with_measures(*names: str, **changes: Any) -> dict[str, Any]:
-    """The tiny suite at initialisation with some of its measures, and other changes."""
-    measures = {name: TINY["measures"][name] for name in names}
-    return {**TINY, "checkpoints": ["initial"], "measures": measures, **changes}
-
-
-def sorted_rows(table: pd.DataFrame, drop: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Rows in an order that does not depend on that of the estimators."""
-    keys = [
-        "problem",
-        "checkpoint",
-        "batch_size",
-        "label",
-        "metric",
-        "layer",
-        "role",
-        "step",
-        "against",
-    ]
-    return table.drop(columns=list(drop)).sort_values(keys, ignore_index=True)
 
 
 # -- what a run leaves ------------------------------------------------------------------------------------------
@@ -390,246 +345,3 @@ def test_a_longer_training_goes_on_from_a_shorter_one(
     alone = digests("alone", 3)
     assert set(alone) < set(chained)
     assert len(steps) - taken == taken
-
-
-# -- other problems ---------------------------------------------------------------------------------------------
-
-OWN = """\
-import vdbench
-import vdbench.datasets
-from torch import nn
-from vdbench.problems.gaussian import ThetaLogAlpha
-from vdbench.problems.priors import LogUniformPrior
-
-
-def make(width):
-    net = nn.Sequential(nn.Linear(64, width), nn.Tanh(), nn.Linear(width, 10))
-    return vdbench.noisy(
-        net, vdbench.datasets.load("digits"), prior=LogUniformPrior(), parameterization=ThetaLogAlpha(0.2)
-    )
-"""
-
-
-def test_problems_sizes_precision_and_objective(tmp_path: Path) -> None:
-    (tmp_path / "own_network.py").write_text(OWN)
-    fixed = {"widths": [4], "prior": "log-uniform",
-             "parameterization": {"kind": "theta-log_alpha", "alpha": 0.5, "learned": False}}  # fmt: skip
-    problems = [
-        {"name": "dropout", "options": fixed},
-        {"name": "mine", "factory": "own_network:make", "options": {"width": 3}},
-    ]
-    measures = {"variance": {"first_units": 8, "max_units": 8},
-                "convergence": TINY["measures"]["convergence"] | {"batch_size": None}}  # fmt: skip
-    content = with_measures() | {
-        "problems": problems, "batch_sizes": [4, 8], "precision": "float64", "objective": "elbo",
-        "estimators": ["naive", "local"], "measures": measures,
-    }  # fmt: skip
-    made = vdbench.run(content, "run")
-    assert made.failed == 0
-    table = made.results
-    cells = table[["problem", "checkpoint", "batch_size", "label"]].drop_duplicates()
-    assert len(cells) == 2 * 2 * 2 * 2
-    assert set(table["precision"]) == {"float64"}
-    assert set(table["objective"]) == {"elbo"}
-    assert set(table["parameterization"]) == {"theta-log_alpha"}
-    roles = {p: set(t["role"]) for p, t in table.groupby("problem")}
-    assert roles == {"dropout": {"theta", "bias", "all"}, "mine": {"theta", "alpha", "bias", "all"}}
-    layers = {p: set(t["layer"]) for p, t in table.groupby("problem")}
-    assert layers == {"dropout": {"fc1", "fc2", "all"}, "mine": {"0", "2", "all"}}
-
-    # −KL's gradient is no random number: it moves the signal, not the variance
-    plain = vdbench.run({**content, "objective": "likelihood"}, "plain").results
-    for metric, same in (("variance.total", True), ("snr", False)):
-        both = [sorted_rows(t[t["metric"] == metric])["value"].to_numpy() for t in (table, plain)]
-        assert np.allclose(*both, rtol=1e-8) == same
-
-
-def test_options_given_as_lists_are_run_each(tmp_path: Path) -> None:
-    grid = {"name": "score", "options": {"samples": [2, 4]}}
-    made = vdbench.run(
-        with_measures("variance", estimators=[grid], baseline="score(samples=2)"), "run"
-    )
-    assert set(made.results["label"]) == {"score(samples=2)", "score(samples=4)"}
-    assert set(made.results["samples"]) == {2, 4}
-
-
-# -- what fails -------------------------------------------------------------------------------------------------
-
-BROKEN = """\
-from dataclasses import dataclass, field
-
-import torch
-
-import vdbench
-
-DECLARED = dict(objective="elbo", unbiased=True, laws=("normal",), independent_examples=False)
-
-
-class Base(vdbench.Pathwise):
-    def preactivation(self, layer, x, q, noise):
-        return layer.linear(x, q.mean + q.scale * noise(layer.name, q.mean.shape))
-
-
-@vdbench.register("raises", **DECLARED)
-@dataclass(frozen=True)
-class Raises(Base):
-    def preactivation(self, layer, x, q, noise):
-        raise RuntimeError("no idea\\nwhat to do")
-
-
-@vdbench.register("misshaped", **DECLARED)
-@dataclass(frozen=True)
-class Misshaped(Base):
-    def __call__(self, *args):
-        value, gradients = super().__call__(*args)
-        return vdbench.Gradient(value, {k: v.sum() for k, v in gradients.items()})
-
-
-@vdbench.register("incomplete", **DECLARED)
-@dataclass(frozen=True)
-class Incomplete(Base):
-    def __call__(self, *args):
-        value, gradients = super().__call__(*args)
-        gradients.pop("fc1.mean")
-        return vdbench.Gradient(value, gradients)
-
-
-@vdbench.register("infinite", **DECLARED)
-@dataclass(frozen=True)
-class Infinite(Base):
-    def __call__(self, *args):
-        value, gradients = super().__call__(*args)
-        return vdbench.Gradient(value, {k: v / 0 for k, v in gradients.items()})
-
-
-@vdbench.register("huge", **DECLARED)
-@dataclass(frozen=True)
-class Huge(Base):
-    def __call__(self, *args):
-        value, gradients = super().__call__(*args)
-        return vdbench.Gradient(value, {k: v * 1e30 for k, v in gradients.items()})
-
-
-@vdbench.register("twice", **DECLARED)
-@dataclass(frozen=True)
-class Twice(Base):
-    def preactivation(self, layer, x, q, noise):
-        noise(layer.name, q.mean.shape)
-        return super().preactivation(layer, x, q, noise)
-
-
-@vdbench.register("undeclared", **{**DECLARED, "laws": ()})
-@dataclass(frozen=True)
-class Undeclared(Base):
-    pass
-
-
-@vdbench.register("global", **{**DECLARED, "laws": ()})
-@dataclass(frozen=True)
-class Global(Base):
-    def preactivation(self, layer, x, q, noise):
-        return layer.linear(x, q.mean + q.scale * torch.randn(q.mean.shape))
-
-
-@vdbench.register("unfit", **DECLARED)
-@dataclass(frozen=True)
-class Unfit(Base):
-    def fit(self, problem, parameters, key):
-        raise ValueError("cannot be fitted")
-"""
-
-CAUSES = {
-    "raises": "RuntimeError: no idea (traceback in errors.log)",
-    "misshaped": "estimator 'misshaped' returns a gradient of shape () for ",
-    "incomplete": "estimator 'incomplete' must return one gradient for each free parameter; "
-    "missing or superfluous: fc1.mean.",
-    "twice": "estimator 'twice' asks twice for the noise fc1 of shape (8, 64)",
-    "undeclared": "estimator 'undeclared' declares the noise laws [] and asks for ['normal'].",
-    "unfit": "ValueError: cannot be fitted (traceback in errors.log)",
-}
-
-
-@pytest.fixture
-def broken() -> tuple[str, list[str]]:
-    """A plug-in of estimators that fail, and their names."""
-    Path("broken.py").write_text(BROKEN)
-    names = [
-        "raises",
-        "misshaped",
-        "incomplete",
-        "infinite",
-        "huge",
-        "twice",
-        "undeclared",
-        "global",
-        "unfit",
-    ]
-    return "broken.py", names  # fmt: skip
-
-
-def test_what_fails_says_why_and_the_others_go_on(broken: tuple[str, list[str]]) -> None:
-    plugin, names = broken
-    measures = ("variance", "bias", "convergence")
-    content = with_measures(*measures, estimators=["naive", *names, "local"])
-    made = vdbench.run(content, "run", plugins=[plugin])
-    table = made.results
-    failed = table[table["status"] == "failed"]
-    assert set(failed["label"]) == set(names)
-    assert failed["value"].isna().all()
-    assert made.failed == len(failed)
-    for name, cause in CAUSES.items():
-        mine = failed[failed["label"] == name]
-        assert sorted(mine["metric"]) == sorted(measures), name  # one row a cell
-        assert mine["message"].str.startswith(cause).all(), name
-        assert (table["label"] == name).sum() == 3
-    causes = failed.set_index(["label", "metric"])["message"]
-    for name, how in (("variance", "gradient"), ("bias", "gradient"), ("convergence", "diverged")):
-        assert how in causes["infinite", name]
-    assert "overflows float32" in causes["huge", "variance"]
-    assert "overflows float32" in causes["huge", "bias"]
-    assert "random" in causes["global", "variance"]
-    good = table[table["label"].isin(["naive", "local"])]
-    alone = vdbench.run(with_measures(*measures, estimators=["naive", "local"]), "alone").results
-    own = BY_PLACE | {"convergence.elbo"}
-    pd.testing.assert_frame_equal(
-        sorted_rows(good[good["metric"].isin(own)], ("seconds",)),
-        sorted_rows(alone[alone["metric"].isin(own)], ("seconds",)),
-        check_exact=True,
-    )
-    log = Path("run/errors.log").read_text()
-    assert "what to do" in log
-    assert 'raise RuntimeError("no idea' in log
-    about = json.loads(Path("run/run.json").read_text())
-    ended = {(c["estimator"], c["measure"]): c["status"] for c in about["cells"]}
-    assert sum(status == "failed" for status in ended.values()) == made.failed
-    assert about["plugins"] == ["broken.py"]
-
-
-def test_without_the_baseline_there_are_no_ratios(broken: tuple[str, list[str]]) -> None:
-    content = with_measures(
-        "variance", "convergence", estimators=["raises", "local"], baseline="raises"
-    )
-    table = vdbench.run(content, "run", plugins=[broken[0]]).results
-    assert not table["metric"].str.startswith("ratio.").any()
-    assert "convergence.seconds_to_target" not in set(table["metric"])
-    assert (table[table["label"] == "local"]["status"] != "failed").all()
-
-
-def test_a_training_that_diverges_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    measures = {"convergence": TINY["measures"]["convergence"] | {"learning_rate": 1e30}}
-    made = vdbench.run(with_measures(estimators=["naive"], measures=measures), "run")
-    assert made.failed == 1
-    (row,) = made.results.to_dict("records")
-    assert "diverged" in row["message"]
-    assert math.isnan(row["value"])
-
-
-def test_a_checkpoint_that_cannot_be_trained_fails_its_cells() -> None:
-    checkpoints = ["initial", {"epochs": 1, "learning_rate": 1e30, "batch_size": 256}]
-    content = with_measures("variance", checkpoints=checkpoints, estimators=["naive", "local"])
-    table = vdbench.run(content, "run").results
-    failed = table[table["status"] == "failed"]
-    assert set(failed["checkpoint"]) == {"local-1-epochs"}
-    assert failed["message"].str.startswith("checkpoint local-1-epochs: training ").all()
-    assert len(failed) == 2
-    assert set(table[table["status"] != "failed"]["checkpoint"]) == {"initial"}

@@ -143,6 +143,7 @@ def blocks(
     group = [[identity(c.estimator), c.traced.together] for c in contexts]
     for start, stop in spans:
         session.progress.detail(f"{what} of {whose}: {start} of {spans[-1][1]}")
+        session.progress.share(start / spans[-1][1])
         more = {"group": group, "span": [start, stop], **about}
         address = session.address(contexts[0], f"instrument.{what}", version, **more)
 

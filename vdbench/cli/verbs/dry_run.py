@@ -1,0 +1,131 @@
+"""``vdbench run --dry-run``: the cells of a suite and how much work they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vdbench.cli import seconds
+from vdbench.cli.asked import Asked
+from vdbench.cli.options import load_plugins
+from vdbench.cli.pace import in_words
+from vdbench.cli.printing import print_json, print_table
+from vdbench.cli.streams import say
+from vdbench.errors import InputError
+
+if TYPE_CHECKING:
+    from vdbench.suite.schema import Suite
+
+
+def show(asked: Asked, json: bool) -> None:
+    """Print the cells, their gradients, and their seconds as far as they are known; nothing is measured.
+
+    Raises:
+        InputError: The suite would be refused; only a GPU may be missing.
+    """
+    suite, (device, lacking) = _suite(asked), _device(asked.device)
+    cells = _cells(asked, suite, device)
+    least, most = (sum(int(c[f"gradients_{end}"]) for c in cells) for end in ("least", "most"))
+    known = [cell["seconds"] for cell in cells if cell["seconds"] is not None]
+    if lacking:
+        say(f"{lacking} Elsewhere the plan would be this.", err=True)
+    if json:
+        print_json(
+            {
+                "suite": suite.name,
+                "device": device,
+                "cells": cells,
+                "gradients_least": least,
+                "gradients_most": most,
+                "seconds": sum(known) if known else None,
+                "seconds_of_cells": len(known),
+            }
+        )
+        return
+    print_table([_shown(cell, bool(known)) for cell in cells])
+    say(f"{len(cells)} cells, {least:,} to {most:,} gradients; nothing was measured.")
+    say(_in_seconds(known, len(cells)))
+
+
+def _shown(cell: dict[str, Any], timed: bool) -> dict[str, Any]:
+    """A row of the table; it has seconds where any are known."""
+    took = cell["seconds"]
+    rest = {key: value for key, value in cell.items() if key != "seconds"}
+    return {**rest, "time": "unknown" if took is None else in_words(took)} if timed else rest
+
+
+def _in_seconds(known: list[float], cells: int) -> str:
+    if not known:
+        return "No time can be stated: no such cell has been measured on this machine yet."
+    rest = (
+        "" if len(known) == cells else f" for {len(known)} of the cells; the others are not known"
+    )
+    return f"About {in_words(sum(known))}{rest}, by what such cells took on this machine before."
+
+
+def _device(name: str) -> tuple[str, str]:
+    """The kind of device, and what to say where there is no GPU.
+
+    Raises:
+        InputError: There is no such kind.
+    """
+    from vdbench.runner import resolve_device
+
+    try:
+        return resolve_device(name).type, ""
+    except InputError:
+        if name != "cuda":
+            raise
+        return (
+            "cuda",
+            "device 'cuda': torch finds no usable GPU here, and this run would be refused.",
+        )
+
+
+def _suite(asked: Asked) -> Suite:
+    """The suite that is asked for, which may be run."""
+    from vdbench.measures.registry import load
+    from vdbench.runner import run_suite
+
+    load_plugins([*asked.plugins])
+    suite = load(asked.suite, asked.settings)
+    run_suite.allowed(asked.suite, suite, asked.settings, asked.plugins, asked.allow)
+    return suite
+
+
+def _cells(asked: Asked, suite: Suite, device: str) -> list[dict[str, Any]]:
+    """One row a cell."""
+    from vdbench.runner import plan
+
+    examples, found = _examples(suite), []
+    cells = plan.cells(suite, tuple(asked.only))
+    for cell, took in zip(cells, seconds.known(suite, cells, device), strict=True):
+        least, most = plan.work(suite, cell, examples)
+        found.append(
+            {
+                "measure": cell.measure,
+                "problem": cell.problem,
+                "checkpoint": cell.checkpoint,
+                "batch_size": cell.batch_size,
+                "estimator": cell.label,
+                "gradients_least": least,
+                "gradients_most": most,
+                "seconds": took,
+            }
+        )
+    return found
+
+
+def _examples(suite: Suite) -> dict[str, int]:
+    """Training examples of each problem."""
+    from vdbench import datasets, problems
+    from vdbench.runner import plan
+
+    examples = {}
+    for spec in suite.problems:
+        problem = problems.check(spec.name, spec.factory, spec.options)
+        if problem is not None:
+            plan.check_problem(suite, problem)
+            examples[spec.name] = problem.examples
+        else:  # not on this machine: no more than all its examples
+            examples[spec.name] = datasets.info(str(spec.options.get("dataset"))).examples
+    return examples

@@ -1,0 +1,119 @@
+"""``vdbench run``: a suite, its report, and the headline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from vdbench.cli import completion, seconds, warming
+from vdbench.cli.asked import Asked
+from vdbench.cli.interrupts import resumable
+from vdbench.cli.options import (
+    Allowed,
+    Device,
+    Jobs,
+    Json,
+    Only,
+    Plugins,
+    Quiet,
+    Settings,
+    Verbose,
+)
+from vdbench.cli.printing import print_json, print_table
+from vdbench.cli.streams import say
+from vdbench.cli.verbs import dry_run as dry
+from vdbench.cli.verbs.report import headline, write
+
+if TYPE_CHECKING:
+    from vdbench.runner.execution import Finished
+
+
+def run_verb(
+    suite: Annotated[
+        str | None,
+        Argument(
+            help="A bundled suite's name, or a path to a YAML file; without it, suites are listed.",
+            autocompletion=completion.suites,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option(help="Run folder; one that exists is resumed. Default runs/SUITE-TIME."),
+    ] = None,
+    device: Device = "cpu",
+    setting: Settings = None,
+    only: Only = None,
+    plugin: Plugins = None,
+    allow: Allowed = None,
+    jobs: Jobs = 1,
+    dry_run: Annotated[
+        bool,
+        Option(
+            "--dry-run",
+            help="Print the cells, their gradients and the seconds that are known; measure nothing.",
+        ),
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
+    """Run a benchmark suite, write its report, and print the headline."""
+    if suite is None:
+        _refuse()
+        return
+    asked = Asked(suite, device, setting or [], only or [], plugin or [], allow or [])
+    if dry_run:
+        dry.show(asked, json)
+        return
+    from vdbench import runner
+    from vdbench.cli.progress import automatic
+
+    progress = automatic(quiet, verbose)
+    warming.warm()
+    out = out or _folder(asked)
+    new = not out.exists()
+    with resumable(asked.command(out)):
+        finished = runner.run(
+            suite, out, **asked.keywords, progress=progress, command=asked.command(), jobs=jobs
+        )
+        if new and jobs == 1:
+            seconds.keep(finished.folder)
+        _show(finished, json, quiet)
+
+
+def _refuse() -> None:
+    """Nothing is named: list what can be run; exit code 2."""
+    from vdbench.cli import catalogue
+
+    say("vdbench: run: name one of these suites, or a YAML file of your own.", err=True)
+    rows = [{"name": row["name"], "description": row["description"]} for row in catalogue.suites()]
+    print_table(rows, err=True)
+    raise typer.Exit(2)
+
+
+def _folder(asked: Asked) -> Path:
+    """A new one, named after the suite."""
+    from vdbench import runner
+    from vdbench import suite as suites
+
+    if asked.plugins:
+        return runner.default_folder(Path(asked.suite).stem)
+    return runner.default_folder(suites.load(asked.suite, asked.settings).name)
+
+
+def _show(finished: Finished, json: bool, quiet: bool) -> None:
+    """Write the report and print the headline; exit code 1 where a cell failed."""
+    page = write([finished.folder], None)
+    if json:
+        print_json({"folder": str(finished.folder), "report": str(page), "failed": finished.failed})
+    else:
+        if not quiet:
+            headline([finished.folder])
+        say(f"report: {page}")
+    if finished.failed:
+        cells = "1 cell" if finished.failed == 1 else f"{finished.failed} cells"
+        say(f"{cells} failed; the report says why.", err=True)
+        raise typer.Exit(1)
