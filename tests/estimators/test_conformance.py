@@ -76,9 +76,7 @@ def narrowed(state: Any) -> Any:
     return type(state)(map(narrowed, state)) if isinstance(state, (tuple, list)) else state
 
 
-@pytest.mark.parametrize(
-    "estimator", marked(e for e in ESTIMATORS if e not in DEFAULTS), ids=label
-)
+@pytest.mark.parametrize("estimator", marked(e for e in ESTIMATORS if e not in DEFAULTS), ids=label)
 def test_the_certificate_s_exact_checks_pass(estimator: Estimator) -> None:
     """With options, and around one another; test_certificate.py has each with its defaults, and the statistics too."""
     subject = Subject(estimator, KEY / "certificate")

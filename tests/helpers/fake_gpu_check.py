@@ -199,9 +199,7 @@ def general(estimator: Estimator) -> bool:
     return declared.posteriors == "any" and declared.name not in others
 
 
-def suitable(
-    estimator: Estimator, kind: str, everywhere: Any, families: Any, whole: bool
-) -> Any:
+def suitable(estimator: Estimator, kind: str, everywhere: Any, families: Any, whole: bool) -> Any:
     """The posteriors that it is run on; a layer's kind makes no difference to what a posterior puts on the device.
 
     All of them where ``whole`` is asked for, else one for most: what a posterior does is the same for all estimators,
@@ -210,7 +208,9 @@ def suitable(
     if not whole and estimator.declaration.name != "local":
         everywhere, families = everywhere[:1], families[:1] if needs_family(estimator) else ()
     if estimator.declaration.posteriors == "learned-binary":
-        return (LearnedBinary(), LearnedBinary(per="layer"))[: 2 if kind == "dense" and whole else 1]
+        return (LearnedBinary(), LearnedBinary(per="layer"))[
+            : 2 if kind == "dense" and whole else 1
+        ]
     if needs_family(estimator):
         return families[:1]
     if kind != "dense":
