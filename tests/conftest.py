@@ -145,13 +145,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @functools.cache
 def shares(file: Path) -> bool:
-    """Whether a test file, or a conftest.py beside or above it, has a fixture that is made once for many tests."""
+    """Whether a test file, or a conftest.py beside or above it, makes something once for many tests."""
     folders = [folder for folder in file.parents if Path(__file__).parent in folder.parents]
     files = [file, *(folder / "conftest.py" for folder in folders)]
     return any(WIDE.search(f.read_text(encoding="utf-8")) for f in files if f.exists())
 
 
-WIDE = re.compile(r"fixture\(.*scope=\"(?:module|package|session)\"")
+WIDE = re.compile(
+    r"fixture\(.*scope=\"(?:module|package|session)\"|^@(?:functools\.)?cache$", re.MULTILINE
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,6 @@ The certificate's checks without statistics are made of all of them, and beside 
 from __future__ import annotations
 
 import math
-import re
 from functools import partial
 from itertools import product
 from typing import Any, Literal
@@ -16,7 +15,7 @@ import oracles
 import pytest
 import torch
 from agreement import gaps
-from everyone import around, everyone, fitting, masked, prior
+from everyone import around, everyone, fitting, marked, masked, prior
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
@@ -39,7 +38,7 @@ ESTIMATORS = everyone()
 EXAMPLES, BATCH = 12, 5
 KEY = Key(("conformance",))
 
-each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=label)
+each = pytest.mark.parametrize("estimator", marked(ESTIMATORS), ids=label)
 DEFAULTS = [get(name) for name in names()]
 EXACT = (contract, finite, several_draws, repeatable, precision)
 """The certificate's checks without statistics."""
@@ -77,19 +76,7 @@ def narrowed(state: Any) -> Any:
     return type(state)(map(narrowed, state)) if isinstance(state, (tuple, list)) else state
 
 
-NESTED = re.compile(r"\(.*\(|\(control-variate|fitted")
-"""Wrappers around one another, and fitted ones: many, and some take seconds."""
-
-
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        pytest.param(e, marks=pytest.mark.long if NESTED.search(label(e)) else ())
-        for e in ESTIMATORS
-        if e not in DEFAULTS
-    ],
-    ids=label,
-)
+@pytest.mark.parametrize("estimator", marked(e for e in ESTIMATORS if e not in DEFAULTS), ids=label)
 def test_the_certificate_s_exact_checks_pass(estimator: Estimator) -> None:
     """With options, and around one another; test_certificate.py has each with its defaults, and the statistics too."""
     subject = Subject(estimator, KEY / "certificate")
@@ -123,7 +110,7 @@ LOGITS = (20.0, -20.0)
 """Where a probability is 1 in float32, or the smallest part of it: the certificate's points are nearer to 0."""
 
 
-@pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if masked(e)], ids=label)
+@pytest.mark.parametrize("estimator", marked(e for e in ESTIMATORS if masked(e)), ids=label)
 def test_finite_where_all_masks_are_alike(estimator: Estimator) -> None:
     broken = []
     for logit, dtype in product(LOGITS, (torch.float32, torch.float64)):

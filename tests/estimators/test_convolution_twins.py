@@ -25,7 +25,7 @@ from convolution_twins import (
     type_a,
     whole,
 )
-from everyone import everyone, fitting, prior
+from everyone import everyone, fitting, prior, rare
 from oracles import COORDINATES
 from twins import BATCH, EXAMPLES, Twin, agrees
 from twins_score import measure_valued, score_local
@@ -89,7 +89,12 @@ def test_every_built_in_estimator_has_a_twin() -> None:
 
 
 FORMS = [
-    pytest.param(estimator, form, id=f"{name}-{label(estimator)}")
+    pytest.param(
+        estimator,
+        form,
+        id=f"{name}-{label(estimator)}",
+        marks=pytest.mark.long if rare(estimator) else (),
+    )
     for estimator in everyone()
     for name, form in COORDINATES.items()
     if name == "mean-log_variance" or estimator == type(estimator)()

@@ -6,8 +6,11 @@ made for learned binary masks is run on a network with those wherever the others
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from vdbench.errors import InputError
 from vdbench.estimation.base import LEARNED_BINARY, Estimator, Wrapper
@@ -95,6 +98,36 @@ def everyone() -> list[Estimator]:
     alone = [*(get(name) for name in WRAPPERS), *(get(name, **o) for name, o in ALONE)]
     found = [*plain(), *alone, *(w for e in inner for w in around(e))]
     return list(dict.fromkeys(found))
+
+
+TYPICAL = ("local", "naive", "score", "rloo", "concrete")
+"""What wrappers are tried around by ``make test``: pathwise, by the cost's values, and on learned masks."""
+
+
+def wrapped(estimator: Estimator) -> Estimator | None:
+    """What a wrapper is made of; none for an estimator that wraps nothing."""
+    return estimator.of if isinstance(estimator, Wrapper) else None
+
+
+def rare(estimator: Estimator) -> bool:
+    """Whether it is one of the many combinations that ``make long`` has alone.
+
+    A wrapper around another wrapper, around one that is not typical, or fitted with options of its own.
+    """
+    inner = wrapped(estimator)
+    if inner is None or estimator == type(estimator)():
+        return False
+    return inner != type(inner)() or inner.declaration.name not in TYPICAL or fitted(estimator)
+
+
+def fitted(estimator: Estimator) -> bool:
+    """Whether it is a control variate, whose fits take seconds."""
+    return estimator.declaration.name == "control-variate"
+
+
+def marked(estimators: Iterable[Estimator]) -> list[Any]:
+    """Parameters for pytest, the rare ones left to ``make long``."""
+    return [pytest.param(e, marks=pytest.mark.long if rare(e) else ()) for e in estimators]
 
 
 def masked(estimator: Estimator) -> bool:

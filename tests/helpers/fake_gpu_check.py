@@ -199,15 +199,28 @@ def general(estimator: Estimator) -> bool:
     return declared.posteriors == "any" and declared.name not in others
 
 
-def suitable(estimator: Estimator, kind: str, everywhere: Any, families: Any) -> Any:
-    """The posteriors that it is run on; a layer's kind makes no difference to what a posterior puts on the device."""
+def suitable(estimator: Estimator, kind: str, everywhere: Any, families: Any, whole: bool) -> Any:
+    """The posteriors that it is run on; a layer's kind makes no difference to what a posterior puts on the device.
+
+    All of them where ``whole`` is asked for, else one for most: what a posterior does is the same for all estimators,
+    and local reparameterization is run on each.
+    """
+    if not whole and estimator.declaration.name != "local":
+        everywhere, families = everywhere[:1], families[:1] if needs_family(estimator) else ()
     if estimator.declaration.posteriors == "learned-binary":
-        return (LearnedBinary(), LearnedBinary(per="layer"))[: 2 if kind == "dense" else 1]
-    if estimator.declaration.posteriors == "row-shared":
+        return (LearnedBinary(), LearnedBinary(per="layer"))[
+            : 2 if kind == "dense" and whole else 1
+        ]
+    if needs_family(estimator):
         return families[:1]
     if kind != "dense":
         return everywhere[:1]
     return (*everywhere, *(families if general(estimator) else ()))
+
+
+def needs_family(estimator: Estimator) -> bool:
+    """Whether it is made for weights that share their noise."""
+    return estimator.declaration.posteriors == "row-shared"
 
 
 CONSTANTS = {"sobol": "aten.lift_fresh.default gives"}
@@ -224,7 +237,11 @@ def counts(estimator: Estimator) -> tuple[int, ...]:
 
 
 def main() -> None:
-    """Print, as JSON, the device and the findings for each estimator and for each control."""
+    """Print, as JSON, the device and the findings for each estimator and for each control.
+
+    With the word ``whole``, of every estimator under every posterior.
+    """
+    whole = "whole" in sys.argv[1:]
     device = register_device()
     everywhere = (MeanLogVariance(), ThetaLogAlpha(), ThetaLogAlpha(learned=False))
     families = (
@@ -238,7 +255,7 @@ def main() -> None:
         found["estimators"][label(estimator)] = [
             f"{kind}, {type(coordinates).__name__}, {draws or 'no'} vectorised draws: {line}"
             for kind in MODULES
-            for coordinates in suitable(estimator, kind, everywhere, families)
+            for coordinates in suitable(estimator, kind, everywhere, families, whole)
             # it has no rule for max-pooling
             if kind == "dense" or estimator.declaration.name != "moment-matching"
             for draws in counts(estimator)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from memory_here import measure_here
 from torch import nn
 
 import vdbench
@@ -171,6 +172,7 @@ def test_blocks_and_checkpoints_are_named_as_they_were(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "__version__", "golden")  # part of a checkpoint's name
+    measure_here(monkeypatch)
     done = vdbench.run(SUITE, elsewhere / "run")
     assert not done.failed
     assert addresses(elsewhere / "run") == ADDRESSES

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from memory_here import measure_here
 
 import vdbench
 from vdbench import InputError, problems
@@ -50,6 +51,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("convolutions")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("VDBENCH_CACHE", str(folder / "cache"))
+        measure_here(monkeypatch)
         return vdbench.run(SUITE, folder / "run")
 
 
