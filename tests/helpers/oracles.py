@@ -11,6 +11,7 @@ nodes: a test of the estimator itself without any randomness.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -418,7 +419,18 @@ COORDINATES = {
 def network(
     coordinates: Parameterization, examples: int = 12, prior: Prior | None = None
 ) -> tuple[Problem, dict[str, Tensor]]:
-    """Two hidden layers on random data like digits (values 0 to 1, many zeros), parameters all apart."""
+    """Two hidden layers on random data like digits (values 0 to 1, many zeros), parameters all apart.
+
+    The problem is made once, since asking it what it is takes longer than a gradient; parameters are anew each time.
+    """
+    problem, parameters = _network(coordinates, examples, prior)
+    return problem, {name: value.clone() for name, value in parameters.items()}
+
+
+@functools.lru_cache(maxsize=64)
+def _network(
+    coordinates: Parameterization, examples: int, prior: Prior | None
+) -> tuple[Problem, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(2015)
 
     def rand(*shape: int) -> Tensor:
