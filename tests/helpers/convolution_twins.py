@@ -5,6 +5,7 @@ Two convolutions, one strided and padded, one grouped, and a dense layer. Every 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -31,6 +32,15 @@ Preactivation = Callable[[str, Tensor], Tensor]
 
 def network(
     coordinates: Parameterization, prior: Prior | None = None
+) -> tuple[Problem, dict[str, Tensor]]:
+    """Two convolutions and a dense layer; the problem is made once, parameters are anew each time."""
+    problem, parameters = _network(coordinates, prior)
+    return problem, {name: value.clone() for name, value in parameters.items()}
+
+
+@functools.lru_cache(maxsize=64)
+def _network(
+    coordinates: Parameterization, prior: Prior | None
 ) -> tuple[Problem, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(2015)
 

@@ -6,6 +6,7 @@ Tiny networks whose noise can be enumerated (binary) or put on the nodes of a qu
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -61,7 +62,23 @@ def problem(
     likelihood: Likelihood | None = None,
     activation: type[nn.Module] = nn.Tanh,
 ) -> tuple[Problem, dict[str, Tensor], Batch]:
-    """A dense network on random data with no prior, all its parameters apart; its minibatch is all of the data."""
+    """A dense network on random data with no prior, all its parameters apart; its minibatch is all of the data.
+
+    The problem is made once; parameters and minibatch are anew each time.
+    """
+    made, parameters = _problem(form, tuple(sizes), examples, likelihood, activation)
+    batch = Batch(*(t.clone() for t in made.data.train))
+    return made, {name: value.clone() for name, value in parameters.items()}, batch
+
+
+@functools.lru_cache(maxsize=64)
+def _problem(
+    form: Parameterization,
+    sizes: tuple[tuple[int, int], ...],
+    examples: int,
+    likelihood: Likelihood | None,
+    activation: type[nn.Module],
+) -> tuple[Problem, dict[str, Tensor]]:
     noise = stream(Key(("families",)), dtype=torch.float64)
     targets = torch.arange(examples) % sizes[-1][1]
     outputs = targets if likelihood is None else noise("targets", (examples, sizes[-1][1]))
@@ -82,7 +99,7 @@ def problem(
         varied = name.endswith("log_alpha") and form.law == "normal"
         parameters[name] = value if name.endswith("log_alpha") else 0.8 * spread
         parameters[name] = value + 0.3 * spread if varied else parameters[name]
-    return made, parameters, Batch(*split)
+    return made, parameters
 
 
 def moments(

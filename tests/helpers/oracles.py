@@ -11,6 +11,7 @@ nodes: a test of the estimator itself without any randomness.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -68,13 +69,8 @@ class Linear:
 
     def problem(self) -> Problem:
         """The same as vdbench has it: M examples, repeated N/M times, in float64."""
-        linear = nn.Linear(self.x.shape[1], 1, bias=self.beta is not None).double()
-        times = self.examples // len(self.x)
-        split = Split(
-            torch.tensor(self.x).tile(times, 1), torch.tensor(self.y)[:, None].tile(times, 1)
-        )
-        data = Dataset("linear", split, split, 0)
-        return noisy(linear, data, name="linear", likelihood=HalfSquare())
+        numbers = (self.x.shape, self.x.tobytes(), self.y.tobytes())
+        return _linear(*numbers, self.examples // len(self.x), self.beta is not None)
 
     def parameters(self) -> dict[str, Tensor]:
         values = {
@@ -87,6 +83,16 @@ class Linear:
 
     def batch(self) -> Batch:
         return Batch(torch.tensor(self.x), torch.tensor(self.y)[:, None])
+
+
+@functools.lru_cache(maxsize=256)
+def _linear(shape: tuple[int, int], x: bytes, y: bytes, times: int, bias: bool) -> Problem:
+    """Made once for the same numbers, which have to be float64."""
+    inputs = torch.tensor(np.frombuffer(x).reshape(shape)).tile(times, 1)
+    targets = torch.tensor(np.frombuffer(y))[:, None].tile(times, 1)
+    split = Split(inputs, targets)
+    linear = nn.Linear(shape[1], 1, bias=bias).double()
+    return noisy(linear, Dataset("linear", split, split, 0), name="linear", likelihood=HalfSquare())
 
 
 def random_linear(seed: int, m: int, k: int, bias: bool = False, times: int = 1) -> Linear:
@@ -418,7 +424,18 @@ COORDINATES = {
 def network(
     coordinates: Parameterization, examples: int = 12, prior: Prior | None = None
 ) -> tuple[Problem, dict[str, Tensor]]:
-    """Two hidden layers on random data like digits (values 0 to 1, many zeros), parameters all apart."""
+    """Two hidden layers on random data like digits (values 0 to 1, many zeros), parameters all apart.
+
+    The problem is made once, since asking it what it is takes longer than a gradient; parameters are anew each time.
+    """
+    problem, parameters = _network(coordinates, examples, prior)
+    return problem, {name: value.clone() for name, value in parameters.items()}
+
+
+@functools.lru_cache(maxsize=64)
+def _network(
+    coordinates: Parameterization, examples: int, prior: Prior | None
+) -> tuple[Problem, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(2015)
 
     def rand(*shape: int) -> Tensor:

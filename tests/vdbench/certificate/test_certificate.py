@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @functools.cache
 def certified(name: str) -> Certificate:
     """The certificate of an estimator as it is by default, but for `OPTIONS`, made once."""
-    return check(get(name, **OPTIONS.get(name, {})), draws=None if name in DECIDED else 1024)
+    return check(get(name, **OPTIONS.get(name, {})), draws=None if name in DECIDED else 256)
 
 
 OPTIONS = {"measure-valued": {"limit": 60}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -348,7 +349,7 @@ def test_shared_noise_is_independent_only_between_examples() -> None:
             seen["b"] = values.detach()
             return values.sum(1)
 
-        made = type(problem)(**{**vars(problem), "likelihood": keep})
+        made = replace(problem, likelihood=keep)
         estimator(made, parameters, twice, stream(KEY, dtype=torch.float64))
         return seen["b"]
 
