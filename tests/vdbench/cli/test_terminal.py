@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,12 +17,15 @@ import yaml
 
 from vdbench import cli
 from vdbench.certificate import Certificate
-from vdbench.cli import printing, seconds
+from vdbench.cli import printing, progress, seconds
 from vdbench.cli.progress import Bar, Lines, automatic
 from vdbench.errors import InputError
+from vdbench.measures.metrics import UnitRows
 from vdbench.measures.progress import Planned, Quiet
 from vdbench.measures.registry import load
+from vdbench.measures.stopping import Stopped, Stopping, schedule_of
 from vdbench.runner import plan, run_suite
+from vdbench.suite.schema import VarianceSpec
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -79,12 +82,10 @@ def test_run_alone_lists_what_can_be_run(call: Any) -> None:
 def test_quiet_shows_where_the_results_are_and_verbose_every_step(call: Any) -> None:
     code, out, err = call("run", written(), "--out", "a", "--quiet")
     assert (code, out, err) == (0, "report: a/report/index.html\n", "")
-    more = ("--set", "measures.variance.max_units=64")
-    code, out, err = call("run", "tiny.yaml", "--out", "b", "-v", *more)
+    code, out, err = call("run", "tiny.yaml", "--out", "b", "-v")
     assert code == 0
-    assert "] variance of naive on digits, initial, M=16: 0 units, at most 64\n" in err
-    step = r"variance of naive on digits, initial, M=16: \d+ units, ±\S+ % \(±\S+ % asked\)\n"
-    assert re.search(step, err), err
+    assert "] variance of naive on digits, initial, M=16: 0 units, at most 16\n" in err
+    assert "] variance of naive on digits, initial, M=16: 8 units, at most 16\n" in err
     code, out, err = call("run", "tiny.yaml", "--out", "c", "--quiet", "--verbose")
     assert (code, out) == (2, "")
     assert err == "vdbench: expected one of --quiet and --verbose.\n"
@@ -169,8 +170,9 @@ def test_an_interrupt_says_how_to_go_on(
     assert err.endswith(said)
 
 
-def test_the_bar_moves_within_cells_and_counts_them() -> None:
+def test_the_bar_moves_within_cells_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     bar = Bar()
+    monkeypatch.setattr(progress, "EVERY", 0)
     bar.start(3)
     try:
         bar.plan([Planned(("a", "b"), "throughput", 60), Planned(("c",), "variance", 8)])
@@ -191,6 +193,29 @@ def test_the_bar_moves_within_cells_and_counts_them() -> None:
         assert (task.completed, task.fields["left"]) == (3, "")
     finally:
         bar.close()
+
+
+def test_a_cell_says_how_precise_it_is_and_how_far() -> None:
+    """A half-width of twice the one asked for needs four times the units, and the most are the suite's."""
+    spec = VarianceSpec(first_units=8, max_units=1024, precision=0.1)
+    stopping = Stopping(schedule_of(spec, 0.95), {})
+    size = next(stopping.blocks())[1]
+    assert (stopping.told, stopping.share) == ("0 units, at most 1024", 0)
+    stopping._parts = [{}] * 8
+    for width, needed in (
+        (0.2, 4 * 64),
+        (0.11, 78),
+        (9.0, 1024),
+        (math.inf, 1024),
+        (0.01, 8 * size),
+    ):
+        rows = UnitRows({}, {})
+        stopping.stopped = Stopped(rows, width, False, "", {})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(UnitRows, "n", 64)
+            assert stopping.share == 8 * size / max(needed, 8 * size)
+        if math.isfinite(width):
+            assert stopping.told == f"{8 * size} units, ±{100 * width:.2g} % (±10 % asked)"
 
 
 def test_who_is_told() -> None:
