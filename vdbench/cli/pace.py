@@ -28,7 +28,9 @@ class Left(NamedTuple):
     whole: bool
 
     def __str__(self) -> str:
-        """In words."""
+        """In words; nothing where what is left is not known at all."""
+        if not self.whole and self.seconds < 1:
+            return ""
         return f"{'about' if self.whole else 'more than'} {in_words(self.seconds)} left"
 
 

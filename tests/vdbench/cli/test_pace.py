@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vdbench.cli.pace import LAST, Pace, in_words
+from vdbench.cli.pace import LAST, Left, Pace, in_words
 from vdbench.measures.progress import Planned
 
 WORK = [
@@ -26,6 +26,8 @@ def test_nothing_is_said_before_something_is_known() -> None:
     assert pace.left(1.0) is None
     pace.share("times of a", 0.5)
     assert str(pace.left(10.0)) == "more than 10 s left"
+    assert str(Left(0.9, False)) == ""
+    assert str(Left(0.9, True)) == "about 1 s left"
 
 
 def test_measures_of_which_nothing_has_ended_are_left_out_and_that_is_said() -> None:
