@@ -78,7 +78,7 @@ def test_a_bundled_suite_is_good(
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert not end.value.code
-    head, *lines, last = capsys.readouterr().out.splitlines()
+    head, *lines, last, time = capsys.readouterr().out.splitlines()
     cells = plan.cells(made)
     assert head.split()[0] == "measure"
     assert [line.split()[0] for line in lines] == [cell.measure for cell in cells]
@@ -86,6 +86,7 @@ def test_a_bundled_suite_is_good(
     assert re.fullmatch(
         rf"{len(cells)} cells, [\d,]+ to [\d,]+ gradients; nothing was measured\.", last
     )
+    assert "time" in time.lower()
     assert not Path("runs").exists()
 
 

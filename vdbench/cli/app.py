@@ -46,7 +46,7 @@ def main() -> None:
     warming.begin()
     steady()
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="vdbench")
     except InputError as error:
         say(f"vdbench: {sentence(str(error))}", err=True)
         code = 2

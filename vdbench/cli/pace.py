@@ -28,7 +28,9 @@ class Left(NamedTuple):
     whole: bool
 
     def __str__(self) -> str:
-        """In words."""
+        """In words; nothing where what is left is not known at all."""
+        if not self.whole and self.seconds < 1:
+            return ""
         return f"{'about' if self.whole else 'more than'} {in_words(self.seconds)} left"
 
 
@@ -46,6 +48,11 @@ class Pace:
     _shares: dict[str, float] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
     _first: float | None = None
+    _jobs: dict[str, Planned] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find jobs by name."""
+        self._jobs = {job.names[0]: job for job in self.work}
 
     def begin(self, name: str, now: float) -> None:
         """A job begins; its name is that of its first cell."""
@@ -58,7 +65,7 @@ class Pace:
 
     def end(self, name: str, now: float) -> None:
         """A cell has ended; a job ends with its first."""
-        job = next((one for one in self.work if one.names[0] == name), None)
+        job = self._jobs.get(name)
         if job is None or name in self._ended:
             return
         self._ended.add(name)
@@ -69,11 +76,8 @@ class Pace:
     @property
     def at_work(self) -> float:
         """Cells that are done, of those at work: shares of them."""
-        return sum(
-            self._shares.get(job.names[0], 0.0) * len(job.names)
-            for job in self.work
-            if job.names[0] in self._begun and job.names[0] not in self._ended
-        )
+        here = self._shares.keys() - self._ended
+        return sum(self._shares[n] * len(self._jobs[n].names) for n in here if n in self._jobs)
 
     def left(self, now: float) -> Left | None:
         """Seconds that are left, as an estimate; None where nothing is known.

@@ -13,6 +13,9 @@ from vdbench.cli.streams import say
 from vdbench.errors import InputError, printable
 from vdbench.measures.progress import Planned, Progress, Quiet
 
+EVERY = 1.0
+"""Seconds between two estimates of the time left: each looks at all that is planned."""
+
 
 class Lines(Quiet):
     """One plain line a finished cell, on stderr; one more for each step of a cell, if that is asked for."""
@@ -62,6 +65,7 @@ class Bar(Quiet):
         self._name, self._said = "", ""
         self._cells = self._done = 0
         self._pace = Pace()
+        self._left, self._when = "", 0.0
 
     def start(self, cells: int) -> None:
         """Show the bar."""
@@ -107,13 +111,16 @@ class Bar(Quiet):
         self._bar.stop()
 
     def _show(self) -> None:
-        left = self._pace.left(time.perf_counter())
+        now = time.perf_counter()
+        if now - self._when > EVERY or self._done == self._cells:
+            left = None if self._done == self._cells else self._pace.left(now)
+            self._left, self._when = "" if left is None else str(left), now
         self._bar.line = printable(self._name + self._said)
         self._bar.update(
             self._task,
             completed=min(self._cells, self._done + self._pace.at_work),
             cells=f"{self._done}/{self._cells} cells",
-            left="" if left is None or self._done == self._cells else str(left),
+            left=self._left,
         )
 
 

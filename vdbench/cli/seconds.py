@@ -29,16 +29,16 @@ def keep(folder: Path) -> None:
         record = records.read(folder / "run.json")
         suite = FullSuite.model_validate(record["suite"])
         took = {_where(cell): cell for cell in record["cells"] if cell["status"] != "failed"}
-        known = _read()
+        kept = _read()
         for cell in plan.cells(suite, tuple(record["only"])):
             found = took.get(_where(_row(cell)))
             if found is not None:
                 most = plan.work(suite, cell)[1]
-                known.pop(key := _key(suite, cell, record["device"]), None)
-                known[key] = [found["seconds"], most]
-        kept = dict(list(known.items())[-MOST:])
+                kept.pop(key := _key(suite, cell, record["device"]), None)
+                kept[key] = (found["seconds"], most)
+        newest = dict(list(kept.items())[-MOST:])
         with atomic(_file()) as temporary:
-            temporary.write_text(json.dumps(kept, indent=0), encoding="utf-8")
+            temporary.write_text(json.dumps(newest, indent=0), encoding="utf-8")
 
 
 def known(suite: Suite, cells: list[Cell], device: str) -> list[float | None]:

@@ -107,7 +107,7 @@ class Stopping:
         """How far it is: the units taken, and the widest interval at the last look beside the one asked for."""
         found = getattr(self, "stopped", None)
         units = f"{self._taken} units"
-        if found is None:
+        if found is None or not math.isfinite(found.width):
             return f"{units}, at most {self._schedule.looks[-1]}"
         return (
             f"{units}, ±{100 * found.width:.2g} % (±{100 * self._schedule.precision:.2g} % asked)"

@@ -232,7 +232,8 @@ def test_a_dry_run_measures_nothing(call: Call) -> None:
     said = call("run", written(), "--dry-run", "--out", "run", "--only", "local")
     assert said.code == 0
     assert said.err == ""
-    *_, last = said.out.splitlines()
+    *_, last, time = said.out.splitlines()
+    assert time == "No time can be stated: no such cell has been measured on this machine yet."
     least = 2 * (8 + 4 * 8 + 4 * 8 * 2 + 10 * 2)
     assert last == f"8 cells, {least} to {least} gradients; nothing was measured."
     found = data(call("run", "tiny.yaml", "--dry-run", "--json", "--set", "estimators=[naive]"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -12,6 +12,9 @@ from vdbench.cli.interrupts import repeatable
 from vdbench.cli.options import Allowed, Json, Plugins, load_plugins
 from vdbench.cli.printing import print_json, print_text
 from vdbench.cli.streams import say
+
+if TYPE_CHECKING:
+    from vdbench.certificate import Certificate
 
 
 def check_verb(
@@ -74,11 +77,17 @@ def check_verb(
         if not json:
             text = ("\n" if len(found) > 1 else "") + one.text(verbose)
             (say if verbose else print_text)(text)
-    verdicts = {certificate.verdict for certificate in found}
-    verdict = next(v for v in ("FAILED", "INCONCLUSIVE", "PASSED") if v in verdicts)
+    verdict = _worst(found)
     if json:
-        passed = verdict == "PASSED"
         certificates = [certificate.json() for certificate in found]
-        print_json({"verdict": verdict, "passed": passed, "certificates": certificates})
+        print_json(
+            {"verdict": verdict, "passed": verdict == "PASSED", "certificates": certificates}
+        )
     if verdict == "FAILED" or (strict and verdict != "PASSED"):
         raise typer.Exit(1)
+
+
+def _worst(found: list[Certificate]) -> str:
+    """The verdict on all of them."""
+    verdicts = {certificate.verdict for certificate in found}
+    return next(v for v in ("FAILED", "INCONCLUSIVE", "PASSED") if v in verdicts)
