@@ -11,11 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
     from rich.console import Group as RichGroup
 
     from vdbench.comparison import Comparison
 
-__all__ = ["compared", "headline", "headline_table", "write"]
+__all__ = [
+    "compared",
+    "figure",
+    "figure_names",
+    "headline",
+    "headline_table",
+    "series",
+    "series_html",
+    "shown",
+    "write",
+]
 
 
 def write(
@@ -92,3 +104,76 @@ def compared(found: Comparison, form: str, width: int = 120) -> str:
     from reports.output.compared import written
 
     return written(found, form, width)
+
+
+def shown(run_dirs: Sequence[Path], form: str, width: int = 120) -> str:
+    """Write the answer of a run with its tables, short.
+
+    Args:
+        run_dirs: Run folders, as for :func:`write`.
+        form: ``text``, or ``html`` for a notebook, with the first figure.
+        width: Columns of text.
+
+    Raises:
+        InputError: As for :func:`write`.
+    """
+    from reports.output import fragment
+
+    return fragment.shown([Path(folder) for folder in run_dirs], form, width)
+
+
+def figure_names(run_dirs: Sequence[Path]) -> list[str]:
+    """Return the names of the report's figures, in its order.
+
+    Args:
+        run_dirs: Run folders, as for :func:`write`.
+
+    Raises:
+        InputError: As for :func:`write`.
+    """
+    from reports.output import fragment
+
+    return fragment.names([Path(folder) for folder in run_dirs])
+
+
+def figure(run_dirs: Sequence[Path], name: str = "") -> Figure:
+    """Draw a figure of the report.
+
+    Args:
+        run_dirs: Run folders, as for :func:`write`.
+        name: One of :func:`figure_names`; the first by default.
+
+    Raises:
+        InputError: As for :func:`write`; or there is no such figure.
+    """
+    from reports.output import fragment
+
+    return fragment.figure([Path(folder) for folder in run_dirs], name)
+
+
+def series(frame: pd.DataFrame, metric: str, layer: str) -> Figure:
+    """Draw a metric over the steps of a training, as a monitor measured it.
+
+    Args:
+        frame: Of ``vdbench.Monitor``.
+        metric: Which.
+        layer: Of which layer; ``all`` for all together.
+
+    Raises:
+        InputError: The frame has nothing of that kind.
+    """
+    from reports.output import series
+
+    return series.figure(frame, metric, layer)
+
+
+def series_html(frame: pd.DataFrame, title: str) -> str:
+    """Write what a monitor measured as HTML for a notebook.
+
+    Args:
+        frame: Of ``vdbench.Monitor``.
+        title: What stands above it.
+    """
+    from reports.output import series
+
+    return series.html(frame, title)

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from vdbench.estimation.registry import register
     from vdbench.estimation.third_party_register import register_layer
     from vdbench.estimation.validity import need_posterior
+    from vdbench.interactive.measure import measure
+    from vdbench.interactive.monitor import Monitor
     from vdbench.noise import Key, Noise
     from vdbench.problems.from_module import noisy
     from vdbench.problems.layers import Layer
     from vdbench.problems.posterior import Posterior
     from vdbench.problems.problem import Batch, Parameters, Problem
-    from vdbench.runner import run
+    from vdbench.runner import Finished, run
 
 __version__ = "0.2.0"
 
@@ -37,10 +39,12 @@ __all__ = [
     "CellError",
     "Comparison",
     "Estimator",
+    "Finished",
     "Gradient",
     "InputError",
     "Key",
     "Layer",
+    "Monitor",
     "Noise",
     "Parameters",
     "Pathwise",
@@ -52,6 +56,7 @@ __all__ = [
     "compare",
     "differentiate",
     "get",
+    "measure",
     "need_posterior",
     "noisy",
     "register",
@@ -64,10 +69,12 @@ _HOME = {
     "CellError": "vdbench.errors",
     "Comparison": "vdbench.comparison",
     "Estimator": "vdbench.estimation.base",
+    "Finished": "vdbench.runner.finished",
     "Gradient": "vdbench.estimation.base",
     "InputError": "vdbench.errors",
     "Key": "vdbench.noise",
     "Layer": "vdbench.problems.layers",
+    "Monitor": "vdbench.interactive.monitor",
     "Noise": "vdbench.noise",
     "Parameters": "vdbench.problems.problem",
     "Pathwise": "vdbench.estimation.pathwise",
@@ -78,6 +85,7 @@ _HOME = {
     "compare": "vdbench.comparison",
     "differentiate": "vdbench.estimation.autodiff",
     "get": "vdbench.estimation.options",
+    "measure": "vdbench.interactive.measure",
     "need_posterior": "vdbench.estimation.validity",
     "noisy": "vdbench.problems.from_module",
     "register": "vdbench.estimation.registry",

@@ -6,6 +6,7 @@ A committed run is ``run.json`` with its Parquet files, from which ``vdbench rep
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -15,8 +16,10 @@ from reports.document import Document, Heading, Paragraph, Picture
 from reports.output.markdown import markdown
 from reports.output.pictures import draw_pictures
 from reports.results.load import load
+from reports.results.ranking import EFFICIENCY, order
 from reports.sections.report import document
 from reports.sections.section import Findings
+from reports.sections.summary_table import ratio_text
 
 HERE = Path(__file__).parent
 FIRST = ("answer", "results", "published")
@@ -54,8 +57,67 @@ def render(folder: Path) -> None:
     (folder / "report.md").write_text(markdown(report), encoding="utf-8", newline="\n")
 
 
+README = HERE.parents[1] / "README.md"
+MARK = "<!-- chart: written by docs/results/render.py -->\n```text\n"
+WIDTH = 44
+"""Characters of the chart's axis."""
+ENDS = (0.03, 10000.0)
+"""Of its logarithmic axis."""
+
+
+def chart() -> str:
+    """The README's picture, in characters: it shows wherever the text is read, and needs no file beside it."""
+    found = Findings(load([HERE / "quick"]))
+    (group,) = [g for g in found.groups if g.checkpoint != "training"]
+    names = [label for label in order(group) if group.ranked(label)]
+    room = max(map(len, names))
+    lines = []
+    for role, title in (("mean", "means"), ("scale", "scales")):
+        lines.append(f"variance × time of the {title}, as a multiple of naive's (log axis)")
+        for label in names:
+            e = group.get(label, f"ratio.{EFFICIENCY}", "all", role)
+            ends = (e.low, e.value, e.high) if e else (1.0, 1.0, 1.0)
+            said = ratio_text(group, EFFICIENCY, label, role)
+            lines.append(f"{label:<{room}}  {bar(*ends)}  {said}")
+        lines.append(" " * (room + 2) + axis())
+    return "\n".join(lines) + "\n"
+
+
+def place(x: float) -> int:
+    """Column of a value."""
+    low, high = map(math.log, ENDS)
+    return round((math.log(x) - low) / (high - low) * (WIDTH - 1))
+
+
+def bar(low: float, value: float, high: float) -> str:
+    """An estimate with its interval, and where 1 is."""
+    cells = [" "] * WIDTH
+    cells[place(1)] = "│"
+    for column in range(place(low), place(high) + 1):
+        cells[column] = "─"
+    cells[place(value)] = "●"
+    return "".join(cells)
+
+
+def axis() -> str:
+    """Names of the powers of ten."""
+    cells = [" "] * (WIDTH + 4)
+    for power in range(-1, 5):
+        text = f"{10.0**power:,g}"
+        start = place(10.0**power)
+        cells[start : start + len(text)] = text
+    return "".join(cells).rstrip()
+
+
+def drawn(text: str) -> str:
+    """The README with its chart."""
+    start = text.index(MARK) + len(MARK)
+    return text[:start] + chart() + text[text.index("```", start) :]
+
+
 if __name__ == "__main__":
     wanted = [HERE / name for name in sys.argv[1:]] or runs()
     for one in wanted:
         print(one.relative_to(HERE), flush=True)
         render(one)
+    README.write_text(drawn(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,6 +58,15 @@ OF_WINDOWS = (
 )
 """Beginnings of the settings that are about windows, which are the user's."""
 _medium: ContextVar[Medium] = ContextVar("medium", default=PAGE)
+
+
+class Drawing(Figure):
+    """A figure that a notebook shows, whether or not its kernel has been told to draw pyplot's figures."""
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=110)
+        return out.getvalue()
 
 
 @contextmanager
@@ -131,6 +141,6 @@ def canvas(width: float, height: float, space: float = 0.04, narrow: bool = Fals
         width = medium.widths[0 if narrow else -1]
         height = min(height * medium.factor, TALLEST)
     layout = ConstrainedLayoutEngine(h_pad=space * medium.factor, w_pad=0.04 * medium.factor)
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = Drawing(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure

@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from reports.document import Code, Paragraph, Table
+from reports.output.fragment import table_html
 from reports.output.html import page
 from reports.output.markdown import markdown
 from reports.sections.comparison import document
@@ -80,16 +81,5 @@ def _fragment(found: Comparison) -> str:
     for section in document(found).sections:
         for item in section.blocks:
             if isinstance(item, Table):
-                parts.append(_html_table(item))
+                parts.append(table_html(item))
     return "\n".join(parts)
-
-
-def _html_table(item: Table) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in item.columns)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in item.rows
-    )
-    made = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    if not item.folded:
-        return made
-    return f"<details><summary>{escape(item.folded_name)}</summary>{made}</details>"

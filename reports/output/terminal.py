@@ -9,7 +9,7 @@ from rich.text import Text
 from reports.results.groups import Group
 from reports.results.ranking import EFFICIENCY, VARIANCE, order
 from reports.sections.summary_table import ratio_text
-from reports.words.numbers import show_seconds
+from reports.words.numbers import MISSING, show_seconds
 
 
 def terminal_tables(groups: list[Group]) -> RichGroup:
@@ -18,23 +18,33 @@ def terminal_tables(groups: list[Group]) -> RichGroup:
 
 
 def terminal_table(group: Group) -> Table:
-    """Build the table of one group: a row an estimator, intervals on a second line."""
+    """Build the table of one group: a row an estimator, intervals on a second line; without what nobody measured."""
     roles = group.headline_roles()
+    heads = [
+        *(f"variance {role}\n× {group.baseline}" for role in roles),
+        "time per\ngradient",
+        *(f"variance\n× time, {role}\n× {group.baseline}" for role in roles),
+    ]
+    rows = [terminal_row(group, label, roles) for label in order(group)]
+    kept = [n for n in range(len(heads)) if any(row[n + 1] != MISSING for row in rows)]
     table = Table(title=Text(group.title), title_justify="left")
     table.add_column("estimator", overflow="fold")
-    for role in roles:
-        table.add_column(Text(f"variance {role}\n× {group.baseline}"))
-    table.add_column("time per\ngradient")
-    for role in roles:
-        table.add_column(Text(f"variance\n× time, {role}\n× {group.baseline}"))
-    for label in order(group):
-        cells = [ratio_cell(group, VARIANCE, label, role) for role in roles]
-        cells.append(time_cell(group, label))
-        cells += [ratio_cell(group, EFFICIENCY, label, role) for role in roles]
-        why = "biased, not ranked" if group.biases(label) else "not ranked"
-        name = label if group.ranked(label) else f"{label} ({why})"
-        table.add_row(*(Text(cell, overflow="fold") for cell in (name, *cells)))
+    for n in kept:
+        table.add_column(Text(heads[n]))
+    for name, *cells in rows:
+        table.add_row(*(Text(cell, overflow="fold") for cell in (name, *(cells[n] for n in kept))))
     return table
+
+
+def terminal_row(group: Group, label: str, roles: list[str]) -> list[str]:
+    """Write the cells of one estimator, its name first."""
+    why = "biased, not ranked" if group.biases(label) else "not ranked"
+    return [
+        label if group.ranked(label) else f"{label} ({why})",
+        *(ratio_cell(group, VARIANCE, label, role) for role in roles),
+        time_cell(group, label),
+        *(ratio_cell(group, EFFICIENCY, label, role) for role in roles),
+    ]
 
 
 def ratio_cell(group: Group, metric: str, label: str, role: str) -> str:

@@ -43,6 +43,12 @@ class Certificate:
     coverage: tuple[Exercised, ...] = ()
     diagnosis: str = ""
 
+    def __repr__(self) -> str:
+        return (
+            f"Certificate({self.subject!r}: {self.verdict} at level {self.level}; {len(self.failed)} of "
+            f"{len(self.findings)} findings failed; print(….text()) says more)"
+        )
+
     @property
     def verdict(self) -> Verdict:
         """FAILED where a finding did; INCONCLUSIVE where a bias above `SEEN` could have gone unnoticed; else PASSED."""

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import sys
 import traceback
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vdbench.errors import InputError, nearest, one_line
+from vdbench.estimation import code, origins
 from vdbench.estimation.base import Declaration, Estimator, Wrapper, default
 from vdbench.problems import own
 from vdbench.siblings import import_own
@@ -52,7 +54,8 @@ def register(
 ) -> Callable[[E], E]:
     """Class decorator that puts an estimator into the registry with what it declares of itself.
 
-    A `Wrapper` declares what the estimator does that it wraps: it is given a name and a version alone.
+    A `Wrapper` declares what the estimator does that it wraps: it is given a name and a version alone. A file or a
+    notebook's cell that is run again replaces what it registered; a name that something else has is refused.
 
     Args:
         name: Name in suites and reports; lower case, words joined by ``-``.
@@ -91,6 +94,8 @@ def register(
     }
 
     def decorate(cls: E) -> E:
+        if not getattr(cls, "__module__", "").startswith("estimators."):
+            discover()  # so that vdbench's own names are taken
         where = f"estimator '{name}' ({cls.__module__}.{cls.__qualname__})"
         wraps = isinstance(cls, type) and issubclass(cls, Wrapper)
         more = {
@@ -115,6 +120,7 @@ def register(
                 **declared,  # type: ignore[arg-type]
             )
         _registry[name] = cls
+        origins.note(cls)
         return cls
 
     return decorate
@@ -178,7 +184,7 @@ def _check_name(name: str, cls: type) -> None:
             f"estimator name '{name}' must be lower-case letters, digits and '-', such as 'my-estimator'."
         )
     taken = _registry.get(name)
-    if taken is not None:
+    if taken is not None and not origins.again(taken, cls):
         raise InputError(
             f"estimator name '{name}' is taken by {taken.__module__}.{taken.__qualname__}; "
             f"{cls.__module__}.{cls.__qualname__} needs another."
@@ -204,8 +210,14 @@ def find(name: str) -> type[Estimator]:
 
 
 def source(name: str) -> str:
-    """SHA-256 of the plug-in file that registered an estimator; empty for one that came another way."""
-    return _sources.get(name, "")
+    """A hash of the code of an estimator that did not come with vdbench; '' for one that did.
+
+    It is the SHA-256 of the plug-in file that registered it, or else a hash of its class (`vdbench.estimation.code`).
+    """
+    cls = _registry.get(name)
+    if cls is None or cls.__module__.startswith("estimators."):
+        return ""
+    return _sources.get(name, "") if _of_a_file(name, cls) else code.digest(cls)
 
 
 def discover() -> None:
@@ -293,12 +305,19 @@ def files() -> dict[str, Path]:
 
 def others() -> dict[str, type[Estimator]]:
     """Estimators that came neither with vdbench nor from a plug-in file: from a notebook, say."""
-    known = {name for added in _plugins.values() for name in added}
     return {
         name: cls
         for name, cls in _registry.items()
-        if name not in known and not cls.__module__.startswith("estimators.")
+        if not cls.__module__.startswith("estimators.") and not _of_a_file(name, cls)
     }
+
+
+def _of_a_file(name: str, cls: type[Estimator]) -> bool:
+    """Whether a class came from a plug-in file; the name may have been registered anew since."""
+    origin = origins.of(cls)
+    return origin is not None and any(
+        name in added and origin.file == os.path.realpath(file) for file, added in _plugins.items()
+    )
 
 
 def add(found: Mapping[str, type[Estimator]]) -> None:

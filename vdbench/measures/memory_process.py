@@ -1,4 +1,4 @@
-"""The helper process of the memory measure: reads a job on stdin, writes a list of bytes on stdout."""
+"""The helper process of the memory measure: reads a job on stdin, and what is sent along; writes a list of bytes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import gc
 import json
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,13 @@ from vdbench.training.trainer import load_parameters
 
 def main() -> None:
     """Fork a process for each repetition and collect what it measured."""
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.buffer.readline())
     for plugin in job["plugins"]:
         registry.load_plugin(plugin)
+    content = sys.stdin.buffer.read()
+    job["held"], others = pickle.loads(content) if content else (None, {})
+    registry.discover()
+    registry.add(others)
     print(json.dumps([_fork(job, r) for r in range(job["repetitions"])]))
 
 
@@ -55,7 +60,7 @@ def measure(job: dict[str, Any], repetition: int) -> int:
     """Peak bytes of one gradient above what was held before it."""
     torch.set_num_threads(job["threads"])
     device, dtype = torch.device(job["device"]), getattr(torch, job["precision"])
-    problem = problems.build(**job["problem"]).to(device, dtype)
+    problem = (job.get("held") or problems.build(**job["problem"])).to(device, dtype)
     saved = load_parameters(Path(job["parameters"]))
     parameters = {n: torch.from_numpy(v.copy()).to(device, dtype) for n, v in saved.items()}
     estimator = get(job["estimator"], **job["options"])

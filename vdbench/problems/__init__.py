@@ -14,7 +14,7 @@ from torch import nn
 from vdbench import datasets
 from vdbench.datasets import Dataset
 from vdbench.errors import InputError, nearest, one_line
-from vdbench.problems import gaussian, networks, own, priors, toys
+from vdbench.problems import gaussian, given, networks, own, priors, toys
 from vdbench.problems.from_module import noisy as noisy
 from vdbench.problems.from_module import ours
 from vdbench.problems.identity import fingerprint as fingerprint
@@ -96,8 +96,11 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
         options: Keyword arguments of the factory.
 
     Raises:
-        InputError: The factory cannot be found, refuses its options, fails, or returns no `Problem`.
+        InputError: The factory cannot be found, refuses its options, fails, or returns no `Problem`; or the problem was
+            handed over from Python, and is not here.
     """
+    if factory == given.GIVEN:
+        raise given.missing(name)
     make = FACTORIES.get(factory) or own.find(name, factory, FACTORIES)
     known = list(inspect.signature(make).parameters.values())
     if all(p.kind is not p.VAR_KEYWORD for p in known):

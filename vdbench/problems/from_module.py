@@ -134,7 +134,7 @@ def noisy(
         keep_weights=keep_weights,
         kl_weight=float(kl_weight),
     )
-    seen = probe_module.behaviour_of(network, bare, likelihood, _plain(users))
+    seen = probe_module.behaviour_of(network, bare, likelihood, unwrapped(users))
     problem = _opened(network, selection, replace(bare, likelihood=seen.likelihood), seen)
     weighted = () if kl_weight == 1 else (f"the KL is multiplied by {kl_weight:g}",)
     said = (*found.said, seen.said, *weighted, *problem.behaviour.said)
@@ -167,7 +167,7 @@ def _in_place(network: nn.Module, module: nn.Module, tables: Any) -> tuple[nn.Mo
     if tables is not None:
         return RowLookup(network, tables), RowLookup(module, tables)
     if isinstance(network, tuple(kind for kind, _ in HELD)):
-        return nn.Sequential(network), nn.Sequential(_plain(module))
+        return nn.Sequential(network), nn.Sequential(unwrapped(module))
     return network, module
 
 
@@ -279,7 +279,7 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
         raise InputError(
             f"problem '{name}': expected a torch.nn.Module, not {type(module).__name__}."
         )
-    module = _plain(module)
+    module = unwrapped(module)
     if any(value.is_meta for value in (*module.parameters(), *module.buffers())):
         raise InputError(
             f"problem '{name}': the module is on the device 'meta' and has no numbers; call to_empty and load its "
@@ -306,7 +306,7 @@ def _copy(module: nn.Module, name: str) -> nn.Module:
     return network
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
     """The network within a wrapper that computes the same."""
     if isinstance(module, nn.DataParallel):
         module = module.module

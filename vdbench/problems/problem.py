@@ -61,6 +61,10 @@ class Batch(NamedTuple):
     targets: Tensor
 
 
+SHOWN = 8
+"""Layers that are named where a problem is shown."""
+
+
 class Group(NamedTuple):
     """Where a parameter belongs in a report: its layer and its role there."""
 
@@ -152,6 +156,18 @@ class Problem:
     groups: Mapping[str, Group] = field(default_factory=dict)
     uses: Mapping[str, Use] = field(default_factory=dict)
     behaviour: Behaviour = field(default_factory=Behaviour)
+
+    def __repr__(self) -> str:
+        sizes = [f"{a.name} {'×'.join(map(str, a.weight_shape))}" for a in self.layers]
+        layers = ", ".join(sizes if len(sizes) <= SHOWN else [*sizes[: SHOWN - 1], "…", sizes[-1]])
+        likelihood = getattr(self.likelihood, "__name__", type(self.likelihood).__name__)
+        test = len(self.data.test.targets)
+        count = f"{self.examples:,}" + (f" + {test:,} test" if test else "")
+        return (
+            f"Problem({self.name!r}, data {self.data.name!r} of {count} examples, {likelihood},\n"
+            f"        {len(self.layers)} noisy layers: {layers},\n"
+            f"        posterior {self.parameterization.name}, prior {type(self.prior).__name__})"
+        )
 
     @property
     def examples(self) -> int:

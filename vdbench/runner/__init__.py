@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vdbench.runner.execution import Finished
+    from vdbench.runner.finished import Finished
     from vdbench.runner.run_suite import default_folder, resolve_device, run, using_threads
 
 __all__ = ["Finished", "default_folder", "resolve_device", "run", "using_threads"]
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> object:
     """Import a name from where it lives, once (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module 'vdbench.runner' has no attribute {name!r}")
-    home = "execution" if name == "Finished" else "run_suite"
+    home = "finished" if name == "Finished" else "run_suite"
     value: object = getattr(importlib.import_module(f"vdbench.runner.{home}"), name)
     globals()[name] = value
     return value

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -26,36 +26,17 @@ from vdbench.measures.protocol import Measure, Values
 from vdbench.measures.registry import asked
 from vdbench.measures.session import Session
 from vdbench.problems.identity import fingerprint
+from vdbench.problems.problem import Problem
 from vdbench.runner import earlier, plan, receipts, record, results, scaling
 from vdbench.runner.apart import Family
 from vdbench.runner.bench import Built, Job, jobs
+from vdbench.runner.finished import Finished
 from vdbench.runner.hands import Done, Hands, Here
 from vdbench.runner.receipts import Part
 from vdbench.runner.schedule import Schedule
-from vdbench.store import Damaged, digest, tables
+from vdbench.store import Damaged, digest
 from vdbench.suite.grid import single
 from vdbench.suite.schema import ProblemSpec, Suite
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that came to its end.
-
-    Attributes:
-        folder: The run folder.
-        failed: How many cells failed.
-    """
-
-    folder: Path
-    failed: int
-
-    @property
-    def results(self) -> pd.DataFrame:
-        """The table of figures; its seal is checked."""
-        return tables.read_frame(self.folder / results.FILE)[0]
 
 
 @dataclass
@@ -70,6 +51,7 @@ class Run:
         isolation: Why cells are measured in this process; '' for processes of their own.
         side_by_side: Jobs at a time, of those that may be beside others.
         part: Which part of the jobs is done, where several processes share them; None for all.
+        held: Problems that were handed over as objects, by name.
     """
 
     session: Session
@@ -79,6 +61,7 @@ class Run:
     isolation: str = ""
     side_by_side: int = 1
     part: Part | None = None
+    held: Mapping[str, Problem] = field(default_factory=dict)
     rows: list[results.Row] = field(default_factory=list)
     rows_at: dict[Place, list[results.Row]] = field(default_factory=dict)
     outcomes: dict[Cell, Outcome] = field(default_factory=dict)
@@ -217,8 +200,8 @@ class Run:
 
         Code of the user's own runs in a process of its own first, which may do with it what it likes.
         """
-        problem = None
-        if family is not None and spec.factory not in problems.FACTORIES:
+        problem = self.held.get(spec.name)
+        if problem is None and family is not None and spec.factory not in problems.FACTORIES:
             problem = family.build(spec.name, spec.factory, spec.options)
         if problem is None:
             problem = problems.build(spec.name, spec.factory, spec.options)

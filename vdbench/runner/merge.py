@@ -19,8 +19,9 @@ from vdbench import schema
 from vdbench.errors import InputError
 from vdbench.measures.progress import Progress
 from vdbench.measures.registry import FullSuite
+from vdbench.problems import given
 from vdbench.runner import record
-from vdbench.runner.execution import Finished
+from vdbench.runner.finished import Finished
 from vdbench.runner.run_suite import run
 from vdbench.store import Damaged, Ledger, arrays, atomic, records, tables
 from vdbench.store.seals import Content, checksum
@@ -166,6 +167,9 @@ def _joined(runs: Mapping[Path, dict[str, Any]], out: Path) -> dict[str, Any]:
     (first, base), *others = runs.items()
     for folder, other in others:
         _agree(first, base, folder, other)
+    for problem in base["suite"].get("problems", []):
+        if problem.get("factory") == given.GIVEN:
+            raise given.missing(str(problem.get("name")))
     every = list(runs.values())
     only = [one.get("only") or [] for one in every]
     parts = [

@@ -16,11 +16,14 @@ from vdbench.estimation import registry
 from vdbench.measures import registry as measures
 from vdbench.measures.progress import Progress, Quiet
 from vdbench.measures.session import Session
+from vdbench.problems import given
+from vdbench.problems.problem import Problem
 from vdbench.runner import plan
-from vdbench.runner.execution import Finished, Run
+from vdbench.runner.execution import Run
+from vdbench.runner.finished import Finished
 from vdbench.runner.receipts import Part
 from vdbench.store import Ledger, Store
-from vdbench.suite import overrides
+from vdbench.suite import in_python, overrides
 from vdbench.suite.schema import Suite
 
 MOST_JOBS = 1024
@@ -44,7 +47,9 @@ def run(
     """Run a suite, or go on with one, and write ``results.parquet``.
 
     Args:
-        source: Name of a bundled suite, path of a YAML file, the suite as a mapping, or a suite that was checked.
+        source: Name of a bundled suite, path of a YAML file, the suite as a mapping, or a suite that was checked. An
+            item of a mapping's ``problems`` may be a `Problem`, or a mapping with a problem, or a module and its data,
+            as ``{"name": "mine", "problem": (module, data)}``; an estimator may stand where its name may.
         out: Run folder; a folder that holds the same suite's run is gone on with. Default ``runs/SUITE-TIME``.
         device: ``cpu``, ``cuda`` or ``auto``.
         settings: ``key=value`` changes to the suite.
@@ -151,6 +156,9 @@ def _prepared(
     files = [str(Path(plugin).resolve()) for plugin in plugins]
     for plugin in plugins:
         registry.load_plugin(plugin)
+    held: dict[str, Problem] = {}
+    if isinstance(source, Mapping):
+        source, held = in_python.plain(source)
     checked = source if isinstance(source, Suite) else measures.load(source, settings)
     named = allowed(source, checked, settings, plugins, allow)
     chosen = plan.estimators(checked, tuple(only))
@@ -159,7 +167,7 @@ def _prepared(
     store = Store(folder / "blocks", Ledger(folder, told.note), not stored_only)
     session = Session(checked, store, folder, where, told, files)
     why = workers.possible() if isolate else "it was asked for (isolate=False)"
-    made = Run(session, chosen, tuple(only), named, why, jobs)
+    made = Run(session, chosen, tuple(only), named, why, jobs, held=held)
     return made, checked.threads
 
 
@@ -181,7 +189,8 @@ def allowed(
     named = [*allow, *overrides.factories(settings), *(Path(plugin).stem for plugin in plugins)]
     factories = {spec.name: spec.factory for spec in suite.problems}
     if isinstance(source, Mapping):
-        named += [factory for factory in factories.values() if factory not in problems.FACTORIES]
+        known = (*problems.FACTORIES, given.GIVEN)
+        named += [factory for factory in factories.values() if factory not in known]
     problems.need_allowed(f"suite '{suite.name}'", factories, named)
     return sorted({*named} - {Path(plugin).stem for plugin in plugins})
 

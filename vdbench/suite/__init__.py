@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from vdbench import limits
 from vdbench.errors import InputError, nearest, sentence, shown
 from vdbench.suite.scales import changed
-from vdbench.suite.schema import Suite
+from vdbench.suite.schema import ProblemSpec, Suite
 from vdbench.suite.short_forms import short_forms
 from vdbench.suite.yaml_file import content
 
@@ -80,6 +80,13 @@ def explain(error: pydantic.ValidationError, model: type[BaseModel] = Suite) -> 
     return f"{at}: {message}, not {shown(first['input'])}."
 
 
+WRITTEN_OUT = ("group", "axis", "x")
+"""Keys of a problem that a ``sweep`` writes out; nobody needs to be told of them."""
+
+SHORT: dict[type[BaseModel], tuple[str, ...]] = {ProblemSpec: ("sweep",)}
+"""Keys that may be written, and are written out before a suite has its form."""
+
+
 def _keys(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """The valid keys of the model at a path below another."""
     for part in path:
@@ -88,7 +95,10 @@ def _keys(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
             if not found:
                 return []
             model = found[0]
-    return list(model.model_fields)
+    return [
+        *(name for name in model.model_fields if name not in WRITTEN_OUT),
+        *SHORT.get(model, ()),
+    ]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -347,3 +347,13 @@ class Suite(_Model):
     published: list[PublishedSpec] = []
     scale: str = "full"
     scales: dict[str, dict[str, Any]] = {}
+
+    def __repr__(self) -> str:
+        problems = ", ".join([p.name for p in self.problems[:3]] + ["…"] * (len(self.problems) > 3))
+        measured = ", ".join(name for name, asked in self.measures if asked is not None)
+        return (
+            f"Suite({self.name!r}: {len(self.problems)} problems ({problems}), {len(self.checkpoints)} checkpoints, "
+            f"batch sizes {list(self.batch_sizes)}, {len(self.estimators)} estimators, measures {measured})"
+        )
+
+    __str__ = __repr__

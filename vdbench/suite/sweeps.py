@@ -40,6 +40,8 @@ def spread(where: str, problems: Sequence[Any]) -> list[Any]:
             limits.within(at, "problems", len(found) + len(sweep.values), most.problems)
             limits.within(at, "keys and values, sweeps written out", size, most.nodes)
             found += _each(at, problem, sweep)
+        elif isinstance(problem, dict):  # sweep: null is none
+            found.append({key: value for key, value in problem.items() if key != "sweep"})
         else:
             found.append(problem)
     return found

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import doc_pages
 import pandas as pd
 import pytest
 import yaml
@@ -329,16 +330,9 @@ def test_output_that_nobody_reads_is_no_error() -> None:
 # -- the README's own estimator ---------------------------------------------------------------------------------
 
 
-def readme_plugin() -> str:
-    """The fenced block of README.md that begins with the file's name."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    (block,) = [b for b in blocks if b.startswith("# my_estimator.py\n")]
-    return str(block)
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_the_readme_s_estimator_shows_up_in_the_report(call: Call, tmp_path: Path) -> None:
-    text = readme_plugin()
+    text = doc_pages.block(README, "my_estimator.py")
     assert sum(bool(line.strip()) for line in text.splitlines()) <= 30
     (name,) = re.findall(r'register\(\s*"([^"]+)"', text)
     (command,) = re.findall(r"vdbench run \S+ --plugin my_estimator\.py.*", README.read_text())

@@ -14,7 +14,7 @@ import vdbench
 from vdbench import InputError, problems
 from vdbench.estimation.options import get
 from vdbench.runner import record
-from vdbench.runner.execution import Finished
+from vdbench.runner.finished import Finished
 
 SUITE: dict[str, Any] = {
     "name": "convolutions",

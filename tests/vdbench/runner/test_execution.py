@@ -21,7 +21,8 @@ from vdbench.estimation import registry
 from vdbench.measures import memory
 from vdbench.measures.memory_process import measure
 from vdbench.measures.registry import load
-from vdbench.runner import execution, plan, results
+from vdbench.runner import plan, results
+from vdbench.runner.finished import Finished
 from vdbench.training.trainer import Trainer
 
 BY_ROLE = {
@@ -62,10 +63,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 @pytest.fixture(scope="module")
-def tiny(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> execution.Finished:
+def tiny(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One run of everything, its memory measured in this process to save ten imports of torch."""
 
-    def rows(job: dict[str, Any], repetitions: int) -> dict[str, Any]:
+    def rows(job: dict[str, Any], repetitions: int, along: Any) -> dict[str, Any]:
         return {"bytes": np.array([float(measure(job, r)) for r in range(repetitions)])}
 
     with pytest.MonkeyPatch.context() as patch:
@@ -76,12 +77,12 @@ def tiny(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> execution.Fin
 
 
 @pytest.fixture(scope="module")
-def table(tiny: execution.Finished) -> pd.DataFrame:
+def table(tiny: Finished) -> pd.DataFrame:
     return tiny.results
 
 
 @pytest.fixture(scope="module")
-def about(tiny: execution.Finished) -> dict[str, Any]:
+def about(tiny: Finished) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((tiny.folder / "run.json").read_text())
     return found
 
@@ -261,7 +262,7 @@ def test_the_record_says_how_every_cell_ended(about: Mapping[str, Any]) -> None:
     assert len(about["chunks"]) == 5
 
 
-def test_a_run_leaves_no_half_written_file(tiny: execution.Finished) -> None:
+def test_a_run_leaves_no_half_written_file(tiny: Finished) -> None:
     assert tiny.failed == 0
     assert {p.name for p in tiny.folder.iterdir()} == {
         "blocks", "checkpoints", "results.parquet", "run.json",
@@ -272,7 +273,7 @@ def test_a_run_leaves_no_half_written_file(tiny: execution.Finished) -> None:
 # -- what figures do not depend on ------------------------------------------------------------------------------
 
 
-def test_figures_depend_on_neither_order_nor_company(tiny: execution.Finished) -> None:
+def test_figures_depend_on_neither_order_nor_company(tiny: Finished) -> None:
     turned = {**TINY, "estimators": TINY["estimators"][::-1]}
     turned["measures"] = {m: TINY["measures"][m] for m in ("variance", "bias", "convergence")}
     every = tiny.results
@@ -290,7 +291,7 @@ def test_figures_depend_on_neither_order_nor_company(tiny: execution.Finished) -
         )
 
 
-def test_the_seed_changes_the_figures(tiny: execution.Finished) -> None:
+def test_the_seed_changes_the_figures(tiny: Finished) -> None:
     other = vdbench.run(with_measures("variance", checkpoints=TINY["checkpoints"]), "run",
                         settings=["seed=1"], only=["local"])  # fmt: skip
     both = [t[(t["metric"] == "variance.total") & (t["label"] == "local")]["value"].to_numpy()
@@ -300,7 +301,7 @@ def test_the_seed_changes_the_figures(tiny: execution.Finished) -> None:
 
 
 def test_a_checkpoint_is_trained_once(
-    tiny: execution.Finished, cache: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Finished, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def advance(*_: Any) -> None:
         raise AssertionError("trained again")

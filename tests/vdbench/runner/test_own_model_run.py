@@ -17,7 +17,7 @@ from reports.document import Bullets, Table
 from reports.results.load import load
 from reports.sections.method import noise_table
 from vdbench import InputError
-from vdbench.runner.execution import Finished
+from vdbench.runner.finished import Finished
 
 
 class Tagger(nn.Module):

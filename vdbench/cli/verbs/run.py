@@ -28,7 +28,7 @@ from vdbench.cli.verbs import dry_run as dry
 from vdbench.cli.verbs.report import headline, write
 
 if TYPE_CHECKING:
-    from vdbench.runner.execution import Finished
+    from vdbench.runner.finished import Finished
 
 
 def run_verb(
