@@ -205,6 +205,43 @@ def vectorised(
     return Gradient(result[0], result[1])
 
 
+def on_each(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: Parameters,
+    batches: Batch,
+    noise: dict[Request, Tensor],
+    state: Any = (),
+) -> Gradient:
+    """D draws on each of P minibatches in one call; what does not depend on the noise is computed once for the D.
+
+    Args:
+        estimator: What to draw from.
+        problem: Where.
+        parameters: At which parameters.
+        batches: Inputs (P, M, …).
+        noise: With first dimensions (P, D); of an estimator without noise nothing, and D is 1.
+        state: What the estimator was fitted to.
+
+    Returns:
+        Values (P, D) and gradients (P, D, …) by parameter.
+    """
+    if not noise:
+        found = vectorised(estimator, problem, parameters, batches, noise, state)
+        return Gradient(
+            found.value[:, None], {name: g[:, None] for name, g in found.gradients.items()}
+        )
+    requests = list(noise)
+
+    def one(inputs: Tensor, targets: Tensor, values: list[Tensor]) -> Gradient:
+        given = dict(zip(requests, values, strict=True))
+        return estimator(problem, parameters, Batch(inputs, targets), Noise(Injected(given)), state)
+
+    with vectorising():
+        result = vmap(vmap(one, (None, None, 0)))(*batches, list(noise.values()))
+    return Gradient(result[0], result[1])
+
+
 def _looped(
     estimator: Estimator,
     problem: Problem,

@@ -1,0 +1,231 @@
+"""The sums of a few units of the variance measure, in one of three ways that agree to rounding.
+
+- ``products``: all four draws of a unit in one pass, gradients never held whole (`vdbench.estimation.products`);
+- ``together``: all four draws in one vectorised call, gradients held;
+- ``one by one``: a draw at a time, where draws cannot be vectorised or one fills the budget.
+
+The way follows from the estimator, the problem and shapes, and from a trial on one draw of two minibatches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vdbench.estimation import returned
+from vdbench.estimation.draws import call, inject, on_each
+from vdbench.estimation.pathwise import Pathwise
+from vdbench.estimation.products import (
+    Drawn,
+    Product,
+    Products,
+    Refused,
+    slopes_of_coordinates,
+    why_formed,
+)
+from vdbench.measures import product_moments
+from vdbench.measures.context import Context
+from vdbench.measures.moments import Buffers, Sums
+from vdbench.noise import Key, Request, stream
+from vdbench.problems.problem import Batch
+
+WAYS = ("products", "together", "one by one")
+
+AT_ONCE = 2**27
+"""Bytes of activations up to which the minibatches of a call are taken at once; else one after the other."""
+
+AGREE = {torch.float32: 1e-3, torch.float64: 1e-9}
+"""Relative difference of a trial's sums beyond which products are not used: far above rounding."""
+
+
+@dataclass
+class Way:
+    """How an estimator's units are taken at a place.
+
+    Attributes:
+        name: One of `WAYS`.
+        why: Why products are not used; '' where they are.
+        products: Draws them, where they are used.
+        layers: What is summed of each layer, for products.
+        buffers: Memory that is used again.
+    """
+
+    name: str
+    why: str = ""
+    products: Products | None = None
+    layers: list[product_moments.Of] = field(default_factory=list)
+    buffers: Buffers = field(default_factory=Buffers)
+
+
+def way(context: Context) -> Way:
+    """The way of a place, chosen once."""
+    if "way" not in context.shared:
+        context.shared["way"] = _choose(context)
+    found: Way = context.shared["way"]
+    return found
+
+
+def of(context: Context, units: list[int], use: Way | None = None) -> Sums | None:
+    """Sums of some units; None where something is not finite, or not as in the trial.
+
+    Args:
+        context: Where.
+        units: Their numbers.
+        use: How; as `way` has it if None.
+    """
+    use = way(context) if use is None else use
+    sums = Sums(len(units), use.buffers)
+    places = [context.key / "unit" / unit / side for unit in units for side in "ab"]
+    batches = context.batches([place / "minibatch" for place in places])
+    try:
+        {"products": _products, "together": _together, "one by one": _one_by_one}[use.name](
+            context, use, batches, places, sums
+        )
+    except Refused:
+        return None
+    return sums if sums.finite else None
+
+
+def _keys(context: Context, places: list[Key]) -> list[Key]:
+    """Addresses of the draws of each place: two, or one of an estimator without noise."""
+    draws = (1, 2) if context.traced.requests or not context.estimator.declaration.pure else (1,)
+    return [place / "draw" / draw for place in places for draw in draws]
+
+
+def _noise(context: Context, places: list[Key]) -> dict[Request, Tensor]:
+    keys = _keys(context, places)
+    drawn = inject(context.traced.requests, keys, context.problem.device, context.problem.dtype)
+    return {r: v.unflatten(0, (len(places), -1)) for r, v in drawn.items()}
+
+
+# -- products ---------------------------------------------------------------------------------------------------
+
+
+def _products(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
+    assert use.products is not None
+    noise = _noise(context, places)
+    step = _at_once(context, len(places))
+    parts = []
+    for start in range(0, len(places), step):
+        part = slice(start, start + step)
+        here = Batch(*(t[part] for t in batches))
+        parts.append(use.products.draw(here, {r: v[part] for r, v in noise.items()}))
+    drawn = parts[0] if len(parts) == 1 else _joined(parts)
+    product_moments.add(drawn, use.layers, context.parameters, context.divergence, sums)
+
+
+def _at_once(context: Context, places: int) -> int:
+    """Minibatches whose draws are taken in one pass."""
+    width = sum(use.inputs + 6 * use.outputs for use in context.problem.uses.values())
+    item = torch.empty((), dtype=context.problem.dtype).element_size()
+    examples = context.examples or context.batch_size
+    return max(1, min(places, AT_ONCE // (2 * examples * width * item)))
+
+
+def _joined(parts: list[Drawn]) -> Drawn:
+    products = [
+        Product(
+            uses[0].layer,
+            uses[0].kind,
+            torch.cat([use.slopes for use in uses]),
+            torch.cat([use.inputs for use in uses]),
+            None if uses[0].noise is None else torch.cat([u.noise for u in uses if u.noise is not None]),
+        )
+        for uses in zip(*(part.products for part in parts), strict=True)
+    ]
+    biases = {n: torch.cat([part.biases[n] for part in parts]) for n in parts[0].biases}
+    return Drawn(products, biases)
+
+
+# -- gradients --------------------------------------------------------------------------------------------------
+
+
+def _together(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
+    found = on_each(
+        context.estimator,
+        context.problem,
+        context.parameters,
+        batches,
+        _noise(context, places),
+        context.state,
+    ).gradients
+    for name, value in found.items():
+        slope = context.divergence.get(name)
+        four = product_moments.four(value.flatten(2))
+        sums.add(name, *four, slope=None if slope is None else slope.flatten())
+
+
+def _one_by_one(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
+    """Of one unit: a₁ and b₁, then a₂ and b₂."""
+    problem, estimator = context.problem, context.estimator
+    keys = _keys(context, places)
+    kept = returned.Kept(estimator.declaration.name, problem.free(context.parameters))
+    count = len(keys) // len(places)
+    for draw in range(count):
+        for p in range(len(places)):
+            key, here = keys[p * count + draw], Batch(*(t[p] for t in batches))
+            noise = stream(key, problem.device, problem.dtype)
+            parameters, state = context.parameters, context.state
+            kept.add(call(estimator, problem, parameters, here, noise, key, state))
+    drawn = [g.gradients for g in kept.copies]
+    for name in context.problem.free(context.parameters):
+        a1, b1, a2, b2 = (g[name].reshape(1, -1) for g in (drawn if count == 2 else 2 * drawn))
+        slope = context.divergence.get(name)
+        sums.add(name, a1, a2, b1, b2, slope=None if slope is None else slope.flatten())
+
+
+# -- choosing ---------------------------------------------------------------------------------------------------
+
+
+def _choose(context: Context) -> Way:
+    other = Way("together" if context.traced.together else "one by one")
+    problem, parameters = context.problem, context.parameters
+    other.why = why_formed(context.estimator, problem, parameters)
+    if other.why:
+        return other
+    assert isinstance(context.estimator, Pathwise)
+    products = prepared(context)
+    other.why = _trial(context, products, other)
+    return other if other.why else products
+
+
+def prepared(context: Context) -> Way:
+    """The way by products, untried."""
+    problem, parameters = context.problem, context.parameters
+    assert isinstance(context.estimator, Pathwise)
+    layers = [
+        product_moments.Of(layer, slopes_of_coordinates(problem, layer, parameters))
+        for layer in problem.layers
+    ]
+    return Way("products", "", Products(context.estimator, problem, parameters), layers)
+
+
+def _trial(context: Context, products: Way, other: Way) -> str:
+    """Why products will not do, from one unit whose draws are taken both ways; '' if they agree."""
+    try:
+        ours = of(context.at("trial"), [0], products)
+    except Exception as error:
+        return f"its draws cannot be taken as products: {type(error).__name__}"
+    if ours is None:
+        return "its gradients are no products of dense layers, or are not finite"
+    theirs = of(context.at("trial"), [0], other)
+    if theirs is None:
+        return "its gradients are not finite"
+    room = AGREE[context.problem.dtype]
+    return "" if _agree(ours.found, theirs.found, room) else "products and gradients differ"
+
+
+def _agree(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], room: float) -> bool:
+    if set(ours) != set(theirs):
+        return False
+    for name, a in ours.items():
+        b = theirs[name]
+        # s² + t² = u² + 2st bounds the rounding of st
+        scale = b.clone()
+        scale[:, 3] = b[:, 2] + 2 * b[:, 3].abs()
+        if not bool(((a - b).abs() <= room * scale.clamp(min=1e-30)).all()):
+            return False
+    return True
