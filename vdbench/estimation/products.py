@@ -51,6 +51,11 @@ class Product(NamedTuple):
     inputs: Tensor
     noise: Tensor | None
 
+    def of(self, places: slice) -> Product:
+        """The draws on some of the minibatches."""
+        noise = None if self.noise is None else self.noise[places]
+        return Product(self.layer, self.kind, self.slopes[places], self.inputs[places], noise)
+
 
 class Drawn(NamedTuple):
     """P·D gradients.
@@ -62,6 +67,11 @@ class Drawn(NamedTuple):
 
     products: list[Product]
     biases: dict[str, Tensor]
+
+    def of(self, places: slice) -> Drawn:
+        """The draws on some of the minibatches."""
+        biases = {name: value[places] for name, value in self.biases.items()}
+        return Drawn([product.of(places) for product in self.products], biases)
 
 
 def why_formed(estimator: Estimator, problem: Problem, parameters: Parameters) -> str:

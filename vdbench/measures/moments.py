@@ -10,14 +10,19 @@ u² + d₁² + d₂². No difference of large sums is taken: noise that is small
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
 TILE = 2**15
-"""Numbers of each of the four gradients that are looked at together: what a cache holds."""
+"""Numbers of a gradient, in all units together, that are looked at at once: a cache holds their four draws."""
 
 
 @dataclass
@@ -27,12 +32,10 @@ class Buffers:
     held: dict[str, Tensor] = field(default_factory=dict)
 
     def get(self, purpose: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A tensor of this shape whose numbers mean nothing."""
-        size = 1
-        for n in shape:
-            size *= n
+        """A tensor of this shape, of any content, in the type and on the device of another."""
+        size = math.prod(shape)
         held = self.held.get(purpose)
-        if held is None or held.numel() < size or held.dtype != like.dtype or held.device != like.device:
+        if held is None or held.numel() < size or (held.dtype, held.device) != (like.dtype, like.device):
             held = self.held[purpose] = torch.empty(size, dtype=like.dtype, device=like.device)
         return held[:size].view(shape)
 
@@ -44,65 +47,73 @@ class Sums:
     Attributes:
         units: U.
         buffers: Where differences are formed.
-        found: By parameter: d₁², d₂², u² and st, (U, 4) in float64.
     """
 
     units: int
     buffers: Buffers
-    found: dict[str, Tensor] = field(default_factory=dict)
+    _found: dict[str, list[tuple[int, Tensor]]] = field(default_factory=dict)
 
     def add(
-        self, name: str, a1: Tensor, a2: Tensor, b1: Tensor, b2: Tensor, slope: Tensor | None = None
+        self, name: str, first: Tensor, second: Tensor, slope: Tensor | None = None, unit: int = 0
     ) -> None:
-        """Take in some of a parameter's numbers.
+        """Take in some of a parameter's numbers in some units.
 
         Args:
             name: The parameter.
-            a1: The first draw on the first minibatch, (U, n); the others alike.
-            slope: What is added to each of the four, (n,).
+            first: The first draw on each of their minibatches, (2V, n): a₁ and b₁ of one unit, then of the next.
+            second: The second draws, (2V, n).
+            slope: What is added to all draws, (n,).
+            unit: The first of the V units.
         """
-        size = a1.shape[1]
-        step = max(1, TILE // self.units)
+        count, size = first.shape
+        step = max(1, 2 * TILE // count)
         for start in range(0, size, step):
             part = slice(start, min(start + step, size))
-            four = (a1[:, part], a2[:, part], b1[:, part], b2[:, part])
-            self._add(name, four, None if slope is None else slope[part])
+            a, b = (first, second) if step >= size else (first[:, part], second[:, part])
+            difference = self.buffers.get("difference", (count, part.stop - start), first)
+            total = self.buffers.get("total", (count, part.stop - start), first)
+            torch.sub(a, b, out=difference)
+            torch.add(a, b, out=total)
+            self.combine(name, difference, total, None if slope is None else slope[part], unit)
 
-    def _add(self, name: str, four: tuple[Tensor, ...], slope: Tensor | None) -> None:
-        a1, a2, b1, b2 = four
-        made = self.buffers.get("moments", (self.units, 5, a1.shape[1]), a1)
-        d1, d2, u, s, t = made.unbind(1)
-        torch.sub(a1, a2, out=d1)
-        torch.sub(b1, b2, out=d2)
-        torch.add(a1, a2, out=s)
-        torch.add(b1, b2, out=t)
-        torch.sub(s, t, out=u)
+    def combine(
+        self, name: str, difference: Tensor, total: Tensor, slope: Tensor | None, unit: int
+    ) -> None:
+        """Take in d₁, d₂ and s, t, (2V, n) each; they are overwritten."""
+        count, size = difference.shape
+        s, t = total[0::2], total[1::2]
+        u = torch.sub(s, t, out=self.buffers.get("u", (count // 2, size), total))
         if slope is not None:
-            made[:, 3:].add_(slope, alpha=2)
-        made[:, :3].square_()
-        s.mul_(t)
-        self.take(name, made[:, :4].sum(2).double())
+            total.add_(slope, alpha=2)
+        if count == 2:
+            d = difference.view(-1)
+            sums = torch.stack((torch.dot(d, d), torch.dot(u[0], u[0]), torch.dot(s[0], t[0])))[None]
+        else:
+            squares = difference.square_().view(-1, 2 * size)
+            sums = torch.stack((squares.sum(1), u.square_().sum(1), s.mul_(t).sum(1)), 1)
+        self.take(name, sums, unit)
 
-    def take(self, name: str, sums: Tensor) -> None:
-        """Add sums that were computed elsewhere, (U, 4)."""
-        self.found[name] = self.found[name] + sums if name in self.found else sums
+    def take(self, name: str, sums: Tensor, unit: int = 0) -> None:
+        """Add sums that were computed elsewhere: d₁² + d₂², u² and st, (V, 3)."""
+        self._found.setdefault(name, []).append((unit, sums))
 
-    @property
-    def finite(self) -> bool:
-        """Whether all are: they are not where a gradient is not, or where a square overflows."""
-        return bool(torch.stack([s.isfinite().all() for s in self.found.values()]).all())
-
-    def quantities(self, members: Mapping[str, list[str]]) -> dict[str, dict[str, Tensor]]:
-        """Noise, data, total and signal by group, each (U,), summed over the group's parameters."""
-        result = {}
-        for group, names in members.items():
-            sums = torch.stack([self.found[name] for name in names]).sum(0)
-            squares = (sums[:, 0] + sums[:, 1]) / 4
-            total = squares / 2 + sums[:, 2] / 8
-            result[group] = {
-                "noise": squares,
-                "data": total - squares,
-                "total": total,
-                "signal": sums[:, 3] / 4,
-            }
+    def numbers(self) -> dict[str, Numbers] | None:
+        """The sums by parameter, (U, 3), in one transfer; None where a gradient is not finite, or a square overflows."""
+        parts = [(name, *part) for name, parts in self._found.items() for part in parts]
+        every = torch.cat([sums.double() for _, _, sums in parts]).cpu().numpy()
+        if not np.isfinite(every).all():
+            return None
+        result = {name: np.zeros((self.units, 3)) for name in self._found}
+        place = 0
+        for name, unit, sums in parts:
+            result[name][unit : unit + len(sums)] += every[place : place + len(sums)]
+            place += len(sums)
         return result
+
+
+def quantities(names: Sequence[str], found: Mapping[str, Numbers]) -> dict[str, Numbers]:
+    """Noise, data, total and signal of each unit, summed over the numbers of some parameters, each (U,)."""
+    squares, u, signal = np.sum([found[name] for name in names], axis=0).T
+    noise = squares / 4
+    total = noise / 2 + u / 8
+    return {"noise": noise, "data": total - noise, "total": total, "signal": signal / 4}

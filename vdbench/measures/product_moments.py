@@ -8,6 +8,7 @@ factor of its own, σ² or θ: those gradients are formed by rows, in buffers th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,12 +16,9 @@ import torch
 from torch import Tensor
 
 from vdbench.estimation.products import Drawn, Product
-from vdbench.measures.moments import Buffers, Sums
+from vdbench.measures.moments import TILE, Buffers, Sums
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Parameters
-
-LARGE = 2**15
-"""Inputs of a minibatch from which draws are multiplied one by one, without a copy of inputs that they share."""
 
 FORMED = 40
 """Multiplications that one weight of a formed gradient costs in passes over it, beside the product itself."""
@@ -62,24 +60,31 @@ def add(drawn: Drawn, layers: list[Of], parameters: Parameters, added: Added, su
                 _by_inner_products(name, uses, sums)
             else:
                 formed[name] = fields
-        if formed:
-            _by_rows(formed, of, mine, parameters, added, sums)
+        if not formed:
+            continue
+        units = max(1, TILE // math.prod(of.layer.weight_shape))
+        for unit in range(0, sums.units, units):
+            places = slice(2 * unit, 2 * min(unit + units, sums.units))
+            rows = _Rows(of, [p.of(places) for p in mine], sums, unit)
+            rows.add(formed, parameters, added)
     for name, found in drawn.biases.items():
-        sums.add(name, *four(found.flatten(2)), slope=added[name].flatten() if name in added else None)
+        sums.add(name, *pair(found.flatten(2)), _flat(added, name))
 
 
-def four(found: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The draws a₁, a₂, b₁, b₂ of each unit, (U, n), of gradients (2U, D, n)."""
-    units = found.unflatten(0, (-1, 2))
-    last = units.shape[2] - 1
-    return units[:, 0, 0], units[:, 0, last], units[:, 1, 0], units[:, 1, last]
+def pair(found: Tensor) -> tuple[Tensor, Tensor]:
+    """First and second draws, (P, n) each, of gradients (P, D, n); the same where D is 1."""
+    return found[:, 0], found[:, found.shape[1] - 1]
+
+
+def _flat(added: Added, name: str, rows: slice = slice(None)) -> Tensor | None:
+    return added[name][rows].flatten() if name in added else None
 
 
 def _constant(name: str, parameter: Tensor, added: Added, sums: Sums) -> None:
     """No use of the weights depends on it."""
-    value = torch.zeros(sums.units, 4, dtype=torch.float64, device=parameter.device)
+    value = torch.zeros(sums.units, 3, dtype=torch.float64, device=parameter.device)
     if name in added:
-        value[:, 3] = 4 * added[name].double().square().sum()
+        value[:, 2] = 4 * added[name].double().square().sum()
     sums.take(name, value)
 
 
@@ -96,54 +101,79 @@ def _small(of: Of, name: str, uses: list[Product]) -> bool:
 
 def _by_inner_products(name: str, uses: list[Product], sums: Sums) -> None:
     places, draws = uses[0].slopes.shape[:2]
-    units = places // 2
     slopes = torch.cat([p.slopes for p in uses], 2).double()
     inputs = torch.cat([p.inputs for p in uses], 2).double()
     rows = slopes.shape[2]
-    products = _gram(slopes.reshape(units, 2 * draws * rows, -1))
-    products *= _gram(inputs.reshape(units, 2 * draws * rows, -1))
-    blocks = products.reshape(units, 2 * draws, rows, 2 * draws, rows).sum((2, 4))
+    products = _gram(slopes.reshape(places // 2, 2 * draws * rows, -1))
+    products *= _gram(inputs.reshape(places // 2, 2 * draws * rows, -1))
+    blocks = products.reshape(-1, 2 * draws, rows, 2 * draws, rows).sum((2, 4))
     signs = blocks.new_tensor(COMBINED)
     if draws == 1:  # a second draw is the first
         signs = torch.stack([signs[:, 0] + signs[:, 1], signs[:, 2] + signs[:, 3]], 1)
     combined = signs @ blocks @ signs.T
     squares = combined.diagonal(dim1=1, dim2=2)[:, :3].clamp(min=0)
-    sums.take(name, torch.cat([squares, combined[:, 3, 4, None]], 1))
+    sums.take(name, torch.stack((squares[:, 0] + squares[:, 1], squares[:, 2], combined[:, 3, 4]), 1))
 
 
 def _gram(rows: Tensor) -> Tensor:
     return torch.bmm(rows, rows.transpose(1, 2))
 
 
-def _by_rows(
-    formed: Slopes, of: Of, mine: list[Product], parameters: Parameters, added: Added, sums: Sums
-) -> None:
-    outputs, inputs = of.layer.weight_shape
-    places, draws = mine[0].slopes.shape[:2]
-    step = _rows_together(mine, inputs, sums.units)
-    factors = [_Factors(p, sums.buffers, str(k)) for k, p in enumerate(mine)]
-    shared: dict[str, Tensor] = {}
-    for start in range(0, outputs, step):
-        rows = slice(start, min(start + step, outputs))
-        fields = _fields(factors, rows, sums.buffers)
-        for name, slopes in formed.items():
-            found = _combined(fields, slopes, rows, sums.buffers)
-            whole = tuple(parameters[name].shape) == of.layer.weight_shape
-            if not whole:
-                _share(shared, name, found, parameters[name], outputs, rows)
-                continue
-            slope = added[name][rows].flatten() if name in added else None
-            sums.add(name, *four(found.view(places, draws, -1)), slope=slope)
-    for name, total in shared.items():
-        slope = added[name].flatten() if name in added else None
-        sums.add(name, *four(total.view(places, draws, -1)), slope=slope)
+class _Rows:
+    """Some units' gradients in the weights of one layer, formed some rows at a time.
+
+    Where the draws of a minibatch share their inputs, as in a first layer, differences and sums of draws are products
+    of differences and sums of slopes, and are formed in their place.
+    """
+
+    def __init__(self, of: Of, products: list[Product], sums: Sums, unit: int) -> None:
+        self._of, self._sums, self._unit = of, sums, unit
+        self._places, draws = products[0].slopes.shape[:2]
+        self._combined = draws == 2 and all(
+            p.inputs.stride(1) == 0 and p.kind != "weights" for p in products
+        )
+        if self._combined:
+            products = [p._replace(slopes=_differences(p.slopes)) for p in products]
+        self._products = [_Factors(p, sums.buffers, str(k)) for k, p in enumerate(products)]
+        examples = max(p.slopes.shape[2] for p in products)
+        outputs, inputs = of.layer.weight_shape
+        # a long product has its inputs arranged anew for every call
+        least = 8 if examples <= 128 else 256
+        self._step = min(outputs, max(least, 2 * TILE // (inputs * self._places)))
+
+    def add(self, formed: Slopes, parameters: Parameters, added: Added) -> None:
+        """Take in the gradients in some coordinates."""
+        outputs = self._of.layer.weight_shape[0]
+        shared: dict[str, Tensor] = {}
+        for start in range(0, outputs, self._step):
+            rows = slice(start, min(start + self._step, outputs))
+            fields = _fields(self._products, rows, self._sums.buffers)
+            for name, slopes in formed.items():
+                own = self._last_of(name, formed)
+                found = _coordinate(fields, slopes, rows, self._sums.buffers, own)
+                if tuple(parameters[name].shape) == self._of.layer.weight_shape:
+                    self._take(name, found.flatten(1), _flat(added, name, rows))
+                else:
+                    _share(shared, name, found, parameters[name], rows)
+        for name, total in shared.items():
+            self._take(name, total, _flat(added, name))
+
+    @staticmethod
+    def _last_of(name: str, formed: Slopes) -> bool:
+        """Whether no coordinate after this one needs the same fields, which may then be overwritten."""
+        names = list(formed)
+        later = names[names.index(name) + 1 :]
+        return not any({*formed[other]} & {*formed[name]} for other in later)
+
+    def _take(self, name: str, found: Tensor, slope: Tensor | None) -> None:
+        first, second = found[: self._places], found[-self._places :]
+        take = self._sums.combine if self._combined else self._sums.add
+        take(name, first, second, slope, self._unit)
 
 
-def _rows_together(mine: list[Product], inputs: int, units: int) -> int:
-    examples = max(p.slopes.shape[2] for p in mine)
-    # a long product has its inputs arranged anew for every call
-    least = 8 if examples <= 128 else 256
-    return max(least, 2**15 // (inputs * units))
+def _differences(slopes: Tensor) -> Tensor:
+    """δ₁ − δ₂ and δ₁ + δ₂ in place of two draws."""
+    return torch.stack((slopes[:, 0] - slopes[:, 1], slopes[:, 0] + slopes[:, 1]), 1)
 
 
 class _Factors:
@@ -152,28 +182,21 @@ class _Factors:
     def __init__(self, product: Product, buffers: Buffers, number: str) -> None:
         self.kind, self._buffers, self._number = product.kind, buffers, number
         self._product = product
-        shape = product.inputs.shape
-        self._each = shape[2] * shape[3] >= LARGE
-        if not self._each:
-            self._slopes = product.slopes.flatten(0, 1).transpose(1, 2)
-            self._inputs = product.inputs.reshape(-1, *shape[2:])
 
     def rows(self, rows: slice) -> Tensor:
-        """δᵀx in some rows, (P·D, rows, inputs)."""
+        """δᵀx in some rows, (D·P, rows, inputs): the first draws, then the second."""
         slopes, inputs = self._product.slopes, self._product.inputs
         places, draws, _, width = inputs.shape
-        count = rows.stop - rows.start
-        out = self._buffers.get(f"product {self._number}", (places * draws, count, width), inputs)
-        if not self._each:
-            return torch.bmm(self._slopes[:, rows], self._inputs, out=out)
-        for k, one in enumerate(out):
-            p, d = divmod(k, draws)
-            torch.mm(slopes[p, d, :, rows].T, inputs[p, d], out=one)
+        shape = (draws * places, rows.stop - rows.start, width)
+        out = self._buffers.get(f"product {self._number}", shape, inputs)
+        for d, half in enumerate(out.split(places)):
+            torch.bmm(slopes[:, d, :, rows].transpose(1, 2), inputs[:, d], out=half)
         return out
 
     def noise(self, rows: slice) -> Tensor:
+        """Of a sample of the weights, in some rows."""
         assert self._product.noise is not None
-        return self._product.noise.flatten(0, 1)[:, rows]
+        return self._product.noise.transpose(0, 1)[:, :, rows]
 
 
 def _fields(factors: list[_Factors], rows: slice, buffers: Buffers) -> dict[str, list[Tensor]]:
@@ -186,32 +209,43 @@ def _fields(factors: list[_Factors], rows: slice, buffers: Buffers) -> dict[str,
             continue
         found.setdefault("mean", []).append(value)
         times = buffers.get(f"noise {number}", tuple(value.shape), value)
-        found.setdefault("scale", []).append(torch.mul(value, one.noise(rows), out=times))
+        noise = one.noise(rows)
+        torch.mul(value.view(noise.shape), noise, out=times.view(noise.shape))
+        found.setdefault("scale", []).append(times)
     return found
 
 
-def _combined(
-    fields: Mapping[str, list[Tensor]], slopes: Mapping[str, Tensor | None], rows: slice, buffers: Buffers
+def _coordinate(
+    fields: Mapping[str, list[Tensor]],
+    slopes: Mapping[str, Tensor | None],
+    rows: slice,
+    buffers: Buffers,
+    own: bool,
 ) -> Tensor:
-    """The gradient in a coordinate, by the chain rule over the fields that depend on it."""
+    """The gradient in a coordinate, by the chain rule over the fields that depend on it.
+
+    Args:
+        fields: From `_fields`.
+        slopes: Of each field in the coordinate.
+        rows: Which.
+        buffers: Where it is formed.
+        own: Whether no other coordinate needs the fields any more.
+    """
     terms = [(value, slope) for f, slope in slopes.items() for value in fields.get(f, [])]
-    if len(terms) == 1 and terms[0][1] is None:
-        return terms[0][0]
-    total = buffers.get("coordinate", tuple(terms[0][0].shape), terms[0][0])
-    for number, (value, slope) in enumerate(terms):
-        if number == 0:
-            total.copy_(value) if slope is None else torch.mul(value, slope[rows], out=total)
-        elif slope is None:
-            total.add_(value)
-        else:
-            total.addcmul_(value, slope[rows])
+    value, slope = terms[0]
+    if len(terms) == 1 and own:
+        return value if slope is None else value.mul_(slope[rows])
+    total = buffers.get("coordinate", tuple(value.shape), value)
+    total.copy_(value) if slope is None else torch.mul(value, slope[rows], out=total)
+    for value, slope in terms[1:]:
+        total.add_(value) if slope is None else total.addcmul_(value, slope[rows])
     return total
 
 
 def _share(
-    shared: dict[str, Tensor], name: str, found: Tensor, parameter: Tensor, outputs: int, rows: slice
+    shared: dict[str, Tensor], name: str, found: Tensor, parameter: Tensor, rows: slice
 ) -> None:
-    """Sum a coordinate that several weights share over them, (2U, D, its numbers)."""
+    """Sum a coordinate that several weights share over them, (D·P, its numbers)."""
     shape = (1, 1) if parameter.dim() == 1 else tuple(parameter.shape)
     if name not in shared:
         shared[name] = found.new_zeros(len(found), parameter.numel())

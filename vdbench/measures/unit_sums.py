@@ -9,11 +9,12 @@ The way follows from the estimator, the problem and shapes, and from a trial on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from vdbench.estimation import returned
 from vdbench.estimation.draws import call, inject, on_each
@@ -28,14 +29,20 @@ from vdbench.estimation.products import (
 )
 from vdbench.measures import product_moments
 from vdbench.measures.context import Context
-from vdbench.measures.moments import Buffers, Sums
+from vdbench.measures.moments import Buffers, Numbers, Sums
 from vdbench.noise import Key, Request, stream
 from vdbench.problems.problem import Batch
 
 WAYS = ("products", "together", "one by one")
 
-AT_ONCE = 2**27
-"""Bytes of activations up to which the minibatches of a call are taken at once; else one after the other."""
+HELD = 2**26
+"""Bytes of activations up to which minibatches are taken at once; else one after the other."""
+
+FIT = 2**24
+"""Bytes of activations of a call's units, as far as it has several: what a cache holds."""
+
+MOST = 64
+"""Units of one call at most."""
 
 AGREE = {torch.float32: 1e-3, torch.float64: 1e-9}
 """Relative difference of a trial's sums beyond which products are not used: far above rounding."""
@@ -68,8 +75,8 @@ def way(context: Context) -> Way:
     return found
 
 
-def of(context: Context, units: list[int], use: Way | None = None) -> Sums | None:
-    """Sums of some units; None where something is not finite, or not as in the trial.
+def of(context: Context, units: list[int], use: Way | None = None) -> dict[str, Numbers] | None:
+    """Sums over each parameter in some units, (U, 4); None where one is not finite, or not as in the trial.
 
     Args:
         context: Where.
@@ -86,7 +93,23 @@ def of(context: Context, units: list[int], use: Way | None = None) -> Sums | Non
         )
     except Refused:
         return None
-    return sums if sums.finite else None
+    return sums.numbers()
+
+
+def at_once(context: Context) -> int:
+    """Units of one call: as many as the draws taken together make, and where those are none, what activations allow."""
+    if way(context).name != "products":
+        return max(1, context.traced.together // 4)
+    return max(1, min(MOST, FIT // (4 * _activations(context))))
+
+
+def _activations(context: Context) -> int:
+    """Bytes that one draw holds between its forward and its backward pass, weight samples among them."""
+    width = sum(use.inputs + 6 * use.outputs for use in context.problem.uses.values())
+    item = torch.empty((), dtype=context.problem.dtype).element_size()
+    examples = context.examples or context.batch_size
+    noise = sum(math.prod(r.shape) for r in context.traced.requests)
+    return item * (examples * width + 2 * noise)
 
 
 def _keys(context: Context, places: list[Key]) -> list[Key]:
@@ -107,7 +130,7 @@ def _noise(context: Context, places: list[Key]) -> dict[Request, Tensor]:
 def _products(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
     assert use.products is not None
     noise = _noise(context, places)
-    step = _at_once(context, len(places))
+    step = max(1, HELD // (2 * _activations(context)))
     parts = []
     for start in range(0, len(places), step):
         part = slice(start, start + step)
@@ -115,14 +138,6 @@ def _products(context: Context, use: Way, batches: Batch, places: list[Key], sum
         parts.append(use.products.draw(here, {r: v[part] for r, v in noise.items()}))
     drawn = parts[0] if len(parts) == 1 else _joined(parts)
     product_moments.add(drawn, use.layers, context.parameters, context.divergence, sums)
-
-
-def _at_once(context: Context, places: int) -> int:
-    """Minibatches whose draws are taken in one pass."""
-    width = sum(use.inputs + 6 * use.outputs for use in context.problem.uses.values())
-    item = torch.empty((), dtype=context.problem.dtype).element_size()
-    examples = context.examples or context.batch_size
-    return max(1, min(places, AT_ONCE // (2 * examples * width * item)))
 
 
 def _joined(parts: list[Drawn]) -> Drawn:
@@ -154,8 +169,8 @@ def _together(context: Context, use: Way, batches: Batch, places: list[Key], sum
     ).gradients
     for name, value in found.items():
         slope = context.divergence.get(name)
-        four = product_moments.four(value.flatten(2))
-        sums.add(name, *four, slope=None if slope is None else slope.flatten())
+        both = product_moments.pair(value.flatten(2))
+        sums.add(name, *both, None if slope is None else slope.flatten())
 
 
 def _one_by_one(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
@@ -172,9 +187,11 @@ def _one_by_one(context: Context, use: Way, batches: Batch, places: list[Key], s
             kept.add(call(estimator, problem, parameters, here, noise, key, state))
     drawn = [g.gradients for g in kept.copies]
     for name in context.problem.free(context.parameters):
-        a1, b1, a2, b2 = (g[name].reshape(1, -1) for g in (drawn if count == 2 else 2 * drawn))
+        first, second = (
+            torch.stack([g[name].flatten() for g in part]) for part in (drawn[:2], drawn[-2:])
+        )
         slope = context.divergence.get(name)
-        sums.add(name, a1, a2, b1, b2, slope=None if slope is None else slope.flatten())
+        sums.add(name, first, second, None if slope is None else slope.flatten())
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------
@@ -215,17 +232,16 @@ def _trial(context: Context, products: Way, other: Way) -> str:
     if theirs is None:
         return "its gradients are not finite"
     room = AGREE[context.problem.dtype]
-    return "" if _agree(ours.found, theirs.found, room) else "products and gradients differ"
+    return "" if _agree(ours, theirs, room) else "products and gradients differ"
 
 
-def _agree(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], room: float) -> bool:
+def _agree(ours: Mapping[str, Numbers], theirs: Mapping[str, Numbers], room: float) -> bool:
     if set(ours) != set(theirs):
         return False
-    for name, a in ours.items():
-        b = theirs[name]
-        # s² + t² = u² + 2st bounds the rounding of st
-        scale = b.clone()
-        scale[:, 3] = b[:, 2] + 2 * b[:, 3].abs()
-        if not bool(((a - b).abs() <= room * scale.clamp(min=1e-30)).all()):
+    for name, found in ours.items():
+        squares, u, st = theirs[name].T
+        # s² + t² = u² + 2st bounds the rounding of all: differences of draws that are nearly equal have few digits
+        scale = squares + u + 2 * np.abs(st)
+        if not (np.abs(found.T - theirs[name].T) <= room * np.maximum(scale, 1e-30)).all():
             return False
     return True

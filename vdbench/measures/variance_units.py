@@ -22,15 +22,13 @@ from vdbench.errors import CellError
 from vdbench.estimation.draws import gradients
 from vdbench.measures import unit_sums
 from vdbench.measures.context import Context, column
+from vdbench.measures.moments import quantities
 from vdbench.noise import Key
 from vdbench.problems.problem import Batch
 from vdbench.store import Table, concatenate
 
 VERSION = "1"
 """Changes whenever a row may change by more than rounding; part of every block's address."""
-
-QUANTITIES = ("noise", "data", "total", "signal")
-
 
 def rows(context: Context, start: int, stop: int) -> Table:
     """Measure units ``start`` to ``stop``.
@@ -41,7 +39,7 @@ def rows(context: Context, start: int, stop: int) -> Table:
     Raises:
         CellError: A gradient is not finite.
     """
-    step = units_together(context)
+    step = unit_sums.at_once(context)
     parts = []
     for first in range(start, stop, step):
         parts.append(_rows(context, list(range(first, min(first + step, stop)))))
@@ -55,14 +53,13 @@ def units_together(context: Context) -> int:
 
 def _rows(context: Context, units: list[int]) -> Table:
     """By the quickest way; where anything is not finite, in the plain one, which says what."""
-    sums = unit_sums.of(context, units)
-    if sums is None:
+    found = unit_sums.of(context, units)
+    if found is None:
         return plain_rows(context, units)
     table: Table = {}
-    for group, found in sums.quantities(context.members).items():
-        for quantity in QUANTITIES:
-            mean = found[quantity] / context.sizes[group]
-            table[column(group, quantity)] = mean.cpu().numpy()
+    for group, names in context.members.items():
+        for quantity, values in quantities(names, found).items():
+            table[column(group, quantity)] = values / context.sizes[group]
     return table
 
 
