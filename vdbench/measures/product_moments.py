@@ -9,7 +9,7 @@ factor of its own, σ² or θ: those gradients are formed by rows, in buffers th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +53,7 @@ def add(drawn: Drawn, layers: list[Of], parameters: Parameters, added: Added, su
         mine = [p for p in drawn.products if p.layer == of.layer.name]
         formed = {}
         for name, fields in of.slopes.items():
-            uses = [p for p in mine if p.kind in fields or (p.kind == "weights" and {"mean", "scale"} & set(fields))]
+            uses = _of(mine, fields)
             if not uses:
                 _constant(name, parameters[name], added, sums)
             elif name not in added and _small(of, name, uses):
@@ -62,6 +62,7 @@ def add(drawn: Drawn, layers: list[Of], parameters: Parameters, added: Added, su
                 formed[name] = fields
         if not formed:
             continue
+        mine = _of(mine, {f for fields in formed.values() for f in fields})
         units = max(1, TILE // math.prod(of.layer.weight_shape))
         for unit in range(0, sums.units, units):
             places = slice(2 * unit, 2 * min(unit + units, sums.units))
@@ -69,6 +70,12 @@ def add(drawn: Drawn, layers: list[Of], parameters: Parameters, added: Added, su
             rows.add(formed, parameters, added)
     for name, found in drawn.biases.items():
         sums.add(name, *pair(found.flatten(2)), _flat(added, name))
+
+
+def _of(products: list[Product], fields: Collection[str]) -> list[Product]:
+    """Those that a gradient in some fields of the law is made of."""
+    sampled = "mean" in fields or "scale" in fields
+    return [p for p in products if p.kind in fields or (p.kind == "weights" and sampled)]
 
 
 def pair(found: Tensor) -> tuple[Tensor, Tensor]:
