@@ -106,7 +106,9 @@ class _Law(Posterior):
     def weights(self, z: Tensor) -> Tensor:
         w = Posterior.weights(self, z)
         uses = getattr(self, "uses", None)
-        if uses is not None:  # none where an estimator replaced a field: the sample is no longer one of the leaves
+        if (
+            uses is not None
+        ):  # none where an estimator replaced a field: the sample is no longer one of the leaves
             uses.samples[id(w)] = (w, z)
         return w
 
@@ -218,7 +220,9 @@ class Products:
         """
         requests, values = list(noise), list(noise.values())
         shape = tuple(values[0].shape[:2]) if values else (len(batches.inputs), 1)
-        kinds, sizes = self._survey(Batch(*(t[0] for t in batches)), {r: v[0, 0] for r, v in noise.items()})
+        kinds, sizes = self._survey(
+            Batch(*(t[0] for t in batches)), {r: v[0, 0] for r, v in noise.items()}
+        )
         like = next(iter(self.parameters.values()))
         taps = [like.new_zeros(()).expand(*shape, *size).requires_grad_() for size in sizes]
         biases = {
@@ -227,7 +231,11 @@ class Products:
         }
 
         def one(
-            inputs: Tensor, targets: Tensor, taps: list[Tensor], biases: dict[str, Tensor], numbers: list[Tensor]
+            inputs: Tensor,
+            targets: Tensor,
+            taps: list[Tensor],
+            biases: dict[str, Tensor],
+            numbers: list[Tensor],
         ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
             uses = _Uses(self.laws, taps)
             given = dict(zip(requests, numbers, strict=True))
@@ -256,7 +264,9 @@ class Products:
         found = torch.autograd.grad(value, [*places, *leaves], allow_unused=True)
         if any(slope is not None for slope in found[len(places) :]):
             raise Refused
-        return [torch.zeros_like(p) if s is None else s for s, p in zip(found, places, strict=False)]
+        return [
+            torch.zeros_like(p) if s is None else s for s, p in zip(found, places, strict=False)
+        ]
 
     def _survey(
         self, batch: Batch, noise: Mapping[Request, Tensor]
@@ -271,12 +281,18 @@ class Products:
         return self._surveys[size]
 
     def _value(
-        self, uses: _Uses, batch: Batch, biases: Mapping[str, Tensor], noise: Mapping[Request, Tensor]
+        self,
+        uses: _Uses,
+        batch: Batch,
+        biases: Mapping[str, Tensor],
+        noise: Mapping[Request, Tensor],
     ) -> Tensor:
         source = noise_of_calls(self.estimator, self.problem, Noise(Injected(noise)))
 
         def sampler(layer: Layer, x: Tensor) -> Tensor:
-            return self.estimator.preactivation(uses.layer(layer), x, uses.law(layer), source(layer))
+            return self.estimator.preactivation(
+                uses.layer(layer), x, uses.law(layer), source(layer)
+            )
 
         likelihoods = self.problem.log_likelihood(sampler, batch, {**self.parameters, **biases})
         return self.problem.scale(batch) * likelihoods.sum()
@@ -293,7 +309,11 @@ def slopes_of_coordinates(
     """
     names = problem.parameterization.roles
     wide = {
-        n: parameters[f"{layer.name}.{n}"].detach().expand(layer.weight_shape).clone().requires_grad_()
+        n: parameters[f"{layer.name}.{n}"]
+        .detach()
+        .expand(layer.weight_shape)
+        .clone()
+        .requires_grad_()
         for n in names
     }
     with torch.enable_grad():
@@ -310,7 +330,9 @@ def slopes_of_coordinates(
             if value is coordinate:
                 found[parameter][f] = None
             elif value.requires_grad:
-                (slope,) = torch.autograd.grad(value.sum(), coordinate, retain_graph=True, allow_unused=True)
+                (slope,) = torch.autograd.grad(
+                    value.sum(), coordinate, retain_graph=True, allow_unused=True
+                )
                 if slope is not None:
                     found[parameter][f] = slope
     return found

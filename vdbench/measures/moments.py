@@ -35,7 +35,11 @@ class Buffers:
         """A tensor of this shape, of any content, in the type and on the device of another."""
         size = math.prod(shape)
         held = self.held.get(purpose)
-        if held is None or held.numel() < size or (held.dtype, held.device) != (like.dtype, like.device):
+        if (
+            held is None
+            or held.numel() < size
+            or (held.dtype, held.device) != (like.dtype, like.device)
+        ):
             held = self.held[purpose] = torch.empty(size, dtype=like.dtype, device=like.device)
         return held[:size].view(shape)
 
@@ -87,7 +91,9 @@ class Sums:
             total.add_(slope, alpha=2)
         if count == 2:
             d = difference.view(-1)
-            sums = torch.stack((torch.dot(d, d), torch.dot(u[0], u[0]), torch.dot(s[0], t[0])))[None]
+            sums = torch.stack((torch.dot(d, d), torch.dot(u[0], u[0]), torch.dot(s[0], t[0])))[
+                None
+            ]
         else:
             squares = difference.square_().view(-1, 2 * size)
             sums = torch.stack((squares.sum(1), u.square_().sum(1), s.mul_(t).sum(1)), 1)
@@ -98,7 +104,7 @@ class Sums:
         self._found.setdefault(name, []).append((unit, sums))
 
     def numbers(self) -> dict[str, Numbers] | None:
-        """The sums by parameter, (U, 3), in one transfer; None where a gradient is not finite, or a square overflows."""
+        """The sums by parameter, (U, 3), in one transfer; None where one is not finite."""
         parts = [(name, *part) for name, parts in self._found.items() for part in parts]
         every = torch.cat([sums.double() for _, _, sums in parts]).cpu().numpy()
         if not np.isfinite(every).all():

@@ -97,7 +97,9 @@ def _constant(name: str, parameter: Tensor, added: Added, sums: Sums) -> None:
 
 def _small(of: Of, name: str, uses: list[Product]) -> bool:
     """Whether inner products of the minibatches' rows cost less than the gradient formed."""
-    plain = list(of.slopes[name].values()) == [None] and all(p.kind in of.slopes[name] for p in uses)
+    plain = list(of.slopes[name].values()) == [None] and all(
+        p.kind in of.slopes[name] for p in uses
+    )
     if not plain:
         return False
     outputs, inputs = of.layer.weight_shape
@@ -119,7 +121,9 @@ def _by_inner_products(name: str, uses: list[Product], sums: Sums) -> None:
         signs = torch.stack([signs[:, 0] + signs[:, 1], signs[:, 2] + signs[:, 3]], 1)
     combined = signs @ blocks @ signs.T
     squares = combined.diagonal(dim1=1, dim2=2)[:, :3].clamp(min=0)
-    sums.take(name, torch.stack((squares[:, 0] + squares[:, 1], squares[:, 2], combined[:, 3, 4]), 1))
+    sums.take(
+        name, torch.stack((squares[:, 0] + squares[:, 1], squares[:, 2], combined[:, 3, 4]), 1)
+    )
 
 
 def _gram(rows: Tensor) -> Tensor:
@@ -196,7 +200,8 @@ class _Factors:
         places, draws, _, width = inputs.shape
         shape = (draws * places, rows.stop - rows.start, width)
         out = self._buffers.get(f"product {self._number}", shape, inputs)
-        for d, half in enumerate(out.split(places)):
+        for d in range(draws):
+            half = out[d * places : (d + 1) * places]
             torch.bmm(slopes[:, d, :, rows].transpose(1, 2), inputs[:, d], out=half)
         return out
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vdbench.estimation import returned
 from vdbench.estimation.draws import call, inject, on_each
@@ -121,7 +122,7 @@ def _keys(context: Context, places: list[Key]) -> list[Key]:
 def _noise(context: Context, places: list[Key]) -> dict[Request, Tensor]:
     keys = _keys(context, places)
     drawn = inject(context.traced.requests, keys, context.problem.device, context.problem.dtype)
-    return {r: v.unflatten(0, (len(places), -1)) for r, v in drawn.items()}
+    return {r: v.view(len(places), -1, *v.shape[1:]) for r, v in drawn.items()}
 
 
 # -- products ---------------------------------------------------------------------------------------------------
@@ -147,7 +148,9 @@ def _joined(parts: list[Drawn]) -> Drawn:
             uses[0].kind,
             torch.cat([use.slopes for use in uses]),
             torch.cat([use.inputs for use in uses]),
-            None if uses[0].noise is None else torch.cat([u.noise for u in uses if u.noise is not None]),
+            None
+            if uses[0].noise is None
+            else torch.cat([u.noise for u in uses if u.noise is not None]),
         )
         for uses in zip(*(part.products for part in parts), strict=True)
     ]

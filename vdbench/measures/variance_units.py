@@ -30,6 +30,7 @@ from vdbench.store import Table, concatenate
 VERSION = "1"
 """Changes whenever a row may change by more than rounding; part of every block's address."""
 
+
 def rows(context: Context, start: int, stop: int) -> Table:
     """Measure units ``start`` to ``stop``.
 
