@@ -36,8 +36,9 @@ NETWORKS = {
     "mnist": (784, [64, 64]),
     "quick": (64, [32, 32]),
 }
+HIGH_WATER = Path("/proc/self/clear_refs")
 CASES = [("big", 1000), ("big", 100), ("big", 10), ("mnist", 32), ("quick", 32)]
-ROUNDS = {1000: 3, 100: 5, 10: 9, 32: 15}
+ROUNDS = {1000: 3, 100: 4, 10: 5, 32: 9}
 
 
 def context(name: str, network: str, size: int) -> Context:
@@ -110,3 +111,21 @@ def test_engine(benchmark, name: str, network: str, size: int) -> None:
         f"({found.min():.2f} to {found.max():.2f}; {unit_sums.way(at).name}, {units} units a call)"
     )
     benchmark.pedantic(lambda: variance_units.rows(at, 0, units), rounds=1)
+
+
+@pytest.mark.skipif(not HIGH_WATER.exists(), reason="the peak of memory is reset on Linux alone")
+@pytest.mark.parametrize("name", ["naive", "local"])
+def test_memory(name: str) -> None:
+    """Peak memory of 400 draws over that of 12, on the big network."""
+    torch.set_num_threads(1)
+    at = context(name, "big", 10)
+    variance_units.rows(at, 0, 3)
+    peaks = []
+    for units in (3, 100):
+        HIGH_WATER.write_text("5")
+        variance_units.rows(at, 0, units)
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peaks.append(int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))))
+    print(
+        f"\nmemory {name}: {peaks[1] / peaks[0]:.3f} × ({peaks[0] >> 10} and {peaks[1] >> 10} MiB)"
+    )

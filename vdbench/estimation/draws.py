@@ -7,7 +7,7 @@ that it is the same on every run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,12 +173,28 @@ def gradients(
 
 
 def inject(
-    requests: Sequence[Request], keys: Sequence[Key], device: torch.device, dtype: torch.dtype
+    requests: Sequence[Request],
+    keys: Sequence[Key],
+    device: torch.device,
+    dtype: torch.dtype,
+    memory: Callable[[Request], Tensor] | None = None,
 ) -> dict[Request, Tensor]:
-    """The noise of K draws, each from its own stream, stacked along a first dimension of K."""
+    """The noise of K draws, each from its own stream, stacked along a first dimension of K.
+
+    Args:
+        requests: What one draw asks for.
+        keys: The K addresses.
+        device: Where.
+        dtype: Of which type.
+        memory: Where a request's stack is written, (K, …); into new memory if None.
+    """
     noise = {}
     for request in requests:
-        stack = torch.empty((len(keys), *request.shape), device=device, dtype=dtype)
+        stack = (
+            torch.empty((len(keys), *request.shape), device=device, dtype=dtype)
+            if memory is None
+            else memory(request)
+        )
         for row, key in zip(stack, keys, strict=True):
             draw(key, request, row)
         noise[request] = stack

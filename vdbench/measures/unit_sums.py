@@ -36,7 +36,7 @@ from vdbench.problems.problem import Batch
 
 WAYS = ("products", "together", "one by one")
 
-HELD = 2**26
+HELD = 2**29
 """Bytes of activations up to which minibatches are taken at once; else one after the other."""
 
 FIT = 2**24
@@ -119,9 +119,15 @@ def _keys(context: Context, places: list[Key]) -> list[Key]:
     return [place / "draw" / draw for place in places for draw in draws]
 
 
-def _noise(context: Context, places: list[Key]) -> dict[Request, Tensor]:
-    keys = _keys(context, places)
-    drawn = inject(context.traced.requests, keys, context.problem.device, context.problem.dtype)
+def _noise(context: Context, use: Way, places: list[Key]) -> dict[Request, Tensor]:
+    """Noise with first dimensions (P, D), in memory that the next call uses again."""
+    keys, problem = _keys(context, places), context.problem
+    like = torch.empty(0, dtype=problem.dtype, device=problem.device)
+
+    def memory(request: Request) -> Tensor:
+        return use.buffers.get(str(request), (len(keys), *request.shape), like)
+
+    drawn = inject(context.traced.requests, keys, problem.device, problem.dtype, memory)
     return {r: v.view(len(places), -1, *v.shape[1:]) for r, v in drawn.items()}
 
 
@@ -130,7 +136,7 @@ def _noise(context: Context, places: list[Key]) -> dict[Request, Tensor]:
 
 def _products(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
     assert use.products is not None
-    noise = _noise(context, places)
+    noise = _noise(context, use, places)
     step = max(1, HELD // (2 * _activations(context)))
     parts = []
     for start in range(0, len(places), step):
@@ -142,18 +148,22 @@ def _products(context: Context, use: Way, batches: Batch, places: list[Key], sum
 
 
 def _joined(parts: list[Drawn]) -> Drawn:
-    products = [
-        Product(
-            uses[0].layer,
-            uses[0].kind,
-            torch.cat([use.slopes for use in uses]),
-            torch.cat([use.inputs for use in uses]),
-            None
-            if uses[0].noise is None
-            else torch.cat([u.noise for u in uses if u.noise is not None]),
+    products = []
+    for uses in zip(*(part.products for part in parts), strict=True):
+        noise = [use.noise for use in uses if use.noise is not None]
+        inputs = [use.inputs for use in uses]
+        if all(
+            x.stride(1) == 0 for x in inputs
+        ):  # shared by the draws, and not to be copied for each
+            whole = torch.cat([x[:, :1] for x in inputs])
+            shared = whole.expand(-1, inputs[0].shape[1], -1, -1)
+        else:
+            shared = torch.cat(inputs)
+        slopes = torch.cat([use.slopes for use in uses])
+        first = uses[0]
+        products.append(
+            Product(first.layer, first.kind, slopes, shared, torch.cat(noise) if noise else None)
         )
-        for uses in zip(*(part.products for part in parts), strict=True)
-    ]
     biases = {n: torch.cat([part.biases[n] for part in parts]) for n in parts[0].biases}
     return Drawn(products, biases)
 
@@ -167,7 +177,7 @@ def _together(context: Context, use: Way, batches: Batch, places: list[Key], sum
         context.problem,
         context.parameters,
         batches,
-        _noise(context, places),
+        _noise(context, use, places),
         context.state,
     ).gradients
     for name, value in found.items():
