@@ -1,9 +1,9 @@
 """Draws a second of the variance measure against a streaming loop written by hand: the engine's table.
 
 The loop is what a careful user writes in thirty lines: the gradient of one draw by `plain`, noise from torch's global
-generator, and the sum and the sum of squares of every parameter's gradient, kept in place. It does less than the measure
-(no second minibatch, no data part, no addressed noise). Both sides alternate in one process; the ratio is that of draws
-a second of processor time, with its median and range over rounds.
+generator, and the sum and the sum of squares of every parameter's gradient, kept in place. It does less than the
+measure (no second minibatch, no data part, no addressed noise). Both sides alternate in one process; the ratio is that
+of draws a second of processor time, with its median and range over rounds.
 
     python -m pytest tests/benchmarks/test_engine.py --benchmark-only -s
 """
