@@ -76,16 +76,21 @@ class Drawn(NamedTuple):
 
 def why_formed(estimator: Estimator, problem: Problem, parameters: Parameters) -> str:
     """Why gradients of an estimator must be formed on a problem; '' if products may do."""
-    form, behaviour = problem.parameterization, problem.behaviour
+    form = problem.parameterization
     if type(estimator).__call__ is not Pathwise.__call__ or not estimator.declaration.pure:
         return "the estimator is not one of sampled pre-activations alone"
     if not form.elementwise or form.law != "normal" or form.sharing != "weights":
         return f"the posterior '{form.name}' is not one of independent normal weights"
+    return why_not_dense(problem, parameters)
+
+
+def why_not_dense(problem: Problem, parameters: Parameters) -> str:
+    """Why a network is not one of dense layers alone that vectorises; '' if it is."""
+    behaviour, roles = problem.behaviour, problem.parameterization.roles
     if not all(type(layer) is Layer and _used_once(problem, layer) for layer in problem.layers):
         return "not all noisy layers are dense layers that an example meets once"
-    if set(parameters) - {
-        f"{layer.name}.{name}" for layer in problem.layers for name in (*form.roles, "bias")
-    }:
+    own = {f"{layer.name}.{name}" for layer in problem.layers for name in (*roles, "bias")}
+    if set(parameters) - own:
         return "the network has parameters outside its noisy layers"
     plain = behaviour.precision is None and behaviour.of_likelihood is None
     if not (behaviour.vectorises and plain) or behaviour.derives:

@@ -63,7 +63,8 @@ def add(drawn: Drawn, layers: list[Of], parameters: Parameters, added: Added, su
         if not formed:
             continue
         mine = _of(mine, {f for fields in formed.values() for f in fields})
-        units = max(1, TILE // math.prod(of.layer.weight_shape))
+        tile = TILE[mine[0].slopes.device.type]
+        units = max(1, tile // math.prod(of.layer.weight_shape))
         for unit in range(0, sums.units, units):
             places = slice(2 * unit, 2 * min(unit + units, sums.units))
             rows = _Rows(of, [p.of(places) for p in mine], sums, unit)
@@ -150,7 +151,9 @@ class _Rows:
         outputs, inputs = of.layer.weight_shape
         # a long product has its inputs arranged anew for every call
         least = 8 if examples <= 128 else 256
-        self._step = min(outputs, max(least, 2 * TILE // (inputs * self._places)))
+        self._step = min(
+            outputs, max(least, 2 * TILE[products[0].slopes.device.type] // (inputs * self._places))
+        )
 
     def add(self, formed: Slopes, parameters: Parameters, added: Added) -> None:
         """Take in the gradients in some coordinates."""

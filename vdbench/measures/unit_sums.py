@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vdbench.estimation import returned
-from vdbench.estimation.draws import call, inject, on_each
+from vdbench.estimation.draws import call, inject, on_each, vectorised
 from vdbench.estimation.pathwise import Pathwise
 from vdbench.estimation.products import (
     Drawn,
@@ -27,6 +27,7 @@ from vdbench.estimation.products import (
     Refused,
     slopes_of_coordinates,
     why_formed,
+    why_not_dense,
 )
 from vdbench.measures import product_moments
 from vdbench.measures.context import Context
@@ -36,10 +37,10 @@ from vdbench.problems.problem import Batch
 
 WAYS = ("products", "together", "one by one")
 
-HELD = 2**29
+HELD = {"cpu": 2**29, "cuda": 2**33}
 """Bytes of activations up to which minibatches are taken at once; else one after the other."""
 
-FIT = 2**24
+FIT = {"cpu": 2**24, "cuda": 2**31}
 """Bytes of activations of a call's units, as far as it has several: what a cache holds."""
 
 MOST = 64
@@ -101,7 +102,7 @@ def at_once(context: Context) -> int:
     """Units of one call: as many as the draws taken together make, and where those are none, what activations allow."""
     if way(context).name != "products":
         return max(1, context.traced.together // 4)
-    return max(1, min(MOST, FIT // (4 * _activations(context))))
+    return max(1, min(MOST, FIT[context.problem.device.type] // (4 * _activations(context))))
 
 
 def _activations(context: Context) -> int:
@@ -137,7 +138,7 @@ def _noise(context: Context, use: Way, places: list[Key]) -> dict[Request, Tenso
 def _products(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
     assert use.products is not None
     noise = _noise(context, use, places)
-    step = max(1, HELD // (2 * _activations(context)))
+    step = max(1, HELD[context.problem.device.type] // (2 * _activations(context)))
     parts = []
     for start in range(0, len(places), step):
         part = slice(start, start + step)
@@ -172,18 +173,22 @@ def _joined(parts: list[Drawn]) -> Drawn:
 
 
 def _together(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
-    found = on_each(
-        context.estimator,
-        context.problem,
-        context.parameters,
-        batches,
-        _noise(context, use, places),
-        context.state,
-    ).gradients
+    noise = _noise(context, use, places)
+    problem, parameters = context.problem, context.parameters
+    if why_not_dense(problem, parameters):
+        # of other networks it is known that draws vectorise, and not that draws of minibatches do
+        count = next((v.shape[1] for v in noise.values()), 1)
+        each = Batch(*(t.repeat_interleave(count, 0) for t in batches))
+        flat = {r: v.flatten(0, 1) for r, v in noise.items()}
+        drawn = vectorised(context.estimator, problem, parameters, each, flat, context.state)
+        found = {n: g.view(len(places), count, -1) for n, g in drawn.gradients.items()}
+    else:
+        both = on_each(context.estimator, problem, parameters, batches, noise, context.state)
+        found = {n: g.flatten(2) for n, g in both.gradients.items()}
     for name, value in found.items():
         slope = context.divergence.get(name)
-        both = product_moments.pair(value.flatten(2))
-        sums.add(name, *both, None if slope is None else slope.flatten())
+        pair = product_moments.pair(value)
+        sums.add(name, *pair, None if slope is None else slope.flatten())
 
 
 def _one_by_one(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:

@@ -122,7 +122,7 @@ def test_products_in_all_coordinates(name: str, form: str, monkeypatch) -> None:
         assert use.name == "products", use.why
         for tile, cost in ((2**15, 0), (2**15, 10**9), (100, 0), (1500, 0)):
             for module in (moments, product_moments):
-                monkeypatch.setattr(module, "TILE", tile)
+                monkeypatch.setattr(module, "TILE", {"cpu": tile})
             monkeypatch.setattr(product_moments, "FORMED", cost)
             agree(table(at, units, use), want, 1e-12)
             agree(table(at, units[1:2], use), {n: v[1:2] for n, v in want.items()}, 1e-12)
@@ -133,7 +133,7 @@ def test_a_large_minibatch_and_one_minibatch_at_a_time(monkeypatch) -> None:
         at = context(vdbench.get(name), size=150)
         want = variance_units.plain_rows(at, [0, 1])
         for held in (1, 2**26):
-            monkeypatch.setattr(unit_sums, "HELD", held)
+            monkeypatch.setattr(unit_sums, "HELD", {"cpu": held})
             agree(table(at, [0, 1], unit_sums.way(at)), want, 1e-12)
 
 
