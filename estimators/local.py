@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from vdbench import Layer, Noise, Pathwise, Posterior, register
@@ -57,10 +56,11 @@ class Local(Pathwise):
 
 
 def safe_sqrt(variance: Tensor) -> Tensor:
-    """Square root whose derivative at 0 is 0 instead of infinite.
+    """Square root whose derivative at 0 is finite.
 
-    The variance is 0 only where the input row is all zero (or every σ is); then it does not depend on σ, and
-    0 is its true derivative, where √'s ∞·0 would put NaN into the whole gradient.
+    The variance is 0 only where the input row is all zero (or every σ is); then its own derivatives are 0, and so is
+    their product with any finite number, where √'s ∞·0 would put NaN into the whole gradient. 1 is added where the
+    variance is 0, and taken off the root.
     """
-    positive = variance > 0
-    return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
+    none = (variance <= 0).to(variance.dtype)  # rounding makes some of a convolution's negative
+    return (variance + none).sqrt() - none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,10 @@ class Score(LikelihoodRatio):
         """The whole cost under one weight sample, (1,), and the normal numbers behind the sample."""
         q = posteriors(problem, at)
         eps = normals(q, noise)
-        weights = {name: (law.mean + law.scale * eps[name]).detach() for name, law in q.items()}
+        weights = {
+            name: torch.addcmul(law.mean.detach(), law.scale.detach(), eps[name])
+            for name, law in q.items()
+        }
 
         def sampler(layer: Layer, x: Tensor) -> Tensor:
             return layer.linear(x, weights[layer.name])
@@ -72,6 +76,20 @@ class Score(LikelihoodRatio):
     def log_density(self, problem: Problem, at: Parameters, drawn: Any) -> Tensor:
         """Log q(W), (1,)."""
         return log_density(posteriors(problem, at), drawn)[None]
+
+    def weighted_density(
+        self, problem: Problem, at: Parameters, drawn: Sequence[Any], weights: Tensor
+    ) -> Tensor:
+        """Linear in μ and σ, with ∂ log q/∂μ = ε/σ and ∂ log q/∂σ = (ε² − 1)/σ of all samples as its slopes."""
+        terms = []
+        for name, law in posteriors(problem, at).items():
+            mean = scale = torch.zeros_like(law.mean)
+            for eps, weight in zip(drawn, weights[:, 0], strict=True):
+                mean = mean + weight * eps[name]
+                scale = scale + weight * (eps[name].square() - 1)
+            unit = law.scale.detach()
+            terms.append((law.mean * (mean / unit) + law.scale * (scale / unit)).sum())
+        return torch.stack(terms).sum()
 
 
 def posteriors(problem: Problem, at: Parameters) -> dict[str, Posterior]:

@@ -7,7 +7,7 @@ that it is the same on every run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,12 +173,28 @@ def gradients(
 
 
 def inject(
-    requests: Sequence[Request], keys: Sequence[Key], device: torch.device, dtype: torch.dtype
+    requests: Sequence[Request],
+    keys: Sequence[Key],
+    device: torch.device,
+    dtype: torch.dtype,
+    memory: Callable[[Request], Tensor] | None = None,
 ) -> dict[Request, Tensor]:
-    """The noise of K draws, each from its own stream, stacked along a first dimension of K."""
+    """The noise of K draws, each from its own stream, stacked along a first dimension of K.
+
+    Args:
+        requests: What one draw asks for.
+        keys: The K addresses.
+        device: Where.
+        dtype: Of which type.
+        memory: Where a request's stack is written, (K, …); into new memory if None.
+    """
     noise = {}
     for request in requests:
-        stack = torch.empty((len(keys), *request.shape), device=device, dtype=dtype)
+        stack = (
+            torch.empty((len(keys), *request.shape), device=device, dtype=dtype)
+            if memory is None
+            else memory(request)
+        )
         for row, key in zip(stack, keys, strict=True):
             draw(key, request, row)
         noise[request] = stack
@@ -202,6 +218,43 @@ def vectorised(
 
     with vectorising():
         result = vmap(one)(*batches, *noise.values())
+    return Gradient(result[0], result[1])
+
+
+def on_each(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: Parameters,
+    batches: Batch,
+    noise: dict[Request, Tensor],
+    state: Any = (),
+) -> Gradient:
+    """D draws on each of P minibatches in one call; what does not depend on the noise is computed once for the D.
+
+    Args:
+        estimator: What to draw from.
+        problem: Where.
+        parameters: At which parameters.
+        batches: Inputs (P, M, …).
+        noise: With first dimensions (P, D); of an estimator without noise nothing, and D is 1.
+        state: What the estimator was fitted to.
+
+    Returns:
+        Values (P, D) and gradients (P, D, …) by parameter.
+    """
+    if not noise:
+        found = vectorised(estimator, problem, parameters, batches, noise, state)
+        return Gradient(
+            found.value[:, None], {name: g[:, None] for name, g in found.gradients.items()}
+        )
+    requests = list(noise)
+
+    def one(inputs: Tensor, targets: Tensor, values: list[Tensor]) -> Gradient:
+        given = dict(zip(requests, values, strict=True))
+        return estimator(problem, parameters, Batch(inputs, targets), Noise(Injected(given)), state)
+
+    with vectorising():
+        result = vmap(vmap(one, (None, None, 0)))(*batches, list(noise.values()))
     return Gradient(result[0], result[1])
 
 

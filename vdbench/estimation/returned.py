@@ -93,12 +93,16 @@ def _span(value: Tensor) -> tuple[int, int]:
 
 
 class Kept:
-    """Draws taken one by one, copied as they come: what is returned may be written to again later."""
+    """Draws taken one by one, copied as they come: what is returned may be written to again later.
+
+    Attributes:
+        copies: Those so far.
+    """
 
     def __init__(self, name: str, free: Mapping[str, Tensor]) -> None:
         """Begin with none; arguments as of `check`."""
         self._name, self._free = name, free
-        self._copies: list[Gradient] = []
+        self.copies: list[Gradient] = []
         self._last: Gradient | None = None
 
     def add(self, gradient: Gradient) -> None:
@@ -113,22 +117,22 @@ class Kept:
                 if (
                     _has_memory(value)
                     and value.data_ptr() == gradient.gradients[key].data_ptr()
-                    and not _equal(value, self._copies[-1].gradients[key])
+                    and not _equal(value, self.copies[-1].gradients[key])
                 ):
                     raise CellError(
                         f"estimator '{self._name}' writes its gradient for '{key}' over that of the call before; "
                         "expected new tensors from each call."
                     )
         self._last = gradient
-        self._copies.append(
+        self.copies.append(
             Gradient(gradient.value.clone(), {k: v.clone() for k, v in gradient.gradients.items()})
         )
 
     def stacked(self) -> Gradient:
         """Values (K,) and gradients (K, …) by parameter."""
         return Gradient(
-            torch.stack([g.value.reshape(()) for g in self._copies]),
-            {n: torch.stack([g.gradients[n] for g in self._copies]) for n in self._free},
+            torch.stack([g.value.reshape(()) for g in self.copies]),
+            {n: torch.stack([g.gradients[n] for g in self.copies]) for n in self._free},
         )
 
 

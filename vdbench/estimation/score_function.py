@@ -7,6 +7,7 @@ a subclass says what is drawn, what it costs and how likely it was. Baselines an
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -89,6 +90,20 @@ class LikelihoodRatio(Estimator):
     def log_density(self, problem: Problem, at: Parameters, drawn: Any) -> Tensor:
         """Log density of what was drawn, up to a constant, for each term, (C,)."""
 
+    def weighted_density(
+        self, problem: Problem, at: Parameters, drawn: Sequence[Any], weights: Tensor
+    ) -> Tensor:
+        """A scalar whose gradient is that of Σ_s Σ_c weight · log density; its value means nothing.
+
+        Args:
+            problem: Where.
+            at: At which parameters.
+            drawn: What was drawn in each of the S samples.
+            weights: Constants, (S, C).
+        """
+        density = torch.stack([self.log_density(problem, at, d) for d in drawn])
+        return (weights * density).sum()
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
@@ -110,14 +125,14 @@ class LikelihoodRatio(Estimator):
             costs, drawn = zip(*(self.sample(problem, at, batch, p) for p in places), strict=True)
             values = torch.stack(costs)  # (S, C)
             terms = values.shape[1]
-            density = torch.stack([self.log_density(problem, at, d) for d in drawn])
             cost = values.detach()
+            gain = (cost - self._baseline(cost, state)) / self.samples
             # the second term carries ∂L/∂bias: the samples in it do not depend on the weights' parameters
-            target = ((cost - self._baseline(cost, state)) * density + values).sum(1).mean()
+            target = self.weighted_density(problem, at, drawn, gain) + values.sum(1).mean()
             if offset:
                 other = {**parameters, **{name: both[name + AGAIN] for name in free}}
-                again = torch.stack([self.log_density(problem, other, d) for d in drawn])
-                target = target + again.sum(1).mean()
+                alike = torch.full_like(gain, 1 / self.samples)
+                target = target + self.weighted_density(problem, other, drawn, alike)
             return target, cost.sum(1).mean()
 
         copies = {name + AGAIN: free[name] for name in free} if offset else {}

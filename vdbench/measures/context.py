@@ -54,8 +54,9 @@ class Context:
         for part in parts:
             key = key / part
         made = replace(self, key=key, together=self.traced.together)
+        _ = self.shared
         # what follows from the place is the same below it
-        known = ("traced", "divergence", "members", "sizes")
+        known = ("traced", "divergence", "members", "sizes", "shared")
         made.__dict__.update({name: self.__dict__[name] for name in known if name in self.__dict__})
         return made
 
@@ -65,6 +66,11 @@ class Context:
         batch = self.batch(self.key / "trace")
         found = trace(self.estimator, self.problem, self.parameters, batch, self.state)
         return found if self.together is None else Trace(found.requests, self.together)
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What a measure prepares once for this place and all addresses below it, by a name of its own."""
+        return {}
 
     @cached_property
     def divergence(self) -> dict[str, Tensor]:

@@ -55,6 +55,11 @@ class MeanLogVariance(Parameterization):
         """Refuse a scale that is no scale."""
         between("sigma", self.sigma, 0)
 
+    @property
+    def elementwise(self) -> bool:
+        """It is."""
+        return True
+
     def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
         """μ = weight, log σ² = 2·log sigma."""
         return {
@@ -120,6 +125,11 @@ class ThetaLogAlpha(Parameterization):
     def fixed(self) -> tuple[str, ...]:
         """``log_alpha`` unless it is learned."""
         return () if self.learned else ("log_alpha",)
+
+    @property
+    def elementwise(self) -> bool:
+        """It is."""
+        return True
 
     def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
         """θ = weight; log α of shape (1,), or of the weights' with 1 for the dimensions that share it."""

@@ -48,6 +48,14 @@ class Parameterization(ABC):
         return "normal"
 
     @property
+    def elementwise(self) -> bool:
+        """Whether mean and scale of a weight depend on the coordinates at that weight's place alone.
+
+        A coordinate that several weights share is at the place of each of them, by broadcasting.
+        """
+        return False
+
+    @property
     def learned_law(self) -> bool:
         """Whether the law of the noise itself is learned, so that no gradient passes through a draw of it."""
         return False

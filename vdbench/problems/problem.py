@@ -306,6 +306,11 @@ class Problem:
         return self.likelihood(outputs.to(own), targets).to(outputs.dtype)
 
     @cached_property
+    def _places(self) -> list[NoisyModule]:
+        """Where noisy layers stand in the module, found once and not in every forward pass."""
+        return [m for m in self.module.modules() if isinstance(m, NoisyModule)]
+
+    @cached_property
     def _ties(self) -> dict[str, tuple[str, ...]]:
         return ties(self.module)
 
@@ -323,6 +328,9 @@ class Problem:
     @contextmanager
     def _unfused(self) -> Iterator[None]:
         """Without the fused forms of attention and recurrence: they bypass noisy layers, or do not vectorise."""
+        if not (self.behaviour.attention or self.behaviour.recurrent):
+            yield
+            return
         with ExitStack() as stack:
             if self.behaviour.attention:
                 stack.callback(
@@ -361,7 +369,7 @@ class Problem:
             b = fold.back(b if bias is None else layer.add_bias(b, bias), examples)
             return b if b.dtype == given else b.to(given)
 
-        places = [m for m in self.module.modules() if isinstance(m, NoisyModule)]
+        places = self._places
         before = [place.call for place in places]
         for place in places:
             place.call = call
