@@ -10,7 +10,7 @@ CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome g
 AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test long lint bench browser gallery faults fuzz zoo compare coverage docs cases results clean
+.PHONY: help quick test long lint bench browser gallery faults fuzz engines scaling zoo compare coverage docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -22,6 +22,8 @@ help:
 	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
 	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (half an hour)'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
+	@echo 'make engines measure one suite in every way, on Ray and through submitit too, compare (minutes)'
+	@echo 'make scaling time and memory of bookkeeping at 1,000, 10,000 and 100,000 blocks (an hour)'
 	@echo 'make zoo     check 119 wrong and 46 right estimators with five seeds (hours), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
 	@echo 'make coverage measure coverage where runs stop on 25 problems (hours), write the table'
@@ -70,6 +72,16 @@ faults: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore tests/helpers/fuzzing.py
+
+# ENGINES names the packages of engines: without them, what needs them is left out in one line each.
+ENGINES ?= ray submitit fsspec
+engines: $(VENV)/.installed-dev
+	-$(INSTALL) -q $(ENGINES)
+	$(BIN)/python -W ignore tests/helpers/engine_table.py build/engines
+
+scaling: $(VENV)/.installed-dev
+	rm -rf build/scaling
+	$(BIN)/python tests/helpers/scaling_table.py build/scaling
 
 # What was checked before is in $(ZOO) and is not checked again.
 ZOO ?= runs/zoo.jsonl

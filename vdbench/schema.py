@@ -134,7 +134,8 @@ RECORD: dict[str, tuple[str, str]] = {
     "isolation": ("object", "whether cells had processes of their own, and if not why"),
     "jobs": ("integer", "most cells that were measured at a time"),
     "cell_threads": ("object", "torch's threads of cells: `beside` others, or `alone` on the machine"),
-    "workers": ("array", "parts of the run that other processes measured into the folder"),
+    "workers": ("array", "what other processes or machines measured for the run"),
+    "engine": ("object", "who had the jobs done, where it was not this machine; else absent"),
     "merged": ("array", "start, end and seconds of the runs that were joined; else absent"),
     "seal": ("string", "checksum over the rest"),
 }  # fmt: skip

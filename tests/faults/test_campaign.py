@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 from fault_campaign import GOOD, Campaign, table
-from fault_kinds import KINDS, SYSTEM
+from fault_kinds import KINDS, SLOW, SYSTEM
 
 SHORT = [
     "blocks: swapped", "blocks: edited", "blocks: another's", "blocks: truncated", "blocks: emptied",
     "checkpoints: swapped", "checkpoints: edited", "checkpoints: bit flipped",
     "cache: edited", "cache: truncated", "training: bytes overwritten",
-    "results.parquet: edited", "run.json: truncated", "run.json: removed", *SYSTEM,
+    "results.parquet: edited", "run.json: truncated", "run.json: removed",
+    *(kind for kind in SYSTEM if kind not in SLOW),
 ]  # fmt: skip
 """Kinds of the short form."""
 
@@ -32,6 +33,13 @@ def test_a_fault_is_seen_and_healed(kind: str, made: Campaign) -> None:
     assert found.outcome in GOOD, found
     if kind not in SYSTEM and "removed" not in kind:
         assert found.named, "the file was not named"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [kind for kind in SLOW if kind in KINDS])
+def test_a_fault_of_processes_or_clocks_is_healed(kind: str, made: Campaign) -> None:
+    found = made.disturb(kind, 0)
+    assert found.outcome in GOOD, found
 
 
 @pytest.mark.long

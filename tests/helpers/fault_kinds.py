@@ -6,14 +6,19 @@ import errno
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 
 from vdbench.store import arrays, damage, files, records, tables
@@ -322,6 +327,85 @@ def no_errors_log(at: At, generator: Generator) -> Iterator[None]:
     (at.run / "errors.log").rmdir()
 
 
+# --- processes and clocks ----------------------------------------------------------------------
+
+FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+"""Debian's libfaketime; None where it is not installed."""
+
+CHILD = (
+    "import json, sys, warnings; warnings.simplefilter('ignore'); import vdbench;"
+    "vdbench.run(json.loads(sys.argv[1]), sys.argv[2], isolate=sys.argv[3] == 'True')"
+)
+
+
+def _child(at: At, isolate: bool, **more: str) -> subprocess.Popen[bytes]:
+    """The run that is disturbed, in a process of its own."""
+    from fault_campaign import SUITE
+
+    words = [sys.executable, "-c", CHILD, json.dumps(SUITE), str(at.run), str(isolate)]
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
+    return subprocess.Popen(words, env=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def clock_jumps(at: At, generator: Generator) -> Iterator[None]:
+    """The clock jumps back and forth, by seconds to years, while a run is at work."""
+    _unfinished(at, generator)
+    file = at.run.with_name("clock")
+
+    def jump() -> None:
+        sign, far = generator.choice(["+", "-"]), int(10 ** generator.uniform(0, 8.5))
+        temporary = file.with_suffix(".new")
+        temporary.write_text(f"{sign}{far}s\n")
+        os.replace(temporary, file)
+
+    jump()
+    settings = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(file),
+                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+    run = _child(at, False, **settings)
+    while run.poll() is None:
+        jump()
+        time.sleep(0.02)
+    assert run.returncode == 0, "the run whose clock jumped did not come to its end"
+    yield
+
+
+@contextmanager
+def driver_killed(at: At, generator: Generator) -> Iterator[None]:
+    """The process of a run is killed at some moment."""
+    _unfinished(at, generator)
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            from fault_campaign import SUITE
+
+            import vdbench
+
+            vdbench.run(SUITE, at.run, isolate=False)
+        os._exit(0)
+    time.sleep(float(generator.uniform(0.02, 1.5)))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    yield
+
+
+@contextmanager
+def worker_killed(at: At, generator: Generator) -> Iterator[None]:
+    """Some process of a run is killed, again and again: one of its cells, or one that they come from."""
+    _unfinished(at, generator)
+    run = _child(at, True)
+    left = 3
+    while run.poll() is None and left:
+        time.sleep(float(generator.uniform(0.1, 1.0)))
+        with suppress(psutil.Error):
+            family = psutil.Process(run.pid).children(recursive=True)
+            if family:
+                family[generator.integers(len(family))].kill()
+                left -= 1
+    run.wait()
+    yield
+
+
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 SYSTEM: dict[str, Callable[[At, Generator], AbstractContextManager[None]]] = {
     "system: disk full from a write on": writes(FULL, once=False),
@@ -332,7 +416,13 @@ SYSTEM: dict[str, Callable[[At, Generator], AbstractContextManager[None]]] = {
     "system: read-only from a rename on": read_only,
     "system: no cache": no_cache,
     "system: errors.log cannot be written": no_errors_log,
+    "system: the run's process is killed": driver_killed,
+    "system: a cell's process is killed": worker_killed,
+    **({"system: the clock jumps": clock_jumps} if FAKETIME else {}),
 }
+
+SLOW = ("system: a cell's process is killed", "system: the clock jumps")
+"""Kinds that take a process of Python's own each; the second is there where libfaketime is installed."""
 
 
 def _file_kind(

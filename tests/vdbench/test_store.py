@@ -345,3 +345,15 @@ def test_arrays_are_sealed_with_their_address(tmp_path: Path) -> None:
         arrays.read(path, ADDRESS)
     np.savez(path, **values)
     assert not arrays.read(path, ADDRESS).sealed
+
+
+@pytest.mark.long
+def test_the_seal_of_a_very_large_run_is_read(tmp_path: Path) -> None:
+    """100,000 cells say more of themselves than Parquet's readers take by default."""
+    cells = [{"problem": f"p{n}", "reason": "x" * 700, "basis": "a" * 32} for n in range(100_000)]
+    path = tmp_path / "results.parquet"
+    tables.write_frame(path, pd.DataFrame({"a": [1.0]}), {"kind": "results", "cells": cells})
+    assert path.stat().st_size > 100_000_000
+    found = tables.read(path).address
+    assert found is not None
+    assert len(found["cells"]) == 100_000

@@ -51,6 +51,24 @@ Jobs = Annotated[
     int,
     Option(help="Cells measured at a time; no value depends on it. Times are measured alone."),
 ]
+Engine = Annotated[
+    str, Option("--engine", help="Who measures: local, ray or slurm; no value depends on it.")
+]
+EngineOptions = Annotated[
+    list[str] | None,
+    Option(
+        "--engine-option",
+        metavar="KEY=VALUE",
+        help="What the engine is told, as in address=auto; repeatable.",
+    ),
+]
+Share = Annotated[
+    str,
+    Option(
+        metavar="URL",
+        help="Where machines without a common folder leave what they measure, as in s3://bucket/mine.",
+    ),
+]
 Plugins = Annotated[
     list[Path] | None,
     Option("--plugin", metavar="FILE.py", help="Load estimators from a file; repeatable."),

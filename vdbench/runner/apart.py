@@ -9,14 +9,15 @@ it to its own process. That is ended when a job fails, and the next job of the e
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vdbench import workers
 from vdbench.errors import CellError, InputError
@@ -29,6 +30,7 @@ from vdbench.runner import inside
 from vdbench.runner.bench import Built, Job, measure_named, measured
 from vdbench.runner.hands import Done
 from vdbench.runner.record import Record
+from vdbench.runner.schedule import late
 from vdbench.workers import Lost, Process
 
 MODULES = ("vdbench.runner.warm",)
@@ -41,7 +43,20 @@ TAIL = 2000
 def begin() -> None:
     """Start the root of the family, so that it imports while this process does other things."""
     if not workers.possible():
-        workers.root(MODULES)
+        with contextlib.suppress(OSError):  # the run tries again, and says what became of it
+            workers.root(MODULES)
+
+
+class Limit(NamedTuple):
+    """When a job is ended, on the clock of `time.monotonic`, and what is said of it then."""
+
+    deadline: float
+    why: str
+
+    @property
+    def left(self) -> float:
+        """Seconds from now."""
+        return max(0.0, self.deadline - time.monotonic())
 
 
 @dataclass
@@ -52,13 +67,13 @@ class Worker:
         process: Which.
         log: What it prints.
         job: At work; None for none.
-        deadline: When it is killed.
+        limit: When it is killed.
     """
 
     process: Process
     log: Path
     job: Job | None = None
-    deadline: float = 0.0
+    limit: Limit | None = None
 
 
 @dataclass
@@ -68,10 +83,12 @@ class Family:
     Attributes:
         session: The run's.
         threads: Torch's own number of threads.
+        url: Of the run folder's blocks, checkpoints and trainings; '' for none.
     """
 
     session: Session
     threads: int
+    url: str = ""
     _base: Process | None = None
     _problems: dict[str, Process] = field(default_factory=dict)
     _places: dict[Place, Process] = field(default_factory=dict)
@@ -79,6 +96,7 @@ class Family:
     _count: int = 0
     _done: list[Done] = field(default_factory=list)
     _opened: set[str] = field(default_factory=set)
+    _ends: float = math.inf
 
     # -- problems ---------------------------------------------------------------------------------------------
 
@@ -135,13 +153,19 @@ class Family:
             self.session.folder.resolve(),
             self.session.device.type,
             tuple(self.session.plugins),
-            tuple(cells),
+            {},
             registry.others(),
             self.session.store.measuring,
             self.session.store.ledger.strict,
-            dict(record.content["chunks"]),
+            {},
             self.threads,
+            self.url,
         )
+        self._of_problem: dict[str, dict[int, Cell]] = {}
+        self._numbers: dict[tuple[Place, Estimator], int] = {}
+        for number, cell in enumerate(cells):
+            self._of_problem.setdefault(cell.problem, {})[number] = cell
+            self._numbers.setdefault((cell.place, cell.estimator), number)
         self._problem(cells[0].problem)
 
     def _problem(self, name: str) -> Process:
@@ -152,20 +176,28 @@ class Family:
             self._opened.discard(name)
             process.call(inside.hold, built.problem)
         if name not in self._opened:
-            process.call(inside.open_problem, self._setup, built.fingerprint)
+            # its cells alone: a plan may have very many
+            chunks = self._record.content["chunks"].items()
+            setup = replace(
+                self._setup,
+                cells=self._of_problem[name],
+                chunks={key: n for key, n in chunks if key.startswith(f"{name}/")},
+            )
+            process.call(inside.open_problem, setup, built.fingerprint)
             self._opened.add(name)
         return process
 
     # -- jobs -------------------------------------------------------------------------------------------------
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, ends: float) -> None:
         """Begin a job; one whose measure asks estimators in turn is done at once."""
+        self._ends = ends
         try:
             if job.measure and measure_named(self.session.suite, job.measure).apart:
                 self._in_turn(job)
                 return
             worker = self._worker(job)
-            worker.job, worker.deadline = job, time.monotonic() + self.session.suite.timeout
+            worker.job, worker.limit = job, self._limit()
             if job.measure:
                 self.session.progress.cell(str(self._cells[job.cells[0]]))
                 worker.process.start(inside.measure, job)
@@ -175,12 +207,20 @@ class Family:
         except Lost as error:
             self._failed(job, str(error))
 
+    def _limit(self) -> Limit:
+        """Of a job that begins now: the cell's own, or the run's where that comes first."""
+        suite = self.session.suite
+        own = time.monotonic() + suite.timeout
+        if self._ends < own:
+            return Limit(self._ends, late(suite.timeout_run))
+        return Limit(own, f"no end within the time limit of {suite.timeout:g} s")
+
     def wait(self) -> list[Done]:
         """Jobs that have ended, once one has."""
         while not self._done:
             busy = [w for group in self._workers.values() for w in group if w.job is not None]
-            left = min(worker.deadline for worker in busy) - time.monotonic()
-            workers.wait([worker.process for worker in busy], max(0.0, left))
+            left = min(worker.limit.left for worker in busy if worker.limit)
+            workers.wait([worker.process for worker in busy], left)
             for worker in busy:
                 self._look(worker)
         done, self._done = self._done, []
@@ -207,9 +247,8 @@ class Family:
                 self._failed(job, cause)
             else:
                 self._done.append(Done(job, outcomes, cause))
-        elif time.monotonic() >= worker.deadline:
-            why = f"no end within the time limit of {self.session.suite.timeout:g} s"
-            worker.process.kill(why)
+        elif worker.limit and not worker.limit.left:
+            worker.process.kill(worker.limit.why)
             self._look(worker)
 
     def _outcome(self, number: int, values: Mapping[str, Any]) -> Outcome:
@@ -235,14 +274,15 @@ class Family:
         self, place: Place, estimator: Estimator, question: Callable[..., Any], *more: Any
     ) -> Any:
         """What is asked of an estimator, in its process; raises `CellError` with the cause if it fails."""
-        number = next(
-            n for n, c in enumerate(self._cells) if c.place == place and c.estimator == estimator
+        number = self._numbers[place, estimator]
+        worker, limit = (
+            self._worker(Job(place, "ask", (number,), True, self._cells[number].label)),
+            self._limit(),
         )
-        worker = self._worker(Job(place, "ask", (number,), True, self._cells[number].label))
         try:
             cause, answer, news = worker.process.call(
                 inside.ask, place, number, question, more,
-                told=self._told, seconds=self.session.suite.timeout,
+                told=self._told, seconds=limit.left, late=limit.why,
             )  # fmt: skip
         except Lost as error:
             self._end(worker)
@@ -311,13 +351,15 @@ class Family:
     def _end(self, worker: Worker) -> None:
         worker.job = None
         worker.process.kill()
-        for group in self._workers.values():
+        for key, group in list(self._workers.items()):
             if worker in group:
                 group.remove(worker)
+            if not group:  # a run may come to very many places
+                del self._workers[key]
         _sweep(worker.log)
 
     def _end_place(self, place: Place, alone: bool | None = None) -> None:
-        for (where, _, kind), group in self._workers.items():
+        for (where, _, kind), group in list(self._workers.items()):
             if where == place and alone in (None, kind):
                 for worker in list(group):
                     self._end(worker)
@@ -331,7 +373,7 @@ class Family:
 
     def close(self) -> None:
         """End all processes of the run."""
-        for group in self._workers.values():
+        for group in list(self._workers.values()):
             for worker in list(group):
                 self._end(worker)
         for process in (*self._places.values(), *self._problems.values(), self._base):

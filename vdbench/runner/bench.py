@@ -101,20 +101,21 @@ class Bench:
     Attributes:
         session: Suite, store and progress.
         built: The problem.
-        cells: The plan.
+        cells: The plan, or its cells on the problem, by their numbers.
         chunks: Keeps how many draws are taken together.
         threads: Torch's own number of threads, where the suite does not give one.
     """
 
     session: Session
     built: Built
-    cells: Sequence[Cell]
+    cells: Mapping[int, Cell]
     chunks: Chunks
     threads: int
     _opened: dict[Place, tuple[Mapping[str, Tensor], Path | None, Guard]] = field(
         default_factory=dict
     )
     _sites: dict[tuple[Place, bool], Site] = field(default_factory=dict)
+    _places: dict[Place, list[Cell]] = field(default_factory=dict)
 
     def threads_of(self, alone: bool) -> int:
         """Threads of a cell: the suite's number; else one, or torch's own for what is measured alone."""
@@ -178,12 +179,19 @@ class Bench:
         """A place, with estimators fitted once for what is measured alone and once for the rest; its guard watches."""
         values, file, guard = self.open(place)
         if (place, alone) not in self._sites:
-            here = list(dict.fromkeys(c.estimator for c in self.cells if c.place == place))
+            here = list(dict.fromkeys(c.estimator for c in self._at(place)))
             self._sites[place, alone] = Site(place, self._here, self.built.fingerprint, values, file,
                                              self.session, self.chunks, here)  # fmt: skip
         guard.use(self.threads_of(alone))
         self.session.store.guards[:] = [guard.check]
         return self._sites[place, alone]
+
+    def _at(self, place: Place) -> list[Cell]:
+        """The cells of a place."""
+        if not self._places:
+            for cell in self.cells.values():
+                self._places.setdefault(cell.place, []).append(cell)
+        return self._places.get(place, [])
 
     def measure(self, job: Job) -> list[Outcome]:
         """What becomes of the cells of a job."""

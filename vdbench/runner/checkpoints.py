@@ -19,7 +19,7 @@ from vdbench.errors import CellError, one_line
 from vdbench.estimation.options import identity
 from vdbench.noise import Key
 from vdbench.problems.problem import Problem
-from vdbench.store import Address, Ledger, Store, arrays, atomic, digest
+from vdbench.store import Address, Ledger, Store, arrays, atomic, digest, shares
 from vdbench.suite.grid import single
 from vdbench.suite.schema import CheckpointSpec
 from vdbench.training.trainer import VERSION, Trainer, parameters_in, train
@@ -149,6 +149,7 @@ class Wanted:
             return
         if source != cached:
             os.replace(source, own)
+            shares.written(own)
         elif arrays.read(cached, self.address).sealed:
             with atomic(own) as temporary:
                 shutil.copyfile(cached, temporary)

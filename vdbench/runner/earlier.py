@@ -54,14 +54,18 @@ class Earlier:
     files: list[str] = field(default_factory=list)
     bases: dict[tuple[str, str], str] = field(default_factory=dict)
     kept: list[Cell] = field(default_factory=list)
+    _by_key: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    _by_place: dict[Key, list[Row]] = field(default_factory=dict)
+    _then: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def of(self, cell: Cell) -> dict[str, Any] | None:
         """What the record said of a cell that had figures of the same basis; None if it had none."""
-        for found in self.cells:
-            if _key(found) == (*_place(cell), cell.label, cell.measure):
-                same = found["basis"] == self.bases[cell.problem, cell.label]
-                return {k: v for k, v in found.items() if k != "basis"} if same else None
-        return None
+        if len(self._by_key) != len(self.cells):
+            self._by_key = {_key(one): one for one in self.cells}
+        found = self._by_key.get((*_place(cell), cell.label, cell.measure))
+        if found is None or found["basis"] != self.bases[cell.problem, cell.label]:
+            return None
+        return {k: v for k, v in found.items() if k != "basis"}
 
     def joined(self, cells: Iterable[Cell], rows: list[Row]) -> list[Row]:
         """The rows of a place at which some cells failed that had figures before.
@@ -70,9 +74,13 @@ class Earlier:
             cells: Those cells.
             rows: Of this session, without rows of their failure.
         """
-        places = {_place(cell) for cell in cells}
         self.kept += cells
-        stay = [row for row in self.rows if _row_place(row) in places and self._same(row)]
+        if not self._by_place:
+            for row in self.rows:
+                self._by_place.setdefault(_row_place(row), []).append(row)
+            self._then = {(c["problem"], c["estimator"]): c["basis"] for c in self.cells}
+        places = dict.fromkeys(_place(cell) for cell in cells)
+        stay = [row for p in places for row in self._by_place.get(p, ()) if self._same(row)]
         known = {row_key(row) for row in stay}
         return stay + [row for row in rows if row_key(row) not in known]
 
@@ -80,7 +88,7 @@ class Earlier:
         """Whether a row is of an estimator, and against one, that are what they were."""
         if row["samples"] == 0 or row["status"] == "failed":
             return False
-        then = {(c["problem"], c["estimator"]): c["basis"] for c in self.cells}
+        then = self._then
         who = [(row["problem"], row["label"])]
         # against another estimator, or the same one on another problem
         who += [

@@ -10,8 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,16 +28,18 @@ from vdbench.measures.registry import asked
 from vdbench.measures.session import Session
 from vdbench.problems.identity import fingerprint
 from vdbench.problems.problem import Problem
-from vdbench.runner import earlier, plan, receipts, record, results, scaling
+from vdbench.runner import earlier, elsewhere, plan, receipts, record, results, scaling
 from vdbench.runner.apart import Family
 from vdbench.runner.bench import Built, Job, jobs
 from vdbench.runner.finished import Finished
 from vdbench.runner.hands import Done, Hands, Here
+from vdbench.runner.orders import Engine
 from vdbench.runner.receipts import Part
 from vdbench.runner.schedule import Schedule
-from vdbench.store import Damaged, digest
+from vdbench.store import Damaged, digest, shares
 from vdbench.suite.grid import single
 from vdbench.suite.schema import ProblemSpec, Suite
+from vdbench.workers import Lost
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Run:
         side_by_side: Jobs at a time, of those that may be beside others.
         part: Which part of the jobs is done, where several processes share them; None for all.
         held: Problems that were handed over as objects, by name.
+        engine: Who does the jobs on other machines, before their figures are read here; None for nobody.
     """
 
     session: Session
@@ -62,6 +66,9 @@ class Run:
     side_by_side: int = 1
     part: Part | None = None
     held: Mapping[str, Problem] = field(default_factory=dict)
+    engine: Engine | None = None
+    family: Family | None = None
+    away: elsewhere.Taken | None = None
     rows: list[results.Row] = field(default_factory=list)
     rows_at: dict[Place, list[results.Row]] = field(default_factory=dict)
     outcomes: dict[Cell, Outcome] = field(default_factory=dict)
@@ -72,48 +79,114 @@ class Run:
     def all(self, command: str) -> Finished:
         """Measure every cell, then write the table."""
         began = time.perf_counter()
-        family = Family(self.session, torch.get_num_threads()) if not self.isolation else None
         try:
-            self.built = {spec.name: self._build(spec, family) for spec in self.suite.problems}
-            cells = plan.cells(self.suite, self.only)
-            todo = self._todo(cells)
-            self.left = Counter(job.place for job in todo)
-            self.places = dict(plan.by_place([cells[n] for job in todo for n in job.cells]))
-            self._open(command, cells)
-            hands = self._hands(family, cells)
-            limit = self.suite.timeout_run
-            schedule = Schedule(hands, cells, self.side_by_side, limit, self._ended)
+            every = self.begin(command)
+            todo = every if self.part is None else self.part.of_jobs(every)
             with closing(self.session.progress) as progress:
                 progress.start(sum(len(job.cells) for job in todo))
-                progress.plan([self._planned(job, cells) for job in todo if job.cells])
-                schedule.run(todo)
+                examples = {name: one.problem.examples for name, one in self.built.items()}
+                progress.plan([self._planned(job, examples) for job in todo if job.cells])
+                self.do(todo, self._elsewhere(todo) if self.engine is not None else {})
         finally:
-            if family is not None:
-                family.close()
+            self.end()
         if self.part is None:
             self._close(began)
+        else:
+            self.part.close(self.session)
         return Finished(self.session.folder, self.failed)
 
-    def _todo(self, cells: Sequence[Cell]) -> list[Job]:
-        """The jobs, or those of a part, in the order in which they are begun."""
-        every = jobs(self.suite, cells, self.side_by_side > 1)
-        return every if self.part is None else self.part.of_jobs(every)
+    def begin(self, command: str) -> list[Job]:
+        """Build the problems, and begin the record or take it up.
 
-    def _planned(self, job: Job, cells: Sequence[Cell]) -> Planned:
+        Returns:
+            The jobs of the whole run, in the order in which they are begun.
+        """
+        self.isolation = self.isolation or self._family()
+        self.built = {spec.name: self._build(spec) for spec in self.suite.problems}
+        self.cells = plan.cells(self.suite, self.only)
+        every = jobs(self.suite, self.cells, self.side_by_side > 1 or self.engine is not None)
+        self._open(command, self.cells)
+        self.hands = self._hands()
+        return every
+
+    def do(self, todo: Sequence[Job], failed: Mapping[int, str] = MappingProxyType({})) -> None:
+        """Have jobs done, and take in what becomes of them.
+
+        Args:
+            todo: The jobs.
+            failed: Cells that have failed elsewhere, by their numbers, with the cause.
+        """
+        self.left = Counter(job.place for job in todo)
+        self.places = dict(plan.by_place([self.cells[n] for job in todo for n in job.cells]))
+        rest = [self._without(job, failed) for job in todo]
+        needed = {job.place[:2] for job in rest if job is not None and job.measure}
+        left = []
+        for job, whole in zip(rest, todo, strict=True):
+            if job is None or (not job.measure and failed and job.place[:2] not in needed):
+                self._ended(Done(whole, []))
+            else:
+                left.append(job)
+        limit = self.suite.timeout_run
+        Schedule(self.hands, self.cells, self.side_by_side, limit, self._ended).run(left)
+
+    def _without(self, job: Job, failed: Mapping[int, str]) -> Job | None:
+        """A job without cells that have failed elsewhere, which are taken in; None where nothing is left."""
+        lost = [n for n in job.cells if n in failed]
+        for n in lost:
+            self.outcomes[self.cells[n]] = Outcome(self.cells[n], "failed", failed[n])
+        kept = tuple(n for n in job.cells if n not in failed)
+        return replace(job, cells=kept) if kept or not job.measure else None
+
+    def _elsewhere(self, todo: Sequence[Job]) -> dict[int, str]:
+        """Have jobs done by the engine; why cells failed, by their numbers."""
+        assert self.engine is not None
+        away = elsewhere.Absence(
+            self.session, self.engine, self.cells, self.only, self.allowed, self.held
+        )
+        failed = away.done(todo)
+        self.record.content["engine"] = away.about
+        self.record.content["workers"] += away.machines
+        self.away = away.taken
+        return failed
+
+    def end(self) -> None:
+        """End the processes of the run."""
+        if self.family is not None:
+            self.family.close()
+        if self.engine is not None:
+            shares.leave(self.session.folder)
+
+    def _family(self) -> str:
+        """Have processes for cells; why there are none, '' where there are."""
+        url = shares.url_of(self.session.folder) or (self.engine.url if self.engine else "")
+        self.family = Family(self.session, torch.get_num_threads(), url)
+        try:
+            self.family.base()
+        except (Lost, OSError) as error:
+            return self._together(f"no process can be started, {one_line(error)[:200]}")
+        except Exception as error:  # pickling raises many kinds
+            return self._together(_untravelled(error))
+        return ""
+
+    def _together(self, why: str) -> str:
+        """Say, in a line, why all is measured in this process."""
+        self.session.progress.note(f"cells are not isolated: {why}.")
+        return why
+
+    def _planned(self, job: Job, examples: Mapping[str, int]) -> Planned:
         """A job as progress is told of it."""
-        mine = [cells[n] for n in job.cells]
-        examples = {name: one.problem.examples for name, one in self.built.items()}
+        mine = [self.cells[n] for n in job.cells]
         most = sum(plan.work(self.suite, cell, examples)[1] for cell in mine)
         return Planned(tuple(map(str, mine)), job.measure, most)
 
-    def _hands(self, family: Family | None, cells: Sequence[Cell]) -> Hands:
+    def _hands(self) -> Hands:
         """Who does the jobs: processes of their own; else this one, and the record says why."""
-        if family is not None:
+        family, cells = self.family, self.cells
+        if family is not None and not self.isolation:
             try:
                 family.open(self.built, cells, self.record)
             except Exception as error:  # pickling raises many kinds
-                self.isolation = f"it cannot be handed to another process, {one_line(error)[:200]}"
-                self.session.progress.note(f"cells are not isolated: {self.isolation}.")
+                self.isolation = self._together(_untravelled(error))
         apart = family is not None and not self.isolation
         self.side_by_side = self.side_by_side if apart else 1
         threads = [self.suite.threads or 1, self.suite.threads or torch.get_num_threads()]
@@ -163,7 +236,7 @@ class Run:
                 self._across(measure.across(session, outcomes))
             self.rows += scaling.rows(self.rows)
             used = {*session.store.ledger.used, *(self.before.files if session.kept else ())}
-            files = sorted(name for name in used if name.partition("/")[0] in record.OURS)
+            files = sorted(name for name in used if name.partition("/")[0] in shares.OURS)
             address = {"run": session.identity, "cells": self.told, "files": files}
             results.write(self.rows, session.folder / results.FILE, address)
             self.record.close(time.perf_counter() - began)
@@ -195,14 +268,16 @@ class Run:
         """What is run."""
         return self.session.suite
 
-    def _build(self, spec: ProblemSpec, family: Family | None) -> Built:
+    def _build(self, spec: ProblemSpec) -> Built:
         """Build a problem, and see that all that is asked for can be measured on it.
 
         Code of the user's own runs in a process of its own first, which may do with it what it likes.
         """
         problem = self.held.get(spec.name)
-        if problem is None and family is not None and spec.factory not in problems.FACTORIES:
-            problem = family.build(spec.name, spec.factory, spec.options)
+        apart = self.family is not None and not self.isolation
+        if problem is None and apart and spec.factory not in problems.FACTORIES:
+            assert self.family is not None
+            problem = self.family.build(spec.name, spec.factory, spec.options)
         if problem is None:
             problem = problems.build(spec.name, spec.factory, spec.options)
         plan.check_problem(self.suite, problem)
@@ -237,8 +312,13 @@ class Run:
 
     def _ended(self, done: Done) -> None:
         """Take in what became of a job; once all of a place have ended, its figures."""
+        if done.cause and self.part is not None:
+            self.part.untrained.append((*done.job.place[:2], done.cause))
         for outcome in done.outcomes:
-            self.session.progress.done(str(outcome.cell), outcome.status, outcome.reason)
+            if self.away is None:
+                self.session.progress.done(str(outcome.cell), outcome.status, outcome.reason)
+            else:  # told before; the time here is that of reading
+                outcome.seconds = self.away.seconds(outcome.cell)
             self.outcomes[outcome.cell] = outcome
         place = done.job.place
         self.left[place] -= 1
@@ -324,6 +404,10 @@ def _in_order(found: list[Any], order: Mapping[Place, int]) -> None:
         return order[getattr(one, "cell", one).place]
 
     found.sort(key=where)
+
+
+def _untravelled(error: Exception) -> str:
+    return f"it cannot be handed to another process, {one_line(error)[:200]}"
 
 
 def _said(error: Exception) -> str:

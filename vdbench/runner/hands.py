@@ -30,8 +30,8 @@ class Done(NamedTuple):
 class Hands(Protocol):
     """Who does jobs."""
 
-    def start(self, job: Job) -> None:
-        """Begin a job."""
+    def start(self, job: Job, ends: float) -> None:
+        """Begin a job; at ``ends``, on the clock of `time.monotonic`, the run's own time is over."""
         ...
 
     def wait(self) -> list[Done]:
@@ -64,15 +64,24 @@ class Here:
         )
 
         self._session = session
+        of_problem: dict[str, dict[int, Cell]] = {}
+        for number, cell in enumerate(cells):
+            of_problem.setdefault(cell.problem, {})[number] = cell
         self._benches = {
-            name: Bench(session, Built(one.problem, one.fingerprint), cells, chunks, threads)
+            name: Bench(
+                session,
+                Built(one.problem, one.fingerprint),
+                of_problem.get(name, {}),
+                chunks,
+                threads,
+            )
             for name, one in built.items()
         }
         self._spare = {name: _copy(one) for name, one in built.items()}
         self._done: list[Done] = []
 
-    def start(self, job: Job) -> None:
-        """Do it."""
+    def start(self, job: Job, ends: float) -> None:
+        """Do it, however long it takes: this process is not ended."""
         bench = self._benches[job.place.problem]
         if not job.measure:
             self._session.progress.cell(str(job))

@@ -22,7 +22,7 @@ from vdbench.measures.progress import Quiet
 from vdbench.measures.session import Session
 from vdbench.problems.problem import Problem
 from vdbench.runner.bench import Bench, Built, Job
-from vdbench.store import Ledger, Store
+from vdbench.store import Ledger, Store, shares
 from vdbench.store.damage import News
 from vdbench.suite.schema import Suite
 from vdbench.workers import server
@@ -37,24 +37,26 @@ class Setup:
         folder: The run folder, absolute.
         device: Where gradients are computed.
         plugins: Files of estimators.
-        cells: The plan.
+        cells: Those of the plan that are on the problem, by their numbers.
         others: Estimators that came neither with vdbench nor from a file or package, by name.
         measuring: Whether what is not stored may be measured.
         strict: Whether all files of the folder must have a seal.
-        chunks: Draws taken together, as far as they are fixed.
+        chunks: Draws taken together on the problem, as far as they are fixed.
         threads: Torch's own number of threads in the run's process.
+        url: Of the run folder's blocks, checkpoints and trainings; '' for none.
     """
 
     suite: Suite
     folder: Path
     device: str
     plugins: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: Mapping[int, Cell]
     others: Mapping[str, type[Estimator]]
     measuring: bool
     strict: bool
     chunks: Mapping[str, int]
     threads: int
+    url: str
 
 
 class Teller(Quiet):
@@ -138,6 +140,8 @@ def open_problem(setup: Setup, fingerprint: str) -> None:
     registry.add(setup.others)
     ledger = Ledger(setup.folder, strict=setup.strict)
     ledger.say = lambda text: server.tell(("ledger", ledger.news(), text))
+    if setup.url:
+        shares.use(setup.folder, setup.url)
     store = Store(setup.folder / "blocks", ledger, setup.measuring)
     session = Session(
         setup.suite, store, setup.folder, torch.device(setup.device), Teller(), setup.plugins,

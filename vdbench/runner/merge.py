@@ -23,7 +23,7 @@ from vdbench.problems import given
 from vdbench.runner import record
 from vdbench.runner.finished import Finished
 from vdbench.runner.run_suite import run
-from vdbench.store import Damaged, Ledger, arrays, atomic, records, tables
+from vdbench.store import Damaged, Ledger, arrays, atomic, records, shares, tables
 from vdbench.store.seals import Content, checksum
 from vdbench.suite.schema import Suite
 
@@ -251,7 +251,7 @@ def _union(
 
 
 def _files(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    for part in record.OURS:
+    for part in shares.OURS:
         for folder in folders:
             for path in sorted((folder / part).glob("*")):
                 if path.suffix in (".parquet", ".npz") and path.name.count(".") == 1:

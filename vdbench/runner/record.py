@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,7 @@ from vdbench.measures.registry import FullSuite
 from vdbench.problems.problem import Problem
 from vdbench.runner import environment
 from vdbench.store import Damaged, Ledger, atomic, now, records, tables
-
-OURS = ("blocks", "checkpoints", "training")
-"""Folders of a run; one that has them is a run, also where its record is lost."""
+from vdbench.store.shares import OURS
 
 CHANGEABLE = ("description", "timeout", "timeout_run", "memory")
 """Keys of a suite on which no figure depends."""
@@ -57,6 +56,7 @@ class Record:
     shared: bool = False
     _before: list[dict[str, Any]] = field(default_factory=list)
     _cells: list[dict[str, Any]] = field(default_factory=list)
+    _next: float = 0.0
 
     def __post_init__(self) -> None:
         """Begin a ledger, where there is none."""
@@ -183,11 +183,20 @@ class Record:
             temporary.write_text(records.text(self.content), encoding="utf-8")
 
     def try_to_save(self) -> None:
-        """Write the file, or say that it cannot be; it is written again."""
+        """Write the file, or say that it cannot be; it is written again.
+
+        It has all cells, so it is written less often as it grows: a twentieth of the time goes into it at most. What
+        a kill takes of it is found anew, by the blocks.
+        """
+        if time.monotonic() < self._next:
+            return
+        began = time.monotonic()
         try:
             self.save()
         except OSError as error:
             self.ledger.once(f"run.json cannot be written now, {error.strerror}.")
+        ended = time.monotonic()
+        self._next = ended + 20 * (ended - began)
 
     def chunk(self, name: str) -> int | None:
         """Draws taken together, as fixed when this cell was first measured; None if it was not."""
@@ -198,7 +207,7 @@ class Record:
         """Fix it, once and for all."""
         if self.content["chunks"].get(name) != together:
             self.content["chunks"][name] = together
-            self.save()
+            self.try_to_save()
 
     def close(self, seconds: float) -> None:
         """Note the end and the time spent, over all the times the run was taken up."""

@@ -21,7 +21,7 @@ class Schedule:
         hands: Who does them.
         cells: The plan.
         side_by_side: Jobs at a time, of those that may be beside others.
-        seconds: After which no further job is begun.
+        seconds: After which no further job is begun, and those at work are ended where they have processes.
         ended: Told what became of each.
     """
 
@@ -45,7 +45,7 @@ class Schedule:
                     self.ended(Done(job, failed))
                 else:
                     running.append(job)
-                    self.hands.start(job)
+                    self.hands.start(job, ends)
             for done in self.hands.wait() if running else ():
                 running.remove(done.job)
                 if done.cause:
@@ -67,9 +67,14 @@ class Schedule:
     def _hopeless(self, job: Job, ends: float) -> str:
         """Why a job need not begin; '' if it is to."""
         if time.monotonic() > ends:
-            return f"not begun within the time limit of the run, {self.seconds:g} s"
+            return late(self.seconds, begun=False)
         why = self._untrained.get(_checkpoint(job), "")
         return f"checkpoint {job.place.checkpoint}: {why}" if why and not job.place.trains else ""
+
+
+def late(seconds: float, begun: bool = True) -> str:
+    """What is said of a job that the time limit of the run has ended, or kept from beginning."""
+    return f"{'no end' if begun else 'not begun'} within the time limit of the run, {seconds:g} s"
 
 
 def _checkpoint(job: Job) -> tuple[str, str]:

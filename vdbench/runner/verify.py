@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vdbench.errors import InputError
-from vdbench.runner import record
 from vdbench.runner.checkpoints import PART
 from vdbench.runner.results import FILE, KIND
-from vdbench.store import Damaged, arrays, records, tables
+from vdbench.store import Damaged, arrays, records, shares, tables
 from vdbench.store.seals import Content
 
 STATES = {
@@ -65,7 +64,7 @@ def verify(folder: Path) -> Checked:
         InputError: It is no run folder, or cannot be read.
     """
     if not folder.is_dir() or not (
-        (folder / "run.json").exists() or any((folder / name).is_dir() for name in record.OURS)
+        (folder / "run.json").exists() or any((folder / name).is_dir() for name in shares.OURS)
     ):
         raise InputError(f"'{folder}' is not a run folder: it has neither run.json nor blocks.")
     try:
@@ -89,7 +88,7 @@ class Folder:
         about = self._record()
         self.strict = bool(about.get("sealed"))
         came_from = self._tables(about)
-        there = {name for part in record.OURS for name in self._part(part)}
+        there = {name for part in shares.OURS for name in self._part(part)}
         if came_from is not None:
             for name in sorted(came_from - there):
                 self._say(name, "missing", "results came from it")

@@ -7,7 +7,7 @@ never deleted and never used.
 
 from __future__ import annotations
 
-from vdbench.store import arrays, records, tables
+from vdbench.store import arrays, records, shares, tables
 from vdbench.store.blocks import Store, concatenate
 from vdbench.store.damage import Damaged, Ledger
 from vdbench.store.files import atomic, now
@@ -26,5 +26,6 @@ __all__ = [
     "digest",
     "now",
     "records",
+    "shares",
     "tables",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vdbench.errors import one_line
+from vdbench.store import shares
 from vdbench.store.damage import Damaged, Ledger
 from vdbench.store.files import atomic
 from vdbench.store.seals import Address, Content, check, seal
@@ -63,13 +64,14 @@ def read(path: Path, asked: Address | None = None) -> Content:
 
 
 def whole(path: Path) -> bytes:
-    """All bytes of a file.
+    """All bytes of a file, fetched first where only the URL of its folder has it.
 
     Raises:
         Damaged: A folder has its name.
         OSError: It cannot be read.
     """
     try:
+        shares.there(path)
         return path.read_bytes()
     except IsADirectoryError as error:
         raise Damaged("it is a folder") from error

@@ -72,14 +72,23 @@ class Store:
             self.ledger.set_aside(self.path(address), str(error))
             return None
 
-    def write(self, address: Address, columns: Table) -> None:
-        """Store a block; atomic, and without effect on one that is there already."""
-        if self.has(address):
-            return
+    def write(self, address: Address, columns: Table) -> Table:
+        """Store a block; atomic, and without effect on one that is there already.
+
+        Returns:
+            The columns as `read` gives them. They are not read back: the seal that is written is that of these
+            columns, and whoever reads the file later checks it.
+        """
         import pyarrow as pa
 
+        path = self.path(address)
+        stored = self.find(address) if path.exists() else None
+        if stored is not None:
+            return stored
         table = pa.table({name: pa.array(values) for name, values in columns.items()})
-        tables.write(self.path(address), table, address)
+        written = tables.write(path, table, address)
+        self.ledger.accept(path, sealed=True)
+        return written
 
     def get(self, address: Address, compute: Callable[[], Table]) -> Table:
         """The block of an address, computed and stored if it is not there.
@@ -92,8 +101,7 @@ class Store:
             self.must_measure()
             columns = compute()
             self.guard()
-            self.write(address, columns)
-            found = self.read(address)
+            found = self.write(address, columns)
         return found
 
     def guard(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vdbench.errors import CellError
+from vdbench.store import shares
 from vdbench.store.files import now, sync_folder
 
 FOLDER = "damaged"
@@ -95,6 +96,9 @@ class Ledger:
         except FileNotFoundError:
             return  # another process was faster
         sync_folder(path.parent)
+        share = shares.of(path)
+        if share is not None:
+            share.aside(path, target)
         name = self.name(path)
         self.used.discard(name)
         self.unsealed.discard(name)
@@ -112,8 +116,10 @@ class Ledger:
         """Take in what another process found in the same folder."""
         self.found += news.found
         gone = {entry["file"] for entry in news.found} - news.used
-        self.used = (self.used | news.used) - gone
-        self.unsealed = (self.unsealed | news.unsealed) - gone
+        self.used |= news.used  # in place: a run may have used very many files
+        self.used -= gone
+        self.unsealed |= news.unsealed
+        self.unsealed -= gone
 
     def once(self, text: str) -> None:
         """Say something once a run."""

@@ -8,6 +8,8 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vdbench.store import shares
+
 
 class atomic:
     """Write a file under a temporary name in its folder and rename it when all went well.
@@ -41,6 +43,7 @@ class atomic:
                 sync(self.temporary)
                 os.replace(self.temporary, self.path)
                 sync_folder(self.path.parent)
+                shares.written(self.path)
         finally:
             with contextlib.suppress(OSError):
                 self.temporary.unlink(missing_ok=True)

@@ -24,17 +24,19 @@ ADDRESS, SEAL = b"vdbench", b"vdbench.seal"
 """Keys of the file's metadata."""
 
 
-def write(path: Path, table: Any, address: Address) -> None:
-    """Write a table (of pyarrow) with its address and its seal, atomically."""
+def write(path: Path, table: Any, address: Address) -> Table:
+    """Write a table (of pyarrow) with its address and its seal, atomically; returns the columns that are sealed."""
     import pyarrow.parquet as pq
 
+    sealed = columns(table)
     added = {
         ADDRESS: json.dumps(dict(address), sort_keys=True),
-        SEAL: seal(columns(table), json.loads(json.dumps(dict(address)))),
+        SEAL: seal(sealed, json.loads(json.dumps(dict(address)))),
     }
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **added})
     with atomic(path) as temporary:
         pq.write_table(table, temporary)
+    return sealed
 
 
 def write_frame(path: Path, frame: pd.DataFrame, address: Address) -> None:
@@ -91,7 +93,9 @@ def _read(path: Path, asked: Address | None) -> tuple[Content, Any]:
 
     content = whole(path)
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        # the seal of a very large run has more than the 100 MB that are read by default
+        most = {"thrift_string_size_limit": 2**31 - 1, "thrift_container_size_limit": 2**31 - 1}
+        table = pq.read_table(pa.BufferReader(content), **most)
         metadata = table.schema.metadata or {}
         said = metadata.get(ADDRESS)
         address = None if said is None else dict(json.loads(said))

@@ -309,7 +309,8 @@ class Suite(_Model):
             number of cores.
         timeout: Seconds after which a cell, or the training of a checkpoint, is ended; it has failed then, and a rerun
             goes on with it.
-        timeout_run: Seconds after which a whole run is ended in this way.
+        timeout_run: Seconds after which a whole run is ended in this way: no cell is begun, and those at work are
+            ended. Where all is measured in one process, the cell at work goes on to its end.
         memory: GiB that the process of a cell may take; None for nine tenths of the machine's.
         problems: What is learned.
         checkpoints: Where gradients are measured: ``initial``, or a training.

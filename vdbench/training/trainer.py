@@ -20,7 +20,7 @@ from vdbench.noise import Key, stream
 from vdbench.problems.log_alpha import clamp
 from vdbench.problems.problem import Batch, Parameters, Problem
 from vdbench.schedules import Recipe
-from vdbench.store import Address, Ledger, arrays
+from vdbench.store import Address, Ledger, arrays, shares
 from vdbench.training import estimator_state
 from vdbench.training.evaluation import Evaluation, evaluate
 from vdbench.training.non_finite import Averages, Noted, Watch
@@ -306,7 +306,7 @@ def _saved(
     trainer: Trainer, path: Path, address: Address | None, ledger: Ledger | None
 ) -> Mapping[str, np.ndarray[Any, Any]]:
     """What a file holds of a training; nothing where there is none that fits."""
-    if not path.exists():
+    if not shares.there(path):
         return {}
     if ledger is None or address is None:
         found = arrays.read(path, address).values

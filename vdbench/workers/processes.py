@@ -47,9 +47,12 @@ class Process:
         """A process that has all that this one has.
 
         Raises:
-            Lost: This one has ended.
+            Lost: This one has ended, or the system has no more files to open.
         """
-        ours, theirs = pair()
+        try:
+            ours, theirs = pair()
+        except OSError as error:
+            raise Lost(f"no process can be started, {error.strerror}") from error
         self._send(("fork",), theirs.fileno())
         theirs.close()
         pid = self._answer(("forked",))[1]
@@ -68,6 +71,7 @@ class Process:
         *arguments: Any,
         told: Told = lambda message: None,
         seconds: float | None = None,
+        late: str = "",
     ) -> Any:
         """What a function returns there.
 
@@ -76,6 +80,7 @@ class Process:
             arguments: Of the function.
             told: Takes what the function says meanwhile.
             seconds: After which the process is killed.
+            late: What is said of it then.
 
         Raises:
             Lost: The process has not answered; or the function raised an error.
@@ -85,7 +90,7 @@ class Process:
         while (answer := self.take(told)) is None:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                self.kill(f"no end within the time limit of {seconds:g} s")
+                self.kill(late or f"no end within the time limit of {seconds:g} s")
             wait([self], left)
         return answer[0]
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -189,3 +190,67 @@ def test_a_run_that_is_killed_leaves_no_process(number: signal.Signals, elsewher
     run.wait(30)
     _, alive = psutil.wait_procs(family, timeout=15)
     assert not alive
+
+
+def test_the_time_of_the_run_is_the_limit_where_it_ends_first() -> None:
+    from vdbench.runner.apart import Family
+
+    suite = SimpleNamespace(timeout=100.0, timeout_run=7.0)
+    family = Family(SimpleNamespace(suite=suite), 1)  # type: ignore[arg-type]
+    assert family._limit().why == "no end within the time limit of 100 s"
+    assert 99 < family._limit().left <= 100
+    family._ends = time.monotonic() + 3
+    assert family._limit().why == "no end within the time limit of the run, 7 s"
+    assert 2 < family._limit().left <= 3
+    family._ends = time.monotonic() - 1
+    assert family._limit().left == 0
+
+
+@pytest.mark.long
+def test_the_time_limit_of_a_run_ends_what_is_at_work(elsewhere: Path) -> None:
+    content = {
+        **SUITE, "estimators": ["naive", "bad-hang"], "checkpoints": ["initial"], "timeout_run": 6,
+        "measures": {"variance": SUITE["measures"]["variance"], "throughput": {"rounds": 8}},
+    }  # fmt: skip
+    plugins = write(elsewhere, ["hang"])
+    for jobs in (1, 4):
+        done = vdbench.run(
+            content, elsewhere / f"run-{jobs}", plugins=plugins, isolate=True, jobs=jobs
+        )
+        failed = done.results[done.results["label"] == "bad-hang"]
+        assert set(failed["status"]) == {"failed"}
+        assert any("no end within the time limit of the run, 6 s" in m for m in failed["message"])
+
+
+def test_where_no_process_can_be_started_the_run_says_so_and_guards_hold(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is measured in one process, a line and the record say why, and what is written into is found out."""
+    from vdbench import workers
+    from vdbench.measures.progress import Quiet
+
+    def refuse(*_: Any) -> Any:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    class Lines(Quiet):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    said: list[str] = []
+    monkeypatch.setattr(workers, "root", refuse)
+    content = {
+        **SUITE, "estimators": ["naive", "bad-parameter"], "checkpoints": ["initial"],
+        "measures": {"bias": {"units": 4, "draws": 1}},
+    }  # fmt: skip
+    plugins = write(elsewhere, ["parameter"])
+    done = vdbench.run(
+        content, elsewhere / "run", plugins=plugins, isolate=True, jobs=4, progress=Lines()
+    )
+    why = "no process can be started, [Errno 11] Resource temporarily unavailable"
+    assert f"cells are not isolated: {why}." in said
+    about = json.loads((elsewhere / "run" / "run.json").read_text())
+    assert about["isolation"] == {"processes": False, "why": why}
+    table = done.results
+    (row,) = table[table["label"] == "bad-parameter"].to_dict("records")
+    assert "the estimator changed parameter" in row["message"]
+    assert (table[table["label"] == "naive"]["status"] != "failed").all()

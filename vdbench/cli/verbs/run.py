@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,15 @@ from vdbench.cli.interrupts import resumable
 from vdbench.cli.options import (
     Allowed,
     Device,
+    Engine,
+    EngineOptions,
     Jobs,
     Json,
     Only,
     Plugins,
     Quiet,
     Settings,
+    Share,
     Verbose,
 )
 from vdbench.cli.printing import print_json, print_table
@@ -49,6 +53,9 @@ def run_verb(
     plugin: Plugins = None,
     allow: Allowed = None,
     jobs: Jobs = 1,
+    engine: Engine = "local",
+    engine_option: EngineOptions = None,
+    share: Share = "",
     dry_run: Annotated[
         bool,
         Option(
@@ -70,18 +77,35 @@ def run_verb(
         return
     from vdbench import runner
     from vdbench.cli.progress import automatic
+    from vdbench.runner.engines import parsed
 
     progress = automatic(quiet, verbose)
     warming.warm()
     out = out or _folder(asked)
     new = not out.exists()
-    with resumable(asked.command(out)):
+    with resumable(asked.command(out) + _away(engine, engine_option or [], share)):
         finished = runner.run(
-            suite, out, **asked.keywords, progress=progress, command=asked.command(), jobs=jobs
+            suite,
+            out,
+            **asked.keywords,
+            progress=progress,
+            command=asked.command(),
+            jobs=jobs,
+            engine=engine,
+            engine_options=parsed(engine_option or []),
+            share=share,
         )
-        if new and jobs == 1:
+        if new and jobs == 1 and engine == "local":
             seconds.keep(finished.folder)
         _show(finished, json, quiet)
+
+
+def _away(engine: str, options: list[str], share: str) -> str:
+    """How the command goes on where others measure."""
+    words = ["--engine", engine] if engine != "local" else []
+    words += [word for option in options for word in ("--engine-option", option)]
+    words += ["--share", share] if share else []
+    return f" {shlex.join(words)}" if words else ""
 
 
 def _refuse() -> None:
