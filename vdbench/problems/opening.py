@@ -148,6 +148,7 @@ def built(
             precision=seen.precision,
             of_likelihood=seen.of_likelihood,
             attention=seen.attention,
+            coarse=bool(seen.precision or seen.said[1:]) or seen.rounding != torch.float64,
             derives=seen.derives,
             recurrent=any(isinstance(m, nn.RNNBase) for m in body.modules()),
         ),

@@ -89,6 +89,7 @@ class Behaviour:
         precision: The only floating-point type that the network computes in; None where it follows its parameters'.
         of_likelihood: The same of the likelihood.
         attention: Whether it has attention, whose fused forms are switched off.
+        coarse: Whether a part of the network computes in another floating-point type than its parameters.
         derives: Whether a pass takes gradients of its own, so that they are enabled in every pass.
         recurrent: Whether it has recurrent layers, whose fused forms are switched off.
         said: What was decided when the problem was made, a sentence each.
@@ -106,6 +107,7 @@ class Behaviour:
     precision: torch.dtype | None = None
     of_likelihood: torch.dtype | None = None
     attention: bool = False
+    coarse: bool = False
     derives: bool = False
     recurrent: bool = False
     said: tuple[str, ...] = ()
