@@ -17,6 +17,7 @@ from vdbench.noise import stream
 from vdbench.problems.layers import Layer
 from vdbench.problems.probe import (
     BUDGET,
+    CLOSE,
     KEY,
     LARGE,
     Asked,
@@ -25,7 +26,6 @@ from vdbench.problems.probe import (
     moved_weights,
     operations,
     reason,
-    same,
     wide,
 )
 from vdbench.problems.probe_likelihood import Computed
@@ -59,14 +59,18 @@ def all_examples(module: nn.Module, problem: Problem, seen: Seen) -> None:
     each = max(1, operations(problem))
     count = min(problem.examples, MOST, max(LARGE, int(BUDGET / 2 / each)))
     size = next(size for size, most in SIZES if size * each <= most)
-    first = torch.cat([_values(asked, problem, seen, rows) for rows in _parts(count, size)])
+    parts = [_values(asked, problem, seen, rows) for rows in _parts(count, size)]
+    first = torch.cat([value for value, _ in parts])
+    # a log-likelihood near 0 has the rounding of the outputs that it is computed from
+    room = CLOSE[seen.rounding] * max(float(first.abs().max()), *(top for _, top in parts), 1e-3)
     order = stream(KEY / "order", dtype=torch.float64)("rows", (count,)).argsort()
     at = moved_weights(problem, asked.network)
     for rows in _parts(count, max(1, min(OTHER, count // 3))):
         mine = order[rows]
         found = _again(problem, at, Batch(*(wide(p[mine].cpu()) for p in problem.data.train)))
-        if not same(found, first[mine], seen.rounding):
-            row = int(mine[(found - first[mine]).abs().argmax()])
+        gap = (found - first[mine]).abs()
+        if bool((gap > room).any()):
+            row = int(mine[gap.argmax()])
             raise InputError(
                 f"problem '{problem.name}': the log-likelihood of training example {row} is another in another "
                 "minibatch, so it is not a sum over examples; expected a network whose examples do not interact, "
@@ -78,8 +82,8 @@ def _parts(count: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _values(asked: Asked, problem: Problem, seen: Seen, rows: slice) -> Tensor:
-    """Log-likelihoods of examples that follow one another, as the module gives them."""
+def _values(asked: Asked, problem: Problem, seen: Seen, rows: slice) -> tuple[Tensor, float]:
+    """Log-likelihoods of examples that follow one another, as the module gives them, and the largest output."""
     inputs, targets = (wide(part[rows].cpu()) for part in problem.data.train)
     own = seen.of_likelihood or torch.float64
     computed = Computed(moved(seen.likelihood, "cpu", own), own)
@@ -99,7 +103,7 @@ def _values(asked: Asked, problem: Problem, seen: Seen, rows: slice) -> Tensor:
                 f"problem '{problem.name}': the {what} of training example {row} are not finite; check its inputs, "
                 "its target and the module's weights."
             )
-    return value
+    return value, float(out.abs().max())
 
 
 def _again(problem: Problem, at: dict[str, Tensor], batch: Batch) -> Tensor:

@@ -136,7 +136,8 @@ def places(held: list[tuple[str, Any]]) -> Iterator[tuple[tuple[int, Any], Place
 
 def _is_value(value: Any) -> bool:
     if isinstance(value, Tensor):
-        return not isinstance(value, nn.Parameter) and not value.is_meta
+        usual = value.layout == torch.strided and not value.is_meta and value.dtype != torch.bool
+        return usual and not isinstance(value, nn.Parameter)
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "iuf"
     return _is_number(value) or isinstance(value, itertools.count | str)
@@ -310,7 +311,10 @@ def _forward(place: Place, then: Any, now: Any, passes: int) -> None:
 def _further(then: Any, now: Any, passes: int) -> Any:
     if isinstance(now, tuple):
         return tuple(map(_further, then, now, [passes] * len(now)))
-    return type(now)(now + passes * (now - then))
+    try:
+        return type(now)(now + passes * (now - then))
+    except (ValueError, OverflowError):  # an enumeration
+        return now
 
 
 def _grow(place: Place, value: Any, more: int) -> None:
