@@ -16,6 +16,7 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
 
+from further_misfits import FURTHER  # noqa: E402
 from layer_kinds import KINDS, make  # noqa: E402
 from misfits import MISFITS  # noqa: E402
 from refused_models import REFUSED, classes, numbers  # noqa: E402
@@ -53,6 +54,8 @@ def outcome(build: Callable[[], Any]) -> str:
         parts.append("draws are looped")
     if problem.behaviour.precision or problem.behaviour.of_likelihood:
         parts.append("computed in float32")
+    if any("in 16 bits" in text for text in problem.behaviour.said):
+        parts.append("in part in 16 bits, which is said")
     if problem.behaviour.writes_inputs:
         parts.append("each pass gets a copy of its inputs")
     return "measured; " + "; ".join(parts)
@@ -74,7 +77,9 @@ def main() -> None:
             rows.append(
                 (name, outcome(lambda b=build: noisy(b(), classes(numbers()), name="mine")))
             )
-        rows += [(name, outcome(build)) for name, build in MISFITS.items()]
+        for name, build in (MISFITS | FURTHER).items():
+            torch.manual_seed(0)
+            rows.append((name, outcome(build)))
     lines = [f"| {name} | {text.replace('|', chr(92) + '|')} |" for name, text in rows]
     refused = sum("| refused:" in line for line in lines)
     count = f"{len(rows)} cases: {len(rows) - refused} measured, {refused} refused.\n\n"

@@ -81,11 +81,12 @@ def _gradient(problem, module, paths, inputs, targets, eps, sign):  # type: igno
     leaves = {n: v.detach().clone().requires_grad_() for n, v in problem.start.items()}
     given = {}
     for name, path in paths.items():
-        row = getattr(next(a for a in problem.layers if a.name == name), "zero_row", None)
+        row = getattr(next(a for a in problem.layers if a.name == name), "fixed_row", None)
         scale = (0.5 * leaves[f"{name}.log_variance"]).exp()
         weight = leaves[f"{name}.mean"] + sign * scale * eps[name]
         if row is not None:
-            weight = weight * (torch.arange(len(weight)) != row)[:, None]
+            own = module.get_parameter(path).detach()
+            weight = torch.where((torch.arange(len(weight)) != row)[:, None], weight, own)
         given[path] = weight
     used = {f"{n}.{part}" for n in paths for part in ("mean", "log_variance")}
     given |= {n: v for n, v in leaves.items() if n not in used}

@@ -266,6 +266,14 @@ KINDS: dict[str, Callable[[], Kind]] = {
         ),
         _words() * (torch.rand(EXAMPLES, STEPS) > 0.3),
     ),
+    "embedding-with-a-padding-row": lambda: _classes(
+        Net(
+            lambda s, x: s.f(torch.tanh(s.e(x)).mean(1)),
+            e=nn.Embedding.from_pretrained(torch.randn(WORDS, HIDDEN), freeze=False, padding_idx=0),
+            f=nn.Linear(HIDDEN, CLASSES),
+        ),
+        _words() * (torch.rand(EXAMPLES, STEPS) > 0.3),
+    ),
     "embedding-bag": lambda: _classes(
         Net(
             lambda s, x: s.f(torch.tanh(s.e(x))),

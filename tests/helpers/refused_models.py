@@ -229,7 +229,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "sparse outputs": (
         lambda: Net(lambda s, x: s.f(x).to_sparse(), f=dense()), r"outputs of layout torch\.sparse_coo"
     ),
-    "a warm-up by a number of its own": (Warming, r"each forward pass changes 'step', and the outputs after"),
+    "a warm-up by a number of its own": (Warming, r"each pass changes 'step' of the module, and what it gives after"),
     "a first pass that is another": (First, r"a second forward pass on the same inputs gives other outputs"),
     "a tensor that requires a gradient and is no parameter": (
         lambda: Net(lambda s, x: s.f(x) * s.scale.to(x), f=dense(), scale=torch.ones(3, requires_grad=True)),

@@ -20,6 +20,7 @@ from vdbench.errors import CellError, InputError
 from vdbench.estimation import returned
 from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.minibatches import need_independent
 from vdbench.estimation.validity import need_posterior
 from vdbench.noise import (
     POSTERIOR,
@@ -84,9 +85,11 @@ def trace(
 
     Raises:
         CellError: Names or shapes of the gradient are wrong, its noise is not of the declared laws, or one
-            address is asked for twice; or the estimator is not valid for the problem's posterior.
+            address is asked for twice; or the estimator is not valid for the problem's posterior; or examples of this
+            minibatch depend on each other.
     """
     need_posterior(estimator, problem)
+    need_independent(problem, parameters, batch)
     key = Key(("trace",))
     recorder = Recorder(Stream(key, problem.device, problem.dtype))
     gradient = call(estimator, problem, parameters, batch, Noise(recorder), key, state)

@@ -20,7 +20,8 @@ from vdbench.measures.context import Context
 from vdbench.measures.metrics import LookSchedule, MetricValue, UnitRows
 from vdbench.measures.variance_metrics import variance, variance_ratios
 from vdbench.noise import Key
-from vdbench.problems.from_module import noisy, unwrapped
+from vdbench.problems.copied import unwrapped
+from vdbench.problems.from_module import noisy
 from vdbench.problems.given_parameters import started
 from vdbench.problems.problem import Problem
 from vdbench.siblings import import_own

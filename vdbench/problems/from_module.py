@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from vdbench.datasets import Dataset
 from vdbench.datasets.conversion import as_dataset
 from vdbench.errors import InputError
 from vdbench.problems import gaussian, kl, priors, probe_module
+from vdbench.problems.copied import copied, unwrapped
 from vdbench.problems.gaussian import MeanLogVariance
 from vdbench.problems.given_parameters import started
 from vdbench.problems.layers import (
@@ -32,10 +32,9 @@ from vdbench.problems.selection import (
     HELD,
     LayerChoice,
     Selection,
-    refuse_altered,
     select,
 )
-from vdbench.problems.several_inputs import RowLookup
+from vdbench.problems.several_inputs import Adapter, wrapped
 
 
 @torch.inference_mode(False)
@@ -55,6 +54,7 @@ def noisy(
     parameters: Mapping[str, Tensor] | nn.Module | None = None,
     names: Mapping[str, Any] | None = None,
     kl_weight: float = 1.0,
+    forward: Adapter | None = None,
 ) -> Problem:
     """Make the weights of a module's layers noisy, and a problem of the module.
 
@@ -88,6 +88,9 @@ def noisy(
             ("rho_weight", "softplus"), "bias": "mu_bias"}``, the scale with a name of `vdbench.register_layer`'s
             transforms or a pair of functions; default those of libraries known to the audits.
         kl_weight: What the KL is multiplied by, everywhere: 1 for the ELBO, less for a cold posterior.
+        forward: How the module is called, where not as ``model(X)``: a function of the module and its inputs that gives
+            the outputs, such as ``lambda model, x: model(x).logits``; several inputs are given as the module would get
+            them, by place or by name.
 
     Raises:
         InputError: No layer is left to make noisy; a pattern matches none; the module's examples interact, it draws
@@ -109,7 +112,7 @@ def noisy(
         raise InputError(
             f"problem '{name}': names= says what parameters= are called, and there are none."
         )
-    network = _copy(module, name)
+    network = copied(module, name)
     coordinates: Parameterization = (
         _built_from(
             "parameterization", Parameterization, gaussian.from_spec, parameterization, name
@@ -119,7 +122,7 @@ def noisy(
     prior = _built_from("prior", Prior, priors.from_spec, prior, name) or GaussianPrior(1.0)
     kl.refuse(prior, coordinates, name)
     found = as_dataset(data, test=test, target=target, name=name)
-    network, users = _in_place(network, module, found.tables)
+    network, users = _in_place(network, module, found.tables, forward, name)
     selection = select(network, layers, name)
     _refuse_count(coordinates, selection, name)
     bare = Problem(
@@ -137,7 +140,7 @@ def noisy(
     seen = probe_module.behaviour_of(network, bare, likelihood, unwrapped(users))
     problem = _opened(network, selection, replace(bare, likelihood=seen.likelihood), seen)
     weighted = () if kl_weight == 1 else (f"the KL is multiplied by {kl_weight:g}",)
-    said = (*found.said, seen.said, *weighted, *problem.behaviour.said)
+    said = (*found.said, *seen.said, *weighted, *problem.behaviour.said)
     problem = replace(problem, behaviour=replace(problem.behaviour, said=said))
     return problem if parameters is None else started(problem, parameters, names)
 
@@ -158,14 +161,16 @@ def _refuse_arguments(name: object, keep_weights: object, kl_weight: object) -> 
         )
 
 
-def _in_place(network: nn.Module, module: nn.Module, tables: Any) -> tuple[nn.Module, nn.Module]:
-    """A network that reads rows of tables, where inputs are several, and holds a layer that is given alone.
+def _in_place(
+    network: nn.Module, module: nn.Module, tables: Any, forward: Adapter | None, name: str
+) -> tuple[nn.Module, nn.Module]:
+    """A network that is called with one input, and holds a layer that is given alone.
 
     Returns:
         The copy, and the same with the user's own parameters, to see that the copy has none of them in use.
     """
-    if tables is not None:
-        return RowLookup(network, tables), RowLookup(module, tables)
+    if tables is not None or forward is not None:
+        return wrapped(network, tables, forward, name), wrapped(module, tables, forward, name)
     if isinstance(network, tuple(kind for kind, _ in HELD)):
         return nn.Sequential(network), nn.Sequential(unwrapped(module))
     return network, module
@@ -229,7 +234,7 @@ def ours(
         amount=0.0,
         rounding=torch.float64,
         likelihood=Categorical(),
-        said="",
+        said=(),
     )
     problem = built(body, selection, bare, seen, {})
     refuse_posterior(problem)
@@ -272,43 +277,3 @@ def _built_from(
     raise InputError(
         f"problem '{name}': {what} must be a {kind.__name__} or the name of one, not {given!r}."
     )
-
-
-def _copy(module: nn.Module, name: str) -> nn.Module:
-    if not isinstance(module, nn.Module):
-        raise InputError(
-            f"problem '{name}': expected a torch.nn.Module, not {type(module).__name__}."
-        )
-    module = unwrapped(module)
-    if any(value.is_meta for value in (*module.parameters(), *module.buffers())):
-        raise InputError(
-            f"problem '{name}': the module is on the device 'meta' and has no numbers; call to_empty and load its "
-            "weights."
-        )
-    for path, value in module.named_parameters():
-        if getattr(value, "_backward_hooks", None):
-            raise InputError(
-                f"problem '{name}': the parameter '{path}' has a hook on its gradient (register_hook), which a "
-                "measured gradient does not pass through; remove it."
-            )
-    try:
-        network = copy.deepcopy(module)
-    except Exception as error:
-        refuse_altered(module, name)
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(
-            f"problem '{name}': the module cannot be copied (copy.deepcopy: {type(error).__name__}: {reason}); keep "
-            "locks, files and tensors computed from parameters out of its attributes."
-        ) from error
-    for part in network.modules():
-        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
-            part.sparse = False  # the same gradient, in a form that can be added up
-    return network
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The network within a wrapper that computes the same."""
-    if isinstance(module, nn.DataParallel):
-        module = module.module
-    compiled = getattr(module, "_orig_mod", None)
-    return compiled if isinstance(compiled, nn.Module) else module  # of torch.compile

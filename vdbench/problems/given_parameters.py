@@ -40,12 +40,13 @@ def started(
         scale = given.pop(f"{layer.name}.scale", None)
         if scale is None:
             continue
+        _refuse_scale(problem, layer.name, scale, given)
         roles = problem.parameterization.roles
         mean = given.get(f"{layer.name}.mean", given.get(f"{layer.name}.theta"))
         if "log_variance" in roles:
-            given[f"{layer.name}.log_variance"] = 2 * scale.abs().log()
+            given[f"{layer.name}.log_variance"] = 2 * scale.log()
         elif "log_alpha" in roles and mean is not None:
-            given[f"{layer.name}.log_alpha"] = 2 * (scale.abs().log() - mean.abs().log())
+            given[f"{layer.name}.log_alpha"] = 2 * (scale.log() - mean.abs().log())
         else:
             raise InputError(
                 f"problem '{problem.name}': parameters: '{layer.name}.scale' cannot be turned into coordinates of the "
@@ -70,6 +71,25 @@ def started(
             )
         start[key] = value.detach().to(start[key]).clone()
     return replace(problem, start=start)
+
+
+def _refuse_scale(problem: Problem, layer: str, scale: Tensor, given: Mapping[str, Tensor]) -> None:
+    """Refuse standard deviations that are none, and those given beside a coordinate that says the same.
+
+    Raises:
+        InputError: They are.
+    """
+    where = f"problem '{problem.name}': parameters: '{layer}.scale'"
+    if bool((scale <= 0).any()):
+        raise InputError(
+            f"{where} has {float(scale.min()):g}; expected standard deviations, which are positive (names= has a "
+            "transform for parameters of another library)."
+        )
+    twice = [k for k in ("log_variance", "log_alpha") if f"{layer}.{k}" in given]
+    if twice:
+        raise InputError(
+            f"{where} is given and so is '{layer}.{twice[0]}', which says the same; expected one of them."
+        )
 
 
 def _tensor(problem: Problem, key: str, value: Any) -> Tensor:

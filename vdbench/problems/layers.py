@@ -234,22 +234,23 @@ class WholeWeight(Layer):
         name: Name of the weight, such as ``rnn.weight_ih_l0``; the module's alone where the weight is called weight.
         weight_shape: Of the weight, as torch keeps it.
         path: Name of the parameter in the module.
-        zero_row: A row that stays 0, of an embedding; None where there is none.
+        fixed_row: A row without noise, an embedding's padding; None where there is none. It is 0 here, and the problem
+            puts the network's own in.
     """
 
     path: str = ""
-    zero_row: int | None = None
+    fixed_row: int | None = None
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """The weight."""
-        if self.zero_row is None:
+        if self.fixed_row is None:
             return weight
         rows = torch.arange(self.weight_shape[0], device=weight.device)
-        return weight * (rows != self.zero_row).to(weight.dtype)[:, None]
+        return weight * (rows != self.fixed_row).to(weight.dtype)[:, None]
 
     def counted(self, q: Posterior) -> Posterior:
-        """The law of all rows but the one that stays 0."""
-        row = self.zero_row
+        """The law of all rows but the one without noise."""
+        row = self.fixed_row
         if row is None:
             return q
 

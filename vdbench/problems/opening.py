@@ -11,11 +11,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from vdbench.errors import InputError
-from vdbench.problems import probe_gradient, probe_layers, probe_module
+from vdbench.errors import CellError, InputError
+from vdbench.problems import probe_examples, probe_gradient, probe_layers
 from vdbench.problems.layers import PLACEHOLDER, Layer, NoisyModule, WholeWeight, layer_of
 from vdbench.problems.parameterization import Parameterization
-from vdbench.problems.places import Use
+from vdbench.problems.places import Fold, Use
 from vdbench.problems.probe import Seen
 from vdbench.problems.problem import Behaviour, Group, Problem
 from vdbench.problems.selection import Selection, Weight
@@ -29,45 +29,64 @@ def opened(
     whole: dict[str, str],
 ) -> Problem:
     """The problem, with as many layers opened as it computes the same with as the module."""
-    name = bare.name
     while True:
         problem = built(network, selection, bare, seen, whole)
         wide = problem.to("cpu", torch.float64)
         opened = [w.name for w in selection.weights if w.name not in whole]
         odd = probe_layers.agreement(network, wide, seen)
         if odd is None:
-            folds, uses, follow_none = probe_layers.rows(wide, network, seen)
-            if not follow_none:
-                break
-            whole |= follow_none
+            try:
+                folds, uses, more = probe_layers.rows(wide, network, seen)
+                if not more:
+                    return _asked_further(network, problem, wide, seen, folds, uses)
+            except CellError as error:
+                more = {_named(problem, error): "how it is called depends on the examples"}
+            whole |= more
         elif odd[0]:
             whole[odd[0]] = odd[1]
         elif opened:
             whole |= _culprits(network, selection, bare, seen, whole, opened)
         else:
             raise InputError(
-                f"problem '{name}': with the module's own weights given to its noisy layers, the outputs are not the "
-                f"module's ({odd[1]}): it changes or copies its weights in a way that is not followed; expected a "
+                f"problem '{bare.name}': with the module's own weights given to its noisy layers, the outputs are not "
+                f"the module's ({odd[1]}): it changes or copies its weights in a way that is not followed; expected a "
                 "forward pass that uses the parameters of its layers."
             )
+
+
+def _named(problem: Problem, error: CellError) -> str:
+    """The layer that an error names."""
+    for layer in problem.layers:
+        if f"'{layer.name}'" in str(error):
+            return layer.name
+    raise InputError(str(error)) from error
+
+
+def _asked_further(
+    network: nn.Module,
+    problem: Problem,
+    wide: Problem,
+    seen: Seen,
+    folds: dict[str, tuple[Fold, ...]],
+    uses: dict[str, Use],
+) -> Problem:
+    """The problem with what it does at more examples and weights.
+
+    Raises:
+        CellError: A layer is called in another way there; it is to be sampled whole.
+    """
     uses = {layer.name: uses.get(layer.name) or _unused(layer) for layer in problem.layers}
-    wide = replace(wide, uses=uses)
-    probe_module.all_examples(network, wide, seen)
+    wide = replace(wide, uses=uses, behaviour=replace(wide.behaviour, folds=folds))
+    probe_examples.all_examples(network, wide, seen)
     idle = probe_layers.without_effect(wide, network, seen) if seen.amount else []
     probe_gradient.jumps(wide, network, seen)
     refuse_posterior(problem)
-    problem = replace(
-        problem,
-        uses=uses,
-        behaviour=replace(
-            problem.behaviour,
-            folds=folds,
-            said=tuple(
-                f"the weight of layer {layer} has no effect on the outputs of the examples tried"
-                for layer in idle
-            ),
-        ),
+    said = tuple(
+        f"the weight of layer {layer} has no effect on the outputs of the examples tried"
+        for layer in idle
     )
+    behaviour = replace(problem.behaviour, folds=folds, said=said)
+    problem = replace(problem, uses=uses, behaviour=behaviour)
     why, values = probe_gradient.vectorises(problem.to(problem.device, torch.float32))
     return replace(
         problem,
@@ -129,6 +148,7 @@ def built(
             precision=seen.precision,
             of_likelihood=seen.of_likelihood,
             attention=seen.attention,
+            coarse=bool(seen.precision or seen.said[1:]) or seen.rounding != torch.float64,
             derives=seen.derives,
             recurrent=any(isinstance(m, nn.RNNBase) for m in body.modules()),
         ),
@@ -199,7 +219,7 @@ def _left(
 def _layer(weight: Weight, part: nn.Module, value: Tensor, whole: bool) -> Layer:
     if whole:
         return WholeWeight(
-            weight.name, tuple(value.shape), path=weight.path, zero_row=weight.zero_row
+            weight.name, tuple(value.shape), path=weight.path, fixed_row=weight.fixed_row
         )
     return layer_of(weight.name, part)
 

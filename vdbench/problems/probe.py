@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from vdbench.noise import Key, stream
 from vdbench.problems.layers import Layer, WholeWeight
 from vdbench.problems.likelihoods import Likelihood
 from vdbench.problems.problem import Batch, Problem, converted
+from vdbench.problems.several_inputs import Wrapper
 
 MANY, FEW = 5, 3
 """The two numbers of examples that a network is tried on."""
@@ -71,7 +72,7 @@ class Seen(NamedTuple):
         amount: How far its weights can be moved.
         rounding: The coarsest type among those it computes and returns in.
         likelihood: Of the targets.
-        said: Which likelihood that is, and why.
+        said: Which likelihood that is, and why; and what else is to be said of it.
     """
 
     precision: torch.dtype | None
@@ -83,7 +84,7 @@ class Seen(NamedTuple):
     amount: float
     rounding: torch.dtype
     likelihood: Likelihood
-    said: str
+    said: tuple[str, ...]
 
     @property
     def computed(self) -> torch.dtype:
@@ -127,8 +128,20 @@ class Asked:
 
     def raw(self, inputs: Tensor, gradients: bool = True) -> Tensor:
         """Outputs with what they were computed from."""
+        return self._given(self._copied(inputs), gradients)
+
+    def overwritten(self, inputs: Tensor, others: Tensor) -> Tensor:
+        """Outputs of other inputs, after a pass of the first ones in the same memory."""
+        given = self._copied(inputs)
+        self._given(given, True)
+        return self._given(given.copy_(others), True).detach()
+
+    def _copied(self, inputs: Tensor) -> Tensor:
         given = inputs.to(self.precision) if inputs.is_floating_point() else inputs.clone()
-        given = given.clone() if given is inputs else given
+        return given.clone() if given is inputs else given
+
+    def _given(self, given: Tensor, gradients: bool) -> Tensor:
+        """Outputs of inputs that are handed over as they are, and checked."""
         before = given.clone()
         # with gradients enabled, as it is called later: a network may take some of its own
         with torch.set_grad_enabled(gradients), fast_paths_off(), warnings.catch_warnings():
@@ -139,17 +152,17 @@ class Asked:
                 raise PassFailed(
                     f"problem '{self.name}': the module does not fit inputs of shape "
                     f"{tuple(given.shape)}, {len(given)} of the data's examples: {reason(error)}"
-                    f"{hint(self.network)}{_kind_hint(given, error)}"
+                    f"{hint(self.network)}{_kind_hint(given, error)}{_call_hint(self.network, error)}"
                 ) from error
         if not isinstance(found, Tensor):
             raise InputError(
                 f"problem '{self.name}': the module returns a {type(found).__name__}; expected one tensor with a row "
-                "for each example: wrap the module in one that returns the outputs alone."
+                f"for each example: say which with forward=, such as lambda model, x: model(x){_part_of(found)}."
             )
-        if found.dim() == 0 or found.shape[0] != inputs.shape[0]:
+        if found.dim() == 0 or found.shape[0] != given.shape[0]:
             raise InputError(
                 f"problem '{self.name}': the module returns outputs of shape {tuple(found.shape)} for "
-                f"{inputs.shape[0]} examples; expected a first dimension of {inputs.shape[0]}."
+                f"{given.shape[0]} examples; expected a first dimension of {given.shape[0]}."
             )
         if found.layout != torch.strided:
             raise InputError(
@@ -170,6 +183,31 @@ def _kind_hint(inputs: Tensor, error: Exception) -> str:
         return ""
     kind = str(inputs.dtype).removeprefix("torch.")
     return f"; the inputs are {kind}: pass floats, X.float(), to a network that multiplies them."
+
+
+def _call_hint(network: nn.Module, error: Exception) -> str:
+    """What to do about a network that takes its several inputs in another way, or nothing."""
+    if not isinstance(network, Wrapper) or network.adapter is not None:
+        return ""
+    if not isinstance(error, TypeError) or "argument" not in str(error):
+        return ""
+    return (
+        "; a module that takes its inputs otherwise is called by forward=, such as lambda model, **inputs: "
+        "model(inputs) where it takes a dict."
+    )
+
+
+def _part_of(found: object) -> str:
+    """How the outputs are got out of what a network returns, by the looks of it."""
+    if isinstance(found, Mapping) and found:
+        named = [n for n, v in found.items() if isinstance(v, Tensor)]
+        return f"[{(named or list(found))[0]!r}]"
+    if isinstance(found, tuple | list) and not hasattr(found, "_fields"):
+        return "[0]"
+    fields = vars(found) if hasattr(found, "__dict__") else {}
+    names = getattr(found, "_fields", tuple(fields))
+    tensors = [n for n in names if isinstance(getattr(found, n), Tensor)]
+    return f".{('logits' if 'logits' in tensors else tensors[0]) if tensors else 'logits'}"
 
 
 def examples(problem: Problem, count: int) -> Batch:
@@ -209,7 +247,11 @@ def moved_network(
     """
     network = converted(copy.deepcopy(module), "cpu", precision)
     noise = stream(KEY / "weights" / attempt, dtype=torch.float64)
+    embeddings = [m for m in network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
     with torch.no_grad():
+        padding = [
+            (m, m.weight[m.padding_idx].clone()) for m in embeddings if m.padding_idx is not None
+        ]
         for path, value in network.named_parameters():
             still = not (amount and value.requires_grad and value.is_floating_point())
             if still or not value.numel() or "parametrizations." in path:
@@ -219,13 +261,12 @@ def moved_network(
             if value.dim() > 1:
                 own = own + amount / max(1, own[0].numel()) ** 0.5 * z
             elif bool(own.any()):
-                own = own * (0.3 * amount * z).exp()
+                own = own * (min(0.3 * amount, 3.0) * z).exp()
             else:
                 own = 0.3 * amount * z
             value.copy_(own.to(precision))
-        for part in network.modules():
-            if isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.padding_idx is not None:
-                part.weight[part.padding_idx] = 0
+        for part, row in padding:
+            part.weight[part.padding_idx] = row
     return network
 
 

@@ -73,6 +73,11 @@ def vectorises(problem: Problem) -> tuple[str, bool]:
             together = vmap(grad(value))(two, *both)
         except Exception as error:
             return reason(error), values
+    try:
+        _gradient(value, {n: w[0] for n, w in two.items()}, batch)
+    except Exception:
+        # tensors of many draws that a pass kept are none after it
+        return "the module keeps tensors of a pass for the next", False
     want = {name: torch.stack([single[name] for single in singles]) for name in two}
     # in the unit of each layer's gradient: single entries may be rounded away
     if all(

@@ -121,7 +121,10 @@ def rows(
     uses: dict[str, Use] = {}
     for layer in problem.layers:
         name = layer.name
-        if name in whole or name not in observed:
+        if name in whole or layer in problem.whole:
+            continue
+        if name not in observed:
+            whole[name] = "it is not called for the examples tried"
             continue
         fold_of = [find(pair) if _any(pair) else _by_shape(pair) for pair in observed[name]]
         if any(f is None for f in fold_of):

@@ -10,21 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vdbench.errors import InputError
-from vdbench.problems.likelihoods import (
-    Bernoulli,
-    Categorical,
-    CategoricalByPlace,
-    Checks,
-    Heteroscedastic,
-    Likelihood,
-    Poisson,
-    choose,
-)
-from vdbench.problems.probe import LARGE, Asked, PassFailed, examples, finite, moved_network, reason
+from vdbench.problems.likelihoods import Checks, Likelihood, choose
+from vdbench.problems.probe import finite, reason
 from vdbench.problems.problem import Problem, moved
 
-STRONG = (1.0, 10.0)
-"""How far weights are moved, in units of 1/√fan-in, to see whether outputs ever leave a range."""
+
+class _NoTensor(TypeError):
+    """A likelihood returns something else than a tensor."""
 
 
 class Computed(NamedTuple):
@@ -36,7 +28,13 @@ class Computed(NamedTuple):
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Log-likelihoods in float64, (M,)."""
         targets = targets.to(self.dtype) if targets.is_floating_point() else targets
-        return self.of(outputs.to(self.dtype), targets).double()
+        found = self.of(outputs.to(self.dtype), targets)
+        if not isinstance(found, Tensor):
+            raise _NoTensor(
+                f"the likelihood returns a {type(found).__name__}; expected a tensor (M,), the log-likelihood of each "
+                "example."
+            )
+        return found.double()
 
 
 def chosen(
@@ -90,6 +88,8 @@ def computed(
             value = tried.value(outputs, given)
         except InputError:
             raise
+        except _NoTensor as error:
+            raise InputError(f"problem '{name}': {error}") from error
         except Exception as error:
             if dtype == torch.float64:
                 continue
@@ -126,7 +126,7 @@ def refuse_loss(name: str, likelihood: Computed, outputs: Tensor, targets: Tenso
     """
     if isinstance(likelihood.of, Checks):
         return
-    step = _towards(outputs, targets)
+    step = towards(outputs, targets)
     if step is None:
         return
     try:
@@ -142,7 +142,7 @@ def refuse_loss(name: str, likelihood: Computed, outputs: Tensor, targets: Tenso
         )
 
 
-def _towards(outputs: Tensor, targets: Tensor) -> Tensor | None:
+def towards(outputs: Tensor, targets: Tensor) -> Tensor | None:
     """A change of the outputs by which they fit better, of classes, of 0 and 1, or of numbers; None where not known."""
     if targets.shape != outputs.shape and targets.numel() == outputs.numel():
         targets = targets.reshape(outputs.shape)
@@ -157,91 +157,3 @@ def _towards(outputs: Tensor, targets: Tensor) -> Tensor | None:
         if fits and bool(((targets >= 0) & (targets < count)).all()):
             return F.one_hot(targets.long(), count).movedim(-1, axis).to(outputs)
     return None
-
-
-def refuse_transformed(
-    problem: Problem, likelihood: Likelihood, network: nn.Module, asked: Asked, outputs: Tensor
-) -> None:
-    """Refuse outputs that are probabilities or rates, of a likelihood that takes their logits or logarithms.
-
-    Probabilities of classes add up to 1. Others are seen by their range: the outputs stay in it however far the weights
-    are moved.
-
-    Args:
-        problem: For its name and data.
-        likelihood: Of the targets.
-        network: The user's, of which copies are moved.
-        asked: The same at its own weights.
-        outputs: Of a few examples, (M, …).
-
-    Raises:
-        InputError: They are.
-    """
-    if isinstance(likelihood, Categorical | CategoricalByPlace):
-        _refuse_probabilities(problem.name, likelihood, outputs)
-        return
-    part, above, what = slice(None), float("inf"), ""
-    if isinstance(likelihood, Bernoulli):
-        above, what = (
-            1.0,
-            "between 0 and 1 at all weights tried, and Bernoulli takes logits; leave out the sigmoid",
-        )
-    elif isinstance(likelihood, Poisson):
-        what = "never negative at any weights tried, and Poisson takes log rates; leave out the softplus or exp"
-    elif isinstance(likelihood, Heteroscedastic):
-        part = slice(outputs.shape[1] // 2, None)
-        what = (
-            "never negative at any weights tried in the second half, and Heteroscedastic takes log variances there; "
-            "leave out the softplus or exp"
-        )
-    if (
-        what
-        and _within(_part(outputs, part), above)
-        and _stays(problem, network, asked, part, above)
-    ):
-        raise InputError(
-            f"problem '{problem.name}': the outputs of the module are {what}, or give a likelihood of your own."
-        )
-
-
-def _refuse_probabilities(
-    name: str, likelihood: Categorical | CategoricalByPlace, outputs: Tensor
-) -> None:
-    """Refuse outputs that add up to 1 over the classes."""
-    axis = likelihood.axis if isinstance(likelihood, CategoricalByPlace) else 1
-    total = outputs.double().sum(axis)
-    if outputs.shape[axis] > 1 and bool((outputs >= 0).all() and ((total - 1).abs() < 1e-5).all()):
-        raise InputError(
-            f"problem '{name}': the outputs of the module are probabilities (they add up to 1), and "
-            f"{type(likelihood).__name__} takes logits; leave out the softmax, or give a likelihood of "
-            "probabilities."
-        )
-
-
-def _stays(problem: Problem, network: nn.Module, asked: Asked, part: slice, above: float) -> bool:
-    """Whether outputs stay between 0 and a bound however far the weights are moved, and differ between examples.
-
-    One number for all examples may be a variance that is learned or known.
-    """
-    inputs = examples(problem, LARGE).inputs
-    kind, varies = asked.precision, False
-    for amount in STRONG:
-        for attempt in range(2):
-            moved = Asked(problem.name, moved_network(network, amount, kind, attempt), kind)
-            try:
-                out = _part(moved.outputs(inputs), part)
-            except PassFailed:
-                continue
-            if not _within(out, above):
-                return False
-            varies |= bool((out != out[:1]).any())
-    return varies
-
-
-def _part(outputs: Tensor, part: slice) -> Tensor:
-    return outputs[:, part] if outputs.dim() > 1 else outputs
-
-
-def _within(outputs: Tensor, above: float) -> bool:
-    found = torch.nan_to_num(outputs.double())
-    return bool(((found >= 0) & (found <= above)).all())

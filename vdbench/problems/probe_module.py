@@ -13,16 +13,14 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from vdbench.errors import InputError
-from vdbench.problems import probe_likelihood
-from vdbench.problems.likelihoods import Likelihood
+from vdbench.problems import probe_likelihood, probe_outputs
+from vdbench.problems.likelihoods import Checks, Likelihood
 from vdbench.problems.probe import (
     AMOUNTS,
-    BUDGET,
     FEW,
     LARGE,
     MANY,
     Asked,
-    PassFailed,
     Seen,
     changed,
     coarsest,
@@ -31,25 +29,20 @@ from vdbench.problems.probe import (
     finite,
     hint,
     moved_network,
-    operations,
-    reason,
     same,
-    wide,
 )
 from vdbench.problems.probe_likelihood import Computed
+from vdbench.problems.probe_memory import uncounted
 from vdbench.problems.probe_state import (
     generators,
     no_other_parameters,
     noisy_hint,
     repeats,
-    uncounted,
+    unhooked,
     unwritten,
 )
+from vdbench.problems.probe_types import halves, precision
 from vdbench.problems.problem import Batch, Problem, converted, tied, ties
-from vdbench.problems.problem import moved as moved_to
-
-MOST = 4096
-"""Training examples that are passed through the network at most, to find one that does not fit."""
 
 
 def behaviour_of(
@@ -69,40 +62,38 @@ def behaviour_of(
     Raises:
         InputError: It is no network whose examples are independent of one another, or does not fit the data.
     """
+    name = problem.name
     batch = examples(problem, MANY)
-    with generators(f"problem '{problem.name}': a forward pass", noisy_hint(module)):
-        precision = _precision(module, problem, batch)
+    with generators(f"problem '{name}': a forward pass", noisy_hint(module)):
+        kind = precision(module, problem, batch)
         # one that has made no pass, since the first may be another
-        network = converted(copy.deepcopy(module), "cpu", precision)
-        asked = Asked(problem.name, network, precision)
+        network = converted(copy.deepcopy(module), "cpu", kind)
+        asked = Asked(name, network, kind)
         out = asked.outputs(batch.inputs)
-        asked.outputs(batch.inputs)
-    unwritten(problem.name, network, module)
-    asked.rounding = coarsest(precision, out.dtype)
-    repeats(problem.name, asked, batch.inputs, out)
-    uncounted(problem.name, asked, batch.inputs)
-    finite(problem.name, "the outputs of the module", out)
+        coarse, said_of_half = halves(module, asked, batch.inputs)
+    unwritten(name, network, module)
+    asked.rounding = coarsest(coarse, out.dtype)
+    repeats(name, asked, batch.inputs, out)
+    uncounted(
+        name, "the module", [("", network)], lambda: asked.outputs(batch.inputs), asked.rounding
+    )
+    finite(name, "the outputs of the module", out)
     chosen, said = probe_likelihood.chosen(problem, likelihood, tuple(out.shape))
-    probe_likelihood.refuse_transformed(problem, chosen, module, asked, out)
-    with generators(f"problem '{problem.name}': the likelihood", ""):
-        computed = probe_likelihood.computed(problem, chosen, out.double(), batch.targets)
-        value = computed.value(out.double(), batch.targets)
-    asked.rounding = coarsest(precision, out.dtype, computed.dtype)
-    if not same(value, computed.value(out.double(), batch.targets), asked.rounding):
-        raise InputError(
-            f"problem '{problem.name}': the likelihood of the same outputs and targets differs when it is asked twice."
-        )
-    probe_likelihood.refuse_loss(problem.name, computed, out.double(), batch.targets)
+    computed = _likelihood(problem, asked, chosen, out.double(), batch.targets)
+    probe_outputs.refuse_transformed(problem, computed, module, asked, out)
+    asked.rounding = coarsest(asked.rounding, computed.dtype)
+    unhooked(name, asked, batch.inputs, lambda o: computed.value(o.double(), batch.targets).sum())
     _independent(asked, computed, batch, hint(module))
     _large(problem, asked, computed, hint(module))
     amount, moved = _moved(module, asked, computed, batch)
+    probe_outputs.refuse_no_likelihood(problem, computed, module, moved, batch)
     _independent(moved, computed, batch, hint(module))
     _large(problem, moved, computed, hint(module))
-    repeats(problem.name, moved, batch.inputs)
+    repeats(name, moved, batch.inputs)
     _own_weights(moved, users, batch.inputs, module, amount)
-    no_other_parameters(problem.name, asked, batch.inputs)
+    no_other_parameters(name, asked, batch.inputs)
     return Seen(
-        precision if precision != torch.float64 else None,
+        kind if kind != torch.float64 else None,
         computed.dtype if computed.dtype != torch.float64 else None,
         asked.writes,
         _alone(moved, batch.inputs),
@@ -111,21 +102,33 @@ def behaviour_of(
         amount,
         asked.rounding,
         chosen,
-        said,
+        (said, *said_of_half),
     )
 
 
-def _precision(module: nn.Module, problem: Problem, batch: Batch) -> torch.dtype:
-    """The type that the network computes in when it is asked for float64."""
-    own = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    network = converted(copy.deepcopy(module), "cpu", torch.float64)
-    try:
-        Asked(problem.name, network, torch.float64).outputs(batch.inputs)
-    except PassFailed:
-        native = converted(copy.deepcopy(module), "cpu", own)
-        Asked(problem.name, native, own).outputs(batch.inputs)
-        return own
-    return torch.float64  # whatever it casts its outputs to
+def _likelihood(
+    problem: Problem, asked: Asked, chosen: Likelihood, out: Tensor, targets: Tensor
+) -> Computed:
+    """The likelihood in its type, asked whether it draws noise, has memory or is a loss."""
+    name = problem.name
+    with generators(f"problem '{name}': the likelihood", ""):
+        computed = probe_likelihood.computed(problem, chosen, out, targets)
+        value = computed.value(out, targets)
+    rounding = coarsest(asked.rounding, computed.dtype)
+    if not same(value, computed.value(out, targets), rounding):
+        raise InputError(
+            f"problem '{name}': the likelihood of the same outputs and targets differs when it is asked twice."
+        )
+    if not isinstance(chosen, Checks):
+        uncounted(
+            name,
+            "the likelihood",
+            [("", computed.of)],
+            lambda: computed.value(out, targets),
+            rounding,
+        )
+    probe_likelihood.refuse_loss(name, computed, out, targets)
+    return computed
 
 
 def _moved(
@@ -220,43 +223,6 @@ def _large(problem: Problem, asked: Asked, computed: Computed, said: str) -> Non
                 f"{LARGE}, so an example's log-likelihood depends on the minibatch; expected a network whose examples "
                 f"do not interact, padded to one length.{said}"
             )
-
-
-def all_examples(module: nn.Module, problem: Problem, seen: Seen) -> None:
-    """Pass the training examples, as many as the budget allows, so that one that does not fit is told now.
-
-    Args:
-        module: A copy of the user's.
-        problem: Made from it, with the uses of its layers.
-        seen: What the module does.
-
-    Raises:
-        InputError: A pass fails, or an output or log-likelihood is not finite.
-    """
-    kind = seen.precision or torch.float64
-    asked = Asked(problem.name, converted(copy.deepcopy(module), "cpu", kind), kind)
-    own = seen.of_likelihood or torch.float64
-    computed = Computed(moved_to(seen.likelihood, "cpu", own), own)
-    count = min(problem.examples, MOST, max(LARGE, int(BUDGET / max(1, operations(problem)))))
-    for start in range(0, count, 4 * LARGE):
-        rows = slice(start, min(start + 4 * LARGE, count))
-        inputs, targets = (wide(part[rows].cpu()) for part in problem.data.train)
-        out = asked.outputs(inputs).double()
-        where = f"of training examples {start} to {start + len(out) - 1}"
-        try:
-            value = computed.value(out, targets)
-        except Exception as error:
-            raise InputError(
-                f"problem '{problem.name}': the likelihood {where} fails: {reason(error)}"
-            ) from error
-        for what, found in (("outputs", out), ("log-likelihoods", value)):
-            bad = ~torch.isfinite(found.reshape(len(found), -1)).all(1)
-            if bool(bad.any()):
-                row = start + int(bad.nonzero()[0])
-                raise InputError(
-                    f"problem '{problem.name}': the {what} of training example {row} are not finite; check its inputs, "
-                    "its target and the module's weights."
-                )
 
 
 def _own_weights(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vdbench.errors import InputError
-from vdbench.problems.probe import Asked, hint, same
-
-AHEAD = (10, 1_000, 100_000)
-"""By how many passes a counter is put forward."""
+from vdbench.problems.probe import Asked, hint, reason, same
 
 
 def noisy_hint(module: nn.Module) -> str:
@@ -86,56 +84,61 @@ def repeats(name: str, asked: Asked, inputs: Tensor, first: Tensor | None = None
         InputError: It does.
     """
     found = [asked.outputs(inputs), asked.outputs(inputs), *([] if first is None else [first])]
-    if not all(same(found[0], other, asked.rounding) for other in found[1:]):
+    # other examples in the memory of the first: a network may keep what it computed under an address
+    turned = inputs.flip(0)
+    pairs = [(found[0], other) for other in found[1:]]
+    pairs.append((asked.overwritten(inputs, turned), asked.outputs(turned)))
+    if not all(same(a, b, asked.rounding) for a, b in pairs):
         raise InputError(
             f"problem '{name}': a second forward pass on the same inputs gives other outputs: the module has noise or "
             "memory of its own; call module.eval() first, or remove it."
         )
 
 
-def uncounted(name: str, asked: Asked, inputs: Tensor) -> None:
-    """Refuse a network whose outputs depend on a number of its own that each pass changes, such as a warm-up.
+def unhooked(name: str, asked: Asked, inputs: Tensor, value: Callable[[Tensor], Tensor]) -> None:
+    """Refuse a network whose modules have hooks that change gradients; hooks that only look are fine.
 
-    Buffers are seen by `unwritten`. Here are attributes of Python, in modules and in their dicts: those that a pass
-    changes are put forward as many passes would, and the outputs must stay. Counters for a log pass.
+    Args:
+        name: The problem's.
+        asked: The network.
+        inputs: Of a few examples.
+        value: The log-likelihood of outputs, summed.
 
     Raises:
-        InputError: The outputs change.
+        InputError: Without the hooks the gradient is another.
     """
-    before = dict(_numbers(asked.network))
-    out = asked.outputs(inputs)
-    for (path, key), (place, value) in _numbers(asked.network):
-        then = before.get((path, key), (place, value))[1]
-        if value == then:
-            continue
-        for passes in AHEAD:
-            place[key] = type(value)(value + passes * (value - then))
-            try:
-                still = same(asked.outputs(inputs), out, asked.rounding)
-            except InputError:
-                still = False
-            if not still:
-                raise InputError(
-                    f"problem '{name}': each forward pass changes '{path}', and the outputs after {passes:,} more "
-                    "passes are others, so that a draw would depend on the draws before it; call module.eval() first, "
-                    "or fix that number."
-                )
-        place[key] = value
+    hooked = {
+        path or "the module": part
+        for path, part in asked.network.named_modules()
+        if part._backward_hooks or part._backward_pre_hooks
+    }
+    if not hooked:
+        return
 
+    def gradients() -> list[Tensor]:
+        leaves = [p for p in asked.network.parameters() if p.requires_grad]
+        found = value(asked.raw(inputs))
+        return list(torch.autograd.grad(found, leaves, materialize_grads=True, allow_unused=True))
 
-def _numbers(network: nn.Module) -> list[tuple[tuple[str, Any], tuple[dict[Any, Any], Any]]]:
-    """The numbers among the attributes of modules and in dicts of them: path and key, the dict and the value."""
-    own = set(vars(nn.Module()))
-    found = []
-    for path, part in network.named_modules():
-        held = {n: v for n, v in vars(part).items() if n not in own}
-        places = [(vars(part), path, held)]
-        places += [(v, f"{path}.{n}".lstrip("."), v) for n, v in held.items() if type(v) is dict]
-        for place, where, values in places:
-            for key, value in values.items():
-                if type(value) in (int, float):
-                    found.append(((f"{where}.{key}".lstrip("."), key), (place, value)))
-    return found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            before = gradients()
+            held = {p: (m._backward_hooks, m._backward_pre_hooks) for p, m in hooked.items()}
+            for part in hooked.values():
+                part._backward_hooks, part._backward_pre_hooks = OrderedDict(), OrderedDict()
+            after = gradients()
+        except RuntimeError as error:
+            raise InputError(
+                f"problem '{name}': the gradient of the log-likelihood cannot be taken: {reason(error)}"
+            ) from error
+    for path, part in hooked.items():
+        part._backward_hooks, part._backward_pre_hooks = held[path]
+    if not all(same(a, b, asked.rounding) for a, b in zip(before, after, strict=True)):
+        raise InputError(
+            f"problem '{name}': a backward hook of {' or '.join(map(repr, hooked))} changes gradients, which a "
+            "measured gradient does not pass through; remove it (the handle that register_full_backward_hook returned)."
+        )
 
 
 def no_other_parameters(name: str, asked: Asked, inputs: Tensor) -> None:

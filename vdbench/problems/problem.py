@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vdbench.datasets import Dataset, Split
-from vdbench.errors import CellError, InputError
+from vdbench.errors import CellError
 from vdbench.noise import Key, stream
 from vdbench.problems import kl
 from vdbench.problems.layers import Layer, NoisyModule, Sampler, WholeWeight
@@ -89,6 +89,7 @@ class Behaviour:
         precision: The only floating-point type that the network computes in; None where it follows its parameters'.
         of_likelihood: The same of the likelihood.
         attention: Whether it has attention, whose fused forms are switched off.
+        coarse: Whether a part of the network computes in another floating-point type than its parameters.
         derives: Whether a pass takes gradients of its own, so that they are enabled in every pass.
         recurrent: Whether it has recurrent layers, whose fused forms are switched off.
         said: What was decided when the problem was made, a sentence each.
@@ -106,6 +107,7 @@ class Behaviour:
     precision: torch.dtype | None = None
     of_likelihood: torch.dtype | None = None
     attention: bool = False
+    coarse: bool = False
     derives: bool = False
     recurrent: bool = False
     said: tuple[str, ...] = ()
@@ -252,7 +254,7 @@ class Problem:
     def kl(self, parameters: Parameters) -> Tensor:
         """KL(q ‖ prior) summed over all noisy layers, in nats; or what `vdbench.problems.kl` has in its place.
 
-        It is multiplied by `kl_weight`. An embedding's row that stays 0 is no part of it.
+        It is multiplied by `kl_weight`. An embedding's padding row is no part of it.
         """
         total = torch.zeros((), device=self.device, dtype=self.dtype)
         for layer in self.layers:
@@ -269,7 +271,7 @@ class Problem:
             parameters: All parameters.
 
         Raises:
-            InputError: A noisy layer is called more often than when the problem was made.
+            CellError: A noisy layer is called more or less often than when the problem was made, or with other rows.
         """
         if self.behaviour.derives and not torch.is_grad_enabled():
             with torch.enable_grad():
@@ -277,6 +279,8 @@ class Problem:
         plain = {n: value for n, value in parameters.items() if n not in self._of_noisy_layers}
         for layer in self.whole:
             weight = sampler(layer, next(iter(parameters.values())).new_ones(1))
+            if layer.name in self._fixed_rows:
+                weight = weight + self._fixed_rows[layer.name].to(weight.dtype)
             # a network that writes its weight must not write the parameters
             own = any(weight is value for value in parameters.values())
             plain[layer.path] = weight.clone() if own else weight
@@ -309,6 +313,17 @@ class Problem:
     def _places(self) -> list[NoisyModule]:
         """Where noisy layers stand in the module, found once and not in every forward pass."""
         return [m for m in self.module.modules() if isinstance(m, NoisyModule)]
+
+    @cached_property
+    def _fixed_rows(self) -> dict[str, Tensor]:
+        """By layer, its weights with all rows 0 but the one without noise, where that one is not 0."""
+        found = {}
+        for layer in self.whole:
+            if layer.fixed_row is not None:
+                weight = torch.zeros_like(self.module.get_parameter(layer.path))
+                weight[layer.fixed_row] = self.module.get_parameter(layer.path)[layer.fixed_row]
+                found[layer.name] = weight.detach()
+        return {name: weight for name, weight in found.items() if bool(weight.any())}
 
     @cached_property
     def _ties(self) -> dict[str, tuple[str, ...]]:
@@ -378,13 +393,30 @@ class Problem:
         finally:
             for place, previous in zip(places, before, strict=True):
                 place.call = previous
+        self._as_made(calls)
+
+    def _as_made(self, calls: Mapping[str, int]) -> None:
+        """Refuse a pass in which layers are called less often than when the problem was made.
+
+        What an estimator may do with a layer was decided by how the network used it then.
+
+        Raises:
+            CellError: One was.
+        """
+        for name, folds in self.behaviour.folds.items():
+            if calls.get(name, 0) != len(folds):
+                raise CellError(
+                    f"problem '{self.name}' calls its noisy layer '{name}' {calls.get(name, 0)} times in this pass, "
+                    f"and {len(folds)} times when it was made; expected the same for every minibatch: choose other "
+                    "layers with layers=, or leave out the branch that depends on the inputs."
+                )
 
     def _fold(self, name: str, number: int) -> Fold:
         folds = self.behaviour.folds.get(name)
         if folds is None:
             return PLAIN
         if number >= len(folds):
-            raise InputError(
+            raise CellError(
                 f"problem '{self.name}' calls its noisy layer '{name}' more than {len(folds)} times in one forward "
                 "pass, as often as when the problem was made; expected the same number of calls for every minibatch."
             )

@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from vdbench.errors import InputError, nearest
-from vdbench.problems.several_inputs import RowLookup
+from vdbench.problems.several_inputs import prefix
 
 LayerChoice = str | Iterable[str] | Callable[[str, nn.Module], bool]
 """Names or patterns (``encoder.*``) of layers, or a function of name and module."""
@@ -46,7 +46,7 @@ class Weight:
         owner: Path of the module that holds it.
         opened: Whether the layer's pre-activations may be sampled, as far as types tell.
         why: Why they may not.
-        zero_row: A row that stays 0.
+        fixed_row: A row that stays as it is, an embedding's padding.
         ties: Other paths of the same parameter.
         aliases: Other paths of the module that holds it.
     """
@@ -56,7 +56,7 @@ class Weight:
     owner: str
     opened: bool
     why: str = ""
-    zero_row: int | None = None
+    fixed_row: int | None = None
     ties: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
 
@@ -206,7 +206,7 @@ def _chosen(
                 f"problem '{name}': the function layers failed: {type(error).__name__}: {error}"
             ) from error
     patterns = [layers] if isinstance(layers, str) else list(layers)
-    prefix = "network." if isinstance(body, RowLookup) else ""
+    start = prefix(body)
     held = {path for _, path, _, _ in found}
     loose = [
         (path, path, path.rpartition(".")[0], body.get_submodule(path.rpartition(".")[0]))
@@ -221,7 +221,7 @@ def _chosen(
                 f"problem '{name}': layers must be names or patterns of layers, or a function of name and module, "
                 f"not {pattern!r}."
             )
-        hits = {t for t in titles if _named(t, pattern, prefix)}
+        hits = {t for t in titles if _named(t, pattern, start)}
         # a pattern that names layers does not mean the loose parameters beside them
         names = hits & {t for t, _, _, _ in found} or hits
         if not hits:
@@ -233,9 +233,9 @@ def _chosen(
     return chosen
 
 
-def _named(title: str, pattern: str, prefix: str) -> bool:
+def _named(title: str, pattern: str, start: str) -> bool:
     """Whether a pattern names a layer, by its name in the user's module too, or a module around it."""
-    names = {title, title.removeprefix(prefix)}
+    names = {title, title.removeprefix(start)}
     return any(
         n == pattern or fnmatchcase(n, pattern) or n.startswith(f"{pattern}.") for n in names
     )
@@ -251,14 +251,14 @@ def _weight(
     aliases: tuple[str, ...],
     name: str,
 ) -> Weight:
-    zero_row = None
-    if ties and _zero_rows(body, (path, *ties)):
+    fixed_row = None
+    if ties and _padded(body, (path, *ties)):
         raise InputError(
             f"problem '{name}': the weight '{path}' is tied to {' and '.join(ties)} and has a row (padding_idx) that "
             "gets a gradient in one of them and none in the other; set padding_idx to None, or untie them."
         )
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-        zero_row = _embedding(title, module, name)
+        fixed_row = _embedding(title, module, name)
     why = ""
     if not isinstance(module, OPENED) or not path.endswith("weight"):
         why = f"{type(module).__name__} uses it in a way of its own"
@@ -268,7 +268,7 @@ def _weight(
         why = "the layer holds parameters, buffers or modules besides weight and bias"
     if ties:
         why = f"it is one weight with {' and '.join(ties)}"
-    return Weight(title, path, owner, not why, why, zero_row, ties, aliases)
+    return Weight(title, path, owner, not why, why, fixed_row, ties, aliases)
 
 
 def _holds_more(module: nn.Module) -> bool:
@@ -286,7 +286,7 @@ def _own(kind: type) -> set[str]:
     }
 
 
-def _zero_rows(body: nn.Module, paths: tuple[str, ...]) -> bool:
+def _padded(body: nn.Module, paths: tuple[str, ...]) -> bool:
     owners = [body.get_submodule(path.rpartition(".")[0]) for path in paths]
     return any(getattr(owner, "padding_idx", None) is not None for owner in owners)
 
@@ -301,13 +301,7 @@ def _embedding(title: str, module: nn.Embedding | nn.EmbeddingBag, name: str) ->
         raise InputError(
             f"{where} scale_grad_by_freq, whose gradient is not the derivative of the loss; set it to False."
         )
-    row = module.padding_idx
-    if row is not None and bool(module.weight[row].detach().ne(0).any()):
-        raise InputError(
-            f"{where} padding_idx {row}, whose row is not 0 and gets no gradient; set the row to 0, or padding_idx to "
-            "None."
-        )
-    return row
+    return module.padding_idx
 
 
 def _altered(body: nn.Module) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vdbench.errors import InputError, nearest
 from vdbench.problems.problem import Problem
+from vdbench.problems.several_inputs import prefix
 from vdbench.problems.transforms import Transform, find
 
 
@@ -96,8 +97,7 @@ def read(problem: Problem, given: nn.Module | Mapping[str, Any], names: Any) -> 
 
 def _title(problem: Problem, name: str) -> str:
     """Start of the names of a layer's parameters in the user's own module."""
-    own = name.removeprefix("network.") if hasattr(problem.module, "count") else name
-    return f"{own}."
+    return f"{name.removeprefix(prefix(problem.module))}."
 
 
 def _called(where: str, names: Any) -> Called:

@@ -34,6 +34,7 @@ WHOLE = {
     "own-forward": ["0"],
     "bilinear": ["b"],
     "embedding": ["e"],
+    "embedding-with-a-padding-row": ["e"],
     "embedding-bag": ["e"],
     "attention": ["a.in_proj_weight", "a.out_proj"],
     "encoder-layer": ["layer.self_attn.in_proj_weight", "layer.self_attn.out_proj"],
