@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from vdbench import (
     Batch,
     Gradient,
@@ -48,7 +50,7 @@ class Spsa(Perturbation):
     Source: Spall 1992; with normal steps, Nesterov & Spokoiny 2017 and MeZO (Malladi et al. 2023).
 
     Attributes:
-        step: c, in units of the weights, the same for all of them.
+        step: c, in units of the weights, the same for all of them; where a weight is above 1, times the largest one.
 
     Example:
         >>> import vdbench
@@ -80,16 +82,18 @@ class Spsa(Perturbation):
         z = perturbation.drawn(problem, parameters, noise)
         where = perturbation.detached(perturbation.place(problem, parameters, z))
         signs = perturbation.directions(where, noise.at("step"), law="sign")
+        largest = torch.stack([value.abs().amax() for value in where.values()]).amax()
+        c = self.step * largest.clamp(min=1)  # large weights have few digits behind the point
         up, down = (
             perturbation.costs(
                 problem,
                 parameters,
                 batch,
-                {name: value + c * signs[name] for name, value in where.items()},
+                {name: value + side * c * signs[name] for name, value in where.items()},
             )
-            for c in (self.step, -self.step)
+            for side in (1, -1)
         )
         # example by example: the sums over a minibatch have fewer digits in common
-        slope = (up - down).sum() / (2 * self.step)
+        slope = (up - down).sum() / (2 * c)
         slopes = {name: slope * sign for name, sign in signs.items()}
         return perturbation.chained(problem, parameters, z, slopes, (up + down).sum() / 2)

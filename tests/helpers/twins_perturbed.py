@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from twins import BATCH, EXAMPLES, Twin, Weights, backward, posterior
-from twins_score import Cost, chained, layers_of, scores, whole
+from twins_score import Cost, chained, layers_of, whole
 from twins_wrapped import Second
 
 from vdbench.noise import Noise
@@ -85,6 +85,7 @@ def spsa(step: float, cost: Cost = whole) -> Twin:
         eps, weights = sampled(leaves, noise)
         there = {**weights, **biases(leaves)}
         signs = {n: noise.at("step")(n, tuple(v.shape), law="sign") for n, v in there.items()}
+        by = step * max(1.0, *(abs(x) for v in there.values() for x in v.flatten().tolist()))
         up, down = (
             cost(
                 {n: v + c * signs[n] for n, v in biases(leaves).items()},
@@ -92,9 +93,9 @@ def spsa(step: float, cost: Cost = whole) -> Twin:
                 inputs,
                 targets,
             )
-            for c in (step, -step)
+            for c in (by, -by)
         )
-        slope = (up - down) / (2 * step)
+        slope = (up - down) / (2 * by)
         return (up + down) / 2, back(leaves, eps, {n: slope * s for n, s in signs.items()})
 
     return twin
@@ -118,7 +119,7 @@ def evolution_strategies(
                 drawn = {a: sign * z for a, z in eps.items()}
                 there = {a: means[a] + law(leaves, a)[1] * z for a, z in drawn.items()}
                 value = cost(leaves, there, inputs, targets)
-                scored = scores(leaves, drawn)
+                scored = chained(leaves, {a: _score(leaves, a, z) for a, z in drawn.items()})
                 found = {n: (value.detach() - base) * v for n, v in scored.items()}
                 own = backward(value, leaves)
                 parts.append(found | {n: v for n, v in own.items() if n.endswith("bias")})
@@ -127,6 +128,12 @@ def evolution_strategies(
         return sum(values) / count, {n: sum(p[n] for p in parts) / count for n in parts[0]}
 
     return twin
+
+
+def _score(leaves: Weights, layer: str, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """∇log q in μ and σ."""
+    sigma = law(leaves, layer)[1]
+    return eps / sigma, (eps**2 - 1) / sigma
 
 
 def _drawn(mu: Tensor, noise: Noise, layer: str, rank: int) -> Tensor:
