@@ -22,7 +22,7 @@ help:
 	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
 	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (half an hour)'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
-	@echo 'make zoo     check 119 wrong and 46 right estimators with five seeds (hours), write the table'
+	@echo 'make zoo     check 135 wrong and 46 right estimators with five seeds (hours), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
 	@echo 'make coverage measure coverage where runs stop on 25 problems (hours), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'

@@ -79,9 +79,7 @@ class ActivityPerturbation(Wrapper):
         """Refuse fewer than one direction, and an estimator that does not sample pre-activations alone."""
         super().__post_init__()
         if self.directions < 1:
-            raise InputError(
-                f"{self.named}: directions must be at least 1, not {self.directions}."
-            )
+            raise InputError(f"{self.named}: directions must be at least 1, not {self.directions}.")
         plain = type(self.of).__call__ is Pathwise.__call__ and self.of.declaration.pure
         if not plain:
             raise InputError(
@@ -165,10 +163,8 @@ class ActivityPerturbation(Wrapper):
         found = []
         for i, (layer, _, v) in enumerate(calls):
             along = slope["cost"]
-            if isinstance(layer, WholeWeight):
-                each = along.sum()  # one weight for all examples
-            else:
-                each = along.reshape(-1, *(1 for _ in v.shape[1:]))
+            one = isinstance(layer, WholeWeight)  # one weight for all examples
+            each = along.sum() if one else along.reshape(-1, *(1 for _ in v.shape[1:]))
             found.append((layer, value[str(i)].detach(), (each * v).detach()))
         return found, value["cost"].sum().detach()
 

@@ -1,4 +1,4 @@
-"""Leave-one-out with a second, linear control variate made of the other samples' gradients, for learned binary masks."""
+"""Leave-one-out with a second, linear control variate of the other samples' gradients, for learned binary masks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class DoubleControlVariate(MaskEstimator):
     s}(f_m(B_t) - a_s\cdot B_t)\big](B_s - q) + a_s\,q(1-q)$, $a_s = \frac1{S-1}\sum_{t\ne s}\nabla_Bf_m(B_t)$.
 
     The first control variate is the mean of the other samples, as in ``rloo``. The second is $a_s\cdot B$, a Taylor
-    polynomial of the cost. Its slopes $a_s$ are those at the *other* samples, which are independent of $B_s$. Given them,
-    $E[(a_s\cdot B_s)(B_s - q)] = a_s\,q(1-q)$, because the masks are independent Bernoulli variables; this is added back.
-    So the estimator is unbiased, whatever the cost is between 0 and 1. If the cost is linear in the masks, no noise is
-    left in the logits. In θ and in the biases, the estimate is the mean of the ordinary gradients under the S masks.
+    polynomial of the cost. Its slopes $a_s$ are those at the *other* samples, which are independent of $B_s$. Given
+    them, $E[(a_s\cdot B_s)(B_s - q)] = a_s\,q(1-q)$, because the masks are independent Bernoulli variables; this is
+    added back. So the estimator is unbiased, whatever the cost is between 0 and 1. If the cost is linear in the
+    masks, no noise is left in the logits. In θ and in the biases, the estimate is the mean of the ordinary
+    gradients under the S masks.
 
     Claim: unbiased for the ELBO of learned masks, dense and convolution; the cost must be differentiable in the masks.
     Cost: 2·S products forward, S backward for the masks and S for θ; S·M·K numbers of noise per layer.

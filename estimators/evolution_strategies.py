@@ -40,8 +40,8 @@ class EvolutionStrategies(Perturbation):
     r"""Differences of costs at mirrored weight samples, times the noise that made them.
 
     Formula: $g_\mu = \frac{L(\mu + \sigma\varepsilon) - L(\mu - \sigma\varepsilon)}2\cdot\frac\varepsilon\sigma$,
-    $g_\sigma = \Big(\frac{L(\mu + \sigma\varepsilon) + L(\mu - \sigma\varepsilon)}2 - L(\mu)\Big)\frac{\varepsilon^2 - 1}\sigma$,
-    $\varepsilon \sim N(0, 1)$.
+    $g_\sigma = \Big(\frac{L(\mu + \sigma\varepsilon) + L(\mu - \sigma\varepsilon)}2 -
+    L(\mu)\Big)\frac{\varepsilon^2 - 1}\sigma$, $\varepsilon \sim N(0, 1)$.
 
     With normal noise of full rank, the smoothed cost of evolution strategies is the ELBO's $E_q[L]$ itself, and each
     sample is a score function $\frac\varepsilon\sigma$, $\frac{\varepsilon^2-1}\sigma$. Not mirrored and without
@@ -49,10 +49,11 @@ class EvolutionStrategies(Perturbation):
     ``centre``, does not depend on $\varepsilon$, so it changes no mean. In μ of mirrored samples it cancels; in σ it
     removes the size of the cost, and a second difference is left.
 
-    With a ``rank`` $r$, the noise of a layer is $AB^\top/\sqrt r$ with normal factors A (outputs × r) and B (inputs × r):
-    r·(outputs + inputs) numbers and no full-rank matrix to draw. Its entries have mean 0, variance 1 and no
-    correlation, so that μ is unbiased for a quadratic cost. They are not normal, and not independent: elsewhere, and in
-    σ, the mean is wrong. The factor of σ then has another kurtosis, $3 + 6/r$ instead of 3. It is declared biased.
+    With a ``rank`` $r$, the noise of a layer is $AB^\top/\sqrt r$ with normal factors A (outputs × r) and B (inputs
+    × r): r·(outputs + inputs) numbers and no full-rank matrix to draw. Its entries have mean 0, variance 1 and no
+    correlation, so that μ is unbiased for a quadratic cost. They are not normal, and not independent: elsewhere,
+    and in σ, the mean is wrong. The factor of σ then has another kurtosis, $3 + 6/r$ instead of 3. It is declared
+    biased.
 
     Biases are deterministic and get their ordinary gradient, averaged over the samples.
 

@@ -34,13 +34,14 @@ from vdbench.estimation.perturbation import Perturbation
 class ForwardGradient(Perturbation):
     r"""The cost's derivative along a random direction in all weights and biases, times that direction.
 
-    Formula: $\hat g = \frac1D\sum_{d=1}^D(\nabla L(W)\cdot v_d)\,v_d$, $v_d \sim N(0, I)$, $W = \mu + \sigma\varepsilon$;
-    $\hat g$ in μ, $\varepsilon\hat g$ in σ.
+    Formula: $\hat g = \frac1D\sum_{d=1}^D(\nabla L(W)\cdot v_d)\,v_d$, $v_d \sim N(0, I)$, $W = \mu +
+    \sigma\varepsilon$; $\hat g$ in μ, $\varepsilon\hat g$ in σ.
 
     Given $W$, $E[(\nabla L\cdot v)v] = E[vv^\top]\nabla L = \nabla L$, so the mean is that of naive sampling. Given
-    $W$, the variance of entry $i$ is $\frac1D(\lVert\nabla L\rVert^2 + g_i^2)$: every entry contains the noise of all P
-    numbers that are perturbed. Summed over all of them it is $\frac{P+1}D\lVert\nabla L\rVert^2$. It grows in proportion to P, all weights and biases of
-    the network; ``activity-perturbation`` perturbs pre-activations, which are far fewer.
+    $W$, the variance of entry $i$ is $\frac1D(\lVert\nabla L\rVert^2 + g_i^2)$: every entry contains the noise of
+    all P numbers that are perturbed. Summed over all of them it is $\frac{P+1}D\lVert\nabla L\rVert^2$. It grows in
+    proportion to P, all weights and biases of the network; ``activity-perturbation`` perturbs pre-activations,
+    which are far fewer.
 
     The derivative is taken by one forward-mode pass. No pass goes backward through the network, so no activations are
     kept. Parameters without noise, such as biases, are perturbed like weights. From $W$ to the parameters of q the

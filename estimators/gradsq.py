@@ -39,17 +39,18 @@ class GradSq(Estimator):
     Formula: $g_\mu = \nabla L(W)$, $g_\sigma = -\sigma h$, $h = (\nabla L(W))^2$ (``minibatch``) or $h =
     \frac NM\sum_m(\nabla\log p(y_m\mid x_m, W))^2$ (``examples``), $W = \mu + \sigma\varepsilon$.
 
-    By Price's theorem $\partial E[L]/\partial\sigma = \sigma E[\partial^2L/\partial W^2]$. If the targets come from the
-    model itself, minus the mean Hessian of the log-likelihood is the mean square of each example's gradient (Fisher
-    information; with the targets of the data the "empirical Fisher" or Gauss–Newton form). For other targets it is
-    not. With ``minibatch``, the gradient of the whole minibatch is squared: its mean is the full gradient squared plus the
-    minibatch's variance, about N/M times that of ``examples`` where the full gradient is 0. In both cases the curvature
-    cannot be negative, and kinks do not matter.
+    By Price's theorem $\partial E[L]/\partial\sigma = \sigma E[\partial^2L/\partial W^2]$. If the targets come from
+    the model itself, minus the mean Hessian of the log-likelihood is the mean square of each example's gradient
+    (Fisher information; with the targets of the data the "empirical Fisher" or Gauss–Newton form). For other
+    targets it is not. With ``minibatch``, the gradient of the whole minibatch is squared: its mean is the full
+    gradient squared plus the minibatch's variance, about N/M times that of ``examples`` where the full gradient is
+    0. In both cases the curvature cannot be negative, and kinks do not matter.
 
     Claim: biased in σ for the ELBO of any layer kind; in μ and in the biases it is ``naive``, unbiased.
     Cost: that of naive sampling, 1 product forward and 2 backward; ``examples`` takes each example's gradient, M·K·L
     memory; K·L noise.
-    Source: ``minibatch``: the option gradsq of IVON (Shen et al. 2024); ``examples``: Graves 2011, VOGN (Khan et al. 2018).
+    Source: ``minibatch``: the option gradsq of IVON (Shen et al. 2024); ``examples``: Graves 2011, VOGN (Khan et
+    al. 2018).
 
     Attributes:
         squares: Of what: ``minibatch`` or ``examples``.

@@ -37,14 +37,14 @@ from vdbench.problems.kinks import kinks
 class PriceHessian(Estimator):
     r"""The gradient in the scale from the diagonal of the Hessian at the drawn weights, estimated by random signs.
 
-    Formula: $g_\mu = \nabla L(W)$, $g_\sigma = \sigma\cdot\frac1P\sum_p z_p\cdot(Hz_p)$, $W = \mu + \sigma\varepsilon$, $H =
-    \nabla^2L(W)$, $z_{pi} = \pm1$.
+    Formula: $g_\mu = \nabla L(W)$, $g_\sigma = \sigma\cdot\frac1P\sum_p z_p\cdot(Hz_p)$, $W = \mu +
+    \sigma\varepsilon$, $H = \nabla^2L(W)$, $z_{pi} = \pm1$.
 
-    By Price's theorem $\partial E[L]/\partial\sigma_i^2 = \frac12E[\partial_i^2L]$, so $\partial E[L]/\partial\sigma_i =
-    \sigma_iE[H_{ii}]$. Hutchinson's product $z_iH_{ij}z_j$ has the mean $H_{ii}$. Its noise comes from the rest of row
-    $i$ alone: the variance of $g_{\sigma_i}$ given $W$ is $\frac1P\sigma_i^2\sum_{j\ne i}H_{ij}^2$. Where naive sampling
-    has $\varepsilon_i\nabla_iL$, with noise of the size of the gradient, this has none, so it wins where the gradient
-    is large against the curvature.
+    By Price's theorem $\partial E[L]/\partial\sigma_i^2 = \frac12E[\partial_i^2L]$, so $\partial
+    E[L]/\partial\sigma_i = \sigma_iE[H_{ii}]$. Hutchinson's product $z_iH_{ij}z_j$ has the mean $H_{ii}$. Its noise
+    comes from the rest of row $i$ alone: the variance of $g_{\sigma_i}$ given $W$ is $\frac1P\sigma_i^2\sum_{j\ne
+    i}H_{ij}^2$. Where naive sampling has $\varepsilon_i\nabla_iL$, with noise of the size of the gradient, this has
+    none, so it wins where the gradient is large against the curvature.
 
     The theorem needs a gradient that is continuous in the weights. Where it jumps, as at the kink of a ReLU, the second
     derivative has a delta there, which automatic differentiation leaves out; with ReLU this part is missing from the
@@ -54,7 +54,8 @@ class PriceHessian(Estimator):
 
     Claim: unbiased for the ELBO of any layer kind if the network and the likelihood have continuous gradients; in σ
     biased otherwise.
-    Cost: 1 gradient and 1 Hessian product a probe, together about 2 gradients in forward mode over reverse; 2·K·L noise.
+    Cost: 1 gradient and 1 Hessian product a probe, together about 2 gradients in forward mode over reverse; 2·K·L
+    noise.
     Source: Price 1958; Opper & Archambeau 2009; Khan et al. 2018 (*Vadam, VOGN*); Hutchinson 1990, Bekas, Kokiopoulou &
     Saad 2007 (diagonal).
 

@@ -47,14 +47,15 @@ class Rebar(MaskEstimator):
     $\tilde z \sim p(z \mid B)$. The terms with η have mean 0 for any η and λ:
     $E_B\{E[f(\tilde c)\mid B]\,\nabla\log q(B) + \nabla E[f(\tilde c)\mid B]\} = \nabla E[f(c)]$.
 
-    Given its sign, the position of $z$ is itself determined by a uniform number that is independent of B. $\tilde z$
-    is made from the same number (common random numbers). Then $\tilde z = z$ and $\tilde c = c$, but the slopes
-    differ: $\partial z/\partial\varphi = 1$ and $\partial\tilde z/\partial\varphi = s(1 - e^{-|z|})$, with $s = q$ for
-    B = 1 and $1 - q$ for B = 0. All masks of an example, in all layers, are relaxed together. λ is a fixed option, and
-    so is η, unless it is ``fitted``: then every logit has its own η of least variance,
-    $\mathrm{Cov}[g_0, h]/\mathrm{Var}[h]$, with $g_0$ the gradient at η = 0 and $h = g_0 - g_1$. It is estimated from pairs
-    of pilot draws on one minibatch, and results are conditional on these draws. It stays as it is in training. In θ and in the biases, the estimate is the ordinary gradient under the binary
-    masks; the relaxed cost is not used.
+    Given its sign, the position of $z$ is itself determined by a uniform number that is independent of B. $\tilde
+    z$ is made from the same number (common random numbers). Then $\tilde z = z$ and $\tilde c = c$, but the slopes
+    differ: $\partial z/\partial\varphi = 1$ and $\partial\tilde z/\partial\varphi = s(1 - e^{-|z|})$, with $s = q$
+    for B = 1 and $1 - q$ for B = 0. All masks of an example, in all layers, are relaxed together. λ is a fixed
+    option, and so is η, unless it is ``fitted``: then every logit has its own η of least variance,
+    $\mathrm{Cov}[g_0, h]/\mathrm{Var}[h]$, with $g_0$ the gradient at η = 0 and $h = g_0 - g_1$. It is estimated
+    from pairs of pilot draws on one minibatch, and results are conditional on these draws. It stays as it is in
+    training. In θ and in the biases, the estimate is the ordinary gradient under the binary masks; the relaxed cost
+    is not used.
 
     Claim: unbiased for the ELBO of learned masks, dense and convolution, for any η and λ.
     Cost: 2 products forward, 2 backward; M·K numbers of noise per layer.
@@ -88,7 +89,7 @@ class Rebar(MaskEstimator):
         """With the η of the option."""
         assert self.eta != "fitted"
         eta = float(self.eta)
-        return self._weighted(network, noise, {name: eta for name in network.logits})
+        return self._weighted(network, noise, dict.fromkeys(network.logits, eta))
 
     def given(self, network: Masked, noise: Noise, state: Any) -> tuple[Tensor, Tensor]:
         """With the η of the option, or those that were fitted.

@@ -38,9 +38,9 @@ class Reinforce(MaskEstimator):
     $\partial\log q(B)/\partial\varphi = B - q$. The cost need not be differentiable in the masks. In θ and in the
     biases, the estimate is the ordinary gradient under the drawn masks.
 
-    The baseline $b$ is 0, or $1/M$ of a moving average of *earlier* costs of whole minibatches: of pilot draws, then, in
-    training, of the steps before. It does not depend on this draw, so it changes no mean, and results are conditional
-    on it.
+    The baseline $b$ is 0, or $1/M$ of a moving average of *earlier* costs of whole minibatches: of pilot draws,
+    then, in training, of the steps before. It does not depend on this draw, so it changes no mean, and results are
+    conditional on it.
 
     Claim: unbiased for the ELBO of learned masks, dense and convolution.
     Cost: 1 product forward, 1 backward for θ; M·K numbers of noise per layer.
@@ -83,9 +83,7 @@ class Reinforce(MaskEstimator):
         self.need_state(state, f"baseline '{self.baseline}'")
         return self._less(network, noise, state["cost"] / len(network.batch.inputs))
 
-    def _less(
-        self, network: Masked, noise: Noise, base: Tensor | float
-    ) -> tuple[Tensor, Tensor]:
+    def _less(self, network: Masked, noise: Noise, base: Tensor | float) -> tuple[Tensor, Tensor]:
         masks = network.each(kept, network.uniforms(noise))
         costs = network.costs(masks)
         value = costs.sum()

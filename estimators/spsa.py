@@ -34,14 +34,14 @@ from vdbench.estimation.perturbation import Perturbation
 class Spsa(Perturbation):
     r"""Simultaneous perturbation: the difference of two costs at opposite ±1 steps of all weights, divided by the step.
 
-    Formula: $\hat g = \frac{L(W + c\Delta) - L(W - c\Delta)}{2c}\,\Delta$, $\Delta_i = \pm1$, $W = \mu + \sigma\varepsilon$;
-    $\hat g$ in μ, $\varepsilon\hat g$ in σ.
+    Formula: $\hat g = \frac{L(W + c\Delta) - L(W - c\Delta)}{2c}\,\Delta$, $\Delta_i = \pm1$, $W = \mu +
+    \sigma\varepsilon$; $\hat g$ in μ, $\varepsilon\hat g$ in σ.
 
-    As $c \to 0$ this is a forward gradient with random signs, unbiased because $E[\Delta\Delta^\top] = I$. Given $W$, the
-    variance of entry $i$ is then $\lVert\nabla L\rVert^2 - g_i^2$, and it grows with the number of weights. At a step
-    $c > 0$ the mean is the gradient plus $\frac{c^2}6E[(\sum_j\Delta_j\partial_j)^3L\;\Delta_i] =
-    \frac{c^2}2\sum_j\partial_i\partial_j^2L - \frac{c^2}3\partial_i^3L$ and terms in $c^4$. The bias vanishes for costs
-    that are quadratic in the weights jointly. With a smaller step, more digits of the two costs cancel.
+    As $c \to 0$ this is a forward gradient with random signs, unbiased because $E[\Delta\Delta^\top] = I$. Given
+    $W$, the variance of entry $i$ is then $\lVert\nabla L\rVert^2 - g_i^2$, and it grows with the number of
+    weights. At a step $c > 0$ the mean is the gradient plus $\frac{c^2}6E[(\sum_j\Delta_j\partial_j)^3L\;\Delta_i]
+    = \frac{c^2}2\sum_j\partial_i\partial_j^2L - \frac{c^2}3\partial_i^3L$ and terms in $c^4$. The bias vanishes for
+    costs that are quadratic in the weights jointly. With a smaller step, more digits of the two costs cancel.
 
     No derivative is taken. Parameters without noise, such as biases, are perturbed like weights.
 

@@ -31,14 +31,15 @@ class StraightThroughGumbel(MaskEstimator):
     r"""Binary masks in the forward pass; the backward pass has the slope of a relaxed mask that lies on the same side.
 
     Formula: $\nabla_\varphi \leftarrow \sum_m \frac{\partial f_m}{\partial B}(B_m)\cdot\frac1K\sum_k
-    \frac{c_k(1-c_k)}\lambda$, $c_k = \sigma(z_k/\lambda)$, $z_k \sim p(z\mid B_m)$, $z = \varphi + \ln\frac u{1-u}$, $B =
-    1[z \ge 0]$.
+    \frac{c_k(1-c_k)}\lambda$, $c_k = \sigma(z_k/\lambda)$, $z_k \sim p(z\mid B_m)$, $z = \varphi + \ln\frac
+    u{1-u}$, $B = 1[z \ge 0]$.
 
-    With the mask's own $z$ in place of $z_k$ this is the straight-through Gumbel estimator. Only the mask enters the
-    cost, so the slope may be replaced by its mean given the mask (Rao–Blackwell): the mean stays, and the variance can
-    only fall. With K = 1 the slope comes from one fresh $z$, and the law is that of straight-through Gumbel; as K grows,
-    its noise given the mask is averaged. The bias is that of the relaxation, in the logits: the slope at one end stands
-    for the difference $f(1) - f(0)$. In θ and in the biases, the estimate is the ordinary, unbiased gradient.
+    With the mask's own $z$ in place of $z_k$ this is the straight-through Gumbel estimator. Only the mask enters
+    the cost, so the slope may be replaced by its mean given the mask (Rao–Blackwell): the mean stays, and the
+    variance can only fall. With K = 1 the slope comes from one fresh $z$, and the law is that of straight-through
+    Gumbel; as K grows, its noise given the mask is averaged. The bias is that of the relaxation, in the logits: the
+    slope at one end stands for the difference $f(1) - f(0)$. In θ and in the biases, the estimate is the ordinary,
+    unbiased gradient.
 
     Claim: biased in the logits for the ELBO of learned masks.
     Cost: 1 product forward, 1 backward; (K + 1)·M·K' numbers of noise per layer of K' inputs.

@@ -156,14 +156,12 @@ def price_hessian(probes: int, cost: Cost = whole) -> Twin:
     def twin(
         leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        eps, weights = sampled(leaves, noise)
+        _, weights = sampled(leaves, noise)
         at = Around(leaves, weights, inputs, targets, cost)
         slope = at.named(at.slope)
         along = {a: torch.zeros_like(w) for a, w in weights.items()}
         for p in range(probes):
-            z = {
-                a: noise.at("probe", p)(a, tuple(w.shape), law="sign") for a, w in weights.items()
-            }
+            z = {a: noise.at("probe", p)(a, tuple(w.shape), law="sign") for a, w in weights.items()}
             product = at.named(at.hessian @ at.flat(z))
             along = {a: along[a] + z[a] * product[a] / probes for a in z}
         return at.value, curved(leaves, slope, along)
@@ -205,7 +203,7 @@ def activity_perturbation(
     likelihood: Callable[[Any, Tensor, int, Any], Tensor],
     local: bool = False,
 ) -> Twin:
-    """Example by example: ∂ℓ/∂b of every pre-activation by autograd, dotted with v; then ∂b/∂parameter, layer by layer."""
+    """Example by example: ∂ℓ/∂b of every pre-activation by autograd, dotted with v; then ∂b/∂parameter by layer."""
 
     def example(
         leaves: dict[str, Tensor], x: Tensor, target: int, noise: Noise, m: int

@@ -21,7 +21,6 @@ def masks(name: str, **change: Any) -> Any:
     return declared(name, **(own | change))
 
 
-
 @dataclass(frozen=True)
 class Double(DoubleControlVariate):
     """Two samples with a linear control variate, written out, with a defect."""

@@ -95,6 +95,8 @@ enter("price-hessian-claims-no-bias-at-kinks", "the Hessian of a ReLU network, c
       HONEST)  # fmt: skip
 enter("price-hessian-is-halved", "½ of σ² for σ: half the gradient in the scale", PriceHessian, HONEST,
       change=_scales(0.5))  # fmt: skip
-enter("gradsq-claims-no-bias", "squares of the minibatch's gradient, claimed unbiased", GradSq, HONEST)
+enter(
+    "gradsq-claims-no-bias", "squares of the minibatch's gradient, claimed unbiased", GradSq, HONEST
+)
 enter("gradsq-is-added", "squared gradients with the sign of the Hessian of a loss", GradSq, HONEST,
       squares="examples", change=_scales(-1.0))  # fmt: skip
