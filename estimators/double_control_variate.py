@@ -77,11 +77,11 @@ class DoubleControlVariate(MaskEstimator):
         terms = []
         for s, masks in enumerate(drawn):
             others = [t for t in range(count) if t != s]
-            slopes = {n: sum(found[t][n] for t in others) / (count - 1) for n in masks}
+            slopes = {n: torch.stack([found[t][n] for t in others]).mean(0) for n in masks}
             rest = (costs.sum(0) - costs[s]) / (count - 1)
             less = costs[s] - rest
             for name, mask in masks.items():
-                mean = sum(drawn[t][name] for t in others) / (count - 1)
+                mean = torch.stack([drawn[t][name] for t in others]).mean(0)
                 less = less - (slopes[name] * (mask - mean)).flatten(1).sum(1)
             terms.append(network.slope(less, network.each(score, masks)))
             terms.append(network.slope(ones, network.each(_spread, slopes)))

@@ -72,7 +72,7 @@ class StraightThroughGumbel(MaskEstimator):
         masks = network.each(kept, network.uniforms(noise))
         places = [network.uniforms(noise.at("slope", k)) for k in range(self.slopes)]
         each = [network.each(self._slope, masks, place) for place in places]
-        mean = {n: sum(slope[n] for slope in each) / self.slopes for n in masks}
+        mean = {n: torch.stack([slope[n] for slope in each]).mean(0) for n in masks}
         value = network.costs(network.carried(masks, mean)).sum()
         return value, value
 

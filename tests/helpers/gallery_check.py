@@ -208,7 +208,8 @@ class Place:
         requests = trace(*at, state).requests
         generator = torch.Generator().manual_seed(zlib.crc32(label(estimator).encode()))
         # a plain forward pass of an LSTM, as measure-valued takes them, has no rule for draws together
-        loop = isinstance(estimator, MeasureValued) and not self.problem.behaviour.vectorises_values
+        alone = not self.problem.behaviour.vectorises_values
+        loop = estimator.costs_without_gradient and alone
         rows = []
         for start in range(0, pairs, chunk):
             some = min(chunk, pairs - start)

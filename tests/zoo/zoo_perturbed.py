@@ -23,7 +23,7 @@ from vdbench.estimation.options import get
 from vdbench.noise import Noise, Request
 from vdbench.problems.problem import Batch, Parameters, Problem
 
-AVERAGED = 64
+AVERAGED = 16
 """Draws that are averaged, so that few means are many draws: all these have a large variance."""
 
 Change = Callable[[Gradient], Gradient]

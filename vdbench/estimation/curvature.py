@@ -23,7 +23,7 @@ def cost_gradient(
     def cost(at: Place) -> Tensor:
         return perturbation.costs(problem, parameters, batch, at).sum()
 
-    return grad_and_value(cost)  # type: ignore[no-any-return]
+    return grad_and_value(cost)
 
 
 def chained(

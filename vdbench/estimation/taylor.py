@@ -45,7 +45,7 @@ def along(
         # the first call of all loads rules that torch still compiles in a way it has deprecated
         warnings.filterwarnings("ignore", "`torch.jit.*deprecated", DeprecationWarning)
         try:
-            value, derivative = torch.func.jvp(function, primals, tangents)
+            found = torch.func.jvp(function, primals, tangents)
         except RuntimeError as error:
             if not any(words in str(error) for words in NO_RULE):
                 raise
@@ -53,7 +53,7 @@ def along(
                 f"{what}, and torch takes the derivative of an operation of the network backward alone: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-    return value, derivative
+    return found[0], found[1]
 
 
 def _along(

@@ -30,11 +30,11 @@ POOLING = "max_pool"
 _seen: WeakKeyDictionary[nn.Module, tuple[Any, tuple[str, ...]]] = WeakKeyDictionary()
 
 
-class _Names(TorchDispatchMode):
+class _Names(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Collects the names of all operations with kinks."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
