@@ -17,13 +17,10 @@ from vdbench.estimation.binary_masks import (
     kept,
     logistic,
     need_temperature,
+    pilot_noise,
+    pilots,
     score,
 )
-from vdbench.estimation.draws import gather, minibatch
-from vdbench.noise import stream
-
-PILOT_EXAMPLES = 64
-"""Examples of a pilot minibatch."""
 
 
 @register(
@@ -127,12 +124,9 @@ class Rebar(MaskEstimator):
         """η by layer, Σ Δg₀Δh / ΣΔh² over pairs of draws; nothing where η is an option."""
         if self.eta != "fitted":
             return ()
-        size = min(PILOT_EXAMPLES, problem.examples)
         products: dict[str, Tensor] = {}
         squares: dict[str, Tensor] = {}
-        for k in range(self.pilot):
-            place = key / "pilot" / k
-            batch = gather(problem, minibatch(problem, size, place / "minibatch"))
+        for batch, place in pilots(problem, key, self.pilot):
             at = (problem, parameters, batch)
             (g, h), (g2, h2) = (self._parts(*at, place / half) for half in range(2))
             for name, step in h.items():
@@ -150,9 +144,7 @@ class Rebar(MaskEstimator):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Gradients in the logits at η = 0, and their difference to those at η = 1, by layer."""
         zero, one = (
-            replace(self, eta=eta)(
-                problem, parameters, batch, stream(key, problem.device, problem.dtype)
-            )
+            replace(self, eta=eta)(problem, parameters, batch, pilot_noise(problem, key))
             for eta in (0.0, 1.0)
         )
         names = {layer.name: f"{layer.name}.logit" for layer in problem.layers}

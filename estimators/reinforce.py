@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from vdbench import Gradient, InputError, Key, Noise, Parameters, Problem, register
-from vdbench.estimation.binary_masks import Masked, MaskEstimator, kept, score
-from vdbench.estimation.draws import gather, minibatch
-from vdbench.noise import stream
-
-PILOT_EXAMPLES = 64
-"""Examples of a pilot minibatch."""
+from vdbench.estimation.binary_masks import (
+    Masked,
+    MaskEstimator,
+    kept,
+    pilot_noise,
+    pilots,
+    score,
+)
 
 
 @register(
@@ -93,15 +95,12 @@ class Reinforce(MaskEstimator):
         """The mean cost of pilot draws, by minibatch: ``{"cost": scalar}``; nothing without a baseline."""
         if self.baseline == "none":
             return ()
-        size = min(PILOT_EXAMPLES, problem.examples)
         total = torch.zeros((), device=problem.device, dtype=torch.float64)
         with torch.no_grad():
-            for k in range(self.pilot):
-                place = key / "pilot" / k
-                batch = gather(problem, minibatch(problem, size, place / "minibatch"))
+            for batch, place in pilots(problem, key, self.pilot):
                 network = Masked(problem, parameters, parameters, batch)
-                noise = stream(place, problem.device, problem.dtype)
-                costs = network.costs(network.each(kept, network.uniforms(noise)))
+                uniforms = network.uniforms(pilot_noise(problem, place))
+                costs = network.costs(network.each(kept, uniforms))
                 total = total + costs.double().sum() / self.pilot
         return {"cost": total.to(problem.dtype)}
 

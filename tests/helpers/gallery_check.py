@@ -22,7 +22,6 @@ from scipy import stats
 from scipy.special import ndtri
 from torch import Tensor
 
-from estimators.measure_valued import MeasureValued
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import LEARNED_BINARY, Estimator, objective
 from vdbench.estimation.draws import trace, vectorised

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,9 @@ from torch.func import grad
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.draws import gather, minibatch
 from vdbench.estimation.validity import need_posterior
-from vdbench.noise import Noise
+from vdbench.noise import Key, Noise, stream
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import on_inputs
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -154,6 +155,24 @@ class MaskEstimator(Estimator):
     @abstractmethod
     def surrogate(self, network: Masked, noise: Noise) -> tuple[Tensor, Tensor]:
         """A scalar whose gradient is the estimate, and the estimate of the objective, Σ_m f_m, both in nats."""
+
+
+PILOT_EXAMPLES = 64
+"""Examples of a pilot minibatch of those that fit something."""
+
+
+def pilots(problem: Problem, key: Key, count: int) -> Iterator[tuple[Batch, Key]]:
+    """Minibatches of pilot draws, each with the key of its noise."""
+    size = min(PILOT_EXAMPLES, problem.examples)
+    for k in range(count):
+        place = key / "pilot" / k
+        yield gather(problem, minibatch(problem, size, place / "minibatch")), place
+
+
+def pilot_noise(problem: Problem, key: Key) -> Noise:
+    """The noise of a pilot draw, made in float64 and then cast, so that every type of numbers draws the same masks."""
+    wide = stream(key, problem.device, torch.float64)
+    return Noise(lambda request: wide.source(request).to(problem.dtype))
 
 
 def kept(logit: Tensor, uniform: Tensor) -> Tensor:
