@@ -24,7 +24,7 @@ help:
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
 	@echo 'make engines measure one suite in every way, on Ray and through submitit too, compare (minutes)'
 	@echo 'make scaling time and memory of bookkeeping at 1,000, 10,000 and 100,000 blocks (an hour)'
-	@echo 'make zoo     check 119 wrong and 46 right estimators with five seeds (hours), write the table'
+	@echo 'make zoo     check 135 wrong and 46 right estimators with five seeds (hours), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
 	@echo 'make coverage measure coverage where runs stop on 25 problems (hours), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'

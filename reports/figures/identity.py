@@ -86,6 +86,17 @@ FAMILIES = (
     )),
     Family(335, (
         "reinforce", "rloo", "rloo(samples=4)", "arm", "disarm", "rebar", "concrete", "straight-through",
+        "reinforce(baseline=moving-average)", "rebar(eta=fitted)", "double-control-variate",
+        "straight-through-gumbel", "straight-through-gumbel(slopes=8)",
+    )),
+    Family(84, (
+        "forward-gradient", "forward-gradient(directions=16)", "activity-perturbation",
+        "activity-perturbation(naive)", "activity-perturbation(local)",
+        "activity-perturbation(local, directions=16)", "spsa", "evolution-strategies",
+    )),
+    Family(236, (
+        "price-hessian", "price-hessian(probes=4)", "price-hessian(smooth=True)",
+        "price-hessian(probes=4, smooth=True)", "gradsq", "gradsq(squares=examples)",
     )),
 )  # fmt: skip
 """Estimators by family. Listed labels keep their places for good."""

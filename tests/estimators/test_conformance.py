@@ -26,6 +26,7 @@ from vdbench.certificate.sampling import Subject
 from vdbench.estimation.base import Estimator, Gradient, Wrapper
 from vdbench.estimation.draws import gather, gradients, inject, trace
 from vdbench.estimation.options import get, label
+from vdbench.estimation.perturbation import Perturbation
 from vdbench.estimation.registry import names
 from vdbench.estimation.score_function import LikelihoodRatio
 from vdbench.noise import Injected, Key, Noise, stream
@@ -138,7 +139,7 @@ def rounding(
     subtracts numbers of that size in each of N examples. None where the cost is differentiated: there, rounding is
     relative to the gradient.
     """
-    if not isinstance(innermost(estimator), LikelihoodRatio | MeasureValued):
+    if not isinstance(innermost(estimator), LikelihoodRatio | MeasureValued | Perturbation):
         return {}
     each = ROUNDINGS * torch.finfo(torch.float32).eps * (problem.examples + abs(cost))
 

@@ -28,6 +28,14 @@ from convolution_twins import (
 from everyone import everyone, fitting, prior, rare
 from oracles import COORDINATES
 from twins import BATCH, EXAMPLES, Twin, agrees
+from twins_perturbed import (
+    activity_perturbation,
+    evolution_strategies,
+    forward_gradient,
+    gradsq,
+    price_hessian,
+    spsa,
+)
 from twins_score import measure_valued, score_local
 from twins_wrapped import antithetic, hvp, latin_hypercube, samples, sobol, sticking
 
@@ -67,6 +75,12 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("latin-hypercube", {"samples": 3}, latin_hypercube(3, pathwise(naive))),
     ("sobol", {"of": "local", "samples": 4, "block": 40}, sobol(4, 40, pathwise(local))),
     ("sticking-the-landing", {}, sticking(pathwise(naive), lambda noise: [noise], True, LAYERS)),
+    ("forward-gradient", {"directions": 2}, forward_gradient(2, whole)),
+    ("spsa", {}, spsa(0.01, whole)),
+    ("evolution-strategies", {"rank": 2}, evolution_strategies(1, True, True, 2, whole)),
+    ("price-hessian", {}, price_hessian(1, whole)),
+    ("gradsq", {"squares": "examples"}, gradsq(True, whole)),
+    ("activity-perturbation", {}, activity_perturbation(1, linear, log_likelihood)),
 ]
 
 

@@ -152,6 +152,8 @@ EXACT: list[tuple[str, dict[str, Any], int, tuple[tuple[int, int], ...], int, fl
     ("arm", {}, 2, ((2, 1), (1, 1)), 1, 1e-10),
     ("disarm", {}, 1, ((2, 2), (2, 1)), 1, 1e-10),
     ("disarm", {}, 2, ((2, 1), (1, 1)), 1, 1e-10),
+    ("double-control-variate", {}, 1, ((2, 1), (1, 1)), 1, 1e-10),
+    ("double-control-variate", {"samples": 3}, 1, ((1, 1), (1, 1)), 1, 1e-10),
     ("rebar", {}, 1, ((1, 2), (2, 1)), 10, 1e-6),
     ("rebar", {"temperature": 0.4, "eta": -0.7}, 1, ((1, 1), (1, 1)), 40, 1e-8),
     ("rebar", {"eta": 3.0}, 2, ((1, 1),), 40, 1e-8),
@@ -356,7 +358,7 @@ def test_without_learned_masks_they_are_refused(name: str) -> None:
         ("rloo", {"samples": 1}, "rloo: samples must be at least 2, not 1"),
         ("concrete", {"temperature": 0.0}, "concrete: temperature must be a finite number above 0, not 0.0."),
         ("rebar", {"temperature": math.inf}, "rebar: temperature must be a finite number above 0, not inf."),
-        ("rebar", {"eta": math.nan}, "rebar: eta must be a finite number, not nan."),
+        ("rebar", {"eta": math.nan}, "rebar: eta must be a finite number or 'fitted', not nan."),
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:

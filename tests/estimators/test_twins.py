@@ -20,12 +20,22 @@ from twins import (
     flipout,
     grouped,
     local,
+    log_likelihood,
     naive,
     pathwise,
     per_example,
+    product,
     type_a,
 )
 from twins_moments import matched, squares
+from twins_perturbed import (
+    activity_perturbation,
+    evolution_strategies,
+    forward_gradient,
+    gradsq,
+    price_hessian,
+    spsa,
+)
 from twins_score import fitted, measure_valued, score, score_local
 from twins_wrapped import antithetic, delta, hvp, latin_hypercube, samples, sobol, sticking
 
@@ -36,6 +46,9 @@ from vdbench.noise import Key
 from vdbench.problems.gaussian import Parameterization
 
 PILOT = {"pilot": 4}
+
+DENSE = (lambda layer, x, weight: product(weight, x), log_likelihood)
+"""How a layer and the likelihood are written out."""
 
 TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
     ("deterministic", {}, pathwise(deterministic)),
@@ -114,6 +127,27 @@ TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
         "sticking-the-landing",
         {"of": "per-example"},
         sticking(pathwise(per_example), lambda n: [n.at("example", m) for m in range(BATCH)], True),
+    ),
+    ("forward-gradient", {}, forward_gradient(1)),
+    ("forward-gradient", {"directions": 3}, forward_gradient(3)),
+    ("spsa", {}, spsa(0.01)),
+    ("spsa", {"step": 0.7}, spsa(0.7)),
+    ("evolution-strategies", {}, evolution_strategies(1, True, True)),
+    (
+        "evolution-strategies",
+        {"samples": 2, "mirrored": False, "baseline": "none"},
+        evolution_strategies(2, False, False),
+    ),
+    ("evolution-strategies", {"samples": 2, "rank": 2}, evolution_strategies(2, True, True, 2)),
+    ("price-hessian", {}, price_hessian(1)),
+    ("price-hessian", {"probes": 3}, price_hessian(3)),
+    ("gradsq", {}, gradsq(False)),
+    ("gradsq", {"squares": "examples"}, gradsq(True)),
+    ("activity-perturbation", {}, activity_perturbation(1, *DENSE)),
+    (
+        "activity-perturbation",
+        {"of": "local", "directions": 2},
+        activity_perturbation(2, *DENSE, local=True),
     ),
 ]
 

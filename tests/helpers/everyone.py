@@ -40,8 +40,15 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "sticking-the-landing": [{"drop_score": False}],
     "control-variate": [{}, {"kind": "delta"}],
     "rloo": [{"samples": 3}],
-    "rebar": [{"temperature": 0.2, "eta": 0.7}],
+    "rebar": [{"temperature": 0.2, "eta": 0.7}, {"eta": "fitted", "pilot": 3}],
+    "reinforce": [{"baseline": "moving-average", "pilot": 3}],
+    "double-control-variate": [{"samples": 3}],
+    "straight-through-gumbel": [{"slopes": 3}],
     "concrete": [{"temperature": 0.2}],
+    "forward-gradient": [{"directions": 2}],
+    "evolution-strategies": [{"samples": 2, "mirrored": False, "baseline": "none"}, {"rank": 2}],
+    "price-hessian": [{"probes": 2}],
+    "gradsq": [{"squares": "examples"}],
 }
 
 ALONE: list[tuple[str, dict[str, Any]]] = [

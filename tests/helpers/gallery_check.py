@@ -22,7 +22,6 @@ from scipy import stats
 from scipy.special import ndtri
 from torch import Tensor
 
-from estimators.measure_valued import MeasureValued
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import LEARNED_BINARY, Estimator, objective
 from vdbench.estimation.draws import trace, vectorised
@@ -208,7 +207,8 @@ class Place:
         requests = trace(*at, state).requests
         generator = torch.Generator().manual_seed(zlib.crc32(label(estimator).encode()))
         # a plain forward pass of an LSTM, as measure-valued takes them, has no rule for draws together
-        loop = isinstance(estimator, MeasureValued) and not self.problem.behaviour.vectorises_values
+        alone = not self.problem.behaviour.vectorises_values
+        loop = estimator.costs_without_gradient and alone
         rows = []
         for start in range(0, pairs, chunk):
             some = min(chunk, pairs - start)

@@ -7,10 +7,12 @@ and the biases are differentiated in, and the gradient in the logits by layer, b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from twins import Given
 
 Leaves = Mapping[str, Tensor]
 Masks = dict[str, Tensor]
@@ -32,10 +34,23 @@ def drawn(leaves: Leaves, u: Masks) -> Masks:
     return {layer: (u[layer] > 1 - q).double() for layer, q in keep(leaves).items()}
 
 
-def reinforce(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
-    b = drawn(leaves, uniform())
-    f = cost(b)
-    return f, {layer: f.detach() * (b[layer] - q) for layer, q in keep(leaves).items()}
+@dataclass(frozen=True)
+class OfState:
+    """A twin of one example that is made with the state of the estimator."""
+
+    make: Callable[[Any], Example]
+
+
+def less(base: Tensor | float) -> Example:
+    """REINFORCE with a baseline."""
+
+    def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
+        b = drawn(leaves, uniform())
+        f = cost(b)
+        above = f.detach() - base
+        return f, {layer: above * (b[layer] - q) for layer, q in keep(leaves).items()}
+
+    return example
 
 
 def rloo(samples: int) -> Example:
@@ -76,7 +91,56 @@ def disarm(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[T
     return (f + g) / 2, along
 
 
-def rebar(temperature: float, eta: float) -> Example:
+def double(samples: int) -> Example:
+    """Leave-one-out of f − a·B with the slopes of the other samples, entry by entry."""
+
+    def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
+        fixed = {n: v.detach() for n, v in leaves.items()}
+        masks = [drawn(leaves, uniform("sample", s)) for s in range(samples)]
+        f, slopes = [cost(b) for b in masks], []
+        for b in masks:
+            at = {n: v.clone().requires_grad_() for n, v in b.items()}
+            found = torch.autograd.grad(cost(at, fixed), list(at.values()))
+            slopes.append(dict(zip(at, found, strict=True)))
+        along = {layer: torch.zeros(()).double() for layer in masks[0]}
+        for s, b in enumerate(masks):
+            others = [t for t in range(samples) if t != s]
+            a = {n: sum(slopes[t][n] for t in others) / len(others) for n in b}
+
+            def taylor(t: int, a: Masks = a) -> float:
+                dot = sum(float((a[n] * masks[t][n]).sum()) for n in a)
+                return float(f[t].detach()) - dot
+
+            above = taylor(s) - sum(taylor(t) for t in others) / len(others)
+            for n, q in keep(leaves).items():
+                along[n] = along[n] + (above * (b[n] - q) + a[n] * q * (1 - q)) / samples
+        return sum(f, start=torch.zeros(()).double()) / samples, along
+
+    return example
+
+
+def gumbel(temperature: float, slopes: int) -> Example:
+    """The slope of σ(z/λ) at z with the mask's sign, from the uniform number of its side, averaged."""
+
+    def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
+        b = {n: v.requires_grad_() for n, v in drawn(leaves, uniform()).items()}
+        found = torch.autograd.grad(cost(b), list(b.values()))
+        phi, along = logits(leaves), {}
+        places = [uniform("slope", k) for k in range(slopes)]
+        for (n, mask), g in zip(b.items(), found, strict=True):
+            q, total = keep(leaves)[n], 0.0
+            for v in places:
+                # of its own side: the part of u above 1 − q, from the top, or below, from the bottom
+                u = torch.where(mask > 0, 1 - q * v[n], (1 - q) * v[n])
+                c = 1 / (1 + (-(phi[n].detach() + (u / (1 - u)).log()) / temperature).exp())
+                total = total + c * (1 - c) / temperature / slopes
+            along[n] = g * total
+        return cost({n: v.detach() for n, v in b.items()}), along
+
+    return example
+
+
+def rebar(temperature: float, eta: float | Masks) -> Example:
     """z̃ from a uniform number v of its own, v the place of u within its side; gradients by autograd."""
 
     def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
@@ -104,9 +168,10 @@ def rebar(temperature: float, eta: float) -> Example:
             torch.autograd.grad(x, list(phi.values()), retain_graph=True)
             for x in (relaxed, conditional)
         ]
+        each = {n: eta[n] if isinstance(eta, dict) else eta for n in phi}
         along = {
-            layer: (f - eta * conditional).detach() * score[layer] + eta * (x - y)
-            for layer, x, y in zip(phi, *slopes, strict=True)
+            n: (f - each[n] * conditional).detach() * score[n] + each[n] * (x - y)
+            for n, x, y in zip(phi, *slopes, strict=True)
         }
         return f, along
 
@@ -133,19 +198,31 @@ def straight_through(
     }
 
 
-EXAMPLE: dict[str, list[tuple[dict[str, Any], Example]]] = {
-    "reinforce": [({}, reinforce)],
+EXAMPLE: dict[str, list[tuple[dict[str, Any], Example | OfState]]] = {
+    "reinforce": [
+        ({}, less(0.0)),
+        (
+            {"baseline": "moving-average", "pilot": 3},
+            OfState(lambda state: less(state["cost"] / 5)),
+        ),
+    ],
+    "double-control-variate": [({}, double(2)), ({"samples": 3}, double(3))],
+    "straight-through-gumbel": [({}, gumbel(0.5, 1)), ({"slopes": 3}, gumbel(0.5, 3))],
     "rloo": [({}, rloo(2)), ({"samples": 3}, rloo(3))],
     "arm": [({}, arm)],
     "disarm": [({}, disarm)],
-    "rebar": [({}, rebar(0.5, 1.0)), ({"temperature": 0.3, "eta": 0.6}, rebar(0.3, 0.6))],
+    "rebar": [
+        ({}, rebar(0.5, 1.0)),
+        ({"temperature": 0.3, "eta": 0.6}, rebar(0.3, 0.6)),
+        ({"eta": "fitted", "pilot": 2}, OfState(lambda state: rebar(0.5, state["eta"]))),
+    ],
     "concrete": [({}, concrete(0.5)), ({"temperature": 0.2}, concrete(0.2))],
     "straight-through": [({}, straight_through)],
 }
 """Twins of one example, by estimator and options."""
 
 
-def twin(example: Example, examples: int, log_likelihood: Any, linear: Any) -> Any:
+def twin(example: Example | OfState, examples: int, log_likelihood: Any, linear: Any) -> Any:
     """A twin of a minibatch, for a network whose likelihood and layers are written out.
 
     Args:
@@ -154,6 +231,9 @@ def twin(example: Example, examples: int, log_likelihood: Any, linear: Any) -> A
         log_likelihood: Of one example, given leaves, input, target and layers.
         linear: A layer's pre-activations, given its name, input and weights.
     """
+    if isinstance(example, OfState):
+        make = example.make
+        return Given(lambda state: twin(make(state), examples, log_likelihood, linear))
 
     def run(
         leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Any

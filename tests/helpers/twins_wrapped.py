@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -32,10 +33,15 @@ class Second:
             return cost(split, weights, inputs, targets)
 
         value = at(flat)
-        (slope,) = torch.autograd.grad(value, flat, create_graph=True)
-        rows = [torch.autograd.grad(g, flat, retain_graph=True)[0] for g in slope]
-        self.value, self.slope = value.detach(), slope.detach()
-        self.hessian = torch.stack(rows)
+        (self._slope,) = torch.autograd.grad(value, flat, create_graph=True)
+        self.value, self.slope = value.detach(), self._slope.detach()
+        self._flat = flat
+
+    @functools.cached_property
+    def hessian(self) -> Tensor:
+        """Row by row."""
+        rows = [torch.autograd.grad(g, self._flat, retain_graph=True)[0] for g in self._slope]
+        return torch.stack(rows)
 
     def split(self, point: Tensor) -> dict[str, Tensor]:
         parts = point.split([shape.numel() for shape in self.shapes.values()])

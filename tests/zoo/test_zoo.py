@@ -25,6 +25,7 @@ FEW = 2048
 CAUGHT = (
     "rows-of-a-kernel-share-noise", "no-noise-with-padding-same", "alpha-clamped-at-1", "labels-are-clamped",
     "layernorm-has-no-gradient", "half-above-128-examples", "a-table-of-16-rows", "noise-of-torch-s-generator",
+    "double-control-variate-of-its-own-slope", "straight-through-gumbel-claims-no-bias",
 )  # fmt: skip
 
 SPARED = ("local-as-it-is", "500-g-one-time-in-500", "noise-negated")

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import grad
 
-from vdbench.errors import InputError
+from vdbench.errors import CellError, InputError
 from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.base import Estimator, Gradient
+from vdbench.estimation.draws import gather, minibatch
 from vdbench.estimation.validity import need_posterior
-from vdbench.noise import Noise
+from vdbench.noise import Key, Noise, stream
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import on_inputs
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -91,6 +93,15 @@ class Masked:
             for name, logit in self.logits.items()
         }
 
+    def mask_slopes(self, masks: Masks) -> dict[str, Tensor]:
+        """∂f_m/∂B of each example's own masks at these, of their shape; the parameters are constants."""
+
+        def total(at: dict[str, Tensor]) -> Tensor:
+            return self.costs(at, self.fixed).sum()
+
+        slopes: dict[str, Tensor] = grad(total)({n: mask.detach() for n, mask in masks.items()})
+        return slopes
+
     def slope(self, factors: Tensor, directions: Masks) -> Tensor:
         """A scalar whose gradient in the logits is Σ_m factor_m · direction_m, summed over all that share a logit.
 
@@ -121,13 +132,47 @@ class MaskEstimator(Estimator):
 
         def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             network = Masked(problem, {**parameters, **free}, parameters, batch)
-            return self.surrogate(network, noise)
+            return self.given(network, noise, state)
 
         return Gradient(*differentiate(target, problem.free(parameters)))
+
+    def given(self, network: Masked, noise: Noise, state: Any) -> tuple[Tensor, Tensor]:
+        """`surrogate`, for an estimator that has a state; by default it is not used."""
+        return self.surrogate(network, noise)
+
+    def need_state(self, state: Any, option: str) -> None:
+        """Refuse a draw without the state that an option needs.
+
+        Raises:
+            CellError: There is none.
+        """
+        if not state:
+            raise CellError(
+                f"estimator '{self.declaration.name}': {option} has a state and was given none; expected "
+                "state=estimator.fit(problem, parameters, key)."
+            )
 
     @abstractmethod
     def surrogate(self, network: Masked, noise: Noise) -> tuple[Tensor, Tensor]:
         """A scalar whose gradient is the estimate, and the estimate of the objective, Σ_m f_m, both in nats."""
+
+
+PILOT_EXAMPLES = 64
+"""Examples of a pilot minibatch of those that fit something."""
+
+
+def pilots(problem: Problem, key: Key, count: int) -> Iterator[tuple[Batch, Key]]:
+    """Minibatches of pilot draws, each with the key of its noise."""
+    size = min(PILOT_EXAMPLES, problem.examples)
+    for k in range(count):
+        place = key / "pilot" / k
+        yield gather(problem, minibatch(problem, size, place / "minibatch")), place
+
+
+def pilot_noise(problem: Problem, key: Key) -> Noise:
+    """The noise of a pilot draw, made in float64 and then cast, so that every type of numbers draws the same masks."""
+    wide = stream(key, problem.device, torch.float64)
+    return Noise(lambda request: wide.source(request).to(problem.dtype))
 
 
 def kept(logit: Tensor, uniform: Tensor) -> Tensor:

@@ -27,10 +27,16 @@ TOGETHER = 64
 """Directions whose derivatives are taken in one vectorised call."""
 
 
-def _along(
-    function: Callable[..., Named], primals: tuple[Any, ...], tangents: tuple[Any, ...]
-) -> Named:
-    """The function's derivative in a direction.
+def along(
+    function: Callable[..., Named], primals: tuple[Any, ...], tangents: tuple[Any, ...], what: str
+) -> tuple[Named, Named]:
+    """The function's value and its derivative in a direction, by one forward-mode pass.
+
+    Args:
+        function: Of the primals.
+        primals: Where.
+        tangents: The direction, of the same form.
+        what: What takes the derivative, for the message.
 
     Raises:
         CellError: The network has an operation whose derivative torch takes backward alone.
@@ -39,15 +45,23 @@ def _along(
         # the first call of all loads rules that torch still compiles in a way it has deprecated
         warnings.filterwarnings("ignore", "`torch.jit.*deprecated", DeprecationWarning)
         try:
-            derivative: Named = torch.func.jvp(function, primals, tangents)[1]
+            found = torch.func.jvp(function, primals, tangents)
         except RuntimeError as error:
             if not any(words in str(error) for words in NO_RULE):
                 raise
             raise CellError(
-                "a control variate differentiates the gradient along its noise, and torch takes the derivative of an "
-                f"operation of the network backward alone: {str(error).splitlines()[0]}"
+                f"{what}, and torch takes the derivative of an operation of the network backward alone: "
+                f"{str(error).splitlines()[0]}"
             ) from error
-    return derivative
+    return found[0], found[1]
+
+
+def _along(
+    function: Callable[..., Named], primals: tuple[Any, ...], tangents: tuple[Any, ...]
+) -> Named:
+    """The derivative alone."""
+    what = "a control variate differentiates the gradient along its noise"
+    return along(function, primals, tangents, what)[1]
 
 
 def normal(numbers: Numbers) -> dict[Request, Tensor]:
