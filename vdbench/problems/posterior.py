@@ -93,7 +93,7 @@ class Posterior(NamedTuple):
         """W at the noise z; with leading dimensions, if z has more than q."""
         if self.law == "binary":
             return self.mean * self.factors(z)
-        return torch.addcmul(self.mean, self.scale, z)
+        return self.mean + self.scale * z
 
     def factors(self, z: Tensor) -> Tensor:
         """ξ = 1 + √α z with W = mean ∘ ξ, for a q that has α; a dropped one is 0 to the last digit.
