@@ -1,0 +1,226 @@
+"""The race: candidates are begun with, looked at again and again, and left when all is settled or the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vdbench.errors import InputError
+from vdbench.measures import throughput
+from vdbench.measures.progress import Progress
+from vdbench.measures.throughput import Timer
+from vdbench.recommendation.contest import BYTES, SECONDS, Contest, Plan, Question
+from vdbench.recommendation.forecast import Step
+from vdbench.recommendation.measuring import SAMPLE, Measuring
+
+MOST = 65_536
+"""Units at the last look, about."""
+
+ROUNDS = 24
+"""Rounds of timing at the first look: an interval of ranks at the level of one pair needs about as many."""
+
+BLOCKS = {64: 64, 16: 32}
+"""Units in a block, and at the first look: of a cheap gradient, and of an expensive one."""
+
+TOGETHER = 2
+"""How many times quicker gradients are that are taken together, at least where that matters."""
+
+COARSE = 4
+"""Steps of counting that the baseline's peak of memory has at least; a smaller one is too little to be compared."""
+
+SLOW = 0.1
+"""Share of the time for the first look of one candidate."""
+
+WEIGHING = 0.15
+"""Share of the time for measuring memory."""
+
+OPENING = 0.5
+"""Share of the time for the first look of all candidates; those that do not fit in are not tried."""
+
+
+@dataclass
+class Race:
+    """A contest at work.
+
+    Attributes:
+        measuring: Of the candidates.
+        seconds: That it may take, from ``began``.
+        began: Reading of the performance counter.
+        error: Probability that anything said is wrong, at most.
+        zone: Relative difference that does not matter.
+        progress: Told what is done.
+        late: Numbers of the candidates for which there was no time.
+        steps: What was seen, look by look.
+    """
+
+    measuring: Measuring
+    seconds: float
+    began: float
+    error: float
+    zone: float
+    progress: Progress
+    clock: Callable[[], float] = time.perf_counter
+    late: list[int] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    spent: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return self.clock() - self.began
+
+    def run(self, questions: tuple[Question, ...]) -> Contest:
+        """Measure until all is settled, or the time is up.
+
+        Args:
+            questions: What is asked.
+
+        Returns:
+            The contest as it stands then.
+        """
+        self.progress.start(len(self.measuring.candidates))
+        plan = self._opening()
+        contest = Contest(
+            plan,
+            self.measuring.taken,
+            self._askable(questions),
+            self.error,
+            self.zone,
+            len(self.measuring.candidates),
+        )
+        self._look(contest, 0)
+        for number in range(1, len(plan.looks)):
+            active = contest.active
+            if not active or self.elapsed + self._cost(plan, number, active) > self.seconds:
+                break
+            self._measure(plan, number, active)
+            for failed in self.measuring.failed:
+                contest.lost(failed)
+            self._look(contest, number)
+        return contest
+
+    def _opening(self) -> Plan:
+        """The first look of as many candidates as half of the time allows, in their order."""
+        measuring, numbers = self.measuring, range(len(self.measuring.candidates))
+        block = self._block()
+        plan = Plan.of(block, BLOCKS[block], MOST, ROUNDS)
+        begun: list[int] = []
+        promised = 0.0
+        for number in numbers:
+            over = self.elapsed + promised > OPENING * self.seconds
+            if len(begun) > 1 and (over or self._slow(number, plan)):
+                self.late.append(number)
+                continue
+            self.progress.cell(str(measuring.candidates[number]))
+            good = self._begin(number, plan)
+            self.progress.done(
+                str(measuring.candidates[number]),
+                "ok" if good else "failed",
+                f"{plan.looks[0]} units" if good else measuring.failed[number],
+            )
+            if good:
+                begun.append(number)
+                promised += plan.rounds[0] * self._sample(number)
+            elif not number:
+                raise InputError(
+                    f"recommend: the baseline cannot be measured: {measuring.failed[0]}"
+                )
+        self._timed(begun, plan.rounds[0])
+        self._weigh([i for i in begun if i in measuring.taken])
+        return plan
+
+    def _weigh(self, numbers: list[int]) -> None:
+        """Measure memory, of the baseline and then of those of low variance first, in a share of the time."""
+        taken, limit = self.measuring.taken, 0.0
+        least = {
+            role: min(float(taken[i].rows[role].mean()) for i in numbers) for role in taken[0].rows
+        }
+
+        def nearness(number: int) -> float:
+            rows = taken[number].rows
+            return min(float(rows[role].mean()) / max(low, 1e-300) for role, low in least.items())
+
+        order = sorted(numbers, key=lambda i: (i != 0, nearness(i)))
+        for count, number in enumerate(order):
+            if (count > 1 and self.elapsed > limit) or not self._heavy_enough:
+                break
+            self.measuring.memory(number)
+            limit = limit or self.elapsed + WEIGHING * self.seconds  # the first waits for imports
+        self.measuring.helper.close()
+
+    @property
+    def _heavy_enough(self) -> bool:
+        """Whether the baseline's peak is large enough to be compared; true before it is known."""
+        base = self.measuring.taken[0]
+        return not base.peaks or min(base.peaks) > COARSE * base.step
+
+    def _gradient(self, number: int) -> float:
+        """Seconds of a gradient, from few calls; at least one second where it takes more; 0 if the candidate fails."""
+        repeats = self.measuring.ask(number, throughput.calibrated, Timer(sample_seconds=1.0))
+        return 1 / repeats if repeats else 0.0
+
+    def _slow(self, number: int, plan: Plan) -> bool:
+        """Whether the first look of one candidate alone would take too much of the time."""
+        return plan.looks[0] * 4 / TOGETHER * self._gradient(number) > SLOW * self.seconds
+
+    def _block(self) -> int:
+        """Units in a block: few, where the first looks of all would take too much of the time otherwise."""
+        large, small = BLOCKS
+        # four gradients a unit, of which several are taken at once
+        all_of_them = large * 4 / TOGETHER * self._gradient(0) * len(self.measuring.candidates)
+        return large if all_of_them < OPENING / 2 * self.seconds else small
+
+    def _begin(self, number: int, plan: Plan) -> bool:
+        """Measure the first units of a candidate."""
+        began = self.clock()
+        good = self.measuring.units(number, 0, plan.looks[0], plan.block)
+        self.spent[number] = self.clock() - began
+        return good
+
+    def _sample(self, number: int) -> float:
+        """Seconds of a sample of times, about: a gradient is a quarter of a unit, and one more is not timed."""
+        one = self.measuring.unit_seconds[number] / 4
+        return max(SAMPLE, one) + one
+
+    def _timed(self, numbers: list[int], count: int) -> None:
+        began = self.clock()
+        self.measuring.rounds(numbers, count)
+        whole = sum(self._sample(i) for i in numbers if i in self.measuring.unit_seconds) or 1.0
+        took = self.clock() - began
+        for i in numbers:
+            self.spent[i] = self.spent.get(i, 0.0) + took * self._sample(i) / whole
+
+    def _cost(self, plan: Plan, number: int, active: list[int]) -> float:
+        """Seconds that a look takes, from what the one before it took."""
+        units = plan.looks[number] - plan.looks[number - 1]
+        rounds = plan.rounds[number] - plan.rounds[number - 1]
+        return sum(
+            units * self.measuring.unit_seconds[i] + rounds * self._sample(i) for i in active
+        )
+
+    def _measure(self, plan: Plan, number: int, active: list[int]) -> None:
+        start, stop = plan.looks[number - 1], plan.looks[number]
+        for i in active:
+            began = self.clock()
+            self.measuring.units(i, start, stop, plan.block)
+            self.spent[i] += self.clock() - began
+        alive = [i for i in active if i in self.measuring.taken]
+        self._timed(alive, plan.rounds[number] - plan.rounds[number - 1])
+
+    def _askable(self, questions: tuple[Question, ...]) -> tuple[Question, ...]:
+        """Those questions that the baseline has figures for."""
+        taken = self.measuring.taken[0]
+        has = {
+            SECONDS: len(taken.seconds) > 0,
+            BYTES: bool(taken.peaks) and self._heavy_enough,
+        }
+        return tuple(q for q in questions if has[q.cost] and float(taken.rows[q.role].mean()) > 0)
+
+    def _look(self, contest: Contest, number: int) -> None:
+        contest.look()
+        minutes = self.elapsed / 60
+        for question in contest.questions:
+            self.steps.append(Step(question, minutes, len(contest.left[question]), True))
+        left = max((len(contest.left[q]) for q in contest.questions), default=0)
+        self.progress.detail(f"look {number + 1}: {left} candidates left, {minutes:.1f} min")
