@@ -125,7 +125,7 @@ def recommend(
             for c in field.candidates
         ]
         measuring = Measuring(
-            hands, place, field.candidates, _roles(mine), Key(("vdbench", asked.seed, "recommend")),
+            hands, place, field.candidates, roles_of(mine), Key(("vdbench", asked.seed, "recommend")),
             _jobs(mine, asked, field, place, folder, kind, threads, plugins),
         )  # fmt: skip
         if measuring.job is not None:
@@ -172,14 +172,14 @@ def _sizes(of: Model, asked: Sequence[int]) -> list[int]:
     return [s for s in SIZES if s <= of.problem.examples] or [of.problem.examples]
 
 
-def _roles(of: Model) -> list[str]:
+def roles_of(of: Model) -> list[str]:
     """Roles of the parameters of the noise that gradients are taken in."""
     form = of.problem.parameterization
     return list(dict.fromkeys(role for name, role in form.roles.items() if name not in form.fixed))
 
 
 def _questions(of: Model) -> tuple[Question, ...]:
-    return tuple(Question(cost, role) for cost in (SECONDS, BYTES) for role in _roles(of))
+    return tuple(Question(cost, role) for cost in (SECONDS, BYTES) for role in roles_of(of))
 
 
 def _measures(first: int, most: int, rounds: int) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _found(
         contest.error,
         contest.zone,
         {i: _row(contest, field.candidates[i], i) for i in contest.taken},
-        [_answer(contest, question) for question in contest.questions],
+        [answer_of(contest, question) for question in contest.questions],
         {**field.left_out, **failed},
         [str(field.candidates[i]) for i in race.late],
         [*race.steps, *ahead(contest, spent, rate)],
@@ -291,7 +291,7 @@ def _machine(kind: str, threads: int) -> str:
     return f"{name}, {threads} thread{'s' * (threads != 1)}"
 
 
-def _answer(contest: Contest, question: Question) -> Answer:
+def answer_of(contest: Contest, question: Question) -> Answer:
     """What can be said at the end."""
     left, best = contest.left[question], contest.leader(question)
     lows = [contest.ratio(question, i, 0).low for i in left if i]
