@@ -46,7 +46,7 @@ def _part(found: Recommendation, answers: list[Answer]) -> str:
     pick, base = found.name(first.pick), found.name(0)
     times = _and([f"{ratio(a.ratio)} times" for a in answers])
     if among == 1:
-        return f"{where}, there was no time to try anything but {base}"
+        return f"{where}, nothing but {base} could be measured"
     if first.verdict == "stay":
         most = max(a.gain for a in answers)
         gains = (

@@ -94,6 +94,11 @@ def field_of(
             left_out[label(estimator)] = why
     several = [] if named else _means(good, baseline, samples)
     made = [Candidate(e, size) for size in sizes for e in (*good.values(), *several)]
+    if len(made) == 1:
+        raise InputError(
+            f"recommend: there is nothing to compare the baseline '{label(baseline)}' with at M = {sizes[0]}; "
+            "expected another estimator, or a second batch size."
+        )
     return Field(tuple(sorted(made, key=lambda c: _turn(c, made[0]))), left_out)
 
 

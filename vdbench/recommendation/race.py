@@ -95,10 +95,18 @@ class Race:
             if not active or self.elapsed + self._cost(plan, number, active) > self.seconds:
                 break
             self._measure(plan, number, active)
+            self._need_baseline()
             for failed in self.measuring.failed:
                 contest.lost(failed)
             self._look(contest, number)
         return contest
+
+    def _need_baseline(self) -> None:
+        """See that the baseline has not failed: nothing can be said without it."""
+        if 0 in self.measuring.failed:
+            raise InputError(
+                f"recommend: the baseline cannot be measured: {self.measuring.failed[0]}"
+            )
 
     def _opening(self) -> Plan:
         """The first look of as many candidates as half of the time allows, in their order."""
@@ -122,11 +130,9 @@ class Race:
             if good:
                 begun.append(number)
                 promised += plan.rounds[0] * self._sample(number)
-            elif not number:
-                raise InputError(
-                    f"recommend: the baseline cannot be measured: {measuring.failed[0]}"
-                )
+            self._need_baseline()
         self._timed(begun, plan.rounds[0])
+        self._need_baseline()
         self._weigh([i for i in begun if i in measuring.taken])
         return plan
 

@@ -68,6 +68,8 @@ def test_what_somebody_names_is_tried_alone_or_refused() -> None:
         of(convolution(), estimators=["local"])
     with pytest.raises(vdbench.InputError, match="estimator 'locla' is unknown"):
         of(dense(), estimators=["locla"])
+    with pytest.raises(vdbench.InputError, match="nothing to compare the baseline 'naive' with"):
+        of(dense(), estimators=["naive"])
     with pytest.raises(vdbench.InputError, match="3 is no estimator"):
         of(dense(), estimators=[3])
 

@@ -112,9 +112,10 @@ def test_one_that_breaks_is_left_out_and_the_others_go_on() -> None:
     assert found.left[TIME] == [0]
 
 
-def test_a_baseline_that_breaks_is_refused() -> None:
+@pytest.mark.parametrize("units", [10, 100])
+def test_a_baseline_that_breaks_is_refused(units: int) -> None:
     with pytest.raises(vdbench.InputError, match="the baseline cannot be measured: it broke"):
-        race(MadeUp([1.0, 0.5], breaks={0: 10}), 30.0).run((TIME,))
+        race(MadeUp([1.0, 0.99], breaks={0: units}), 30.0).run((TIME,))
 
 
 def test_small_peaks_are_not_compared() -> None:
