@@ -42,7 +42,7 @@ class Candidate:
         return label(self.estimator)
 
     def __str__(self) -> str:
-        return f"{self.label}, M = {self.batch_size}"
+        return f"{self.label} at M = {self.batch_size}"
 
 
 @dataclass(frozen=True)

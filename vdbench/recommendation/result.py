@@ -156,7 +156,7 @@ class Recommendation:
     def name(self, number: int) -> str:
         """A candidate in words."""
         row = self.rows[number]
-        return f"{row.estimator}, M = {row.batch_size}"
+        return f"{row.estimator} at M = {row.batch_size}"
 
     def text(self, width: int = 120) -> str:
         """The answer as text for a terminal of so many columns."""

@@ -76,8 +76,8 @@ def test_what_somebody_names_is_tried_alone_or_refused() -> None:
 
 def test_what_is_most_often_good_is_tried_first() -> None:
     order = [str(c) for c in of(dense(), (16, 64)).candidates]
-    assert order.index("local, M = 16") < order.index("antithetic(local), M = 16")
-    assert order.index("local, M = 64") < order.index("score, M = 16")
+    assert order.index("local at M = 16") < order.index("antithetic(local) at M = 16")
+    assert order.index("local at M = 64") < order.index("score at M = 16")
 
 
 def test_labels_are_those_of_a_suite() -> None:
