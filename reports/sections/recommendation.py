@@ -25,6 +25,9 @@ def document(found: Recommendation) -> Document:
     left = [(f"{name}:", why) for name, why in found.left_out.items()]
     if found.untried:
         left.append(("No time for:", ", ".join(found.untried)))
+    if found.aside:
+        said = "Set aside at first sight, having the highest estimates, for lack of time:"
+        left.append((said, ", ".join(found.aside)))
     left += [("", note) for note in found.notes]
     if left:
         sections.append(Section("left-out", "Not compared", [Bullets(left)]))

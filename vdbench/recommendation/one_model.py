@@ -235,6 +235,7 @@ def _found(
         written,
         f"vdbench run recommend.yaml{allow}" if written else "",
         notes,
+        [str(field.candidates[i]) for i in race.aside],
     )
 
 

@@ -29,14 +29,17 @@ TOGETHER = 2
 COARSE = 4
 """Steps of counting that the baseline's peak of memory has at least; a smaller one is too little to be compared."""
 
+GLANCE = 0.3
+"""Share of the time for a first block of each candidate; those that do not fit in are not tried."""
+
 SLOW = 0.1
-"""Share of the time for the first look of one candidate."""
+"""Share of the time for the first block of one candidate."""
 
 WEIGHING = 0.15
 """Share of the time for measuring memory."""
 
 OPENING = 0.5
-"""Share of the time for the first look of all candidates; those that do not fit in are not tried."""
+"""Share of the time for the first look; candidates that do not fit in are set aside, the worst at first sight."""
 
 
 @dataclass
@@ -52,6 +55,9 @@ class Race:
         progress: Told what is done.
         late: Numbers of the candidates for which there was no time.
         steps: What was seen, look by look.
+        spent: Seconds that went to each candidate.
+        speed: Seconds of a gradient at first sight.
+        aside: Numbers of the candidates that were left after the first sight, for lack of time.
     """
 
     measuring: Measuring
@@ -64,6 +70,8 @@ class Race:
     late: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     spent: dict[int, float] = field(default_factory=dict)
+    speed: dict[int, float] = field(default_factory=dict)
+    aside: list[int] = field(default_factory=list)
 
     @property
     def elapsed(self) -> float:
@@ -109,32 +117,63 @@ class Race:
             )
 
     def _opening(self) -> Plan:
-        """The first look of as many candidates as half of the time allows, in their order."""
-        measuring, numbers = self.measuring, range(len(self.measuring.candidates))
+        """The first look, at those candidates of low estimates at first sight that half of the time allows."""
+        measuring = self.measuring
         block = self._block()
         plan = Plan.of(block, BLOCKS[block], MOST, ROUNDS)
         begun: list[int] = []
         promised = 0.0
-        for number in numbers:
-            over = self.elapsed + promised > OPENING * self.seconds
-            if len(begun) > 1 and (over or self._slow(number, plan)):
-                self.late.append(number)
+        for number in self._in_order(self._glance(plan)):
+            if len(begun) > 1 and self.elapsed + promised > OPENING * self.seconds:
+                self.aside.append(number)
+                measuring.taken.pop(number)
                 continue
-            self.progress.cell(str(measuring.candidates[number]))
-            good = self._begin(number, plan)
-            self.progress.done(
-                str(measuring.candidates[number]),
-                "ok" if good else "failed",
-                f"{plan.looks[0]} units" if good else measuring.failed[number],
-            )
+            began = self.clock()
+            good = measuring.units(number, block, plan.looks[0], block)
+            self.spent[number] += self.clock() - began
+            self._need_baseline()
             if good:
                 begun.append(number)
                 promised += plan.rounds[0] * self._sample(number)
-            self._need_baseline()
         self._timed(begun, plan.rounds[0])
         self._need_baseline()
         self._weigh([i for i in begun if i in measuring.taken])
         return plan
+
+    def _glance(self, plan: Plan) -> list[int]:
+        """A first block of as many candidates as a share of the time allows, in their order."""
+        measuring, seen = self.measuring, []
+        for number in range(len(measuring.candidates)):
+            over = self.elapsed > GLANCE * self.seconds
+            if len(seen) > 1 and (over or self._slow(number, plan)):
+                self.late.append(number)
+                continue
+            name, began = str(measuring.candidates[number]), self.clock()
+            self.progress.cell(name)
+            if number not in self.speed:
+                self._gradient(number)
+            good = measuring.units(number, 0, plan.block, plan.block)
+            self.spent[number] = self.clock() - began
+            said = f"{plan.block} units" if good else measuring.failed[number]
+            self.progress.done(name, "ok" if good else "failed", said)
+            self._need_baseline()
+            if good:
+                seen.append(number)
+        return seen
+
+    def _in_order(self, numbers: list[int]) -> list[int]:
+        """The baseline, and then the others by variance × time at first sight, over the lowest of the role."""
+        taken = self.measuring.taken
+        values = {
+            i: {role: float(rows.mean()) * self.speed[i] for role, rows in taken[i].rows.items()}
+            for i in numbers
+        }
+        least = {role: min(v[role] for v in values.values()) for role in values[0]}
+
+        def nearness(number: int) -> float:
+            return min(values[number][role] / max(low, 1e-300) for role, low in least.items())
+
+        return sorted(numbers, key=lambda i: (i != 0, nearness(i)))
 
     def _weigh(self, numbers: list[int]) -> None:
         """Measure memory, of the baseline and then of those of low variance first, in a share of the time."""
@@ -164,11 +203,12 @@ class Race:
     def _gradient(self, number: int) -> float:
         """Seconds of a gradient, from few calls; at least one second where it takes more; 0 if the candidate fails."""
         repeats = self.measuring.ask(number, throughput.calibrated, Timer(sample_seconds=1.0))
-        return 1 / repeats if repeats else 0.0
+        self.speed[number] = 1 / repeats if repeats else 0.0
+        return self.speed[number]
 
     def _slow(self, number: int, plan: Plan) -> bool:
-        """Whether the first look of one candidate alone would take too much of the time."""
-        return plan.looks[0] * 4 / TOGETHER * self._gradient(number) > SLOW * self.seconds
+        """Whether the first block of one candidate alone would take too much of the time."""
+        return plan.block * 4 / TOGETHER * self._gradient(number) > SLOW * self.seconds
 
     def _block(self) -> int:
         """Units in a block: few, where the first looks of all would take too much of the time otherwise."""
@@ -176,13 +216,6 @@ class Race:
         # four gradients a unit, of which several are taken at once
         all_of_them = large * 4 / TOGETHER * self._gradient(0) * len(self.measuring.candidates)
         return large if all_of_them < OPENING / 2 * self.seconds else small
-
-    def _begin(self, number: int, plan: Plan) -> bool:
-        """Measure the first units of a candidate."""
-        began = self.clock()
-        good = self.measuring.units(number, 0, plan.looks[0], plan.block)
-        self.spent[number] = self.clock() - began
-        return good
 
     def _sample(self, number: int) -> float:
         """Seconds of a sample of times, about: a gradient is a quarter of a unit, and one more is not timed."""

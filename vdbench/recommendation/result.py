@@ -84,6 +84,7 @@ class Recommendation:
         answers: To the questions.
         left_out: Estimators that were not tried or failed, with the reason.
         untried: Candidates for which there was no time.
+        aside: Candidates that were left after a first block, of the highest estimates, for lack of time.
         steps: Candidates left over time, seen and forecast.
         suite: The suite that measures the candidates again, as YAML; empty where the problem was made in Python, which
             no file can name.
@@ -115,6 +116,7 @@ class Recommendation:
     suite: str
     command: str
     notes: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
 
     @property
     def headline(self) -> str:
@@ -200,6 +202,7 @@ class Recommendation:
             "candidates": [line for number in self.rows for line in self._lines(number)],
             "left_out": self.left_out,
             "untried": self.untried,
+            "aside": self.aside,
             "steps": steps,
             "suite": self.suite,
             "command": self.command,

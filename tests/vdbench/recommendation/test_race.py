@@ -94,10 +94,21 @@ def test_candidates_without_time_are_named_and_two_are_always_tried() -> None:
     made = race(measuring, 2.0)
     made.run((TIME,))
     assert made.late
-    assert len(made.late) + len(measuring.taken) == 50
+    assert len(made.late) + len(made.aside) + len(measuring.taken) == 50
     assert measuring.now <= 2.0 * (1 + OPENING)
     short = race(MadeUp([1.0] * 5), 1e-3)
     assert len(short.run((TIME,)).taken) == 2
+
+
+def test_the_worst_at_first_sight_are_set_aside() -> None:
+    measuring = MadeUp([1.0, *([9.0] * 8), 0.1, *([9.0] * 8)], unit=0.1)
+    measuring.ask = lambda *_: 50  # type: ignore[method-assign]
+    made = race(measuring, 100.0)
+    found = made.run((TIME,))
+    assert made.aside
+    assert 9 in measuring.taken
+    assert found.leader(TIME) == 9
+    assert not set(made.aside) & set(measuring.taken)
 
 
 def test_the_level_pays_for_candidates_that_were_planned() -> None:
