@@ -135,7 +135,7 @@ def tick(figure: Figure) -> None:
             (here.yaxis, place.height * figure.get_figheight(), 2.0),
         ):
             if axis.get_scale() == "log" and not isinstance(axis.get_minor_locator(), NullLocator):
-                size = axis.label.get_fontsize() / 72
+                size = float(axis.label.get_fontsize()) / 72
                 _logarithmic(axis, max(1, int(inches / size / letters)))
 
 

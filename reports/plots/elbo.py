@@ -36,5 +36,5 @@ def elbo(chosen: Chosen) -> Figure:
     axes.set_ylabel("ELBO (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     finish(axes)
-    legend(figure, names, "-")
+    legend(figure, names, lines=True)
     return figure

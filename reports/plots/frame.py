@@ -58,8 +58,8 @@ def places(results: Results, *metrics: str) -> list[Chosen]:
     """Every place that has all of some metrics."""
     keys = ["run", "problem", "checkpoint", "batch_size"]
     found = []
-    for key, rows in results.frame.groupby(keys, sort=False):
-        chosen = Chosen(str(key[1]), str(key[2]), int(key[3]), rows, results.runs[key[0]].baseline)
+    for _, rows in results.frame.groupby(keys, sort=False):
+        chosen = _chosen(results, rows, int(rows["batch_size"].iloc[0]))
         if all(len(chosen.of(metric)) for metric in metrics):
             found.append(chosen)
     return found
@@ -69,8 +69,8 @@ def sizes(results: Results) -> list[Chosen]:
     """Every checkpoint whose variance was measured at several minibatch sizes."""
     frame, found = results.frame, []
     keys = ["run", "problem", "checkpoint"]
-    for key, rows in frame[frame["batch_size"] > 0].groupby(keys, sort=False):
-        chosen = Chosen(str(key[1]), str(key[2]), 0, rows, results.runs[key[0]].baseline)
+    for _, rows in frame[frame["batch_size"] > 0].groupby(keys, sort=False):
+        chosen = _chosen(results, rows, 0)
         if chosen.of("variance.total")["batch_size"].nunique() > 1:
             found.append(chosen)
     return found
@@ -79,11 +79,16 @@ def sizes(results: Results) -> list[Chosen]:
 def trainings(results: Results) -> list[Chosen]:
     """Every problem whose ELBO was measured along a training."""
     found = []
-    for key, rows in results.frame.groupby(
-        ["run", "problem", "checkpoint", "batch_size"], sort=False
-    ):
+    keys = ["run", "problem", "checkpoint", "batch_size"]
+    for _, rows in results.frame.groupby(keys, sort=False):
         mine = rows[(rows["metric"] == CURVE) & rows["step"].notna() & rows["value"].notna()]
         if len(mine):
-            run = results.runs[key[0]]
-            found.append(Chosen(str(key[1]), str(key[2]), int(key[3]), mine, run.baseline))
+            found.append(_chosen(results, mine, int(mine["batch_size"].iloc[0])))
     return found
+
+
+def _chosen(results: Results, rows: pd.DataFrame, size: int) -> Chosen:
+    """Rows of one place of one run."""
+    one = rows.iloc[0]
+    baseline = results.runs[str(one["run"])].baseline
+    return Chosen(str(one["problem"]), str(one["checkpoint"]), size, rows, baseline)

@@ -12,13 +12,13 @@ from reports.figures.medium import scaled
 from reports.figures.style import legend_below
 
 
-def legend(figure: Figure, names: Sequence[str], line: str = "none") -> None:
-    """Name estimators, each with its sign."""
+def legend(figure: Figure, names: Sequence[str], lines: bool = False) -> None:
+    """Name estimators, each with its sign, on a line where they are drawn as lines."""
     legend_below(
         figure,
         [
             Line2D([], [], color=sign(n).colour, marker=sign(n).marker, markersize=scaled(6),
-                   linestyle=line, label=n)
+                   linestyle="-" if lines else "none", label=n)
             for n in names
         ],
     )  # fmt: skip

@@ -45,6 +45,6 @@ def scaling(chosen: Chosen) -> Figure:
         here.xaxis.set_minor_locator(NullLocator())
         finish(here)
     axes[0].set_ylabel("total variance (gradient²)")
-    legend(figure, names, "-")
+    legend(figure, names, lines=True)
     tick(figure)
     return figure

@@ -43,10 +43,13 @@ def files(found: Figures) -> dict[str, str]:
     info = found.run.info
     date = _milliseconds(info.get("started"))
     written = [[repr(v) for v in each] for each in values]
+    combinations = [
+        Where(str(p), str(c), int(m), str(e)) for p, c, m, e in itertools.product(*values)
+    ]
     about: dict[str, Any] = {"version": VERSION}
     results: dict[str, Any] = {}
     for name in names:
-        here = [_cell(found, known, Where(*key), name) for key in itertools.product(*values)]
+        here = [_cell(found, known, key, name) for key in combinations]
         units = next(
             str(part.loc[[name], "unit"].iloc[0]) for part in known.values() if name in part.index
         )

@@ -92,16 +92,19 @@ def read(folder: Path) -> Figures:
     frame = tables.read_frame(folder / RESULTS)[0]
     good = (frame["status"] != "failed") & ~frame["metric"].str.startswith("pairwise.")
     frame = frame[good].copy()
-    frame["name"] = [_name(row) for row in frame.to_dict("records")]
+    frame["name"] = [_name({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
     return Figures(run, frame)
 
 
 def _by_place(frame: pd.DataFrame) -> list[tuple[Where, pd.DataFrame]]:
-    keys = ["problem", "checkpoint", "batch_size", "label"]
-    return [
-        (Where(str(k[0]), str(k[1]), int(k[2]), str(k[3])), part)
-        for k, part in frame.groupby(keys, sort=False)
-    ]
+    found: list[tuple[Where, pd.DataFrame]] = []
+    for _, part in frame.groupby(["problem", "checkpoint", "batch_size", "label"], sort=False):
+        one = part.iloc[0]
+        where = Where(
+            str(one["problem"]), str(one["checkpoint"]), int(one["batch_size"]), str(one["label"])
+        )
+        found.append((where, part))
+    return found
 
 
 def _name(row: dict[str, Any]) -> str:

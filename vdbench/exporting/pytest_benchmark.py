@@ -20,7 +20,7 @@ def files(found: Figures) -> dict[str, str]:
     """
     try:
         from pytest_benchmark import __version__
-        from pytest_benchmark.stats import Stats
+        from pytest_benchmark import stats as own
     except ImportError as error:
         raise InputError(
             "export --to pytest-benchmark needs the package pytest-benchmark, which is not installed here."
@@ -30,7 +30,8 @@ def files(found: Figures) -> dict[str, str]:
         times = found.times(where)
         if times is None:
             continue
-        stats: Any = Stats()
+        module: Any = own
+        stats = module.Stats()
         for seconds in times.seconds:
             stats.update(seconds)
         named = {"problem": where.problem, "checkpoint": where.checkpoint,

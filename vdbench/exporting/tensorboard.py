@@ -36,11 +36,11 @@ def write(found: Figures, folder: Path) -> list[Path]:
         rows.setdefault(where, []).extend(part.to_dict("records"))
     for where, mine in rows.items():
         name = "".join(c if c.isalnum() or c in "-_.=" else "_" for c in str(where))
-        with SummaryWriter(str(folder / name)) as writer:  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(folder / name)) as writer:
             for row in mine:
                 step = 0 if math.isnan(row["step"]) else int(row["step"])
                 for column, end in PARTS.items():
                     if math.isfinite(row[column]):
                         tag = f"{row['name'].replace(' ', '/')}{end}"
-                        writer.add_scalar(tag, row[column], step)  # type: ignore[no-untyped-call]
+                        writer.add_scalar(tag, row[column], step)
     return [folder]

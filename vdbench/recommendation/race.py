@@ -142,7 +142,8 @@ class Race:
 
     def _glance(self, plan: Plan) -> list[int]:
         """A first block of as many candidates as a share of the time allows, in their order."""
-        measuring, seen = self.measuring, []
+        measuring = self.measuring
+        seen: list[int] = []
         for number in range(len(measuring.candidates)):
             over = self.elapsed > GLANCE * self.seconds
             if len(seen) > 1 and (over or self._slow(number, plan)):
