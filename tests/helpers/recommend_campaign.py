@@ -154,6 +154,10 @@ class Replay:
     ) -> None:
         self.candidates = list(names)
         self.pool, self.cost, self.now = contest.taken, seconds, 0.0
+        first = contest.taken[0].batch_size
+        self.sizes = [
+            contest.taken[i].batch_size if i in contest.taken else first for i in range(len(names))
+        ]
         self.seed, self.rng = seed, np.random.default_rng((seed, 1))
         self.taken: dict[int, Taken] = {}
         self.failed: dict[int, str] = {}

@@ -60,6 +60,11 @@ class Measuring:
     unit_seconds: dict[int, float] = field(default_factory=dict)
     _passes: int = 0
 
+    @property
+    def sizes(self) -> list[int]:
+        """The minibatch size of each candidate."""
+        return [candidate.batch_size for candidate in self.candidates]
+
     def ask(self, number: int, question: Callable[..., Any], *more: Any) -> Any:
         """What is asked of a candidate; None if it fails, whose cause is kept."""
         candidate = self.candidates[number]

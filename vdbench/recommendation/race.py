@@ -20,11 +20,8 @@ MOST = 65_536
 ROUNDS = 24
 """Rounds of timing at the first look: an interval of ranks at the level of one pair needs about as many."""
 
-BLOCKS = {64: 64, 16: 32}
-"""Units in a block, and at the first look: of a cheap gradient, and of an expensive one."""
-
-TOGETHER = 2
-"""How many times quicker gradients are that are taken together, at least where that matters."""
+BLOCKS = {64: 64, 16: 32, 4: 16}
+"""Units in a block, and at the first look: of cheap gradients, and of more expensive ones."""
 
 COARSE = 4
 """Steps of counting that the baseline's peak of memory has at least; a smaller one is too little to be compared."""
@@ -209,14 +206,14 @@ class Race:
 
     def _slow(self, number: int, plan: Plan) -> bool:
         """Whether the first block of one candidate alone would take too much of the time."""
-        return plan.block * 4 / TOGETHER * self._gradient(number) > SLOW * self.seconds
+        return plan.block * 4 * self._gradient(number) > SLOW * self.seconds
 
     def _block(self) -> int:
-        """Units in a block: few, where the first looks of all would take too much of the time otherwise."""
-        large, small = BLOCKS
-        # four gradients a unit, of which several are taken at once
-        all_of_them = large * 4 / TOGETHER * self._gradient(0) * len(self.measuring.candidates)
-        return large if all_of_them < OPENING / 2 * self.seconds else small
+        """Units in a block: as few as a first block of every candidate, of four gradients a unit, asks for."""
+        sizes = self.measuring.sizes
+        all_of_them = 4 * self._gradient(0) * sum(size / sizes[0] for size in sizes)
+        few = (block for block in BLOCKS if block * all_of_them < GLANCE * self.seconds)
+        return next(few, min(BLOCKS))
 
     def _sample(self, number: int) -> float:
         """Seconds of a sample of times, about: a gradient is a quarter of a unit, and one more is not timed."""

@@ -29,6 +29,7 @@ class MadeUp:
 
     def __post_init__(self) -> None:
         self.candidates = [f"c{i}" for i in range(len(self.values))]
+        self.sizes = [32] * len(self.values)
         self.rng = np.random.default_rng(0)
         self.taken: dict[int, Taken] = {}
         self.failed: dict[int, str] = {}
@@ -135,6 +136,8 @@ def test_small_peaks_are_not_compared() -> None:
 
 def test_blocks_are_small_where_gradients_are_slow() -> None:
     quick, slow = MadeUp([1.0] * 4), MadeUp([1.0] * 4, unit=0.1)
-    slow.ask = lambda *_: 10  # type: ignore[method-assign]
-    plans = [race(m, 20.0).run((TIME,)).plan for m in (quick, slow)]
+    slow.ask = lambda *_: 50  # type: ignore[method-assign]
+    slower = MadeUp([1.0] * 4, unit=0.1)
+    slower.ask = lambda *_: 10  # type: ignore[method-assign]
+    plans = [race(m, 20.0).run((TIME,)).plan for m in (quick, slow, slower)]
     assert [plan.block for plan in plans] == list(BLOCKS)
