@@ -103,6 +103,15 @@ class Measuring:
                 more = samples_of(table, str(number))
                 self.taken[number].seconds = np.concatenate([self.taken[number].seconds, more])
 
+    def open(self) -> None:
+        """Wait until the processes are there: that of the baseline's place, and the helper that measures memory."""
+        if self.job is not None:
+            self.helper.begin()
+        self.ask(0, _nothing)
+        if self.job is not None and 0 not in self.failed:
+            with contextlib.suppress(CellError):
+                self.helper.rows(self.job(0), 1)
+
     def memory(self, number: int) -> None:
         """Measure the peak of memory of a gradient; one that fails has none."""
         if self.job is None:
@@ -128,6 +137,11 @@ class _InTurn:
         """Seconds per call; NaN if it failed."""
         found = self._measuring.ask(self._number, throughput.sampled, repeats)
         return float("nan") if found is None else float(found)
+
+
+def _nothing(session: Session, context: Context) -> bool:
+    """Asked of an estimator, so that its place is opened, and its checkpoint trained."""
+    return True
 
 
 def rows(

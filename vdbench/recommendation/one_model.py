@@ -128,9 +128,7 @@ def recommend(
             hands, place, field.candidates, roles_of(mine), Key(("vdbench", asked.seed, "recommend")),
             _jobs(mine, asked, field, place, folder, kind, threads, plugins),
         )  # fmt: skip
-        if measuring.job is not None:
-            measuring.helper.begin()
-        measuring.ask(0, _nothing)
+        measuring.open()
         race = Race(measuring, 60 * minutes, time.perf_counter(), error, zone, progress or Quiet())
         with closing(race.progress), measuring.helper:
             contest = race.run(_questions(mine))
@@ -158,11 +156,6 @@ def _check(
         for value in values:
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:
                 raise InputError(f"recommend: {name} must be whole numbers from 1, not {value!r}.")
-
-
-def _nothing(session: Any, context: Any) -> bool:
-    """Asked of an estimator, so that its place is opened, and its checkpoint trained."""
-    return True
 
 
 def _sizes(of: Model, asked: Sequence[int]) -> list[int]:

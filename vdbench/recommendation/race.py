@@ -69,6 +69,7 @@ class Race:
     spent: dict[int, float] = field(default_factory=dict)
     speed: dict[int, float] = field(default_factory=dict)
     aside: list[int] = field(default_factory=list)
+    _pace: float = 1.0
 
     @property
     def elapsed(self) -> float:
@@ -95,11 +96,17 @@ class Race:
             len(self.measuring.candidates),
         )
         self._look(contest, 0)
+        pace = self._pace
         for number in range(1, len(plan.looks)):
             active = contest.active
-            if not active or self.elapsed + self._cost(plan, number, active) > self.seconds:
+            foreseen = self._cost(plan, number, active)
+            if not active or self.elapsed + pace * foreseen > self.seconds:
                 break
+            began = self.clock()
             self._measure(plan, number, active)
+            pace = max(
+                1.0, (self.clock() - began) / foreseen
+            )  # other work on the machine costs time, too
             self._need_baseline()
             for failed in self.measuring.failed:
                 contest.lost(failed)
@@ -175,7 +182,7 @@ class Race:
 
     def _weigh(self, numbers: list[int]) -> None:
         """Measure memory, of the baseline and then of those of low variance first, in a share of the time."""
-        taken, limit = self.measuring.taken, 0.0
+        taken, limit = self.measuring.taken, self.elapsed + WEIGHING * self.seconds
         least = {
             role: min(float(taken[i].rows[role].mean()) for i in numbers) for role in taken[0].rows
         }
@@ -189,7 +196,6 @@ class Race:
             if (count > 1 and self.elapsed > limit) or not self._heavy_enough:
                 break
             self.measuring.memory(number)
-            limit = limit or self.elapsed + WEIGHING * self.seconds  # the first waits for imports
         self.measuring.helper.close()
 
     @property
@@ -225,6 +231,7 @@ class Race:
         self.measuring.rounds(numbers, count)
         whole = sum(self._sample(i) for i in numbers if i in self.measuring.unit_seconds) or 1.0
         took = self.clock() - began
+        self._pace = max(1.0, took / (whole * count)) if count else self._pace
         for i in numbers:
             self.spent[i] = self.spent.get(i, 0.0) + took * self._sample(i) / whole
 
