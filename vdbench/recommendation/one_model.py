@@ -76,7 +76,8 @@ def recommend(
         source: A `vdbench.Problem`; a `torch.nn.Module`, with ``data``; or a text: ``package.module:factory``, a
             factory of vdbench, a suite with one problem, or ``SUITE:PROBLEM``.
         data: For a network, as `vdbench.noisy` takes them. For a text, the name of a data set.
-        minutes: Of measuring, at most; to open the processes and to train a checkpoint is not counted.
+        minutes: Of measuring, about: the first look may take longer on a loaded machine. To open the processes and to
+            train a checkpoint is not counted.
         batch_sizes: Minibatch sizes to try; the first is the baseline's. Default 32 and 128, as far as there are data.
         samples: Numbers of draws to average a gradient of, for the baseline and one other estimator.
         estimators: Estimators, names or items as a suite writes them, in place of all that are registered.

@@ -25,7 +25,7 @@ def recommend_verb(
         str | None,
         Option(metavar="NAME", help="Data set, for a factory that returns a network."),
     ] = None,
-    minutes: Annotated[float, Option(help="Of measuring, at most.")] = 5.0,
+    minutes: Annotated[float, Option(help="Of measuring, about.")] = 5.0,
     batch_size: Annotated[
         list[int] | None,
         Option(
