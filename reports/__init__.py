@@ -181,6 +181,8 @@ def series_html(frame: pd.DataFrame, title: str) -> str:
     from reports.output import series
 
     return series.html(frame, title)
+
+
 def recommended(found: Recommendation, form: str, width: int = 120) -> str:
     """Write what a recommendation found.
 

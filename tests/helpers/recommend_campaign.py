@@ -39,7 +39,7 @@ from vdbench.recommendation.measuring import SAMPLE, Measuring
 from vdbench.recommendation.model import model, suite
 from vdbench.recommendation.one_model import answer_of, roles_of
 from vdbench.recommendation.race import Race
-from vdbench.runner.run_suite import asking
+from vdbench.runner.asking import asking
 from vdbench.statistics.sequential import two_sided
 
 BLOCK = 64
@@ -118,7 +118,7 @@ def long_run(
     measures = {"variance": {}, "throughput": {}}
     asked = suite(mine, field.candidates, measures, 1)
     with tempfile.TemporaryDirectory() as name, asking(
-        asked, Path(name) / "run", given={problem.name: problem}
+        asked, Path(name) / "run", held={problem.name: problem}
     ) as hands:  # fmt: skip
         places = [Place(problem.name, "initial", c.batch_size) for c in field.candidates]
         measuring = Measuring(

@@ -106,7 +106,10 @@ class Measuring:
     def open(self) -> None:
         """Wait until the processes are there: that of the baseline's place, and the helper that measures memory."""
         if self.job is not None:
-            self.helper.begin()
+            try:
+                self.helper.begin()
+            except CellError:  # the problem cannot be sent to another process
+                self.job = None
         self.ask(0, _nothing)
         if self.job is not None and 0 not in self.failed:
             with contextlib.suppress(CellError):

@@ -20,6 +20,7 @@ from vdbench.recommendation.candidates import Candidate
 from vdbench.suite import yaml_file
 from vdbench.suite.schema import CheckpointSpec, ProblemSpec, Suite
 
+
 @dataclass(frozen=True)
 class Model:
     """A problem, and how a suite names it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import sys
 import tempfile
@@ -12,7 +11,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import yaml
 
@@ -128,6 +126,7 @@ def recommend(
         measuring = Measuring(
             hands, place, field.candidates, roles_of(mine), Key(("vdbench", asked.seed, "recommend")),
             _jobs(mine, asked, field, place, folder, kind, threads, plugins),
+            memory.Helper((mine.problem if mine.given else None, registry.others())),
         )  # fmt: skip
         measuring.open()
         race = Race(measuring, 60 * minutes, time.perf_counter(), error, zone, progress or Quiet())
@@ -257,12 +256,6 @@ def _jobs(
     """What measures a candidate's memory in a process of its own; None where that cannot be."""
     if kind == "cpu" and sys.platform != "linux":
         return None
-    packed = {}
-    if mine.given:
-        try:
-            packed["packed"] = base64.b64encode(cloudpickle.dumps(mine.problem)).decode()
-        except Exception:  # pickling raises many kinds
-            return None
 
     def job(number: int) -> dict[str, Any]:
         about = {
@@ -273,9 +266,10 @@ def _jobs(
             "threads": threads,
             "plugins": [str(Path(plugin).resolve()) for plugin in plugins],
         }
-        named = mine.spec.model_dump(include={"name", "factory", "options"})
+        plain = mine.spec.model_dump(include={"name", "factory", "options"})
+        named = None if mine.given else plain
         (file,) = (p for p in (folder / "checkpoints").glob("*.npz") if ".part" not in p.suffixes)
-        return memory.job_of(named, file, about, field.candidates[number].estimator) | packed
+        return memory.job_of(named, file, about, field.candidates[number].estimator)
 
     return job
 
