@@ -10,7 +10,7 @@ CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome g
 AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test long lint bench browser gallery faults fuzz engines scaling zoo compare coverage docs cases results clean
+.PHONY: help quick test long lint bench browser gallery faults fuzz engines scaling zoo compare recommend coverage docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make scaling time and memory of bookkeeping at 1,000, 10,000 and 100,000 blocks (an hour)'
 	@echo 'make zoo     check 135 wrong and 46 right estimators with five seeds (hours), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
+	@echo 'make recommend judge 30 recommendations on three models by long runs (two hours)'
 	@echo 'make coverage measure coverage where runs stop on 25 problems (hours), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
@@ -92,6 +93,9 @@ zoo: $(VENV)/.installed-dev
 
 compare: $(VENV)/.installed-dev
 	PYTHONPATH=tests/helpers $(BIN)/python tests/helpers/compare_table.py 1000 20
+
+recommend: $(VENV)/.installed-dev
+	$(BIN)/python -W ignore tests/helpers/recommend_campaign.py 1 10 4096
 
 coverage: $(VENV)/.installed-dev
 	$(BIN)/python tests/helpers/coverage_table.py

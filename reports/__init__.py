@@ -6,9 +6,9 @@ knows nothing of torch, problems or estimators.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Group as RichGroup
 
     from vdbench.comparison import Comparison
+    from vdbench.recommendation import Recommendation
 
 __all__ = [
     "compared",
@@ -23,6 +24,9 @@ __all__ = [
     "figure_names",
     "headline",
     "headline_table",
+    "plotted",
+    "recommended",
+    "save_plot",
     "series",
     "series_html",
     "shown",
@@ -177,3 +181,57 @@ def series_html(frame: pd.DataFrame, title: str) -> str:
     from reports.output import series
 
     return series.html(frame, title)
+
+
+def recommended(found: Recommendation, form: str, width: int = 120) -> str:
+    """Write what a recommendation found.
+
+    Args:
+        found: From ``vdbench.recommend``.
+        form: As of `compared`.
+        width: Columns of text.
+    """
+    from reports.output.compared import said
+    from reports.sections.recommendation import document
+
+    return said(document(found), form, width)
+
+
+def plotted(
+    run_dirs: Sequence[Path],
+    kind: str,
+    style: str = "screen",
+    choose: Mapping[str, Any] | None = None,
+) -> list[tuple[str, str, Figure]]:
+    """Draw static plots of one kind.
+
+    Args:
+        run_dirs: Run folders, as for :func:`write`.
+        kind: One of ``reports.plots.KINDS``.
+        style: ``paper`` (one column), ``slides`` or ``screen``.
+        choose: ``problem``, ``checkpoint`` and ``batch_size`` of the figures that are wanted; all by default.
+
+    Returns:
+        For each figure a name for its file without ending, what it shows, and the figure.
+
+    Raises:
+        InputError: There is no such kind or style, nothing in the runs can be drawn so, or nothing is as chosen.
+    """
+    from reports.plots.drawn import drawn
+
+    return drawn(run_dirs, kind, style, choose or {})
+
+
+def save_plot(figure: Figure, path: Path, style: str = "screen") -> None:
+    """Write a plot in the format of the file's ending: pdf, png or svg.
+
+    Args:
+        figure: From :func:`plotted`.
+        path: The file; its folder is made.
+        style: The figure's.
+    """
+    from reports.figures.medium import styled
+    from reports.plots.drawing import STYLES, save
+
+    with styled(STYLES[style]):
+        save(figure, path)

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from vdbench.interactive.measure import measure
     from vdbench.interactive.monitor import Monitor
     from vdbench.noise import Key, Noise
+    from vdbench.plotting import plot
     from vdbench.problems.from_module import noisy
     from vdbench.problems.layers import Layer
     from vdbench.problems.posterior import Posterior
     from vdbench.problems.problem import Batch, Parameters, Problem
+    from vdbench.recommendation import Recommendation, recommend
     from vdbench.runner import Finished, run
 
 __version__ = "0.2.0"
@@ -50,6 +52,7 @@ __all__ = [
     "Pathwise",
     "Posterior",
     "Problem",
+    "Recommendation",
     "Wrapper",
     "__version__",
     "check",
@@ -59,6 +62,8 @@ __all__ = [
     "measure",
     "need_posterior",
     "noisy",
+    "plot",
+    "recommend",
     "register",
     "register_layer",
     "run",
@@ -80,6 +85,7 @@ _HOME = {
     "Pathwise": "vdbench.estimation.pathwise",
     "Posterior": "vdbench.problems.posterior",
     "Problem": "vdbench.problems.problem",
+    "Recommendation": "vdbench.recommendation",
     "Wrapper": "vdbench.estimation.base",
     "check": "vdbench.certificate",
     "compare": "vdbench.comparison",
@@ -88,6 +94,8 @@ _HOME = {
     "measure": "vdbench.interactive.measure",
     "need_posterior": "vdbench.estimation.validity",
     "noisy": "vdbench.problems.from_module",
+    "plot": "vdbench.plotting",
+    "recommend": "vdbench.recommendation",
     "register": "vdbench.estimation.registry",
     "register_layer": "vdbench.estimation.third_party_register",
     "run": "vdbench.runner",

@@ -10,8 +10,8 @@ the reason, and so is that last one; with ``strict`` they fail. The marker takes
 itself, ``file`` to load first (relative to the test's folder), ``level`` (``small`` or ``full``), ``draws``,
 ``strict``, ``seed`` and ``options`` of the estimator; ``pytest --vdbench-strict`` is ``strict`` for all.
 
-The fixture ``gradient_variance`` measures variances, and compares them with runs that were kept
-(`vdbench.pytest_variance`).
+The fixture ``gradient_variance`` measures variances, and compares them with runs that were kept;
+``benchmark_estimator`` also times the estimator with pytest-benchmark (`vdbench.pytest_variance`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vdbench.pytest_variance import add_options, gradient_variance
+from vdbench.pytest_variance import add_options, benchmark_estimator, gradient_variance
 
 if TYPE_CHECKING:
     from vdbench.certificate import Certificate, Finding
     from vdbench.estimation.base import Estimator
 
 __all__ = [
+    "benchmark_estimator",
     "gradient_variance",
     "vdbench_finding",
 ]  # fixtures; the other one is in a file of its own

@@ -1,4 +1,4 @@
-"""Pytest fixture ``gradient_variance``: the gradient variance of an estimator, measured in a test.
+"""Pytest fixtures ``gradient_variance`` and ``benchmark_estimator``: an estimator measured in a test.
 
     def test_variance(gradient_variance):
         found = gradient_variance("my-estimator", file="my_estimator.py", units=1024)
@@ -8,6 +8,9 @@
 (`vdbench.compare`), and fails a test where a figure is WORSE. A test without a run in DIR is skipped, and one that is
 INCONCLUSIVE passes; ``--vdbench-strict`` fails both. Where the test also takes ``benchmark``, of pytest-benchmark, the
 figures are in its ``extra_info``.
+
+``benchmark_estimator`` is called in the same way. It measures the variance, and times the estimator with
+pytest-benchmark, on one thread: pytest-benchmark's table has the times, and compares them with those it has saved.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from vdbench.comparison import Comparison
     from vdbench.estimation.base import Estimator
     from vdbench.statistics import Estimate
+
+BATCH, LEVEL = 32, 0.95
+"""M, and the level of intervals, where nothing else is said."""
 
 SAVE, COMPARE, STRICT = "--vdbench-save", "--vdbench-compare", "--vdbench-strict"
 
@@ -45,6 +51,19 @@ class Measured:
     noise: Mapping[str, Estimate]
     comparison: Comparison | None
     folder: Path
+
+
+@dataclass(frozen=True)
+class Benchmarked(Measured):
+    """What ``benchmark_estimator`` gives.
+
+    Attributes:
+        seconds: Per gradient, the median over rounds; None where benchmarks are disabled.
+        efficiency: Variance × seconds, by role; empty where benchmarks are disabled.
+    """
+
+    seconds: Estimate | None = None
+    efficiency: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -83,7 +102,7 @@ def gradient_variance(request: pytest.FixtureRequest, tmp_path: Path) -> Callabl
         options: Mapping[str, Any] | None = None,
         file: str | Path | None = None,
         problem: Mapping[str, Any] | None = None,
-        batch_size: int = 32,
+        batch_size: int = BATCH,
         units: int = 512,
         seed: int = 0,
     ) -> Measured:
@@ -107,6 +126,73 @@ def gradient_variance(request: pytest.FixtureRequest, tmp_path: Path) -> Callabl
     return measure
 
 
+@pytest.fixture
+def benchmark_estimator(
+    request: pytest.FixtureRequest, gradient_variance: Callable[..., Measured]
+) -> Callable[..., Benchmarked]:
+    """Measure the gradient variance of an estimator, and time it with pytest-benchmark.
+
+    The fixture is a function of what `gradient_variance` takes, and of ``rounds``, of timing. A test may call it once.
+    Torch uses one thread within. ``extra_info`` has variances, seconds per gradient and variance × seconds, with their
+    intervals. The test fails if pytest-benchmark is not installed.
+    """
+    if not request.config.pluginmanager.hasplugin("benchmark"):
+        pytest.fail("benchmark_estimator needs pytest-benchmark: install it.", pytrace=False)
+    benchmark: Any = request.getfixturevalue("benchmark")
+
+    def measure(estimator: str | Estimator, *, rounds: int = 30, **more: Any) -> Benchmarked:
+        from vdbench import statistics
+        from vdbench.runner import using_threads
+
+        found = gradient_variance(estimator, **more)
+        with using_threads(1):
+            seconds = _timed(benchmark, estimator, more, rounds)
+        efficiency = {}
+        if seconds is not None:
+            efficiency = {r: statistics.product(e, seconds) for r, e in found.total.items()}
+            named = {
+                "time.seconds_per_gradient": {"": seconds},
+                "efficiency.variance_seconds": efficiency,
+            }
+            benchmark.extra_info |= _info(named, 1)
+        return Benchmarked(**vars(found), seconds=seconds, efficiency=efficiency)
+
+    return measure
+
+
+def _timed(
+    benchmark: Any, estimator: str | Estimator, more: Mapping[str, Any], rounds: int
+) -> Estimate | None:
+    """Seconds per gradient where variance was measured: the same problem, weights and minibatch size."""
+    from vdbench import problems, statistics
+    from vdbench.estimation.options import get, label
+    from vdbench.measures.context import Context
+    from vdbench.measures.throughput import Here, Timer, gradient_call
+    from vdbench.noise import Key
+
+    made = (
+        get(estimator, **(more.get("options") or {})) if isinstance(estimator, str) else estimator
+    )
+    spec = _problem(more.get("problem") or {})
+    problem = problems.build(spec["name"], spec.get("factory", "classification"), spec["options"])
+    key = Key(("vdbench", more.get("seed", 0), spec["name"]))
+    at = problem.initial(key / "checkpoint")
+    size = more.get("batch_size", BATCH)
+    key = key / "initial" / size
+    state = made.fit(problem, at, key / "fit" / label(made))
+    context = Context(problem, at, made, label(made), size, key, {}, state=state)
+    calls = Here(context).calibrate(Timer())
+    benchmark.pedantic(gradient_call(context), rounds=rounds, iterations=calls, warmup_rounds=1)
+    if benchmark.disabled or benchmark.stats is None:
+        return None
+    return statistics.median(benchmark.stats.stats.data, LEVEL)
+
+
+def _problem(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A problem as a suite writes it: digits, and one hidden layer, where nothing else is said."""
+    return {"options": {"dataset": "digits", "widths": [32]}, **given, "name": "problem"}
+
+
 def _suite(
     estimator: str | Estimator,
     options: Mapping[str, Any],
@@ -128,9 +214,7 @@ def _suite(
         "name": "pytest",
         "seed": seed,
         "threads": 1,
-        "problems": [
-            {"options": {"dataset": "digits", "widths": [32]}, **problem, "name": "problem"}
-        ],
+        "problems": [_problem(problem)],
         "batch_sizes": [batch_size],
         "estimators": [{"name": made.declaration.name, "options": options_of(made)}],
         "baseline": label(made),
@@ -204,7 +288,12 @@ def _info(found: Mapping[str, Mapping[str, Estimate]], call: int) -> dict[str, A
     """Figures as pytest-benchmark keeps them."""
     end = "" if call == 1 else f" ({call})"
     return {
-        f"{metric} {role}{end}": {"value": e.value, "ci_low": e.low, "ci_high": e.high, "n": e.n}
+        f"{metric} {role}".strip() + end: {
+            "value": e.value,
+            "ci_low": e.low,
+            "ci_high": e.high,
+            "n": e.n,
+        }
         for metric, each in found.items()
         for role, e in each.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reports.results.groups import Group
@@ -13,6 +14,8 @@ from reports.results.trainings import Trainings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from vdbench.recommendation.forecast import Step
 
 
 def summary(group: Group) -> list[Figure]:
@@ -97,3 +100,10 @@ def over_option(swept: Swept) -> list[Figure]:
     from reports.figures.training_sweep import sweep_figure
 
     return [sweep_figure(swept)]
+
+
+def left_over_time(steps: Sequence[Step]) -> list[Figure]:
+    """Draw the candidates of a recommendation that are left over time."""
+    from reports.figures.left_over_time import left_figure
+
+    return [left_figure(steps)]

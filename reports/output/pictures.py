@@ -48,6 +48,11 @@ def draw_for_page(picture: Picture, folder: Path, formats: Collection[str]) -> s
     return text
 
 
+def drawn(picture: Picture) -> str:
+    """Draw a picture for a page, and return the SVG's text."""
+    return draw_for_page(picture, Path(), ())
+
+
 def draw_for_paper(picture: Picture, folder: Path) -> None:
     """Draw a picture at the width of a paper's text, and save it as PDF, its sheets numbered where it has several."""
     from reports.figures.medium import PAPER as MEDIUM

@@ -74,3 +74,48 @@ def test_what_cannot_be_measured_fails(pytester: pytest.Pytester) -> None:
     result = run(pytester)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*batch size 1000000 is more than*"])
+
+
+BENCHMARKED = """
+import torch
+
+
+def test_local(benchmark_estimator):
+    before = torch.get_num_threads()
+    found = benchmark_estimator(
+        "local", units=64, problem={"options": {"widths": [4]}}, batch_size=8, rounds=8
+    )
+    assert torch.get_num_threads() == before
+    if found.seconds is None:
+        assert not found.efficiency
+        return
+    assert found.seconds.low <= found.seconds.value <= found.seconds.high
+    role = found.efficiency["scale"]
+    assert abs(role.value / (found.total["scale"].value * found.seconds.value) - 1) < 1e-9
+    assert role.low <= role.value <= role.high
+"""
+
+
+def test_an_estimator_is_benchmarked(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # with it, nothing is benchmarked
+    pytester.makepyfile(BENCHMARKED)
+    run(pytester, "--benchmark-json", "b.json").assert_outcomes(passed=1)
+    benchmark = json.loads(Path("b.json").read_text())["benchmarks"][0]
+    assert benchmark["stats"]["rounds"] == 8
+    info = benchmark["extra_info"]
+    assert info["time.seconds_per_gradient"]["n"] == 8
+    assert {
+        "variance.total scale",
+        "variance.noise mean",
+        "efficiency.variance_seconds scale",
+    } <= set(info)
+    run(pytester, "--benchmark-disable").assert_outcomes(passed=1)
+
+
+def test_without_pytest_benchmark_it_says_so(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(BENCHMARKED)
+    result = run(pytester, "-p", "no:benchmark")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*benchmark_estimator needs pytest-benchmark*"])

@@ -24,7 +24,7 @@ def form(markdown: bool, json: bool) -> str:
         InputError: Two are.
     """
     if markdown and json:
-        raise InputError("compare: expected one of --markdown and --json.")
+        raise InputError("expected one of --markdown and --json.")
     return "markdown" if markdown else "json" if json else "text"
 
 
@@ -35,11 +35,7 @@ def show(found: Comparison, form: str, html: Path | None) -> None:
         InputError: The page cannot be written.
     """
     if html is not None:
-        try:
-            with atomic(html) as temporary:
-                temporary.write_text(found.html(), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"--html {html}: it cannot be written, {error.strerror}.") from error
+        write_page(html, found.html())
     if form == "json":
         say(json.dumps(found.json(), indent=1))
     elif form == "markdown":
@@ -51,3 +47,16 @@ def show(found: Comparison, form: str, html: Path | None) -> None:
         say(found.text(WIDTH))
     if html is not None and form == "text":
         say(f"page: {html}")
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--html {path}: it cannot be written, {error.strerror}.") from error

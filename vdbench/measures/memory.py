@@ -9,12 +9,15 @@ in batches of some 256 KiB a thread: figures of a few MiB are coarse.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,22 +59,99 @@ def rows(job: dict[str, Any], repetitions: int, along: Any = NOTHING) -> Table:
     Raises:
         CellError: The process failed; its last line says why.
     """
-    # -P: modules are looked up where this process does, and not in the current folder first
-    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "vdbench.measures.memory_process"],
-        input=json.dumps({**job, "repetitions": repetitions}).encode() + b"\n" + _packed(along),
-        capture_output=True,
-        env=environment,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [
-            f"exit code {done.returncode}"
-        ]
-        raise CellError(f"measuring memory in a process of its own failed: {lines[-1]}")
-    return {"bytes": np.array(json.loads(done.stdout.splitlines()[-1]), dtype=np.float64)}
+    with Helper(along) as helper:
+        return helper.rows(job, repetitions)
+
+
+class Helper:
+    """The helper process, started at the first job and again after one that failed; it takes any number of jobs."""
+
+    def __init__(self, along: Any = NOTHING) -> None:
+        """Nothing is started yet; ``along`` as of the function `rows`."""
+        self._along = along
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Helper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin(self) -> None:
+        """Start the process, so that it imports while this one does other things."""
+        if self._process is None:
+            content = _packed(self._along)
+            self._process = self._started()
+            self._send(f"{len(content)}\n".encode() + content)
+
+    def rows(self, job: Mapping[str, Any], repetitions: int) -> Table:
+        """Measure; arguments, result and errors as of the function `rows`."""
+        self.begin()
+        self._send(json.dumps({**job, "repetitions": repetitions}).encode() + b"\n")
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            lines = self.close() or ["it said nothing"]
+            raise CellError(f"measuring memory in a process of its own failed: {lines[-1]}")
+        return {"bytes": np.array(json.loads(line), dtype=np.float64)}
+
+    def _send(self, content: bytes) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(content)
+            self._process.stdin.flush()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        # -P: modules are looked up where this process does, and not in the current folder first
+        path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "vdbench.measures.memory_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    def close(self) -> list[str]:
+        """End the process; what it said on stderr, line by line."""
+        process, self._process = self._process, None
+        if process is None:
+            return []
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                assert pipe is not None
+                pipe.close()
+        code = process.wait()
+        with self._said as said:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
+        return lines or ([f"exit code {code}"] if code else [])
+
+
+def job_of(
+    problem: Mapping[str, Any] | None,
+    parameters: Path,
+    context: Mapping[str, Any],
+    estimator: Estimator,
+) -> dict[str, Any]:
+    """A job for the helper process.
+
+    Args:
+        problem: Name, factory and options; None for one that is sent along.
+        parameters: File of the checkpoint.
+        context: ``batch_size``, ``device``, ``precision``, ``key`` (the path of the noise), ``threads``, ``plugins``.
+        estimator: Which.
+    """
+    return {
+        "problem": None if problem is None else dict(problem),
+        "parameters": str(parameters.resolve()),
+        "estimator": estimator.declaration.name,
+        "options": options(estimator),
+        **context,
+    }
 
 
 def _packed(along: Any) -> bytes:
@@ -122,11 +202,7 @@ class Memory(Measure):
         assert site.file is not None
         held = problem.factory == GIVEN
         along = (site.problem.to("cpu", site.problem.dtype) if held else None, registry.others())
-        job = {
-            "problem": None if held else problem.model_dump(include={"name", "factory", "options"}),
-            "parameters": str(site.file.resolve()),
-            "estimator": cell.estimator.declaration.name,
-            "options": options(cell.estimator),
+        about = {
             "batch_size": cell.batch_size,
             "device": session.device.type,
             "precision": session.suite.precision,
@@ -134,6 +210,8 @@ class Memory(Measure):
             "threads": torch.get_num_threads(),
             "plugins": list(session.plugins),
         }
+        named = None if held else problem.model_dump(include={"name", "factory", "options"})
+        job = job_of(named, site.file, about, cell.estimator)
         count = self.asked(session.suite).repetitions
         address = session.address(context, self.name, VERSION, repetitions=count)
         table = session.store.get(address, partial(rows, job, count, along))

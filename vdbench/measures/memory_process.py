@@ -1,4 +1,4 @@
-"""The helper process of the memory measure: reads a job on stdin, and what is sent along; writes a list of bytes."""
+"""The helper process of the memory measure: reads what is sent along and a job a line, writes a list of bytes each."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ from vdbench.training.trainer import load_parameters
 
 def main() -> None:
     """Fork a process for each repetition and collect what it measured."""
-    job = json.loads(sys.stdin.buffer.readline())
-    for plugin in job["plugins"]:
-        registry.load_plugin(plugin)
-    content = sys.stdin.buffer.read()
-    job["held"], others = pickle.loads(content) if content else (None, {})
-    registry.discover()
-    registry.add(others)
-    print(json.dumps([_fork(job, r) for r in range(job["repetitions"])]))
+    stream_in = sys.stdin.buffer
+    content = stream_in.read(int(stream_in.readline()))
+    for number, line in enumerate(stream_in):
+        job = json.loads(line)
+        if not number:
+            for plugin in job["plugins"]:
+                registry.load_plugin(plugin)
+            held, others = pickle.loads(content) if content else (None, {})
+            registry.discover()
+            registry.add(others)
+        job["held"] = held
+        print(json.dumps([_fork(job, r) for r in range(job["repetitions"])]), flush=True)
 
 
 def _fork(job: dict[str, Any], repetition: int) -> int:

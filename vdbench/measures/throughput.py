@@ -276,11 +276,11 @@ class _Asked:
 
     def calibrate(self, timer: Timer) -> int:
         """Warm up; how often a call is to be repeated in a sample; 0 if it failed."""
-        return self._ask(_calibrated, timer) or 0
+        return self._ask(calibrated, timer) or 0
 
     def sample(self, repeats: int) -> float:
         """Seconds per call; NaN if it failed."""
-        seconds = self._ask(_sampled, repeats)
+        seconds = self._ask(sampled, repeats)
         return math.nan if seconds is None else float(seconds)
 
     def finish(self) -> bool:
@@ -326,11 +326,13 @@ def _named(session: Session, context: Context) -> Mapping[str, Any]:
     return session.address(context, Throughput.name, VERSION)
 
 
-def _calibrated(session: Session, context: Context, timer: Timer) -> int:
+def calibrated(session: Session, context: Context, timer: Timer) -> int:
+    """Asked of an estimator where it is: warm up; how often a call is to be repeated in a sample."""
     return _here(context).calibrate(timer)
 
 
-def _sampled(session: Session, context: Context, repeats: int) -> float:
+def sampled(session: Session, context: Context, repeats: int) -> float:
+    """Asked of an estimator where it is: seconds per call, over so many calls."""
     return _here(context).sample(repeats)
 
 

@@ -60,7 +60,7 @@ class Variance(Measure):
             stopping = Stopping(look_schedule(session.suite), context.sizes)
             for start, stop in stopping.blocks():
                 _tell(session, stopping)
-                stopping.add(_units(session, context, start, stop))
+                stopping.add(units(session, context, start, stop))
             found = stopping.stopped
         rows = found.rows
         return [Outcome(cell, found.status, found.reason, rows.n, rows, detail=found.detail)]
@@ -81,15 +81,15 @@ class Variance(Measure):
         for start, stop in stopping.blocks():
             _tell(session, stopping)
             few = _few(session, context, start, stop)
-            stopping.add(few_examples.combine(few, _units(session, source, start, stop)))
+            stopping.add(few_examples.combine(few, units(session, source, start, stop)))
         return stopping.stopped
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
         """Parts, signal-to-noise ratio, and paired ratios to the other estimators."""
         here = mine(self, outcomes)
-        units = {name: outcome.data for name, outcome in here.items()}
+        rows = {name: outcome.data for name, outcome in here.items()}
         for name, outcome in here.items():
-            yield outcome, variance_values(suite, name, units, look_schedule(suite))
+            yield outcome, variance_values(suite, name, rows, look_schedule(suite))
 
 
 def _tell(session: Session, stopping: Stopping) -> None:
@@ -97,7 +97,8 @@ def _tell(session: Session, stopping: Stopping) -> None:
     session.progress.share(stopping.share)
 
 
-def _units(session: Session, context: Context, start: int, stop: int) -> Table:
+def units(session: Session, context: Context, start: int, stop: int) -> Table:
+    """Rows of units ``start`` to ``stop``, from the run's store, or measured; `variance_units.rows` has the columns."""
     address = session.address(context, "variance", variance_units.VERSION, units=[start, stop])
     compute = partial(variance_units.rows, context, start, stop)
     return session.finite(session.store.get(address, compute))

@@ -93,7 +93,8 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
             ``vdbench.problems``, or ``package.module:factory`` of the user's own, looked up from the current folder
             too. It is imported: a caller that has it from a file sees first that the user allows it
             (`need_allowed`).
-        options: Keyword arguments of the factory.
+        options: Keyword arguments of the factory. ``data``, the name of a data set, is for the network of a factory
+            that takes no such option and returns a `torch.nn.Module`.
 
     Raises:
         InputError: The factory cannot be found, refuses its options, fails, or returns no `Problem`; or the problem was
@@ -103,6 +104,7 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
         raise given.missing(name)
     make = FACTORIES.get(factory) or own.find(name, factory, FACTORIES)
     known = list(inspect.signature(make).parameters.values())
+    options, data = _apart(factory, known, options)
     if all(p.kind is not p.VAR_KEYWORD for p in known):
         for option in options:
             if option not in [p.name for p in known]:
@@ -113,6 +115,8 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
             # weights that the factory leaves to torch to draw are the same in every process
             torch.default_generator.manual_seed(0)
             problem = make(**options)
+            if data is not None and isinstance(problem, nn.Module):
+                problem = noisy(problem, data)
     except InputError as error:
         raise InputError(f"problem '{name}': {error}") from error
     except BaseException as error:
@@ -124,9 +128,19 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
     if not isinstance(problem, Problem):
         raise InputError(
             f"problem '{name}': {factory} returned {type(problem).__name__}, expected the vdbench.Problem "
-            "that vdbench.noisy(module, data) makes."
+            "that vdbench.noisy(module, data) makes, or a network with the name of a data set as option data."
         )
     return dataclasses.replace(problem, name=name)
+
+
+def _apart(
+    factory: str, known: Collection[inspect.Parameter], options: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Any]:
+    """Options of a factory of the user's own, and the data for the network that it makes, if it takes none itself."""
+    takes = any(p.name == "data" or p.kind is p.VAR_KEYWORD for p in known)
+    if factory in FACTORIES or takes or "data" not in options:
+        return options, None
+    return {key: value for key, value in options.items() if key != "data"}, options["data"]
 
 
 def check(name: str, factory: str, options: Mapping[str, Any]) -> Problem | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from vdbench.measures.cells import Cell, Outcome
+from vdbench.errors import CellError
+from vdbench.estimation.base import Estimator
+from vdbench.measures.cells import Cell, Outcome, Place
 from vdbench.measures.session import Chunks, Session
 from vdbench.runner.bench import Bench, Built, Job
 
@@ -36,6 +38,12 @@ class Hands(Protocol):
 
     def wait(self) -> list[Done]:
         """Jobs that have ended, once one has."""
+        ...
+
+    def ask(
+        self, place: Place, estimator: Estimator, question: Callable[..., Any], *more: Any
+    ) -> Any:
+        """What is asked of an estimator at a place; raises `CellError` with the cause if it fails."""
         ...
 
     def leave(self, job: Job) -> None:
@@ -115,6 +123,21 @@ class Here:
         """Jobs that have ended."""
         done, self._done = self._done, []
         return done
+
+    def ask(
+        self, place: Place, estimator: Estimator, question: Callable[..., Any], *more: Any
+    ) -> Any:
+        """What is asked of an estimator at a place.
+
+        Raises:
+            CellError: It fails; says why.
+        """
+        bench = self._benches[place.problem]
+        with bench.using(True):
+            try:
+                return bench.ask(place, estimator, question, *more)
+            except self._session.caught as error:
+                raise CellError(self._session.cause(error)) from error
 
     def leave(self, job: Job) -> None:
         """Forget its place."""

@@ -23,7 +23,8 @@ from vdbench.runner import plan
 from vdbench.suite import yaml_file
 
 README = Path(__file__).parents[3] / "README.md"
-VERBS = [(), ("run",), ("report",), ("compare",), ("list",), ("show",), ("check",), ("data",), ("env",),
+VERBS = [(), ("run",), ("report",), ("compare",), ("recommend",), ("plot",), ("export",), ("list",), ("show",),
+         ("check",), ("data",), ("env",),
          ("data", "list"), ("data", "fetch"), ("data", "path")]  # fmt: skip
 TINY: dict[str, Any] = {
     "name": "tiny",

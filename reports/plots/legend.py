@@ -1,0 +1,24 @@
+"""The legend of estimators, below a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports.figures.identity import sign
+from reports.figures.medium import scaled
+from reports.figures.style import legend_below
+
+
+def legend(figure: Figure, names: Sequence[str], lines: bool = False) -> None:
+    """Name estimators, each with its sign, on a line where they are drawn as lines."""
+    legend_below(
+        figure,
+        [
+            Line2D([], [], color=sign(n).colour, marker=sign(n).marker, markersize=scaled(6),
+                   linestyle="-" if lines else "none", label=n)
+            for n in names
+        ],
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""What a recommendation says, in words: one sentence, and the cells of its table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from reports.results.estimate import Estimate
+from reports.words.numbers import (
+    MISSING,
+    format_interval,
+    format_number,
+    percent,
+    show_bytes,
+    show_seconds,
+)
+
+if TYPE_CHECKING:
+    from vdbench.recommendation import Recommendation
+    from vdbench.recommendation.contest import Question
+    from vdbench.recommendation.result import Answer, Row
+    from vdbench.statistics import Estimate as Interval
+
+COSTS = {"seconds": "time", "bytes": "memory"}
+"""What costs are called."""
+
+NOTHING = 1e-6
+"""An end of a ratio's interval below this, or above one over it, says nothing: it is written as 0 or ∞."""
+
+
+def headline(found: Recommendation) -> str:
+    """Say in one sentence what to use, for which cost and role, how surely, and where it is too close to call."""
+    if not found.answers:
+        return "Nothing could be compared."
+    groups: dict[tuple[str, str, int], list[Answer]] = {}
+    for answer in found.answers:
+        groups.setdefault((answer.question.cost, answer.verdict, answer.pick), []).append(answer)
+    parts = [_part(found, answers) for answers in groups.values()]
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _part(found: Recommendation, answers: list[Answer]) -> str:
+    first, among = answers[0], len(found.rows)
+    where = f"for variance × {COSTS[first.question.cost]} of the {_and([a.question.role for a in answers])} parameters"
+    pick, base = found.name(first.pick), found.name(0)
+    times = _and([f"{ratio(a.ratio)} times" for a in answers])
+    if among == 1:
+        return f"{where}, nothing but {base} could be measured"
+    if first.verdict == "stay":
+        most = max(a.gain for a in answers)
+        gains = (
+            f"the best candidate gains at most {share(most)}" if most else "no candidate is better"
+        )
+        return f"{where}, stay with {base}: {gains}"
+    if first.verdict == "too close to call":
+        others = _and(sorted({found.name(i) for a in answers for i in a.left}))
+        worse = max(a.regret for a in answers)
+        bound = (
+            f", and may be up to {share(worse)} worse than the best" if math.isfinite(worse) else ""
+        )
+        return f"{where}, it is too close to call between {others}; {pick} has the lowest estimate{bound}"
+    sure = (
+        "surely the lowest"
+        if first.verdict == "best"
+        else f"surely within {percent(found.zone)} of the lowest"
+    )
+    against = "" if first.pick == 0 else f", {times} that of {base}"
+    return f"{where}, use {pick}: {sure} of {among} candidates{against}"
+
+
+def share(x: float) -> str:
+    """Write a share as percent, rounded up: it is a bound."""
+    if not math.isfinite(x):
+        return "any amount"
+    hundreds = 100 * x
+    place = 1 if hundreds < 10 else 0
+    return f"{math.ceil(hundreds * 10**place - 1e-9) / 10**place:g} %"
+
+
+def _and(items: list[str]) -> str:
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def ratio(found: Interval) -> str:
+    """Write a ratio to the baseline with its interval."""
+    if math.isnan(found.value):
+        return MISSING
+    low, high = (
+        0.0 if x < NOTHING else math.inf if x > 1 / NOTHING else x for x in (found.low, found.high)
+    )
+    return format_interval(found.value, low, high, 1)
+
+
+def question(asked: Question) -> str:
+    """Name what is compared."""
+    return f"variance × {COSTS[asked.cost]}, {asked.role}"
+
+
+def seconds(row: Row) -> str:
+    """Write the time of a gradient."""
+    return show_seconds(Estimate(row.seconds, row.seconds, row.seconds, row.rounds))
+
+
+def peak(row: Row) -> str:
+    """Write the memory of a gradient."""
+    if math.isnan(row.peak_bytes):
+        return MISSING
+    return show_bytes(Estimate(row.peak_bytes, row.peak_bytes, row.peak_bytes, row.n))
+
+
+def verdict(found: Recommendation, answer: Answer) -> str:
+    """Write the verdict of a question, with the name it is about."""
+    name = found.name(answer.pick)
+    said = {
+        "best": f"{name} is best",
+        "within the zone": f"{name} is within {percent(found.zone)} of the best",
+        "stay": f"stay with {name}",
+    }
+    return said.get(answer.verdict, answer.verdict)
+
+
+def basis(found: Recommendation) -> str:
+    """Say what the answers rest on."""
+    return (
+        f"Measured in {format_number(found.spent, 2)} of {format_number(found.minutes, 3)} minutes on {found.machine}. "
+        f"All intervals hold together, at every look, with an error rate of at most {percent(found.error)}. "
+        f"Differences below {percent(found.zone)} do not count. Ratios are to {found.name(0)}. "
+        "A lower variance × time means a lower variance if gradients are averaged for the same time."
+    )
