@@ -33,6 +33,12 @@ ATTEMPTS = 3
 NODES = (8, 96, 400)
 """Points of a line of weights at which the gradient is taken, more where few do not settle it: kinks need them."""
 
+SURE = (96, 400, 1600)
+"""Points before a network is refused: with more, a sum over kinks comes nearer, one over a jump does not."""
+
+PATIENCE = 30
+"""By how much such a sum may exceed the budget."""
+
 TOLERANCE = 0.02
 """Share by which the change along that line may differ from the gradient's integral."""
 
@@ -157,7 +163,8 @@ def jumps(problem: Problem, module: nn.Module, seen: Seen) -> None:
         network = moved_network(module, 0.7 * seen.amount, torch.float64, attempt + 1)
         far = moved_weights(problem, network)
         end = {name: start[name] + reach * (far[name] - start[name]) for name in start}
-        for nodes in affordable:
+        sure = [n for n in SURE if n > affordable[-1] and n * each * count <= PATIENCE * BUDGET]
+        for nodes in (*affordable, *sure):
             with _differentiable(problem.name):
                 change, integral, size = _along(problem, start, end, nodes, count)
             if abs(change - integral) <= tolerance * size:

@@ -296,3 +296,28 @@ def test_jumps_are_seen_and_kinks_are_none_whatever_a_network_costs(
                 except InputError as error:
                     found[name] += "its gradient adds up to" in str(error)
     assert min(found.values()) >= 3, found
+
+
+def test_a_network_is_refused_only_where_more_points_say_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sums over few points disagree on any network with kinks: here nearly always, as they have two and three."""
+    monkeypatch.setattr(probe_gradient, "NODES", (2, 3))
+    asked: list[int] = []
+    along = probe_gradient._along
+
+    def noted(*a: Any) -> tuple[float, float, float]:
+        asked.append(a[3])
+        return along(*a)
+
+    monkeypatch.setattr(probe_gradient, "_along", noted)
+    with torch.random.fork_rng():
+        for seed in range(6):
+            torch.manual_seed(seed)
+            wide = [nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()]
+            noisy(nn.Sequential(*wide, nn.Linear(64, 3)), classes(numbers(20)))
+        assert max(asked) >= 96
+        for jump in JUMPS.values():
+            parts = {"f": nn.Linear(FEATURES, 64), "g": nn.Linear(64, 3)}
+            with pytest.raises(InputError, match="its gradient adds up to"):
+                noisy(Net(lambda s, x, j=jump: s.g(j(s.f(x))), **parts), classes(numbers(20)))
