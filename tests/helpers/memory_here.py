@@ -14,7 +14,7 @@ from vdbench.measures.memory_process import measure
 def measure_here(patch: pytest.MonkeyPatch) -> None:
     """From now on; what the processes are for is tested in test_memory.py."""
 
-    def rows(job: dict[str, Any], repetitions: int) -> dict[str, Any]:
+    def rows(job: dict[str, Any], repetitions: int, along: Any = None) -> dict[str, Any]:
         return {"bytes": np.array([float(measure(job, r)) for r in range(repetitions)])}
 
     patch.setattr(memory, "rows", rows)

@@ -205,7 +205,7 @@ def test_a_new_estimator_and_its_test_both_run_at_once(
     pytester: pytest.Pytester, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.app(["new", "estimator", "my-own", "--out", "mine"])
+        cli.app.app(["new", "estimator", "my-own", "--out", "mine"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "wrote mine/my_own.py and mine/test_my_own.py" in said

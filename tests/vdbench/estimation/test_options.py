@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("registered")
     ("name", "options", "message"),
     [
         ("locl", {}, "estimator 'locl' is unknown. Did you mean 'local'?"),
-        ("zzz", {}, "estimator 'zzz' is unknown. Expected one of: antithetic, arm, concrete, "),
+        ("zzz", {}, "estimator 'zzz' is unknown. Expected one of: activity-perturbation, antithetic, arm, "),
         ("score", {"sample": 2}, "estimator 'score' has no option 'sample'. Did you mean 'samples'?"),
         ("score", {"zzz": 2}, "estimator 'score' has no option 'zzz'. Expected one of: baseline, decay, pilot, "),
         ("local", {"samples": 2}, "estimator 'local' has no option 'samples'. It has none."),

@@ -107,7 +107,7 @@ class OwnNoise(vdbench.Pathwise):
     table = done.results
     means = [table[(table["label"] == x) & (table["metric"] == "variance.noise")]["value"].tolist()
              for x in ("naive", "own-noise")]  # fmt: skip
-    assert means[0] == means[1]
+    assert means[0] == pytest.approx(means[1], rel=1e-5)  # its sums may be taken in another way
 
 
 def test_what_cannot_travel_is_measured_here_and_said(
