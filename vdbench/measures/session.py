@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,17 +66,17 @@ class Session:
     caught: tuple[type[BaseException], ...] = (Exception, SystemExit)
     _logged: dict[int, tuple[BaseException, bool]] = field(default_factory=dict)
 
-    def attempt(self, cells: Sequence[Cell], measure: Callable[[], list[Outcome]]) -> list[Outcome]:
-        """Outcomes of one or more cells that are measured; if that fails, all of them failed."""
+    @contextmanager
+    def attempt(self, cells: Sequence[Cell], found: list[Outcome]) -> Iterator[None]:
+        """While the outcomes of one or more cells are found; if that fails, all of them failed."""
         began = time.perf_counter()
         try:
-            done = measure()
+            yield
         except self.caught as error:
             cause = self.cause(error)
-            done = [Outcome(cell, "failed", cause) for cell in cells]
-        for outcome in done:
-            outcome.seconds = (time.perf_counter() - began) / len(done)
-        return done
+            found[:] = [Outcome(cell, "failed", cause) for cell in cells]
+        for outcome in found:
+            outcome.seconds = (time.perf_counter() - began) / len(found)
 
     def cause(self, error: BaseException) -> str:
         """One line for the table; the traceback of an unexpected error goes to ``errors.log``, once."""

@@ -22,7 +22,7 @@ from vdbench.errors import CellError
 from vdbench.estimation.draws import gradients
 from vdbench.measures import unit_sums
 from vdbench.measures.context import Context, column
-from vdbench.measures.moments import quantities
+from vdbench.measures.moments import Numbers, quantities
 from vdbench.noise import Key
 from vdbench.problems.problem import Batch
 from vdbench.store import Table, concatenate
@@ -43,7 +43,10 @@ def rows(context: Context, start: int, stop: int) -> Table:
     step = unit_sums.at_once(context)
     parts = []
     for first in range(start, stop, step):
-        parts.append(_rows(context, list(range(first, min(first + step, stop)))))
+        units = list(range(first, min(first + step, stop)))
+        found = unit_sums.of(context, units)
+        # where anything is not finite, in the plain way, which says what
+        parts.append(plain_rows(context, units) if found is None else _table(context, found))
     return concatenate(parts)
 
 
@@ -52,11 +55,7 @@ def units_together(context: Context) -> int:
     return max(1, context.traced.together // 4)
 
 
-def _rows(context: Context, units: list[int]) -> Table:
-    """By the quickest way; where anything is not finite, in the plain one, which says what."""
-    found = unit_sums.of(context, units)
-    if found is None:
-        return plain_rows(context, units)
+def _table(context: Context, found: dict[str, Numbers]) -> Table:
     table: Table = {}
     for group, names in context.members.items():
         for quantity, values in quantities(names, found).items():

@@ -27,7 +27,7 @@ from vdbench.measures.cells import Cell, Outcome, Place
 from vdbench.measures.session import Session, Site
 from vdbench.problems.problem import Problem
 from vdbench.runner import inside
-from vdbench.runner.bench import Built, Job, measure_named, measured
+from vdbench.runner.bench import Built, Job, measure_named
 from vdbench.runner.hands import Done
 from vdbench.runner.record import Record
 from vdbench.runner.schedule import late
@@ -267,7 +267,10 @@ class Family:
             job.place, self._built[job.place.problem].problem, "", {}, None, self.session,
             self._record, [], family=self,
         )  # fmt: skip
-        self._done.append(Done(job, measured(self.session, site, measure, cells)))
+        found: list[Outcome] = []
+        with self.session.attempt(cells, found):
+            found += measure.measure(self.session, site, cells)
+        self._done.append(Done(job, found))
         self._end_place(job.place, alone=True)
 
     def ask(

@@ -197,9 +197,16 @@ class Bench:
         """What becomes of the cells of a job."""
         measure = measure_named(self.session.suite, job.measure)
         cells = [self.cells[n] for n in job.cells]
+        failed: list[Outcome] = []
+        found: list[Outcome] = []
         with self.using(job.alone):
             site = self.site(job.place, job.alone)
-            return measured(self.session, site, measure, cells)
+            if measure.together and not measure.apart:
+                cells, failed = site.ready(cells)
+            if cells:
+                with self.session.attempt(cells, found):
+                    found += measure.measure(self.session, site, cells)
+        return failed + found
 
     def ask(self, place: Place, estimator: Estimator, question: Any, *more: Any) -> Any:
         """What is asked of an estimator at a place, as `Site.ask` says, with the threads of what is timed."""
@@ -235,15 +242,3 @@ class Bench:
 def measure_named(suite: Suite, name: str) -> Measure:
     """A measure that the suite asks for."""
     return next(measure for measure in asked(suite) if measure.name == name)
-
-
-def measured(
-    session: Session, site: Site, measure: Measure, cells: Sequence[Cell]
-) -> list[Outcome]:
-    """Outcomes of cells that a measure takes at once."""
-    failed: list[Outcome] = []
-    if measure.together and not measure.apart:
-        cells, failed = site.ready(cells)
-    if not cells:
-        return failed
-    return failed + session.attempt(cells, lambda: measure.measure(session, site, cells))

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -86,7 +85,9 @@ class Run:
                 progress.start(sum(len(job.cells) for job in todo))
                 examples = {name: one.problem.examples for name, one in self.built.items()}
                 progress.plan([self._planned(job, examples) for job in todo if job.cells])
-                self.do(todo, self._elsewhere(todo) if self.engine is not None else {})
+                failed = self._elsewhere(todo) if self.engine is not None else {}
+                schedule, left = self._scheduled(todo, failed)
+                schedule.run(left)
         finally:
             self.end()
         if self.part is None:
@@ -109,8 +110,15 @@ class Run:
         self.hands = self._hands()
         return every
 
-    def do(self, todo: Sequence[Job], failed: Mapping[int, str] = MappingProxyType({})) -> None:
-        """Have jobs done, and take in what becomes of them.
+    def do(self, todo: Sequence[Job]) -> None:
+        """Have jobs done, and take in what becomes of them."""
+        schedule, left = self._scheduled(todo, {})
+        schedule.run(left)
+
+    def _scheduled(
+        self, todo: Sequence[Job], failed: Mapping[int, str]
+    ) -> tuple[Schedule, list[Job]]:
+        """The schedule of jobs, and those that are left to be done; what becomes of them is taken in.
 
         Args:
             todo: The jobs.
@@ -127,7 +135,7 @@ class Run:
             else:
                 left.append(job)
         limit = self.suite.timeout_run
-        Schedule(self.hands, self.cells, self.side_by_side, limit, self._ended).run(left)
+        return Schedule(self.hands, self.cells, self.side_by_side, limit, self._ended), left
 
     def _without(self, job: Job, failed: Mapping[int, str]) -> Job | None:
         """A job without cells that have failed elsewhere, which are taken in; None where nothing is left."""
