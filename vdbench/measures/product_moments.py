@@ -2,9 +2,9 @@
 
 Where a coordinate's gradient is the plain product, as that of μ in (μ, log σ²), and a minibatch is small beside the
 layer, sums over its weights need no weight: ⟨A₁ᵀG₁, A₂ᵀG₂⟩ = ⟨A₁A₂ᵀ, G₁G₂ᵀ⟩, of M × M products. They are taken in
-float64, because differences of gradients are differences of these numbers; where too few digits of one are left, the gradient is
-formed after all. In log σ² or (θ, log α) every weight has a factor of its own, σ² or θ: those gradients are formed by
-rows, in buffers that a cache holds.
+float64, because differences of gradients are differences of these numbers; where too few digits of one are left, the
+gradient is formed after all. In log σ² or (θ, log α) every weight has a factor of its own, σ² or θ: those gradients are
+formed by rows, in buffers that a cache holds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMED = 40
 """Multiplications that one weight of a formed gradient costs in passes over it, beside the product itself."""
 
 DIGITS = 1e-6
-"""Share of its terms below which a square by inner products is not trusted: float64 leaves it about ten digits there."""
+"""Share of its terms below which a square by inner products is not trusted: float64 leaves ten digits there."""
 
 COMBINED = ((1, -1, 0, 0), (0, 0, 1, -1), (1, 1, -1, -1), (1, 1, 0, 0), (0, 0, 1, 1))
 """d₁, d₂, u, s and t, of a₁, a₂, b₁ and b₂."""
