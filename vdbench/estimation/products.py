@@ -116,7 +116,7 @@ class _Law(Posterior):
         uses = getattr(self, "uses", None)
         # none where an estimator replaced a field: the sample is no longer one of the leaves
         if uses is not None:
-            uses.samples[id(w)] = (w, z)
+            uses.samples[id(w)] = (w, z, w._version)
         return w
 
 
@@ -147,7 +147,7 @@ class _Uses:
     inputs: list[Tensor] = field(default_factory=list)
     noise: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    samples: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    samples: dict[int, tuple[Tensor, Tensor, int]] = field(default_factory=dict)
 
     def law(self, layer: Layer) -> Posterior:
         """The leaves of a layer, as an estimator is given them."""
@@ -165,8 +165,10 @@ class _Uses:
         """Pre-activations of inputs under a weight, noted where the weight is a leaf or a sample of leaves."""
         law = self.laws[name]
         kind = next((f for f in FIELDS if getattr(law, f) is weight), "")
-        sample, z = self.samples.get(id(weight), (None, None))
+        sample, z, version = self.samples.get(id(weight), (None, None, 0))
         if sample is weight and z is not None:
+            if weight._version != version:  # written to since it was made
+                raise Refused
             kind = "weights"
             self.noise.append(z)
         if not kind:

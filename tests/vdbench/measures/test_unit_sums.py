@@ -244,6 +244,14 @@ class Wider(Local):
 
 
 @dataclass(frozen=True)
+class Written(Local):
+    """Samples weights, and writes into the sample."""
+
+    def preactivation(self, layer, x, q, noise) -> Tensor:  # type: ignore[no-untyped-def]
+        return layer.linear(x, q.weights(q.draw(noise, layer.name)).mul_(1 + 1e-6))
+
+
+@dataclass(frozen=True)
 class Ratio(Local):
     """Local, with noise that is wider by a little that depends on α."""
 
@@ -258,6 +266,7 @@ def test_other_uses_of_the_weights_are_seen(monkeypatch) -> None:
         (Elsewhere(), "additive"),
         (Replaced(), "additive"),
         (Wider(), "additive"),
+        (Written(), "additive"),
         (Ratio(), "weight"),
     ):
         at = context(estimator, form)
