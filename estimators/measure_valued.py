@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from estimators.score import posteriors
 from vdbench import (
     Batch,
     CellError,
@@ -103,7 +104,7 @@ class MeasureValued(Estimator):
         """
         need_posterior(self, problem)
         refuse_more(self.declaration.name, problem, self.limit, "3 forward passes")
-        q = {layer.name: problem.posterior(layer, parameters) for layer in problem.layers}
+        q = posteriors(problem, parameters)
         n = {name: noise(name, (3, *law.mean.shape)) for name, law in q.items()}
         weights = {name: (law.mean + law.scale * n[name][0]).detach() for name, law in q.items()}
         ordinary = pathwise_gradient(
@@ -117,8 +118,8 @@ class MeasureValued(Estimator):
         def chain(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             at = {**parameters, **free}
             total = torch.zeros_like(ordinary.value)
-            for layer in problem.layers:
-                law, (mean, scale) = problem.posterior(layer, at), slopes[layer.name]
+            for name, law in posteriors(problem, at).items():
+                mean, scale = slopes[name]
                 total = total + (mean * law.mean).sum() + (scale * law.scale).sum()
             return total, ordinary.value
 

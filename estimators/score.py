@@ -93,8 +93,8 @@ class Score(LikelihoodRatio):
 
 
 def posteriors(problem: Problem, at: Parameters) -> dict[str, Posterior]:
-    """The posterior of every layer, by layer name."""
-    return {layer.name: problem.posterior(layer, at) for layer in problem.layers}
+    """The posterior of every layer, by layer name; an embedding's padding row, which has no noise, is left out."""
+    return {layer.name: layer.scored(problem.posterior(layer, at)) for layer in problem.layers}
 
 
 def normals(q: dict[str, Posterior], noise: Noise) -> dict[str, Tensor]:

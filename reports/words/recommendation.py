@@ -41,7 +41,10 @@ def headline(found: Recommendation) -> str:
 
 
 def _part(found: Recommendation, answers: list[Answer]) -> str:
-    first, among = answers[0], len(found.rows)
+    first = answers[0]
+    # memory may have been measured of some candidates alone
+    among = sum(first.question in row.ratios for row in found.rows.values())
+    those = "" if among == len(found.rows) else f" whose {COSTS[first.question.cost]} was measured"
     where = f"for variance × {COSTS[first.question.cost]} of the {_and([a.question.role for a in answers])} parameters"
     pick, base = found.name(first.pick), found.name(0)
     times = _and([f"{ratio(a.ratio)} times" for a in answers])
@@ -50,7 +53,9 @@ def _part(found: Recommendation, answers: list[Answer]) -> str:
     if first.verdict == "stay":
         most = max(a.gain for a in answers)
         gains = (
-            f"the best candidate gains at most {share(most)}" if most else "no candidate is better"
+            f"the best candidate{those} gains at most {share(most)}"
+            if most
+            else f"no candidate{those} is better"
         )
         return f"{where}, stay with {base}: {gains}"
     if first.verdict == "too close to call":
@@ -66,7 +71,7 @@ def _part(found: Recommendation, answers: list[Answer]) -> str:
         else f"surely within {percent(found.zone)} of the lowest"
     )
     against = "" if first.pick == 0 else f", {times} that of {base}"
-    return f"{where}, use {pick}: {sure} of {among} candidates{against}"
+    return f"{where}, use {pick}: {sure} of {among} candidates{those}{against}"
 
 
 def share(x: float) -> str:

@@ -223,3 +223,33 @@ def test_bad_options_are_refused(name: str, options: dict[str, Any], message: st
 def test_low_rank_noise_is_declared_biased() -> None:
     assert get("evolution-strategies").declaration.unbiased
     assert not get("evolution-strategies", rank=3).declaration.unbiased
+
+
+@pytest.mark.parametrize("form", [MeanLogVariance(), ThetaLogAlpha(alpha=0.3)])
+def test_a_row_without_noise_gets_no_gradient_of_a_density_or_a_step(form: Any) -> None:
+    """An embedding's padding row is 0 and stays so: in (θ, log α) its σ is 0, by which a density would be divided."""
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.out = nn.Embedding(4, 3, padding_idx=1), nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(self.words(x).mean(1).tanh())
+
+    torch.manual_seed(19)
+    data = (np.arange(24).reshape(6, 4) % 4, np.arange(6) % 2)
+    problem = noisy(Words(), data, parameterization=form).to("cpu", torch.float64)
+    key = Key(("padding",))
+    parameters = problem.initial(key)
+    batch = gather(problem, np.arange(4))
+    for name in (
+        "score", "measure-valued", "evolution-strategies", "forward-gradient", "spsa",
+        "activity-perturbation", "price-hessian", "gradsq",
+    ):  # fmt: skip
+        draw = get(name)(problem, parameters, batch, stream(key, problem.device, problem.dtype))
+        for value in draw.gradients.values():
+            assert value.isfinite().all(), name
+            if tuple(value.shape) == (4, 3):
+                assert value[1].eq(0).all(), name
+                assert value.ne(0).any(), name

@@ -49,7 +49,7 @@ def without_noise(problem: Problem, parameters: Parameters) -> dict[str, Tensor]
 
 def place(problem: Problem, at: Parameters, z: Mapping[str, Tensor]) -> Place:
     """The place at the noise z, a differentiable function of the parameters."""
-    weights = {a.name: problem.posterior(a, at).weights(z[a.name]) for a in problem.layers}
+    weights = {a.name: a.used(problem.posterior(a, at).weights(z[a.name])) for a in problem.layers}
     return {**weights, **without_noise(problem, at)}
 
 

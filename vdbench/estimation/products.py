@@ -29,6 +29,9 @@ from vdbench.problems.problem import Batch, Parameters, Problem
 FIELDS = ("mean", "scale", "variance")
 """Of a posterior, in which an estimator's gradient is a product."""
 
+LEAVES = (*FIELDS, "log_alpha")
+"""Of a posterior, a use of which elsewhere is seen."""
+
 
 class Refused(Exception):
     """The estimator uses the law of a layer's weights in a way that is no product of a dense layer."""
@@ -111,10 +114,9 @@ class _Law(Posterior):
     def weights(self, z: Tensor) -> Tensor:
         w = torch.addcmul(self.mean, self.scale, z)  # of a normal law, in one pass
         uses = getattr(self, "uses", None)
-        if (
-            uses is not None
-        ):  # none where an estimator replaced a field: the sample is no longer one of the leaves
-            uses.samples[id(w)] = (w, z)
+        # none where an estimator replaced a field: the sample is no longer one of the leaves
+        if uses is not None:
+            uses.samples[id(w)] = (w, z, w._version)
         return w
 
 
@@ -145,7 +147,7 @@ class _Uses:
     inputs: list[Tensor] = field(default_factory=list)
     noise: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    samples: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    samples: dict[int, tuple[Tensor, Tensor, int]] = field(default_factory=dict)
 
     def law(self, layer: Layer) -> Posterior:
         """The leaves of a layer, as an estimator is given them."""
@@ -163,8 +165,10 @@ class _Uses:
         """Pre-activations of inputs under a weight, noted where the weight is a leaf or a sample of leaves."""
         law = self.laws[name]
         kind = next((f for f in FIELDS if getattr(law, f) is weight), "")
-        sample, z = self.samples.get(id(weight), (None, None))
+        sample, z, version = self.samples.get(id(weight), (None, None, 0))
         if sample is weight and z is not None:
+            if weight._version != version:  # written to since it was made
+                raise Refused
             kind = "weights"
             self.noise.append(z)
         if not kind:
@@ -208,7 +212,11 @@ class Products:
         for layer in self.problem.layers:
             with torch.no_grad():
                 law = self.problem.posterior(layer, self.parameters)
-            leaves = {f: getattr(law, f).detach().requires_grad_() for f in FIELDS}
+            leaves = {
+                f: getattr(law, f).detach().requires_grad_()
+                for f in LEAVES
+                if getattr(law, f) is not None
+            }
             self.laws[layer.name] = law._replace(**leaves)
         free = self.problem.free(self.parameters)
         self.biases = {n: v for n, v in free.items() if n.rpartition(".")[2] == "bias"}
@@ -254,6 +262,10 @@ class Products:
             draws = vmap(one, (None, None, 0, 0, 0))
             value, inputs, z = vmap(draws)(*batches, taps, biases, values)
             found = self._slopes(value.sum(), [*taps, *biases.values()])
+        if any(
+            noise.requires_grad for noise in z
+        ):  # made of weights or inputs, and lost as a constant
+            raise Refused
         slopes, others = found[: len(taps)], found[len(taps) :]
         own = iter(z)
         products = [
@@ -263,7 +275,8 @@ class Products:
         return Drawn(products, dict(zip(biases, others, strict=True)))
 
     def _slopes(self, value: Tensor, places: list[Tensor]) -> list[Tensor]:
-        leaves = [getattr(law, f) for law in self.laws.values() for f in FIELDS]
+        every = [getattr(law, f) for law in self.laws.values() for f in LEAVES]
+        leaves = [leaf for leaf in every if leaf is not None]
         if not value.requires_grad:
             return [torch.zeros_like(p) for p in places]
         found = torch.autograd.grad(value, [*places, *leaves], allow_unused=True)

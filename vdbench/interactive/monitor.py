@@ -132,7 +132,7 @@ class Monitor:
             self.measure()
 
     def measure(self) -> None:
-        """Measure now, at the number of steps counted so far."""
+        """Measure now, at the number of steps counted so far; nothing if that number has been measured."""
         if any(row["step"] == self.steps for row in self._rows):
             return
         began = time.perf_counter()

@@ -2,8 +2,9 @@
 
 Where a coordinate's gradient is the plain product, as that of μ in (μ, log σ²), and a minibatch is small beside the
 layer, sums over its weights need no weight: ⟨A₁ᵀG₁, A₂ᵀG₂⟩ = ⟨A₁A₂ᵀ, G₁G₂ᵀ⟩, of M × M products. They are taken in
-float64, because differences of gradients are differences of these numbers. In log σ² or (θ, log α) every weight has a
-factor of its own, σ² or θ: those gradients are formed by rows, in buffers that a cache holds.
+float64, because differences of gradients are differences of these numbers; where too few digits of one are left, the
+gradient is formed after all. In log σ² or (θ, log α) every weight has a factor of its own, σ² or θ: those gradients are
+formed by rows, in buffers that a cache holds.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from vdbench.problems.problem import Parameters
 
 FORMED = 40
 """Multiplications that one weight of a formed gradient costs in passes over it, beside the product itself."""
+
+DIGITS = 1e-6
+"""Share of its terms below which a square by inner products is not trusted: float64 leaves ten digits there."""
 
 COMBINED = ((1, -1, 0, 0), (0, 0, 1, -1), (1, 1, -1, -1), (1, 1, 0, 0), (0, 0, 1, 1))
 """d₁, d₂, u, s and t, of a₁, a₂, b₁ and b₂."""
@@ -56,9 +60,9 @@ def add(drawn: Drawn, layers: list[Of], parameters: Parameters, added: Added, su
             uses = _of(mine, fields)
             if not uses:
                 _constant(name, parameters[name], added, sums)
-            elif name not in added and _small(of, name, uses):
-                _by_inner_products(name, uses, sums)
-            else:
+            elif name in added or not (
+                _small(of, name, uses) and _by_inner_products(name, uses, sums)
+            ):
                 formed[name] = fields
         if not formed:
             continue
@@ -109,22 +113,32 @@ def _small(of: Of, name: str, uses: list[Product]) -> bool:
     return 2 * rows * rows * (outputs + inputs) < outputs * inputs * (rows + 4 * FORMED)
 
 
-def _by_inner_products(name: str, uses: list[Product], sums: Sums) -> None:
+def _by_inner_products(name: str, uses: list[Product], sums: Sums) -> bool:
+    """Take in a gradient that is not formed; False, and nothing is taken in, where too few digits are left.
+
+    The terms of a square add up to (Σ|δ||x|)² at most, and their rounding is a share of that. Noise that is small
+    beside the mean, or a minibatch whose examples cancel, leaves a square that is as small as the rounding.
+    """
     places, draws = uses[0].slopes.shape[:2]
     slopes = torch.cat([p.slopes for p in uses], 2).double()
     inputs = torch.cat([p.inputs for p in uses], 2).double()
     rows = slopes.shape[2]
     products = _gram(slopes.reshape(places // 2, 2 * draws * rows, -1))
     products *= _gram(inputs.reshape(places // 2, 2 * draws * rows, -1))
+    terms = products.diagonal(dim1=1, dim2=2).sqrt().sum(1).square()
     blocks = products.reshape(-1, 2 * draws, rows, 2 * draws, rows).sum((2, 4))
     signs = blocks.new_tensor(COMBINED)
     if draws == 1:  # a second draw is the first
         signs = torch.stack([signs[:, 0] + signs[:, 1], signs[:, 2] + signs[:, 3]], 1)
     combined = signs @ blocks @ signs.T
-    squares = combined.diagonal(dim1=1, dim2=2)[:, :3].clamp(min=0)
+    squares = combined.diagonal(dim1=1, dim2=2)[:, :3]
+    counted = squares if draws == 2 else squares[:, 2:]  # of one draw the differences are 0 exactly
+    if bool((counted < DIGITS * terms[:, None]).any()):
+        return False
     sums.take(
         name, torch.stack((squares[:, 0] + squares[:, 1], squares[:, 2], combined[:, 3, 4]), 1)
     )
+    return True
 
 
 def _gram(rows: Tensor) -> Tensor:

@@ -58,6 +58,14 @@ class Layer:
         """The law of the weights that the network uses: all of them."""
         return q
 
+    def used(self, weight: Tensor) -> Tensor:
+        """A weight as the network uses it: all of it."""
+        return weight
+
+    def scored(self, q: Posterior) -> Posterior:
+        """The law whose log density is differentiated, of the weights' shape: that of all of them."""
+        return q
+
     def add_bias(self, b: Tensor, bias: Tensor) -> Tensor:
         """Pre-activations with the bias, of shape (outputs,)."""
         return b + bias
@@ -243,6 +251,10 @@ class WholeWeight(Layer):
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """The weight."""
+        return self.used(weight)
+
+    def used(self, weight: Tensor) -> Tensor:
+        """The weight, with 0 in the row without noise."""
         if self.fixed_row is None:
             return weight
         rows = torch.arange(self.weight_shape[0], device=weight.device)
@@ -263,6 +275,18 @@ class WholeWeight(Layer):
             scale=rest(q.scale),
             variance=rest(q.variance),
             log_alpha=None if q.log_alpha is None else rest(q.log_alpha),
+        )
+
+    def scored(self, q: Posterior) -> Posterior:
+        """The law with a standard normal one of no parameter in the row without noise, whose σ may be 0."""
+        if self.fixed_row is None:
+            return q
+        fixed = torch.arange(self.weight_shape[0], device=q.mean.device)[:, None] == self.fixed_row
+        one = torch.ones_like(q.scale)
+        return q._replace(
+            mean=torch.where(fixed, 0.0, q.mean),
+            scale=torch.where(fixed, one, q.scale),
+            variance=torch.where(fixed, one, q.variance),
         )
 
     def linear_each(self, x: Tensor, weights: Tensor) -> Tensor:

@@ -184,10 +184,15 @@ class Contest:
         return min(self.left[question], key=lambda a: self.taken[a].value(question))
 
     def lost(self, candidate: int) -> None:
-        """One that failed is out."""
+        """One that failed is out, and those that it beat are left again: one that cannot be used beats nobody."""
         for question in self.questions:
             if candidate in self.left[question]:
                 self.left[question].remove(candidate)
+            beaten = self.beaten[question]
+            beaten.pop(candidate, None)
+            for other in [i for i, (by, _) in beaten.items() if by == candidate]:
+                del beaten[other]
+                self.left[question].append(other)
 
     def look(self) -> None:
         """Eliminate those that are surely worse than the lowest."""

@@ -237,6 +237,8 @@ def _without_bytes(contest: Contest) -> str:
     taken = contest.taken[0]
     if not taken.peaks:
         return "Bytes were not measured: that needs Linux, and a problem that can be sent to a process of its own."
+    if sum(bool(t.peaks) for t in contest.taken.values()) == 1:
+        return "Bytes are not compared: of the candidates, only the baseline's memory was measured."
     return (
         f"Bytes are not compared: a gradient takes {np.median(taken.peaks) / 2**20:.2g} MiB at its peak, "
         f"and Linux counts in steps of up to {taken.step / 2**20:.2g} MiB."

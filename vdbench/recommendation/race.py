@@ -244,20 +244,22 @@ class Race:
         )
 
     def _measure(self, plan: Plan, number: int, active: list[int]) -> None:
-        start, stop = plan.looks[number - 1], plan.looks[number]
+        stop = plan.looks[number]
         for i in active:
             began = self.clock()
-            self.measuring.units(i, start, stop, plan.block)
+            # one that is left again, because what beat it failed, has fewer units than the others
+            self.measuring.units(i, self.measuring.taken[i].n, stop, plan.block)
             self.spent[i] += self.clock() - began
         alive = [i for i in active if i in self.measuring.taken]
         self._timed(alive, plan.rounds[number] - plan.rounds[number - 1])
 
     def _askable(self, questions: tuple[Question, ...]) -> tuple[Question, ...]:
-        """Those questions that the baseline has figures for."""
+        """Those questions that the baseline has figures for, and for bytes another candidate, too."""
         taken = self.measuring.taken[0]
+        weighed = sum(bool(t.peaks) for t in self.measuring.taken.values())
         has = {
             SECONDS: len(taken.seconds) > 0,
-            BYTES: bool(taken.peaks) and self._heavy_enough,
+            BYTES: bool(taken.peaks) and weighed > 1 and self._heavy_enough,
         }
         return tuple(q for q in questions if has[q.cost] and float(taken.rows[q.role].mean()) > 0)
 

@@ -154,6 +154,26 @@ def test_float32_keeps_the_digits_of_noise_that_is_small_beside_the_mean() -> No
     assert abs(found["w"][0, 1] / float(want) - 1) < 1e-5
 
 
+@pytest.mark.parametrize("sigma", [1e-3, 1e-6, 1e-9])
+def test_noise_that_is_small_beside_the_mean_keeps_its_digits(sigma: float, monkeypatch) -> None:
+    """Relative to the noise itself: inner products alone have one digit of it at σ = 1e-8, and none at 1e-9."""
+    monkeypatch.setattr(product_moments, "FORMED", 10**9)
+    for name in PRODUCTS:
+        at = context(vdbench.get(name))
+        level = {n: 2 * math.log(sigma) for n in at.parameters if n.endswith("log_variance")}
+        parameters = {
+            n: torch.full_like(value, level[n]) if n in level else value
+            for n, value in at.parameters.items()
+        }
+        at = replace(at, parameters=parameters)
+        assert unit_sums.way(at).name == "products"
+        want = variance_units.plain_rows(at, [0, 1])
+        for column, rows in variance_units.rows(at, 0, 2).items():
+            if column.endswith("|mean|noise"):
+                # σ beside 1 leaves 16 + log₁₀ σ digits of a pre-activation's noise
+                np.testing.assert_allclose(rows, want[column], rtol=1e-7 + 1e-14 / sigma, atol=0)
+
+
 @dataclass(frozen=True)
 class Spoiled(Local):
     """Local, with a number in place of one pre-activation where the first pixel's noise is below a level."""
@@ -214,9 +234,42 @@ class Replaced(Local):
         return layer.linear(x, other.weights(other.draw(noise, layer.name)))
 
 
-def test_other_uses_of_the_weights_are_seen() -> None:
-    for estimator in (Elsewhere(), Replaced()):
-        at = context(estimator)
+@dataclass(frozen=True)
+class Wider(Local):
+    """Samples weights whose noise is wider by a little that depends on the inputs."""
+
+    def preactivation(self, layer, x, q, noise) -> Tensor:  # type: ignore[no-untyped-def]
+        z = q.draw(noise, layer.name) * (1 + 1e-6 * x.square().mean())
+        return layer.linear(x, q.weights(z))
+
+
+@dataclass(frozen=True)
+class Written(Local):
+    """Samples weights, and writes into the sample."""
+
+    def preactivation(self, layer, x, q, noise) -> Tensor:  # type: ignore[no-untyped-def]
+        return layer.linear(x, q.weights(q.draw(noise, layer.name)).mul_(1 + 1e-6))
+
+
+@dataclass(frozen=True)
+class Ratio(Local):
+    """Local, with noise that is wider by a little that depends on α."""
+
+    def preactivation(self, layer, x, q, noise) -> Tensor:  # type: ignore[no-untyped-def]
+        return super().preactivation(layer, x, q, noise) * (1 + 1e-6 * q.log_alpha.mean())
+
+
+def test_other_uses_of_the_weights_are_seen(monkeypatch) -> None:
+    """By their form, not by their size: in a trial they may be within rounding."""
+    monkeypatch.setattr(unit_sums, "AGREE", {torch.float64: 1.0})
+    for estimator, form in (
+        (Elsewhere(), "additive"),
+        (Replaced(), "additive"),
+        (Wider(), "additive"),
+        (Written(), "additive"),
+        (Ratio(), "weight"),
+    ):
+        at = context(estimator, form)
         use = unit_sums.way(at)
         assert use.name == "together"
         assert "no products of dense layers" in use.why

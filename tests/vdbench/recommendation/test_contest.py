@@ -127,6 +127,22 @@ def test_a_candidate_that_fails_is_out() -> None:
     assert found.left[TIME] == [0, 1]
 
 
+def test_what_a_failed_candidate_beat_is_left_again() -> None:
+    """Nothing is known of the two that remain, so none of them may be named."""
+    plan = Plan.of(64, 64, 2048, 24)
+    rng = np.random.default_rng(5)
+    each = [taken(rng, 64, v, 1) for v in (1.0, 0.01, 1.0)]
+    found = contest(each, plan)
+    found.look()
+    assert found.left[TIME] == [1]
+    del found.taken[1]
+    found.lost(1)
+    found.look()
+    assert sorted(found.left[TIME]) == [0, 2]
+    assert not found.beaten[TIME]
+    assert found.open == [TIME]
+
+
 def test_looks_and_rounds_grow() -> None:
     plan = Plan.of(64, 64, 65_536, 24)
     assert plan.looks[:4] == (64, 128, 192, 256)

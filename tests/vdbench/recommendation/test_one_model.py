@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from vdbench.measures import memory
 from vdbench.measures.registry import load
 from vdbench.noise import Key
 from vdbench.recommendation import Recommendation
+from vdbench.recommendation.contest import Question
 from vdbench.recommendation.model import model
+from vdbench.recommendation.result import BEST, STAY, Answer, Row
+from vdbench.statistics import Estimate
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -217,3 +221,23 @@ def test_a_helper_takes_several_jobs_and_goes_on_after_one_that_failed() -> None
         with pytest.raises(vdbench.CellError, match="failed: "):
             helper.rows({**job, "batch_size": 10**6}, 1)
         assert len(helper.rows(job, 1)["bytes"]) == 1
+
+
+def test_the_sentence_says_of_how_many_candidates_memory_was_measured() -> None:
+    time, size = Question("seconds", "mean"), Question("bytes", "mean")
+    half = Estimate(0.5, 0.4, 0.6, 64)
+
+    def row(label: str, *asked: Question) -> Row:
+        nothing = dict.fromkeys((time, size), "left")
+        return Row(label, 8, 64, 24, 1.0, 1.0, {"mean": 1.0}, dict.fromkeys(asked, half), nothing)
+
+    rows = {0: row("naive", time, size), 1: row("local", time, size), 2: row("flipout", time)}
+    for verdict, gain, said in (
+        (BEST, 0.6, "surely the lowest of 2 candidates whose memory was measured"),
+        (STAY, 0.0, "no candidate whose memory was measured is better"),
+    ):
+        answer = Answer(size, verdict, 1, (1,), half, 0.0, gain)
+        found = Recommendation("m", "cpu", 1, 1, 0.05, 0.05, rows, [answer], {}, [], [], "", "")
+        assert said in found.headline
+        of_time = replace(found, answers=[replace(answer, question=time)])
+        assert "measured" not in of_time.headline

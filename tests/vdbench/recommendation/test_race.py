@@ -141,3 +141,19 @@ def test_blocks_are_small_where_gradients_are_slow() -> None:
     slower.ask = lambda *_: 10  # type: ignore[method-assign]
     plans = [race(m, 20.0).run((TIME,)).plan for m in (quick, slow, slower)]
     assert [plan.block for plan in plans] == list(BLOCKS)
+
+
+def test_one_that_is_left_again_gets_the_units_that_it_missed() -> None:
+    """The two best break when all others are eliminated, and the race goes on without them."""
+    measuring = MadeUp([1.0, 0.05, 0.049, 0.3, 0.9], breaks={1: 200, 2: 200})
+    found = race(measuring, 1e6).run((TIME,))
+    assert found.left[TIME] == [3]
+    assert not set(found.taken) & {1, 2}
+    assert {by for by, _ in found.beaten[TIME].values()} <= set(found.taken)
+    assert all(t.n in found.plan.looks for t in found.taken.values())
+
+
+def test_memory_of_the_baseline_alone_is_not_compared(monkeypatch) -> None:
+    weigh = MadeUp.memory
+    monkeypatch.setattr(MadeUp, "memory", lambda self, n: weigh(self, n) if n == 0 else None)
+    assert race(MadeUp([1.0, 0.3]), 1e6).run((TIME, SIZE)).questions == (TIME,)
