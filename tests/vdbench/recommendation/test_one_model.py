@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from vdbench.measures import memory
 from vdbench.measures.registry import load
 from vdbench.noise import Key
 from vdbench.recommendation import Recommendation
+from vdbench.recommendation.contest import Question
 from vdbench.recommendation.model import model
+from vdbench.recommendation.result import Answer
+from vdbench.statistics import Estimate
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -124,6 +128,13 @@ def test_the_command_line_keeps_a_run_and_its_suite(
             "returned int",
         ),
         (["clasification"], "Did you mean 'classification'"),
+        (["quikc"], "neither a suite nor a factory of vdbench. Did you mean 'quick'?"),
+        (["own_recommended.py"], "A model of your own is written MODULE:FACTORY."),
+        (["quick:digits", "--html", "."], "--html .: it is a folder, expected a file."),
+        (
+            ["quick:digits", "--html", "own_recommended.py/page.html"],
+            "is a file, expected a folder",
+        ),
         (["quick:digts"], "the suite has no problem 'digts'. Did you mean 'digits'?"),
         (["alpha-sweep"], "expected alpha-sweep:PROBLEM"),
         (["classification", "--minutes", "0"], "minutes must be above 0"),
@@ -217,3 +228,25 @@ def test_a_helper_takes_several_jobs_and_goes_on_after_one_that_failed() -> None
         with pytest.raises(vdbench.CellError, match="failed: "):
             helper.rows({**job, "batch_size": 10**6}, 1)
         assert len(helper.rows(job, 1)["bytes"]) == 1
+
+
+def test_the_headline_joins_only_what_holds_of_every_role(found: Recommendation) -> None:
+    """A candidate beaten for the scales is not among those left for them, nor is a bound of the means one of theirs."""
+    questions = [Question("seconds", role) for role in ("mean", "scale")]
+    ratio = Estimate(0.5, 0.2, 1.4, 16)
+
+    def said(*kept: tuple[tuple[int, ...], float]) -> str:
+        answers = [
+            Answer(question, "too close to call", 1, left, ratio, regret, 0.8)
+            for question, (left, regret) in zip(questions, kept, strict=True)
+        ]
+        return replace(found, rows={**found.rows, 2: third}, answers=answers).headline
+
+    third = replace(found.rows[1], estimator="flipout")
+    apart = said(((0, 1, 2), 1.01), ((0, 1), 0.59))
+    means, scales = apart.split("; for ")
+    assert "of the mean parameters" in means and "flipout" in means and "101 %" in apart
+    assert "of the scale parameters" in scales and "flipout" not in scales
+    assert "59 %" in scales and "101 %" not in scales
+    assert said(((0, 1), 1.01), ((0, 1), 0.59)).count("too close to call") == 2
+    assert said(((0, 1), 0.59), ((0, 1), 0.59)).count("too close to call") == 1
