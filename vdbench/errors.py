@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 LONGEST = 300
 """Characters of the longest sentence that an error is told in."""
@@ -68,6 +69,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" Expected one of: {', '.join(names)}." if names else ""
+
+
+def unwritable(where: str, folder: Path, error: OSError) -> InputError:
+    """The error for a folder in which files cannot be written.
+
+    Args:
+        where: What named it, such as an option with its value.
+        folder: It.
+        error: What the system said, which is not shown where the folder is a file or below one.
+    """
+    file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+    if file is not None:
+        return InputError(f"{where}: '{file}' is a file, expected a folder.")
+    return InputError(f"{where}: it cannot be written, {error.strerror or error}.")
 
 
 def one_line(error: BaseException) -> str:

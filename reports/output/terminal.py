@@ -9,6 +9,7 @@ from rich.text import Text
 from reports.results.groups import Group
 from reports.results.ranking import EFFICIENCY, VARIANCE, order
 from reports.sections.summary_table import ratio_text
+from reports.sections.table_parts import notes
 from reports.words.numbers import MISSING, show_seconds
 
 
@@ -18,7 +19,10 @@ def terminal_tables(groups: list[Group]) -> RichGroup:
 
 
 def terminal_table(group: Group) -> Table:
-    """Build the table of one group: a row an estimator, intervals on a second line; without what nobody measured."""
+    """Build the table of one group: a row an estimator, intervals on a second line; without what nobody measured.
+
+    Marks of its cells are explained below it.
+    """
     roles = group.headline_roles()
     heads = [
         *(f"variance {role}\n× {group.baseline}" for role in roles),
@@ -27,7 +31,13 @@ def terminal_table(group: Group) -> Table:
     ]
     rows = [terminal_row(group, label, roles) for label in order(group)]
     kept = [n for n in range(len(heads)) if any(row[n + 1] != MISSING for row in rows)]
-    table = Table(title=Text(group.title), title_justify="left")
+    said = notes([group], [[row[0], *(row[n + 1] for n in kept)] for row in rows])
+    table = Table(
+        title=Text(group.title),
+        title_justify="left",
+        caption=Text("\n".join(said)) if said else None,
+        caption_justify="left",
+    )
     table.add_column("estimator", overflow="fold")
     for n in kept:
         table.add_column(Text(heads[n]))

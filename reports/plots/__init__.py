@@ -31,7 +31,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "variance": Kind("total variance of each estimator, by role", lambda r: places(r, "variance.total"), dots.variance),
-    "noise": Kind("its noise part", lambda r: places(r, "variance.noise"), dots.noise),
+    "noise": Kind("noise part of the variance, by role", lambda r: places(r, "variance.noise"), dots.noise),
     "ratio": Kind("total variance over the baseline's", lambda r: places(r, "ratio.variance.total"), dots.ratio),
     "efficiency": Kind("variance × time over the baseline's",
                        lambda r: places(r, "ratio.efficiency.variance_seconds"), dots.efficiency),

@@ -45,7 +45,7 @@ def plane(chosen: Chosen) -> Figure:
         here.set(xlabel="time per gradient (s)", ylabel="")
         finish(here)
     axes[0].set_ylabel("total variance (gradient²)")
-    legend(figure, names)
+    legend(figure, names, hollow=set(variance.loc[variance["serves"] != variance["own"], "label"]))
     tick(figure)
     return figure
 

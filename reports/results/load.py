@@ -165,10 +165,8 @@ def unique_names(folders: Sequence[Path]) -> list[str]:
 def read_info(folder: Path) -> dict[str, Any]:
     """Read ``run.json`` of a folder, checking that it is one this package understands."""
     path = folder / "run.json"
-    if not folder.is_dir():
-        raise InputError(f"'{folder}' is not a run folder: there is no such folder.")
     if not path.is_file():
-        raise InputError(f"'{folder}' is not a run folder: it has no run.json.")
+        raise records.no_run(folder)
     try:
         info = records.read(path)
     except Damaged as error:

@@ -32,9 +32,13 @@ def headline(found: Recommendation) -> str:
     """Say in one sentence what to use, for which cost and role, how surely, and where it is too close to call."""
     if not found.answers:
         return "Nothing could be compared."
-    groups: dict[tuple[str, str, int], list[Answer]] = {}
+    groups: dict[tuple[object, ...], list[Answer]] = {}
     for answer in found.answers:
-        groups.setdefault((answer.question.cost, answer.verdict, answer.pick), []).append(answer)
+        # Roles share a part only where all that it says holds of each: one left for the means may be beaten for the
+        # scales, and a bound belongs to one role.
+        same = (answer.left, share(answer.regret)) if answer.verdict == "too close to call" else ()
+        key = (answer.question.cost, answer.verdict, answer.pick, *same)
+        groups.setdefault(key, []).append(answer)
     parts = [_part(found, answers) for answers in groups.values()]
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
@@ -59,7 +63,7 @@ def _part(found: Recommendation, answers: list[Answer]) -> str:
         )
         return f"{where}, stay with {base}: {gains}"
     if first.verdict == "too close to call":
-        others = _and(sorted({found.name(i) for a in answers for i in a.left}))
+        others = _and(sorted(found.name(i) for i in first.left))
         worse = max(a.regret for a in answers)
         bound = (
             f", and may be up to {share(worse)} worse than the best" if math.isfinite(worse) else ""

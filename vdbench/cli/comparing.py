@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -47,6 +48,23 @@ def show(found: Comparison, form: str, html: Path | None) -> None:
         say(found.text(WIDTH))
     if html is not None and form == "text":
         say(f"page: {html}")
+
+
+def need_page(path: Path | None) -> None:
+    """Refuse a page that could not be written, before anything is measured for it.
+
+    Raises:
+        InputError: It is a folder, or is below a file or below a folder that cannot be written.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"--html {path}: it is a folder, expected a file.")
+    above = next((p for p in path.absolute().parents if p.exists()), path)
+    if not above.is_dir():
+        raise InputError(f"--html {path}: '{above}' is a file, expected a folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"--html {path}: '{above}' cannot be written to.")
 
 
 def write_page(path: Path, text: str) -> None:

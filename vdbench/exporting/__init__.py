@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vdbench.errors import InputError, nearest
+from vdbench.errors import InputError, nearest, unwritable
 from vdbench.exporting import asv, pytest_benchmark, tensorboard, wandb_csv
 from vdbench.exporting.figures import Figures, read
 from vdbench.store import atomic
@@ -52,6 +52,4 @@ def export(run: str | Path, to: str, out: str | Path | None = None) -> list[Path
             written.append(path)
         return written
     except OSError as error:
-        raise InputError(
-            f"export --out {folder}: it cannot be written, {error.strerror}."
-        ) from error
+        raise unwritable(f"export --out {folder}", folder, error) from error

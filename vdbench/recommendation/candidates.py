@@ -92,7 +92,7 @@ def field_of(
             raise InputError(f"recommend: estimator '{label(estimator)}' {why}.")
         else:
             left_out[label(estimator)] = why
-    several = [] if named else _means(good, baseline, samples)
+    several = [] if named else _means(good, baseline, samples, left_out)
     made = [Candidate(e, size) for size in sizes for e in (*good.values(), *several)]
     if len(made) == 1:
         raise InputError(
@@ -162,9 +162,21 @@ def _registered(baseline: Estimator, problem: Problem, left_out: dict[str, str])
 
 
 def _means(
-    good: Mapping[str, Estimator], baseline: Estimator, samples: Sequence[int]
+    good: Mapping[str, Estimator],
+    baseline: Estimator,
+    samples: Sequence[int],
+    left_out: dict[str, str],
 ) -> list[Estimator]:
-    """Means of several draws of the baseline and of one of `INNER`."""
+    """Means of several draws of the baseline and of one of `INNER`, where the draws of it differ."""
     inner = next((good[name] for name in INNER if name in good), None)
     of = [baseline, *([inner] if inner is not None and inner != baseline else [])]
-    return [get("samples", of=e, samples=count) for count in samples if count > 1 for e in of]
+    found = []
+    for count in (s for s in samples if s > 1):
+        for e in of:
+            try:
+                found.append(get("samples", of=e, samples=count))
+            except InputError as error:
+                left_out[f"samples({label(e)}, samples={count})"] = f"is not made: {error}".rstrip(
+                    "."
+                )
+    return found

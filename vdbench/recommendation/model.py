@@ -13,7 +13,7 @@ from vdbench import problems
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.options import label, options
 from vdbench.measures.registry import FullSuite, load
-from vdbench.problems import given
+from vdbench.problems import given, own
 from vdbench.problems.given import GIVEN
 from vdbench.problems.problem import Problem
 from vdbench.recommendation.candidates import Candidate
@@ -100,19 +100,25 @@ def _given(source: Any, data: Any, epochs: int, changes: Mapping[str, Any]) -> M
 def _named(source: str, epochs: int | None) -> tuple[ProblemSpec, CheckpointSpec, dict[str, Any]]:
     """The problem that a text names, its checkpoint, and what else its suite says."""
     suite, problem = _suite(source)
+    known = {*problems.FACTORIES, *own.installed(), *yaml_file.names()}
+    if suite is None and ":" not in source and source not in known:
+        raise InputError(
+            f"recommend {source}: it is neither a suite nor a factory of vdbench."
+            f"{nearest(source, known)} A model of your own is written MODULE:FACTORY."
+        )
     if suite is None:
         name = source.rpartition(":")[2]
         return ProblemSpec(name=name, factory=source), CheckpointSpec(epochs=epochs or 0), {}
-    known = [spec.name for spec in suite.problems]
-    if not problem and len(known) > 1:
+    named = [spec.name for spec in suite.problems]
+    if not problem and len(named) > 1:
         raise InputError(
-            f"recommend {source}: the suite has {len(known)} problems; expected {source}:PROBLEM, "
-            f"one of: {', '.join(known)}."
+            f"recommend {source}: the suite has {len(named)} problems; expected {source}:PROBLEM, "
+            f"one of: {', '.join(named)}."
         )
-    spec = next((s for s in suite.problems if s.name == (problem or known[0])), None)
+    spec = next((s for s in suite.problems if s.name == (problem or named[0])), None)
     if spec is None:
         raise InputError(
-            f"recommend {source}: the suite has no problem '{problem}'.{nearest(problem, known)}"
+            f"recommend {source}: the suite has no problem '{problem}'.{nearest(problem, named)}"
         )
     checkpoint = suite.checkpoints[-1]
     if epochs is not None:

@@ -66,7 +66,7 @@ def verify(folder: Path) -> Checked:
     if not folder.is_dir() or not (
         (folder / "run.json").exists() or any((folder / name).is_dir() for name in shares.OURS)
     ):
-        raise InputError(f"'{folder}' is not a run folder: it has neither run.json nor blocks.")
+        raise records.no_run(folder, "it has neither run.json nor blocks")
     try:
         return Folder(folder).check()
     except OSError as error:

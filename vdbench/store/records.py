@@ -45,6 +45,15 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def no_run(folder: Path, lacks: str = "it has no run.json") -> InputError:
+    """The error for what a user has named as a run folder and is none: nothing, a file, or another folder."""
+    if not folder.exists():
+        lacks = "there is no such folder"
+    elif not folder.is_dir():
+        lacks = "it is a file"
+    return InputError(f"'{folder}' is not a run folder: {lacks}.")
+
+
 def of_run(folder: Path) -> dict[str, Any]:
     """The record of a run folder that a user has named.
 
@@ -54,7 +63,7 @@ def of_run(folder: Path) -> dict[str, Any]:
     try:
         return read(folder / "run.json")
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"'{folder}' is not a run folder: it has no run.json.") from error
+        raise no_run(folder) from error
     except Damaged as error:
         raise InputError(
             f"'{folder}': its run.json is damaged, {error}; run its suite again on the folder first."

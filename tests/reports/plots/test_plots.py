@@ -86,6 +86,16 @@ def test_the_plane_has_both_intervals_of_each_point() -> None:
         assert segments(axes, False) == set(zip(times["ci_low"], times["ci_high"], strict=True))
 
 
+def test_the_legend_of_the_plane_has_the_marks_of_the_plane() -> None:
+    chosen, figure = drawn("plane")
+    rows = chosen.of("variance.total")
+    other = set(rows.loc[rows["serves"] != rows["own"], "label"])
+    assert other == {"deterministic"}
+    handles = figure.legends[0].legend_handles
+    assert {h.get_label() for h in handles if h.get_markerfacecolor() == "white"} == other
+    assert len(handles) > len(other)
+
+
 def test_the_band_of_the_elbo_is_the_stored_interval() -> None:
     chosen, figure = drawn("elbo")
     (axes,) = figure.axes
@@ -189,3 +199,12 @@ def test_the_command_line_writes_one_file_a_place(
         cli.main()
     assert ended.value.code == 2
     assert "there is no such format" in capsys.readouterr().err
+    (tmp_path / "notes.txt").write_text("mine")
+    for out in ("notes.txt", "notes.txt/below"):
+        monkeypatch.setattr("sys.argv", [*words[:4], "variance", "--out", str(tmp_path / out)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        assert (
+            f"'{tmp_path / 'notes.txt'}' is a file, expected a folder." in capsys.readouterr().err
+        )

@@ -273,6 +273,21 @@ def test_the_terminal_table_shows_every_estimator(run_folder: Path) -> None:
         assert word in text
 
 
+def test_the_terminal_table_explains_its_marks(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    def table(status: str) -> str:
+        console = Console(width=160, record=True, file=io.StringIO())
+        console.print(
+            reports.headline_table([make_run([row | {"status": status} for row in rows])])
+        )
+        return console.export_text()
+
+    said = "† stopped at its limit (such as max_units) before the requested precision."
+    assert said in table("bounded")
+    assert "†" not in table("ok")
+
+
 def biased(like: dict, label: str, low: float, role: str = "scale") -> dict:
     """Make a row of the check for bias from any other row of the run."""
     where = {"metric": "adjusted.relative_bias", "label": label, "layer": "all", "role": role}

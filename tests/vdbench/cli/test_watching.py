@@ -131,4 +131,4 @@ def test_the_verb(
     assert (code, err) == (130, "Interrupted. The run is left alone.\n")
     code, out, err = call("nowhere")
     assert (code, out) == (2, "")
-    assert err == "vdbench: 'nowhere' is not a run folder: it has no run.json.\n"
+    assert err == "vdbench: 'nowhere' is not a run folder: there is no such folder.\n"

@@ -165,7 +165,7 @@ def test_what_cannot_be_exported_is_one_sentence(run: Path, tmp_path: Path) -> N
             export(tmp_path, name)
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(vdbench.InputError, match="cannot be written"):
+    with pytest.raises(vdbench.InputError, match="is a file, expected a folder"):
         export(run, "asv", file / "below")
 
 

@@ -83,3 +83,12 @@ def test_what_is_most_often_good_is_tried_first() -> None:
 def test_labels_are_those_of_a_suite() -> None:
     for candidate in of(dense()).candidates:
         assert candidate.label == label(candidate.estimator)
+
+
+def test_a_baseline_without_noise_is_tried_at_two_sizes_and_never_averaged() -> None:
+    field = field_of(dense(), vdbench.get("deterministic"), (16, 32), (1, 2))
+    assert [(label(c.estimator), c.batch_size) for c in field.candidates] == [
+        ("deterministic", 16),
+        ("deterministic", 32),
+    ]
+    assert "draws no noise" in field.left_out["samples(deterministic, samples=2)"]

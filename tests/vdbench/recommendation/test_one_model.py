@@ -128,6 +128,13 @@ def test_the_command_line_keeps_a_run_and_its_suite(
             "returned int",
         ),
         (["clasification"], "Did you mean 'classification'"),
+        (["quikc"], "neither a suite nor a factory of vdbench. Did you mean 'quick'?"),
+        (["own_recommended.py"], "A model of your own is written MODULE:FACTORY."),
+        (["quick:digits", "--html", "."], "--html .: it is a folder, expected a file."),
+        (
+            ["quick:digits", "--html", "own_recommended.py/page.html"],
+            "is a file, expected a folder",
+        ),
         (["quick:digts"], "the suite has no problem 'digts'. Did you mean 'digits'?"),
         (["alpha-sweep"], "expected alpha-sweep:PROBLEM"),
         (["classification", "--minutes", "0"], "minutes must be above 0"),
@@ -241,3 +248,29 @@ def test_the_sentence_says_of_how_many_candidates_memory_was_measured() -> None:
         assert said in found.headline
         of_time = replace(found, answers=[replace(answer, question=time)])
         assert "measured" not in of_time.headline
+
+
+def test_the_headline_joins_only_what_holds_of_every_role(found: Recommendation) -> None:
+    """A candidate beaten for the scales is not among those left for them, nor is a bound of the means one of theirs."""
+    questions = [Question("seconds", role) for role in ("mean", "scale")]
+    ratio = Estimate(0.5, 0.2, 1.4, 16)
+
+    def said(*kept: tuple[tuple[int, ...], float]) -> str:
+        answers = [
+            Answer(question, "too close to call", 1, left, ratio, regret, 0.8)
+            for question, (left, regret) in zip(questions, kept, strict=True)
+        ]
+        return replace(found, rows={**found.rows, 2: third}, answers=answers).headline
+
+    third = replace(found.rows[1], estimator="flipout")
+    apart = said(((0, 1, 2), 1.01), ((0, 1), 0.59))
+    means, scales = apart.split("; for ")
+    assert "of the mean parameters" in means
+    assert "flipout" in means
+    assert "101 %" in means
+    assert "of the scale parameters" in scales
+    assert "flipout" not in scales
+    assert "59 %" in scales
+    assert "101 %" not in scales
+    assert said(((0, 1), 1.01), ((0, 1), 0.59)).count("too close to call") == 2
+    assert said(((0, 1), 0.59), ((0, 1), 0.59)).count("too close to call") == 1

@@ -71,6 +71,7 @@ def compare_verb(
     from vdbench.comparison import compare
 
     form = comparing.form(markdown, json)
+    comparing.need_page(html)
     found = compare(
         base_run,
         new_run,

@@ -10,7 +10,7 @@ from typer import Argument, Option
 from vdbench.cli.options import Json
 from vdbench.cli.printing import print_json
 from vdbench.cli.streams import say
-from vdbench.errors import InputError, nearest
+from vdbench.errors import InputError, nearest, unwritable
 
 FORMATS = ("pdf", "png", "svg")
 
@@ -45,9 +45,7 @@ def plot_verb(
         try:
             import_own("reports").save_plot(figure, path, style)
         except OSError as error:
-            raise InputError(
-                f"plot --out {folder}: it cannot be written, {error.strerror}."
-            ) from error
+            raise unwritable(f"plot --out {folder}", folder, error) from error
         written.append({"file": str(path), "shows": what})
     if json:
         print_json(written)

@@ -66,12 +66,13 @@ def recommend_verb(
     json: Json = False,
 ) -> None:
     """Say which estimator has the least variance × time, and × memory, for a model on this machine."""
-    from vdbench.cli.comparing import WIDTH, form, write_page
+    from vdbench.cli.comparing import WIDTH, form, need_page, write_page
     from vdbench.cli.progress import automatic
     from vdbench.recommendation import recommend
     from vdbench.recommendation.one_model import DRAWS
 
     asked = form(markdown, json)
+    need_page(html)
     with repeatable("A recommendation is made at one go: the same command begins anew."):
         found = recommend(
             model,
