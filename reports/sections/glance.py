@@ -23,7 +23,7 @@ from reports.sections.summary_sentences import NAMES, deciding
 from reports.sections.whole_trainings import training_blocks
 from reports.words.glossary import COORDINATES, role_name
 from reports.words.numbers import MISSING, percent, show, show_seconds
-from reports.words.verdicts import ADJUSTED, NAMED, few, whom
+from reports.words.verdicts import NAMED, few, levels, whom
 
 
 class Glance:
@@ -174,8 +174,9 @@ def places(groups: list[Group]) -> Table:
                 links.append((anchor(group.without_run), group.without_run))
     columns = ["place", "parameter", "compared by", "smallest estimate", "× baseline", "how surely",
                "time per gradient"]  # fmt: skip
-    levels = " or ".join(dict.fromkeys(percent(group.run.level) for group in groups))
-    said = f"Smallest estimate by place and parameter. Intervals at {levels}; verdicts {ADJUSTED}."
+    level = " or ".join(dict.fromkeys(percent(group.run.level) for group in groups))
+    paired = any(group.pairs for group in shown)
+    said = f"Smallest estimate by place and parameter. {levels(level, paired)}."
     kept = [i for i, _ in enumerate(columns) if i not in dropped(rows, len(metrics))]
     links = links if 0 in kept else []
     return Table([columns[i] for i in kept], [[cells[i] for i in kept] for cells in rows], said,

@@ -210,7 +210,14 @@ def basis(group: Group) -> str:
     pairs = [e.n for key, e in group.pairs.items() if key[0] == f"pairwise.{VARIANCE}" and e.n]
     own = [e.n for key, e in group.figures.items() if key[1] == VARIANCE and e.n]
     counts = span(pairs or own) + (" units of four gradients each" if pairs or own else "")
-    return f"Intervals at {percent(group.run.level)}; verdicts {ADJUSTED}; {counts}."
+    return f"{levels(percent(group.run.level), bool(pairs))}; {counts}."
+
+
+def levels(level: str, paired: bool) -> str:
+    """Say at which level intervals are: those of paired ratios hold together, and are wider than those of a chart."""
+    if paired:
+        return f"Intervals of ratios hold together at {level}, as the verdicts do"
+    return f"Intervals at {level}; verdicts {ADJUSTED}"
 
 
 def efficiency_basis(group: Group) -> str:
