@@ -42,10 +42,11 @@ quick: $(VENV)/.installed
 # Where Chromium is installed, the page is shown in it; axe-core, which checks its accessibility, comes from npm.
 test: lint $(if $(CHROMIUM),$(AXE))
 	$(BIN)/python -m pytest -q -n 2 -m "not alone and not long and not network"
-	$(BIN)/python -m pytest -q -m "alone and not network"
+	$(BIN)/python -m pytest -q -m "alone and not long and not network"
 
 long: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -n 2 -m "long and not network"
+	$(BIN)/python -m pytest -q -n 2 -m "long and not alone and not network"
+	$(BIN)/python -m pytest -q -m "long and alone and not network"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -331,6 +331,7 @@ def test_output_that_nobody_reads_is_no_error() -> None:
 # -- the README's own estimator ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("undrawn")
 def test_the_readme_s_estimator_shows_up_in_the_report(call: Call, tmp_path: Path) -> None:
     text = doc_pages.block(README, "my_estimator.py")

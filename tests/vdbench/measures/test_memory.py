@@ -114,7 +114,7 @@ def measured(base: dict[str, Any]):  # type: ignore[no-untyped-def]
     return peak
 
 
-@pytest.mark.parametrize("mebibytes", [8, 64])
+@pytest.mark.parametrize("mebibytes", [8, pytest.param(64, marks=pytest.mark.long)])
 def test_an_allocation_of_known_size_is_seen(measured, mebibytes: int) -> None:  # type: ignore[no-untyped-def]
     """Each of the two layers holds so much, one after the other; once counted, not twice."""
     seen = measured("holder", BATCH, kibibytes=mebibytes * 1024 // BATCH)
@@ -122,6 +122,7 @@ def test_an_allocation_of_known_size_is_seen(measured, mebibytes: int) -> None: 
     assert measured("holder", BATCH, kibibytes=0) < SLACK
 
 
+@pytest.mark.long
 def test_a_chunk_bounds_the_memory_of_per_example_sampling(measured) -> None:  # type: ignore[no-untyped-def]
     """All weight samples of the minibatch at once, or one at a time: two layers' noise and weights each."""
     size = 256

@@ -275,7 +275,7 @@ JUMPS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("budget", [0.0, 3e9])
+@pytest.mark.parametrize("budget", [0.0, pytest.param(3e9, marks=pytest.mark.long)])
 def test_jumps_are_seen_and_kinks_are_none_whatever_a_network_costs(
     budget: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

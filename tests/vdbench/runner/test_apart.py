@@ -171,7 +171,9 @@ def test_a_factory_that_exits_ends_the_run_with_a_sentence(
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_a_run_that_is_killed_leaves_no_process(number: signal.Signals, elsewhere: Path) -> None:
     code = (
         "import sys, vdbench, time; sys.path.append(sys.argv[1]); from fault_campaign import SUITE;"
