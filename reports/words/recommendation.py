@@ -68,7 +68,7 @@ def _part(found: Recommendation, answers: list[Answer]) -> str:
         bound = (
             f", and may be up to {share(worse)} worse than the best" if math.isfinite(worse) else ""
         )
-        return f"{where}, it is too close to call between {others}; {pick} has the lowest estimate{bound}"
+        return f"{where}, it is too close to call between {others}; {pick} has the smallest estimate{bound}"
     sure = (
         "surely the lowest"
         if first.verdict == "best"
@@ -83,7 +83,7 @@ def share(x: float) -> str:
     if not math.isfinite(x):
         return "any amount"
     hundreds = 100 * x
-    place = 1 if hundreds < 10 else 0
+    place = 1 if hundreds < 10 or 90 < hundreds < 100 else 0
     return f"{math.ceil(hundreds * 10**place - 1e-9) / 10**place:g} %"
 
 
@@ -110,14 +110,15 @@ def question(asked: Question) -> str:
 
 def seconds(row: Row) -> str:
     """Write the time of a gradient."""
-    return show_seconds(Estimate(row.seconds, row.seconds, row.seconds, row.rounds))
+    return show_seconds(Estimate(row.seconds.value, row.seconds.low, row.seconds.high, row.rounds))
 
 
 def peak(row: Row) -> str:
     """Write the memory of a gradient."""
-    if math.isnan(row.peak_bytes):
+    peaks = row.peak_bytes
+    if math.isnan(peaks.value):
         return MISSING
-    return show_bytes(Estimate(row.peak_bytes, row.peak_bytes, row.peak_bytes, row.n))
+    return show_bytes(Estimate(peaks.value, peaks.low, peaks.high, peaks.n))
 
 
 def verdict(found: Recommendation, answer: Answer) -> str:
@@ -135,7 +136,8 @@ def basis(found: Recommendation) -> str:
     """Say what the answers rest on."""
     return (
         f"Measured in {format_number(found.spent, 2)} of {format_number(found.minutes, 3)} minutes on {found.machine}. "
-        f"All intervals hold together, at every look, with an error rate of at most {percent(found.error)}. "
+        f"The intervals of ratios hold together, at every look, with an error rate of at most {percent(found.error)}. "
+        "Each interval of a time is at 95 % over all looks; that of memory is the range over processes. "
         f"Differences below {percent(found.zone)} do not count. Ratios are to {found.name(0)}. "
         "A lower variance × time means a lower variance if gradients are averaged for the same time."
     )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from vdbench import statistics
 from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
@@ -32,6 +33,7 @@ from vdbench.recommendation.result import BEST, OPEN, STAY, WITHIN, Answer, Reco
 from vdbench.runner import environment
 from vdbench.runner.asking import asking
 from vdbench.runner.prepare import resolve_device
+from vdbench.statistics import Estimate
 from vdbench.suite.grid import checkpoint_name
 from vdbench.suite.schema import Suite
 
@@ -299,16 +301,29 @@ def answer_of(contest: Contest, question: Question) -> Answer:
     )
 
 
+LEVEL = 0.95
+"""Of the interval of a candidate's own time, and of its own variance, over all looks."""
+
+
+def _peak(peaks: Sequence[float]) -> Estimate:
+    """The median of processes, with their range: it has no level."""
+    if not peaks:
+        return Estimate(math.nan, -math.inf, math.inf, 0)
+    return Estimate(float(np.median(peaks)), float(min(peaks)), float(max(peaks)), len(peaks))
+
+
 def _row(contest: Contest, candidate: Candidate, number: int) -> Row:
     taken = contest.taken[number]
+    widest = float(max(statistics.critical_values(contest.plan.looks, LEVEL)))
     return Row(
         candidate.label,
         candidate.batch_size,
         taken.n,
         len(taken.seconds),
-        float(np.median(taken.seconds)) if len(taken.seconds) else math.nan,
-        float(np.median(taken.peaks)) if taken.peaks else math.nan,
-        {role: float(rows.mean()) for role, rows in taken.rows.items()},
+        statistics.median(taken.seconds, 1 - (1 - LEVEL) / len(contest.plan.looks)),
+        _peak(taken.peaks),
+        {role: statistics.positive_mean(rows, widest, signed=True)
+         for role, rows in taken.rows.items()},
         {q: contest.ratio(q, number, 0) for q in contest.questions
          if q.cost == SECONDS or taken.peaks},
         {q: contest.beaten[q][number][0] if number in contest.beaten[q] else "left"

@@ -51,9 +51,9 @@ class Row:
         batch_size: M.
         n: Units of variance.
         rounds: Of timing.
-        seconds: Per gradient, the median.
-        peak_bytes: Of a gradient, the median over processes; NaN where it was not measured.
-        variance: By role.
+        seconds: Per gradient, the median, with an interval of its own: 95 % over all looks.
+        peak_bytes: Of a gradient, the median over processes, with their range; NaN where it was not measured.
+        variance: By role, with an interval of its own: 95 % over all looks.
         ratios: Variance × cost over the baseline's, by question.
         standing: By question: ``left``, or the number of the candidate that beat it.
     """
@@ -62,11 +62,16 @@ class Row:
     batch_size: int
     n: int
     rounds: int
-    seconds: float
-    peak_bytes: float
-    variance: Mapping[str, float]
+    seconds: Estimate
+    peak_bytes: Estimate
+    variance: Mapping[str, Estimate]
     ratios: Mapping[Question, Estimate]
     standing: Mapping[Question, str | int]
+
+
+def _ends(name: str, of: Estimate) -> dict[str, float]:
+    """An estimate as columns of a table."""
+    return {name: of.value, f"{name}_low": of.low, f"{name}_high": of.high}
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,9 @@ class Recommendation:
                     "batch_size": row.batch_size,
                     "cost": question.cost,
                     "role": question.role,
-                    "variance": row.variance[question.role],
-                    "seconds": row.seconds,
-                    "peak_bytes": row.peak_bytes,
+                    **_ends("variance", row.variance[question.role]),
+                    **_ends("seconds", row.seconds),
+                    **_ends("peak_bytes", row.peak_bytes),
                     "ratio": ratio.value,
                     "ci_low": ratio.low,
                     "ci_high": ratio.high,

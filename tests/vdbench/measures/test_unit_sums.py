@@ -132,9 +132,11 @@ def test_a_large_minibatch_and_one_minibatch_at_a_time(monkeypatch) -> None:
     for name in PRODUCTS:
         at = context(vdbench.get(name), size=150)
         want = variance_units.plain_rows(at, [0, 1])
+        use = unit_sums.way(at)
+        assert use.name == "products", use.why
         for held in (1, 2**26):
             monkeypatch.setattr(unit_sums, "HELD", {"cpu": held})
-            agree(table(at, [0, 1], unit_sums.way(at)), want, 1e-12)
+            agree(table(at, [0, 1], use), want, 1e-12)
 
 
 def test_float32_keeps_the_digits_of_noise_that_is_small_beside_the_mean() -> None:

@@ -200,7 +200,7 @@ def test_memory_is_measured_where_it_is_large_enough() -> None:
         problem, minutes=0.03, batch_sizes=[64], estimators=["per-example"], isolate=False
     )
     rows = {row.estimator: row for row in found.rows.values()}
-    assert rows["per-example"].peak_bytes > 2**24 > 2**20 < rows["naive"].peak_bytes
+    assert rows["per-example"].peak_bytes.low > 2**24 > 2**20 < rows["naive"].peak_bytes.low
     question = next(a.question for a in found.answers if a.question.cost == "bytes")
     assert rows["per-example"].ratios[question].low > 1
 
@@ -236,7 +236,9 @@ def test_the_sentence_says_of_how_many_candidates_memory_was_measured() -> None:
 
     def row(label: str, *asked: Question) -> Row:
         nothing = dict.fromkeys((time, size), "left")
-        return Row(label, 8, 64, 24, 1.0, 1.0, {"mean": 1.0}, dict.fromkeys(asked, half), nothing)
+        return Row(
+            label, 8, 64, 24, half, half, {"mean": half}, dict.fromkeys(asked, half), nothing
+        )
 
     rows = {0: row("naive", time, size), 1: row("local", time, size), 2: row("flipout", time)}
     for verdict, gain, said in (
@@ -274,3 +276,11 @@ def test_the_headline_joins_only_what_holds_of_every_role(found: Recommendation)
     assert "101 %" not in scales
     assert said(((0, 1), 1.01), ((0, 1), 0.59)).count("too close to call") == 2
     assert said(((0, 1), 0.59), ((0, 1), 0.59)).count("too close to call") == 1
+
+
+def test_no_figure_of_a_candidate_is_without_its_interval(found: Recommendation) -> None:
+    table = found.frame
+    for name in ("variance", "seconds"):
+        assert (table[f"{name}_low"] <= table[name]).all(), table
+        assert (table[name] <= table[f"{name}_high"]).all(), table
+        assert (table[f"{name}_low"] < table[f"{name}_high"]).all(), table
