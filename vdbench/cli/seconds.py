@@ -31,7 +31,7 @@ def keep(folder: Path) -> None:
         took = {_where(cell): cell for cell in record["cells"] if cell["status"] != "failed"}
         kept = _read()
         for cell in plan.cells(suite, tuple(record["only"])):
-            found = took.get(_where(_row(cell)))
+            found = took.get(_where(cell.record))
             if found is not None:
                 most = plan.work(suite, cell)[1]
                 kept.pop(key := _key(suite, cell, record["device"]), None)
@@ -67,16 +67,6 @@ def _key(suite: Suite, cell: Cell, device: str) -> str:
         problem.factory, problem.options,
     ]  # fmt: skip
     return json.dumps(about, sort_keys=True, default=str)
-
-
-def _row(cell: Cell) -> dict[str, Any]:
-    return {
-        "problem": cell.problem,
-        "checkpoint": cell.checkpoint,
-        "batch_size": cell.batch_size,
-        "estimator": cell.label,
-        "measure": cell.measure,
-    }
 
 
 def _where(row: dict[str, Any]) -> tuple[Any, ...]:

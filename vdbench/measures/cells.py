@@ -71,6 +71,17 @@ class Cell:
         return label(self.estimator)
 
     @property
+    def record(self) -> dict[str, Any]:
+        """What names it in ``run.json``, and wherever cells are listed."""
+        return {
+            "problem": self.problem,
+            "checkpoint": self.checkpoint,
+            "batch_size": self.batch_size,
+            "estimator": self.label,
+            "measure": self.measure,
+        }
+
+    @property
     def place(self) -> Place:
         """Where it is."""
         return Place(self.problem, self.checkpoint, self.batch_size, self.trains)

@@ -423,13 +423,8 @@ def _said(error: Exception) -> str:
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:
-    cell = outcome.cell
     return {
-        "problem": cell.problem,
-        "checkpoint": cell.checkpoint,
-        "batch_size": cell.batch_size,
-        "estimator": cell.label,
-        "measure": cell.measure,
+        **outcome.cell.record,
         "status": outcome.status,
         "reason": outcome.reason,
         "n": outcome.n,

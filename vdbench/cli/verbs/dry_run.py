@@ -102,11 +102,7 @@ def _cells(asked: Asked, suite: Suite, device: str) -> list[dict[str, Any]]:
         least, most = plan.work(suite, cell, examples)
         found.append(
             {
-                "measure": cell.measure,
-                "problem": cell.problem,
-                "checkpoint": cell.checkpoint,
-                "batch_size": cell.batch_size,
-                "estimator": cell.label,
+                **cell.record,
                 "gradients_least": least,
                 "gradients_most": most,
                 "seconds": took,
