@@ -47,14 +47,13 @@ class Watched:
         known = {(c["problem"], c["checkpoint"], c["batch_size"], c["estimator"], c["measure"])
                  for c in record["cells"]}  # fmt: skip
         failed = sum(c["status"] == "failed" for c in record["cells"])
-        last = max(record.get("resumed") or [record["started"]])
         return Look(
             cells=len(cells),
             begun=max(len(begun), len(known)),
             ended=len(known),
             failed=failed,
             blocks=len(self._addresses),
-            finished=str(record.get("finished", "")) > last,
+            finished="finished" in record,
             newest=_said(newest[1]) if newest else "",
             age=max(0.0, time.time() - newest[0]) if newest else None,
         )

@@ -167,6 +167,9 @@ class Record:
         # all files but the blocks are written anew
         self.content |= {"schema": schema.RUN, "blocks": schema.BLOCKS}
         self.content.setdefault("resumed", []).append(now())
+        self.content.pop(
+            "finished", None
+        )  # it says that a run has come to its end, not when it once did
 
     def save(self) -> None:
         """Write the file, atomically; cells that this session has not come to stay as they were."""
