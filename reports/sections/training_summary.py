@@ -59,7 +59,7 @@ def lowest(errors: dict[str, Estimate], level: float) -> str:
         return f"lowest for {best} ({ADJUSTED})"
     count = f"{len(found.rivals)} other{'s' * (len(found.rivals) > 1)}"
     words = f"which is lowest is {Verdict.INCONCLUSIVE.words()}"
-    return f"{words}; the smallest estimate, {best}, is not surely below {count}"
+    return f"{words}; the smallest estimate, {best}, is not significantly below {count}"
 
 
 def pruned_words(found: Trainings) -> list[str]:

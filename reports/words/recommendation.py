@@ -69,13 +69,14 @@ def _part(found: Recommendation, answers: list[Answer]) -> str:
             f", and may be up to {share(worse)} worse than the best" if math.isfinite(worse) else ""
         )
         return f"{where}, it is too close to call between {others}; {pick} has the smallest estimate{bound}"
-    sure = (
-        "surely the lowest"
+    others = "the other candidate" if among == 2 else f"all {among - 1} other candidates"
+    said = (
+        f"significantly lower than {others}{those}"
         if first.verdict == "best"
-        else f"surely within {percent(found.zone)} of the lowest"
+        else f"within {percent(found.zone)} of the lowest of {among} candidates{those}"
     )
     against = "" if first.pick == 0 else f", {times} that of {base}"
-    return f"{where}, use {pick}: {sure} of {among} candidates{those}{against}"
+    return f"{where}, use {pick}: {said}{against}"
 
 
 def share(x: float) -> str:

@@ -73,7 +73,7 @@ def _verdict(c: Candidate, contrast: Contrast, found: Estimate, margin: float) -
     """The verdict, and what else a reader should know."""
     low, high = found.low, found.high
     if math.isnan(found.value):
-        return INCONCLUSIVE, "no value: what it is divided by is not surely above zero"
+        return INCONCLUSIVE, "no value: what it is divided by is not significantly above zero"
     near = 1 + c.rounding
     if (contrast.ratio and 1 / near <= low <= high <= near) or low == high == contrast.null:
         return SAME, ROUNDED

@@ -242,7 +242,7 @@ def test_the_sentence_says_of_how_many_candidates_memory_was_measured() -> None:
 
     rows = {0: row("naive", time, size), 1: row("local", time, size), 2: row("flipout", time)}
     for verdict, gain, said in (
-        (BEST, 0.6, "surely the lowest of 2 candidates whose memory was measured"),
+        (BEST, 0.6, "significantly lower than the other candidate whose memory was measured"),
         (STAY, 0.0, "no candidate whose memory was measured is better"),
     ):
         answer = Answer(size, verdict, 1, (1,), half, 0.0, gain)
