@@ -74,11 +74,11 @@ class Cell:
     def record(self) -> dict[str, Any]:
         """What names it in ``run.json``, and wherever cells are listed."""
         return {
-            "measure": self.measure,
             "problem": self.problem,
             "checkpoint": self.checkpoint,
             "batch_size": self.batch_size,
             "estimator": self.label,
+            "measure": self.measure,
         }
 
     @property

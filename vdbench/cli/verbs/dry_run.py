@@ -102,6 +102,7 @@ def _cells(asked: Asked, suite: Suite, device: str) -> list[dict[str, Any]]:
         least, most = plan.work(suite, cell, examples)
         found.append(
             {
+                "measure": cell.measure,  # first, then what else names it
                 **cell.record,
                 "gradients_least": least,
                 "gradients_most": most,
