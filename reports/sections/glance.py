@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.document import Block, Explore, Facts, Links, Paragraph, Picture, Table
+from reports.document import Block, Explore, Facts, Paragraph, Picture, Table
 from reports.figures import draw
 from reports.results.groups import Group
 from reports.results.load import Run
-from reports.results.open_pairs import open_pairs
 from reports.results.panels import summary_roles
 from reports.results.ranking import EFFICIENCY, VARIANCE, Contest, ratio
 from reports.sections.environment import busy, load_average
 from reports.sections.glance_sentences import compared, short, verdict
 from reports.sections.instrument import instrument_blocks
-from reports.sections.open_questions import OpenQuestions
+from reports.sections.next_steps import leads, next_step
 from reports.sections.pictures import picture
 from reports.sections.scaling import variance_pictures
 from reports.sections.section import Findings
-from reports.sections.summary import CAPTION, GLOSSARY, anchor
+from reports.sections.summary import CAPTION, anchor
 from reports.sections.summary_sentences import NAMES, deciding
 from reports.sections.whole_trainings import training_blocks
 from reports.words.glossary import COORDINATES, role_name
@@ -40,21 +39,11 @@ class Glance:
         blocks: list[Block] = (
             [Paragraph(asked, lead="Question: " if "?" in asked else "Suite: ")] if asked else []
         )
-        blocks.append(Paragraph("", lead=" ".join(verdict(found))))
+        blocks += [Paragraph("", lead=" ".join(verdict(found))), *next_step(found)]
         blocks.append(Facts([item for run in runs for item in facts(found, run, len(runs) > 1)]))
         blocks += picture_of(found)
         table = places(found.groups)
-        return [*blocks, *([table] if table.rows else []), *next_steps(found)]
-
-
-def next_steps(found: Findings) -> list[Block]:
-    """Lead to what is undecided, and to what the words mean."""
-    count = sum(1 for group in found.groups for _ in open_pairs(group))
-    said = f"{count} comparison{'s' * (count != 1)} with the lowest, and what would settle them."
-    items = (
-        [(OpenQuestions.title, OpenQuestions.anchor, OpenQuestions.title, said)] if count else []
-    )
-    return [Links([*items, GLOSSARY])]
+        return [*blocks, *([table] if table.rows else []), leads(found)]
 
 
 def question(run: Run) -> str:

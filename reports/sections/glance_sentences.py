@@ -77,7 +77,7 @@ def one_place(group: Group) -> list[str]:
     if best:
         low = f"Use {best}: its {NAMES[metric]} is {Verdict.LOWER.words()} than that of {whom(measured[0])}"
         size = amount(group, best, metric, measured)
-        return [f"{low}, {size} ({basis(group, metric)}).", price(group, [best])]
+        return [f"{low}{size} ({basis(group, metric)}).", price(group, [best])]
     parts = [undecided(group, one, metric) for one in measured]
     said = f"No estimator is clearly the lowest by {NAMES[metric]}: {'; '.join(parts)}."
     return [said, price(group, list(dict.fromkeys(one.leader for one in measured)))]
@@ -87,13 +87,12 @@ def amount(group: Group, best: str, metric: str, contests: list[Contest]) -> str
     """Say the size of the lowest for each kind of parameter, relative to the baseline or of the next one to it."""
     if best != group.baseline:
         sizes = {one.role: show(ratio(group, metric, best, one.role), 1) for one in contests}
-        return both(
-            f"{text} × {group.baseline} for {ROLES.get(role, role)}" for role, text in sizes.items()
-        )
+        said = [f"{x} × {group.baseline} for {ROLES.get(role, role)}" for role, x in sizes.items()]
+        return f", {both(said)}"
     found = {one.role: runner_up(group, metric, one) for one in contests}
-    said = [f"the next, {label}, has {show(e, 1)} × as much for {ROLES.get(role, role)}"
+    said = [f"the next lowest, {label}, has {show(e, 1)} × as much for {ROLES.get(role, role)}"
             for role, known in found.items() if known for label, e in [known]]  # fmt: skip
-    return both(said) if said else "itself the baseline"
+    return f"; {both(said)}" if said else "; it is itself the baseline"
 
 
 def runner_up(group: Group, metric: str, one: Contest) -> tuple[str, Estimate] | None:

@@ -191,3 +191,23 @@ def test_a_run_folder_is_taken_out_of_a_command() -> None:
         "--set",
         "a=1",
     ]
+
+
+def test_what_to_do_next_follows_from_what_was_found(
+    make_run: Callable[..., Path], first_rows: list[Row]
+) -> None:
+    def said(rows: list[Row], **about: Any) -> str:
+        blocks = Glance().blocks(Findings(load([make_run(rows, **about)])))
+        return " ".join(b.text for b in blocks if getattr(b, "lead", "") == "Next: ")  # type: ignore[attr-defined]
+
+    assert said(first_rows, cells=[]).startswith("Every comparison behind this answer is settled")
+    local = [row for row in first_rows if "local" in (row["label"], row["against"])]
+    twin = [row | {key: "twin" for key in ("label", "against") if row[key] == "local"}
+            for row in local]  # fmt: skip
+    twin = [row for row in twin if row["metric"] != "pairwise.variance.total"]
+    assert re.match(
+        r"\d+ comparisons? of the lowest with another", said([*first_rows, *twin], cells=[])
+    )
+    failed = [{"measure": "bias", "problem": "p", "checkpoint": "c", "batch_size": 8,
+               "estimator": "x", "status": "failed", "reason": "it raised"}]  # fmt: skip
+    assert said(first_rows, cells=failed).startswith("Look at why 1 measurement failed.")
