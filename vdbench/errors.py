@@ -10,6 +10,12 @@ from pathlib import Path
 LONGEST = 300
 """Characters of the longest sentence that an error is told in."""
 
+LISTED = 160
+"""Characters of names that a sentence lists; the others are counted."""
+
+WORD = 30
+"""Characters within which a sentence is cut between words."""
+
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -61,14 +67,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
         known: The valid names.
 
     Returns:
-        ``" Did you mean 'local'?"`` where one name is close, else ``" Expected one of: …."`` (with a
-        leading space, ready to be appended to a sentence).
+        ``" Did you mean 'local'?"`` where one name is close, else ``" Expected one of: …."`` with as many names as a
+        sentence holds (with a leading space, ready to be appended to a sentence).
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f" Did you mean '{close[0]}'?"
-    return f" Expected one of: {', '.join(names)}." if names else ""
+    return f" Expected one of: {_listed(names)}." if names else ""
+
+
+def _listed(names: list[str]) -> str:
+    """Names with commas between; where they are many the first ones, and how many more."""
+    kept, room = 0, LISTED
+    while kept < len(names) and len(names[kept]) + 2 <= room:
+        room -= len(names[kept]) + 2
+        kept += 1
+    left = len(names) - kept
+    return (
+        ", ".join(names) if left <= 1 or not kept else f"{', '.join(names[:kept])} and {left} more"
+    )
 
 
 def unwritable(where: str, folder: Path, error: OSError) -> InputError:
@@ -125,11 +143,16 @@ def shown(value: object, most: int = 80) -> str:
 
 def sentence(text: str) -> str:
     """A message on one line, without control characters, of at most `LONGEST` characters: its middle is left out."""
-    return _cut(printable(" ".join(text.split())), LONGEST)
+    return _cut(printable(" ".join(text.split())), LONGEST, WORD)
 
 
-def _cut(text: str, most: int) -> str:
+def _cut(text: str, most: int, word: int = 0) -> str:
     if len(text) <= most:
         return text
     end = most // 2 - 2
-    return f"{text[: most - end - 3].rstrip()} … {text[-end:].lstrip()}"
+    head, tail = text[: most - end - 3], text[-end:]
+    if (at := head.rfind(" ")) > len(head) - word:
+        head = head[:at]
+    if 0 <= (at := tail.find(" ")) < word:
+        tail = tail[at:]
+    return f"{head.rstrip()} … {tail.lstrip()}"

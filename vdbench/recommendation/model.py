@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +109,7 @@ def _named(source: str, epochs: int | None) -> tuple[ProblemSpec, CheckpointSpec
             f"{nearest(source, known)} A model of your own is written MODULE:FACTORY."
         )
     if suite is None:
+        _need_module(source)
         name = source.rpartition(":")[2]
         return ProblemSpec(name=name, factory=source), CheckpointSpec(epochs=epochs or 0), {}
     named = [spec.name for spec in suite.problems]
@@ -126,6 +129,17 @@ def _named(source: str, epochs: int | None) -> tuple[ProblemSpec, CheckpointSpec
     cells = {"estimators": None, "batch_sizes": None, "group": "", "axis": "", "x": None}
     plain = spec.model_copy(update=cells)
     return plain, checkpoint, suite.model_dump(include={"seed", "objective", "precision"})
+
+
+def _need_module(source: str) -> None:
+    """Refuse SUITE:PROBLEM with a suite mistyped, which would read as MODULE:FACTORY."""
+    first, colon, problem = source.partition(":")
+    meant = difflib.get_close_matches(first, yaml_file.names(), n=1) if colon else []
+    package = first.partition(".")[0]
+    if meant and (not package or importlib.util.find_spec(package) is None):
+        raise InputError(
+            f"recommend {source}: '{first}' is neither a suite nor a module. Did you mean '{meant[0]}:{problem}'?"
+        )
 
 
 def _suite(source: str) -> tuple[Suite | None, str]:

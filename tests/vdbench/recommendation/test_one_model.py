@@ -135,6 +135,7 @@ def test_the_command_line_keeps_a_run_and_its_suite(
             ["quick:digits", "--html", "own_recommended.py/page.html"],
             "is a file, expected a folder",
         ),
+        (["quikc:digits"], "'quikc' is neither a suite nor a module. Did you mean 'quick:digits'?"),
         (["quick:digts"], "the suite has no problem 'digts'. Did you mean 'digits'?"),
         (["alpha-sweep"], "expected alpha-sweep:PROBLEM"),
         (["classification", "--minutes", "0"], "minutes must be above 0"),
