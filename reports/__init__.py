@@ -194,7 +194,7 @@ def recommended(found: Recommendation, form: str, width: int = 120) -> str:
     from reports.output.compared import said
     from reports.sections.recommendation import document
 
-    return said(document(found), form, width)
+    return said(document(found, brief=form in ("text", "colour")), form, width)
 
 
 def plotted(

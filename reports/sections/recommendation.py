@@ -15,23 +15,28 @@ if TYPE_CHECKING:
     from vdbench.recommendation.contest import Question
 
 
-def document(found: Recommendation) -> Document:
-    """Compose the page of a recommendation."""
+def document(found: Recommendation, brief: bool = False) -> Document:
+    """Compose the page of a recommendation.
+
+    Args:
+        found: It.
+        brief: Whether the suite that measures it again is left out, as in a terminal.
+    """
     sections = [
         Section("answers", "Answers", _answers(found)),
         Section("candidates", "Candidates", [table(found, q) for q in _questions(found)]),
         Section("time", "What more time would settle", _time(found)),
     ]
-    left = [(f"{name}:", why) for name, why in found.left_out.items()]
+    left = [(f"{names}:", why) for why, names in words.by_reason(found.left_out).items()]
     if found.untried:
-        left.append(("No time for:", ", ".join(found.untried)))
+        left.append(("No time for:", words.by_estimator(found.untried)))
     if found.aside:
         said = "Set aside at first sight, having the highest estimates, for lack of time:"
-        left.append((said, ", ".join(found.aside)))
+        left.append((said, words.by_estimator(found.aside)))
     left += [("", note) for note in found.notes]
     if left:
         sections.append(Section("left-out", "Not compared", [Bullets(left)]))
-    sections.append(Section("suite", "Measure it again", _suite(found)))
+    sections.append(Section("suite", "Measure it again", _suite(found, brief)))
     return Document(f"Which estimator for {found.model}?", words.headline(found), sections)
 
 
@@ -124,12 +129,19 @@ def _time(found: Recommendation) -> list[Block]:
     return blocks
 
 
-def _suite(found: Recommendation) -> list[Block]:
+def _suite(found: Recommendation, brief: bool) -> list[Block]:
     if not found.suite:
         return [
             Paragraph(
                 "The problem was made in Python, and no file can name it. With a function that makes it, "
                 "package.module:function, there is a suite here."
+            )
+        ]
+    if brief:
+        return [
+            Paragraph(
+                f"{found.command} measures the candidates again. --out DIR keeps that file; --html, --markdown and "
+                "--json show it."
             )
         ]
     return [

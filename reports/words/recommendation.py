@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reports.results.estimate import Estimate
@@ -14,6 +15,7 @@ from reports.words.numbers import (
     show_bytes,
     show_seconds,
 )
+from reports.words.verdicts import NAMED
 
 if TYPE_CHECKING:
     from vdbench.recommendation import Recommendation
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 COSTS = {"seconds": "time", "bytes": "memory"}
 """What costs are called."""
+
+AT = " at M = "
+"""Between an estimator and its minibatch size, in the name of a candidate."""
 
 NOTHING = 1e-6
 """An end of a ratio's interval below this, or above one over it, says nothing: it is written as 0 or ∞."""
@@ -63,7 +68,8 @@ def _part(found: Recommendation, answers: list[Answer]) -> str:
         )
         return f"{where}, stay with {base}: {gains}"
     if first.verdict == "too close to call":
-        others = _and(sorted(found.name(i) for i in first.left))
+        left = sorted(found.name(i) for i in first.left)
+        others = _and(left) if len(left) <= NAMED else f"{len(left)} candidates"
         worse = max(a.regret for a in answers)
         bound = (
             f", and may be up to {share(worse)} worse than the best" if math.isfinite(worse) else ""
@@ -102,6 +108,35 @@ def ratio(found: Interval) -> str:
         0.0 if x < NOTHING else math.inf if x > 1 / NOTHING else x for x in (found.low, found.high)
     )
     return format_interval(found.value, low, high, 1)
+
+
+def by_reason(left_out: Mapping[str, str]) -> dict[str, str]:
+    """Join estimators that were left out for one reason.
+
+    Args:
+        left_out: Why, by estimator. A reason may name its estimator, and end with what was expected in its place.
+
+    Returns:
+        The names by reason, in the order of the first of each.
+    """
+    found: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        shorter = why.split("; expected ")[0].replace(f"estimator '{name}'", "it")
+        found.setdefault(shorter, []).append(name)
+    return {why: ", ".join(names) for why, names in found.items()}
+
+
+def by_estimator(candidates: Sequence[str]) -> str:
+    """List candidates, an estimator's minibatch sizes together."""
+    found: dict[str, list[str]] = {}
+    for one in candidates:
+        name, _, size = one.partition(AT)
+        found.setdefault(name, []).append(size)
+    sizes = list(dict.fromkeys(tuple(of) for of in found.values()))
+    return "; ".join(
+        f"{', '.join(name for name, of in found.items() if tuple(of) == these)}{AT}{_and(list(these))}"
+        for these in sizes
+    )
 
 
 def question(asked: Question) -> str:
