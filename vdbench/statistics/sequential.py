@@ -237,8 +237,14 @@ def _density(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _start(c: float, nodes: int) -> _Inside:
-    unit = np.polynomial.legendre.leggauss(nodes)
+    unit = _unit(nodes)
     return _Inside(c * unit[0], c * unit[1] * _density(c * unit[0]), unit)
+
+
+@lru_cache(maxsize=64)
+def _unit(nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gauss-Legendre nodes and weights on [-1, 1]: making them takes longer than all looks of a schedule."""
+    return np.polynomial.legendre.leggauss(nodes)
 
 
 def _nodes(looks: Sequence[int], c: float) -> int:
