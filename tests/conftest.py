@@ -49,6 +49,7 @@ gc.disable()
 def pytest_collection_finish() -> None:
     """Garbage is looked for from here on, and only among what tests make."""
     gc.freeze()
+    gc.set_threshold(10_000)
     gc.enable()
 
 

@@ -256,6 +256,8 @@ def main() -> None:
         found["estimators"][label(estimator)] = [
             f"{kind}, {type(coordinates).__name__}, {draws or 'no'} vectorised draws: {line}"
             for kind in MODULES
+            # what an option changes on the device, it changes in dense layers
+            if whole or kind == "dense" or estimator == type(estimator)()
             for coordinates in suitable(estimator, kind, everywhere, families, whole)
             # it has no rule for max-pooling
             if kind == "dense" or estimator.declaration.name != "moment-matching"

@@ -41,15 +41,20 @@ def timeless(tracker: Tracker) -> list[Any]:
     return [table[name][keep].tolist() for name in table]
 
 
+COSINE = Recipe(epochs=12, schedule=Cosine(), warm_up=3, log_alpha=(-4.0, 0.0))
+
+
 @pytest.mark.parametrize(
-    ("recipe", "patience"),
+    ("recipe", "patience", "at"),
     [
-        (Recipe(), None),
-        (Recipe(epochs=12, schedule=Cosine(), warm_up=3, log_alpha=(-4.0, 0.0)), None),
-        (Recipe(), 3),
+        (Recipe(), None, 1),
+        (COSINE, None, 4),
+        (Recipe(), 3, 4),
+        pytest.param(Recipe(), None, 4, marks=pytest.mark.long),
+        pytest.param(COSINE, None, 1, marks=pytest.mark.long),
+        pytest.param(Recipe(), 3, 1, marks=pytest.mark.long),
     ],
 )
-@pytest.mark.parametrize("at", [1, 4])
 def test_a_training_that_is_killed_ends_where_it_would_have(
     recipe: Recipe, patience: int | None, at: int, tmp_path: Path
 ) -> None:
