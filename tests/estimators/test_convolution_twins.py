@@ -84,7 +84,14 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
 ]
 
 
-@pytest.mark.parametrize("coordinates", COORDINATES.values(), ids=COORDINATES)
+@pytest.mark.parametrize(
+    "coordinates",
+    [
+        # a posterior knows nothing of layers' kinds: test_twins.py has all coordinates
+        pytest.param(form, id=name, marks=() if name == "mean-log_variance" else pytest.mark.long)
+        for name, form in COORDINATES.items()
+    ],
+)
 @pytest.mark.parametrize(
     ("name", "options", "twin"), TWINS, ids=[f"{n}{tuple(o.values())}" for n, o, _ in TWINS]
 )

@@ -161,7 +161,8 @@ def test_agrees_with_its_twin(
 ) -> None:
     estimator = get(name, **options)
     problem, parameters = network(fitting(estimator, coordinates), EXAMPLES, prior(estimator))
-    for draw in range(3):
+    # what differs between draws does so in any coordinates
+    for draw in range(3 if coordinates == COORDINATES["mean-log_variance"] else 1):
         batch = gather(problem, (torch.arange(BATCH) + draw).numpy())
         agrees(estimator, problem, parameters, batch, Key(("twin", draw)), twin)
 

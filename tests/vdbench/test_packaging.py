@@ -111,7 +111,6 @@ LESS = (
     "estimators=[naive, local]",
     "reference=naive",
     "measures.throughput={rounds: 8, budget_seconds: 1}",
-    "measures.memory={repetitions: 2}",
     "measures.variance.max_units=64",
     "measures.bias={units: 8, draws: 2}",
     "measures.convergence={steps: 10, evaluations: 2, seeds: 2, samples: 2}",
