@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from reports.document import Block, Explore, Facts, Paragraph, Picture, Table
@@ -161,15 +162,26 @@ def places(groups: list[Group]) -> Table:
             if one.leader:
                 rows.append([name, role_name(one.role), NAMES[metric], *row(group, one, metric)])
                 links.append((anchor(group.without_run), group.without_run))
-    columns = ["place", "parameter", "compared by", "smallest estimate", "× baseline", "how surely",
+    columns = ["place", "parameter", "compared by", "lowest estimator", times_base(shown), "verdict",
                "time per gradient"]  # fmt: skip
     level = " or ".join(dict.fromkeys(percent(group.run.level) for group in groups))
     paired = any(group.pairs for group in shown)
-    said = f"Smallest estimate by place and parameter. {levels(level, paired)}."
+    said = f"Lowest estimator by place and parameter. {levels(level, paired)}."
     kept = [i for i, _ in enumerate(columns) if i not in dropped(rows, len(metrics))]
     links = links if 0 in kept else []
     return Table([columns[i] for i in kept], [[cells[i] for i in kept] for cells in rows], said,
                  links=tuple(links), stacked=True)  # fmt: skip
+
+
+def times_base(groups: list[Group]) -> str:
+    """Head the column of ratios with the baseline's name, where there is one."""
+    names = {group.baseline for group in groups}
+    return f"× {names.pop()}" if len(names) == 1 else "× baseline"
+
+
+def counted(labels: Collection[str]) -> str:
+    """Count estimators."""
+    return f"{len(labels)} other{'s' * (len(labels) != 1)}"
 
 
 def dropped(rows: list[list[str]], metrics: int) -> set[int]:
@@ -201,5 +213,5 @@ def surely(one: Contest) -> str:
     if one.significant:
         return f"significantly lower than {whom(one)}"
     names = few(one.others)
-    over = f"; significantly lower than {len(one.beaten)}" if one.beaten else ""
+    over = f"; significantly lower than {counted(one.beaten)}" if one.beaten else ""
     return f"not separated from {names}{over}"

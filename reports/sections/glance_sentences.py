@@ -19,6 +19,8 @@ from vdbench.statistics.verdicts import Verdict
 
 MOST = 2
 """Sentences."""
+CASE = "a place and a kind of parameter each"
+"""What is counted where there are many."""
 NOISE = "slope.variance.noise"
 
 
@@ -151,15 +153,15 @@ def many_places(groups: list[Group]) -> list[str]:
                     sizes.setdefault(one.leader, []).append(size)
     by = " or ".join(metrics)
     if not wins:
-        return [f"By {by}, no estimator is clearly the lowest in any of {total} comparisons (a place and a kind of "
-                "parameter each); the table lists them."]  # fmt: skip
+        return [f"By {by}, no estimator is clearly the lowest in any of {total} cases ({CASE}); the table "
+                "lists them."]  # fmt: skip
     (best, count), *others = wins.most_common()
     rest = [f"{label} in {n}" for label, n in others[:NAMED]]
     open_ones = total - sum(wins.values())
-    rest += [f"{open_ones} undecided"] if open_ones else []
+    rest += [f"{open_ones} inconclusive"] if open_ones else []
     also = f", {both(rest)}" if rest else ""
-    return [f"By {by}, {best} is {Verdict.LOWER.words()} than all others in {count} of {total} comparisons of a place "
-            f"and a kind of parameter{spread(sizes.get(best, []), best, groups[0].baseline)}{also}."]  # fmt: skip
+    return [f"By {by}, {best} is {Verdict.LOWER.words()} than all others in {count} of {total} cases ({CASE})"
+            f"{spread(sizes.get(best, []), best, groups[0].baseline)}{also}."]  # fmt: skip
 
 
 def spread(found: list[Estimate], best: str, baseline: str) -> str:
@@ -169,8 +171,8 @@ def spread(found: list[Estimate], best: str, baseline: str) -> str:
     low, high = (pick(found, key=lambda e: e.value) for pick in (min, max))
     ends = [show(low, 1)] if low is high else [show(low, 1), show(high, 1)]
     if best == baseline:
-        return f" (the next has {' to '.join(ends)} × as much)"
-    return f" ({' to '.join(ends)} × {baseline})"
+        return f", the next lowest has {' to '.join(ends)} × as much"
+    return f", {' to '.join(ends)} × {baseline}"
 
 
 def slopes(sweeps: list[Sweep]) -> str:

@@ -14,7 +14,7 @@ from reports.sections.section import Findings
 from reports.sections.summary import GLOSSARY
 from reports.sections.summary_sentences import NAMES, deciding
 
-OWN = "To choose for a model of your own: vdbench recommend."
+OWN = "To choose for a model of your own, use the command vdbench recommend."
 
 
 def next_step(found: Findings) -> list[Block]:
@@ -30,22 +30,22 @@ def leads(found: Findings) -> Links:
 
 def sentences(found: Findings) -> Iterator[str]:
     """Say what a reader should do with what the run found, a sentence each."""
-    deciders, others = split(found)
-    compared = any(contests for group in found.groups for contests in [deciding(group)[1]])
+    cases = [one for g in found.groups for one in deciding(g)[1] if one.leader and not one.alone]
+    undecided = [one for one in cases if not one.significant]
     if lost := count_failed(found):
         yield f"Look at why {counted(lost, 'measurement')} failed."
-    if deciders:
-        be, those, them = ("is", "this", "it") if len(deciders) == 1 else ("are", "these", "them")
+    if undecided:
+        them = "it" if len(undecided) == 1 else "them"
+        where = f"In {len(undecided)} of {len(cases)} cases no" if len(cases) > 1 else "No"
         yield (
-            f"{counted(len(deciders), 'comparison')} of the lowest with another estimator {be} inconclusive: "
-            f"measure more to settle {them}, or take {those} as open."
+            f"{where} estimator is clearly the lowest: measure more to settle {them}, or take the choice as open."
         )
-    elif compared:
-        yield f"Every comparison behind this answer is settled{also(others)}."
-    timed = any(deciding(group)[0] != VARIANCE for group in found.groups if compared)
+    elif cases:
+        yield f"The answer above is settled{also(split(found)[1])}."
+    timed = any(contests for metric, contests in map(deciding, found.groups) if metric != VARIANCE)
     if timed and any(busy(run) for run in found.results.runs.values()):
         yield "Measure again on an idle machine before you rely on absolute times."
-    if compared:
+    if cases:
         yield OWN
 
 
@@ -54,7 +54,10 @@ def also(others: list[Open]) -> str:
     if not others:
         return ""
     by = " and ".join(dict.fromkeys(NAMES[one.metric] for one in others))
-    return f"; by {by} alone, {counted(len(others), 'comparison')} {'is' if len(others) == 1 else 'are'} inconclusive"
+    be = "is" if len(others) == 1 else "are"
+    return (
+        f". By {by} alone, {counted(len(others), 'comparison')} of two estimators {be} inconclusive"
+    )
 
 
 def split(found: Findings) -> tuple[list[Open], list[Open]]:

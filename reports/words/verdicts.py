@@ -216,7 +216,7 @@ def basis(group: Group) -> str:
 def levels(level: str, paired: bool) -> str:
     """Say at which level intervals are: those of paired ratios hold together, and are wider than those of a chart."""
     if paired:
-        return f"Intervals of ratios hold together at {level}, as the verdicts do"
+        return f"Ratios have simultaneous {level} intervals, on which the verdicts rest"
     return f"Intervals at {level}; verdicts {ADJUSTED}"
 
 

@@ -69,7 +69,7 @@ VD.draw.estimators = (width) => {
     figure, legend: rows.map((x) => x.label).reverse(),
     head: ["estimator", d.metricNames[metric] + (unit ? ` (${unit})` : ""), "n", "status"],
     body: [...items].reverse().map((x) => [x.name, x.said, VD.number(x.n, 9), x.status]),
-    said: `${d.metricNames[metric]}, ${VD.where()}; ${items.length} estimators, the lowest ranked one at the top.`,
+    said: `${d.metricNames[metric]}, ${VD.where()}; ${items.length} estimators, ranked ones first, the lowest figure at the top.`,
   };
 };
 VD.said = (x) => VD.show(x.value, x.low, x.high) + (x.status === "bounded" ? " †" : "");

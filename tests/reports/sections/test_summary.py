@@ -58,7 +58,7 @@ def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: 
         "local is significantly lower than all 3 others. Gradient with respect to the scales log σ² (scale): local is "
         "lowest, 0.146 [0.135, 0.158] × naive. local is significantly lower than all 3 others. "
         "score(samples=4, baseline=leave-one-out) stopped at max_units before the requested precision. "
-        "Intervals of ratios hold together at 95 %, as the verdicts do; n = 400 units of four gradients each."
+        "Ratios have simultaneous 95 % intervals, on which the verdicts rest; n = 400 units of four gradients each."
     )
     assert lines[3] == "Time per gradient: local 830 [805, 855] µs (1.34 [1.29, 1.39] × naive)."
 
