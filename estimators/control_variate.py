@@ -35,7 +35,7 @@ PILOT_EXAMPLES = 64
 """Examples of a pilot minibatch."""
 
 
-@register("control-variate", version="1")
+@register("control-variate", version="2")
 @dataclass(frozen=True)
 class ControlVariate(Wrapper):
     r"""Another estimator's draw minus a control variate: a Taylor polynomial of the draw, whose mean is known.

@@ -16,7 +16,7 @@ from vdbench import InputError, Layer, Noise, Pathwise, Posterior, register
     unbiased=True,
     laws=("normal", "sign"),
     independent_examples=False,
-    version="1",
+    version="2",
 )
 @dataclass(frozen=True)
 class Flipout(Pathwise):

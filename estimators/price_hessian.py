@@ -31,7 +31,7 @@ from vdbench.problems.kinks import kinks
     unbiased=False,
     laws=("normal", "sign"),
     independent_examples=False,
-    version="1",
+    version="2",
 )
 @dataclass(frozen=True)
 class PriceHessian(Estimator):

@@ -28,7 +28,7 @@ from vdbench.estimation.perturbation import Perturbation
     unbiased=False,
     laws=("normal", "sign"),
     independent_examples=False,
-    version="1",
+    version="2",
 )
 @dataclass(frozen=True)
 class Spsa(Perturbation):

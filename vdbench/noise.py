@@ -4,8 +4,16 @@ Nothing in vdbench draws from a global generator. A stream is a pure function of
 problem, checkpoint, minibatch, draw, layer), its law and its shape, so figures do not depend on the order of
 work, on the number of workers or on a resumption; and two estimators that ask for the same shape at the same
 address get the same numbers (common random numbers), while requests of different shapes are independent.
-On a CPU torch's generator takes 32 bits of the seed, so that two given streams of one shape coincide by chance with
-probability 2⁻³²: among 65,536 of them one pair in two runs, which is nothing to a mean over them.
+
+A key says how its numbers are made (`Key.noise`):
+
+- ``torch``: by torch's generator, seeded with a hash of the address. On a CPU it takes 32 bits of the seed, so that two
+  given streams of one shape coincide by chance with probability 2⁻³²: among 65,536 of them one pair in two runs, which
+  is nothing to a mean over them. A GPU has other numbers than a CPU.
+- ``philox``: by counter (`vdbench.kernels.philox`), the same bits on every device, in every precision and on every
+  machine. The address is the counter: the last two whole numbers of a path, such as a unit's and a draw's, are words of
+  it; so draws of one cell never overlap. The rest of the address is 96 bits of a hash. The numbers of many draws are
+  made in one call.
 
 An estimator is handed a `Noise` and calls it: ``noise(layer.name, shape)``. Three sources stand behind it:
 `Stream` draws, `Recorder` draws and remembers what was asked for, `Injected` hands out given tensors, which is how
@@ -18,7 +26,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+import math
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +36,10 @@ import torch
 from torch import Tensor
 
 from vdbench.errors import InputError, nearest
+from vdbench.kernels import philox
+
+TORCH, PHILOX = NOISES = ("torch", "philox")
+"""How numbers are made: by torch's generator, or by counter."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Key:
 
     Attributes:
         path: Its parts, outermost first.
+        noise: How the numbers at it and below are made: one of `NOISES`. `seed` does not depend on it.
 
     Example:
         >>> from vdbench import Key
@@ -42,10 +57,25 @@ class Key:
     """
 
     path: tuple[str | int, ...] = ()
+    noise: str = TORCH
+
+    def __post_init__(self) -> None:
+        """Refuse a way that there is not.
+
+        Raises:
+            InputError: With the nearest one.
+        """
+        if self.noise not in NOISES:
+            raise InputError(f"noise '{self.noise}' is unknown.{nearest(self.noise, NOISES)}")
 
     def __truediv__(self, part: str | int) -> Key:
         """The address one level below."""
-        return Key((*self.path, part))
+        return Key((*self.path, part), self.noise)
+
+    @property
+    def mark(self) -> dict[str, str]:
+        """What an address says of it beside its path: ``noise``, where it is not torch's generator that makes it."""
+        return {} if self.noise == TORCH else {"noise": self.noise}
 
     def seed(self) -> int:
         """A 63-bit seed that depends on every part of the path, its type and its order."""
@@ -54,6 +84,10 @@ class Key:
 
 @functools.lru_cache(maxsize=2**14)
 def _text(path: tuple[str | int, ...]) -> str:
+    return _joined(path)
+
+
+def _joined(path: Sequence[str | int | None]) -> str:
     return "\x1f".join(f"{type(part).__name__}:{_escaped(part)}" for part in path)
 
 
@@ -62,7 +96,7 @@ def _seed(text: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def _escaped(part: str | int) -> str:
+def _escaped(part: str | int | None) -> str:
     """The part's text without the separator of parts, so that no name imitates a path."""
     return str(part).replace("\\", "\\\\").replace("\x1f", "\\x1f")
 
@@ -76,7 +110,8 @@ def _uniform(out: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _sign(out: Tensor, generator: torch.Generator) -> Tensor:
-    return out.bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+    bits = torch.empty(-(-out.numel() // 64), dtype=torch.int64, device=out.device)
+    return philox.signs_of_bits(bits.random_(-(2**63), None, generator=generator), out)
 
 
 LAWS = {"normal": _normal, "uniform": _uniform, "sign": _sign}
@@ -151,16 +186,68 @@ class Noise:
 
 
 def draw(key: Key, request: Request, out: Tensor) -> Tensor:
-    """Fill ``out`` with the stream of ``request`` below ``key``; on a GPU the numbers are made there."""
-    generator = torch.Generator(device=out.device)
-    generator.manual_seed(_seed(f"{_text(key.path)}\x1f{_below(request)}"))
-    return LAWS[request.law](out, generator)
+    """Fill ``out`` with the stream of ``request`` below ``key``; on a GPU the numbers are made there.
+
+    Args:
+        key: Root of the address.
+        request: The rest of it, with the law.
+        out: Contiguous; of the request's shape, unless more or fewer numbers of the stream are wanted.
+    """
+    return draws([key], request, out[None])[0]
+
+
+def draws(keys: Sequence[Key], request: Request, out: Tensor) -> Tensor:
+    """Fill each of K rows with the stream of ``request`` below its key, as `draw` does; by counter all in one call.
+
+    Args:
+        keys: K roots.
+        request: The rest of the address, with the law.
+        out: Contiguous, (K, …).
+    """
+    if keys and all(key.noise == PHILOX for key in keys):
+        streams = torch.tensor([_stream(key, request) for key in keys])
+        philox.LAWS[request.law](streams, out.view(len(keys), math.prod(out.shape[1:])))
+        return out
+    for row, key in zip(out, keys, strict=True):
+        if key.noise == PHILOX:
+            draw(key, request, row)
+            continue
+        generator = torch.Generator(device=out.device)
+        generator.manual_seed(_seed(f"{_text(key.path)}\x1f{_below(request)}"))
+        LAWS[request.law](row, generator)
+    return out
+
+
+def _stream(key: Key, request: Request) -> tuple[int, ...]:
+    """The address as a stream of `vdbench.kernels.philox`: two words of hash, one more, and two whole numbers."""
+    rest: list[str | int | None] = [*key.path, *request.path]
+    held: list[int] = []
+    for place in reversed(range(len(rest))):
+        part = rest[place]
+        if type(part) is int and 0 <= part <= philox.WORD:
+            rest[place] = None  # no part of a path is; so the places of the numbers are hashed
+            held.insert(0, part)
+            if len(held) == 2:
+                break
+    return *_hashed(tuple(rest), request.law, request.shape), *held, *(0,) * (2 - len(held))
+
+
+@functools.lru_cache(maxsize=2**14)
+def _hashed(
+    rest: tuple[str | int | None, ...], law: str, shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    text = _joined((*rest, law, _size(shape)))
+    return struct.unpack("<3I", hashlib.blake2b(text.encode(), digest_size=12).digest())
 
 
 @functools.lru_cache(maxsize=2**14)
 def _below(request: Request) -> str:
     """The text of a request's part of the address: path, law and shape."""
-    return _text((*request.path, request.law, "x".join(map(str, request.shape))))
+    return _text((*request.path, request.law, _size(request.shape)))
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from reports.document import Block, Bullets, Table
 from reports.results.groups import Group
 from reports.results.load import Results, Run
 from reports.sections.section import Findings
-from reports.words.glossary import definitions
+from reports.words.glossary import NOISE, definitions
 from reports.words.numbers import MISSING, percent
 
 
@@ -28,7 +28,9 @@ def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
     runs = list(results.runs.values())
     levels = " and ".join(dict.fromkeys(percent(run.level) for run in runs))
     bases = ", ".join(dict.fromkeys(run.baseline for run in runs if run.baseline)) or "none"
-    blocks: list[Block] = [Bullets(definitions(results.frame, levels, bases))]
+    terms = definitions(results.frame, levels, bases)
+    terms += [("Random numbers.", words) for words in random_numbers(runs)]
+    blocks: list[Block] = [Bullets(terms)]
     rows = [
         declaration(label, said, elsewhere(groups, label)) for label, said in declared(runs).items()
     ]
@@ -44,6 +46,12 @@ def method_blocks(results: Results, groups: list[Group]) -> list[Block]:
         blocks.append(Table(columns, rows, "The estimators, as declared."))
     blocks += problem_table(runs)
     return blocks
+
+
+def random_numbers(runs: list[Run]) -> list[str]:
+    """Say how the runs' noise was made; those of a version that had one way only say nothing of it."""
+    ways = dict.fromkeys((run.info.get("suite") or {}).get("noise", "torch") for run in runs)
+    return [NOISE.get(way, MISSING) for way in ways]
 
 
 def elsewhere(groups: list[Group], label: str) -> str:

@@ -98,6 +98,18 @@ PUBLISHED = (
 )
 
 
+NOISE = {
+    "torch": (
+        "Every draw is made by torch's generator, seeded with the draw's address: seed, problem, checkpoint, minibatch "
+        "size, unit, draw and layer. Another kind of device has other numbers."
+    ),
+    "philox": (
+        "Every draw is made by counter (Philox-4x32-10) from its address: seed, problem, checkpoint, minibatch size, "
+        "unit, draw and layer. Every device has the same numbers, in every precision, up to rounding."
+    ),
+}
+
+
 def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[str, str]]:
     """Define the terms of a report.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from vdbench.comparison.stored import Block, Key, NotComparable, Stored
 from vdbench.errors import shown
+from vdbench.noise import TORCH
 
 AGREE = {
     "measure_version": "the measure's version",
@@ -120,7 +121,8 @@ def noted(base: Stored, new: Stored) -> list[str]:
         one, two = at(base.info, place), at(new.info, place)
         if one != two:
             found.append(f"{name}: {_short(one)} and {_short(two)}")
-    return found
+    ways = [at(run.info, ("suite", "noise")) or TORCH for run in (base, new)]
+    return found if ways[0] == ways[1] else [*found, f"noise: {ways[0]} and {ways[1]}"]
 
 
 def _short(value: Any) -> str:
@@ -137,4 +139,5 @@ def at(content: Any, place: Sequence[str]) -> Any:
 
 def shared(blocks: tuple[Block, Block]) -> bool:
     """Whether two cells have the same noise: units of the same number are then paired."""
-    return bool(blocks[0].address["place"] == blocks[1].address["place"])
+    one, two = ((block.address["place"], block.address.get("noise")) for block in blocks)
+    return bool(one == two)

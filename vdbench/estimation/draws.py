@@ -30,7 +30,7 @@ from vdbench.noise import (
     Recorder,
     Request,
     Stream,
-    draw,
+    draws,
     stream,
 )
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -198,9 +198,7 @@ def inject(
             if memory is None
             else memory(request)
         )
-        for row, key in zip(stack, keys, strict=True):
-            draw(key, request, row)
-        noise[request] = stack
+        noise[request] = draws(keys, request, stack)
     return noise
 
 

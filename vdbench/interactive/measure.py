@@ -44,6 +44,7 @@ def measure(
     seed: int = 0,
     level: float = 0.95,
     precision: str = "float32",
+    noise: str = "torch",
     threads: int | None = None,
     out: str | Path | None = None,
     device: str = "cpu",
@@ -68,6 +69,7 @@ def measure(
         seed: Of all random numbers.
         level: Of all intervals.
         precision: ``float32`` or ``float64``.
+        noise: ``torch``, or ``philox`` for random numbers that are the same on every device.
         threads: Of torch on a CPU; None as in a suite.
         out: Run folder; one that holds the same measurement is gone on with. Default ``runs/NAME-TIME``.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -101,6 +103,7 @@ def measure(
         "level": level,
         "objective": objective,
         "precision": precision,
+        "noise": noise,
         "threads": threads,
         "problems": [made],
         "checkpoints": list(checkpoints)

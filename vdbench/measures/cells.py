@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.options import label
-from vdbench.noise import Key
+from vdbench.noise import TORCH, Key
 from vdbench.problems.problem import Problem
 from vdbench.suite.grid import checkpoint_name
 from vdbench.suite.schema import ProblemSpec, Suite
@@ -35,14 +35,15 @@ class Place(NamedTuple):
     batch_size: int
     trains: bool = False
 
-    def key(self, seed: int) -> Key:
-        """Address of the noise of everything measured here.
+    def key(self, seed: int, noise: str = TORCH) -> Key:
+        """Address of the noise of everything measured here, and how it is made.
 
         Whole trainings share theirs between problems and estimators, so that they can be compared seed by seed.
         """
         if self.trains and self.checkpoint == TRAINED:
-            return Key(("vdbench", seed, TRAINED))
-        return Key(("vdbench", seed, self.problem, self.checkpoint, self.batch_size))
+            return Key(("vdbench", seed, TRAINED), noise)
+        place = (self.problem, self.checkpoint, self.batch_size)
+        return Key(("vdbench", seed, *place), noise)
 
 
 @dataclass(frozen=True)

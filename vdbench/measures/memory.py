@@ -142,7 +142,8 @@ def job_of(
     Args:
         problem: Name, factory and options; None for one that is sent along.
         parameters: File of the checkpoint.
-        context: ``batch_size``, ``device``, ``precision``, ``key`` (the path of the noise), ``threads``, ``plugins``.
+        context: ``batch_size``, ``device``, ``precision``, ``key`` (the path of the noise), ``noise`` (how it
+            is made), ``threads``, ``plugins``.
         estimator: Which.
     """
     return {
@@ -207,6 +208,7 @@ class Memory(Measure):
             "device": session.device.type,
             "precision": session.suite.precision,
             "key": list(context.key.path),
+            "noise": context.key.noise,
             "threads": torch.get_num_threads(),
             "plugins": list(session.plugins),
         }

@@ -68,7 +68,7 @@ def measure(job: dict[str, Any], repetition: int) -> int:
     saved = load_parameters(Path(job["parameters"]))
     parameters = {n: torch.from_numpy(v.copy()).to(device, dtype) for n, v in saved.items()}
     estimator = get(job["estimator"], **job["options"])
-    key = Key(tuple(job["key"])) / "memory" / repetition
+    key = Key(tuple(job["key"]), job["noise"]) / "memory" / repetition
     batch = gather(problem, minibatch(problem, job["batch_size"], key))
     state = estimator.fit(problem, parameters, key / "fit")
 

@@ -21,6 +21,7 @@ from vdbench.estimation.options import identity, label
 from vdbench.measures.cells import Cell, Outcome, Place
 from vdbench.measures.context import Context
 from vdbench.measures.progress import Progress
+from vdbench.noise import Key
 from vdbench.problems.problem import Problem
 from vdbench.store import Address, Store, Table, now
 from vdbench.suite.schema import Suite
@@ -185,8 +186,9 @@ class Site:
 
     def untrained(self, estimator: Estimator) -> Context:
         """An estimator that is to be trained with, from initialisation."""
-        key, size = self.place.key(self.session.suite.seed), self.place.batch_size
-        address = self._address(list(key.path))
+        suite, size = self.session.suite, self.place.batch_size
+        key = self.place.key(suite.seed, suite.noise)
+        address = self._address(key)
         return Context(self.problem, {}, estimator, label(estimator), size, key, address)
 
     def ready(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[Outcome]]:
@@ -207,7 +209,7 @@ class Site:
 
     def _fitted(self, estimator: Estimator, examples: int | None) -> Context:
         suite, name = self.session.suite, label(estimator)
-        key = self.place.key(suite.seed)
+        key = self.place.key(suite.seed, suite.noise)
         part = () if examples is None else (f"{examples} examples",)
         chunk = "/".join(map(str, (*key.path[2:], name, *part)))
         parameters = {"parameters": parameters_digest(self.values)}
@@ -218,7 +220,7 @@ class Site:
             name,
             self.place.batch_size,
             key,
-            {**self._address(list(key.path)), **parameters},
+            {**self._address(key), **parameters},
             suite.objective,
             estimator.fit(self.problem, self.values, key / "fit" / name),
             self.chunks.chunk(chunk),
@@ -227,10 +229,11 @@ class Site:
         self.chunks.fix_chunk(chunk, context.traced.together)
         return context
 
-    def _address(self, place: list[Any]) -> dict[str, Any]:
+    def _address(self, key: Key) -> dict[str, Any]:
         return {
             "problem": self.fingerprint,
-            "place": place,
+            "place": list(key.path),
+            **key.mark,
             "batch_size": self.place.batch_size,
             "objective": self.session.suite.objective,
             "precision": self.session.suite.precision,

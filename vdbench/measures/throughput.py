@@ -217,7 +217,10 @@ class Throughput(Measure):
             session.store.must_measure()
             session.progress.detail("warm-up")
             table = rounds(
-                good, site.place.key(session.suite.seed), timer, partial(_tell, session, timer)
+                good,
+                site.place.key(session.suite.seed, session.suite.noise),
+                timer,
+                partial(_tell, session, timer),
             )
             good = [one for one in good if one.finish()]
             kept = {name: values[np.isin(table["estimator"], [one.label for one in good])]

@@ -220,13 +220,13 @@ class Problem:
         """Parameters at initialisation.
 
         Weights are He-normal, N(0, 2/fan_in), and biases zero, drawn from the stream below ``key`` in float64
-        on the CPU and then cast, so that every device starts at the same point; with ``keep_weights`` they are
-        those of the module given.
+        on the CPU and then cast, so that every device starts at the same point, and by torch's generator, so that runs
+        do however their noise is made; with ``keep_weights`` they are those of the module given.
         """
         parameters = {name: value.clone() for name, value in self.start.items()}
         if self.keep_weights:
             return parameters
-        noise = stream(key / "initial", "cpu", torch.float64)
+        noise = stream(Key(key.path) / "initial", "cpu", torch.float64)
         for place, layer in enumerate(self.layers):
             weight = noise(layer.name, layer.weight_shape) * math.sqrt(2 / layer.fan_in)
             for name, value in self.parameterization.initial(weight, place).items():

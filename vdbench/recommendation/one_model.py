@@ -22,7 +22,7 @@ from vdbench.estimation.options import get
 from vdbench.measures import memory
 from vdbench.measures.cells import Place, fits
 from vdbench.measures.progress import Progress, Quiet
-from vdbench.noise import Key
+from vdbench.noise import TORCH, Key
 from vdbench.recommendation.candidates import Candidate, Field, field_of
 from vdbench.recommendation.contest import BYTES, SECONDS, Contest, Question
 from vdbench.recommendation.forecast import ahead
@@ -267,6 +267,7 @@ def _jobs(
             "device": kind,
             "precision": asked.precision,
             "key": [*places[number].key(asked.seed).path],
+            "noise": TORCH,
             "threads": threads,
             "plugins": [str(Path(plugin).resolve()) for plugin in plugins],
         }

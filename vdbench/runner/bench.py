@@ -156,6 +156,7 @@ class Bench:
             self.session.progress.note,
             SWEPT if spec.x is not None else None,
             self.session.store,
+            suite.noise,
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 from vdbench.datasets.files import cache_folder
 from vdbench.errors import CellError, one_line
 from vdbench.estimation.options import identity
-from vdbench.noise import Key
+from vdbench.noise import TORCH, Key
 from vdbench.problems.problem import Problem
 from vdbench.store import Address, Ledger, Store, arrays, atomic, digest, shares
 from vdbench.suite.grid import single
@@ -37,6 +37,7 @@ def parameters(
     say: Callable[[str], None],
     origin: str | None = None,
     store: Store | None = None,
+    noise: str = TORCH,
 ) -> tuple[dict[str, Tensor], Path]:
     """Parameters at a checkpoint, and the file in the run folder that holds them.
 
@@ -53,13 +54,15 @@ def parameters(
         origin: Whose random numbers start and train it, the problem's own by default. Problems that have it in common
             start at the same weights, where their shapes agree, and train on the same minibatches.
         store: The run's, which knows whether anything may be trained; one of its own by default.
+        noise: How the training's noise is made: the suite's.
 
     Raises:
         CellError: Training diverged, or is not stored and nothing may be measured.
     """
     origin = problem.name if origin is None else origin
     store = store or Store(folder.parent / "blocks", Ledger(folder.parent, say))
-    asked = Wanted(problem, spec, seed, fingerprint, origin, store.ledger, store.guard)
+    key = Key(("vdbench", seed, origin, "checkpoint"), noise)
+    asked = Wanted(problem, spec, seed, fingerprint, origin, store.ledger, key, store.guard)
     own = folder / f"{digest(asked.address)}.npz"
     saved = asked.whole(own)
     if saved is None:
@@ -83,6 +86,7 @@ class Wanted:
         fingerprint: Of the problem.
         origin: Whose random numbers.
         ledger: Of the run.
+        key: Address of all its random numbers.
         guard: Called before anything is saved.
     """
 
@@ -92,12 +96,38 @@ class Wanted:
     fingerprint: str
     origin: str
     ledger: Ledger
+    key: Key
     guard: Callable[[], None] = lambda: None
 
     @cached_property
     def address(self) -> Address:
         """What it is."""
-        return _address(self.problem, self.spec, self.seed, self.fingerprint, self.origin)
+        return self._of(self.spec)
+
+    def _of(self, spec: CheckpointSpec) -> Address:
+        """All that trained parameters depend on; without a training, the training's details do not count."""
+        estimator = single(spec.estimator)
+        training = {
+            "estimator": estimator.declaration.name,
+            "identity": identity(estimator),
+            "epochs": spec.epochs,
+            "batch_size": spec.batch_size,
+            "learning_rate": spec.learning_rate,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            **self.key.mark,
+        }
+        return {
+            "kind": "checkpoint",
+            "version": VERSION,
+            "problem": self.fingerprint,
+            "name": self.origin,
+            "seed": self.seed,
+            "precision": str(self.problem.dtype),
+            "device": self.problem.device.type,
+            "estimator": "",
+            **(training if spec.epochs else {}),
+        }
 
     @property
     def steps(self) -> int:
@@ -106,14 +136,13 @@ class Wanted:
 
     def trainer(self) -> Trainer:
         """At its start."""
-        key = Key(("vdbench", self.seed, self.origin, "checkpoint"))
         return Trainer(
             problem=self.problem,
             estimator=single(self.spec.estimator),
-            parameters=self.problem.initial(key),
+            parameters=self.problem.initial(self.key),
             batch_size=self.spec.batch_size,
             learning_rate=self.spec.learning_rate,
-            key=key,
+            key=self.key,
         )
 
     def whole(self, path: Path) -> dict[str, Any] | None:
@@ -178,7 +207,7 @@ class Wanted:
         """Take over what the same training had reached after fewer epochs: every step has its own address."""
         for epochs in range(self.spec.epochs - 1, 0, -1):
             fewer = self.spec.model_copy(update={"epochs": epochs})
-            address = _address(self.problem, fewer, self.seed, self.fingerprint, self.origin)
+            address = self._of(fewer)
             earlier = path.with_name(f"{digest(address)}.npz")
             # a training under way holds fewer epochs than its name says, which is as good a start
             saved = arrays.intact(earlier, address, self.ledger, {"step": ()})
@@ -194,30 +223,3 @@ def _begun(cached: Path, own: Path) -> Path:
         with contextlib.suppress(OSError), atomic(part) as temporary:
             shutil.copyfile(cached, temporary)
     return part
-
-
-def _address(
-    problem: Problem, spec: CheckpointSpec, seed: int, fingerprint: str, origin: str
-) -> Mapping[str, Any]:
-    """All that trained parameters depend on; without a training, the training's details do not count."""
-    estimator = single(spec.estimator)
-    training = {
-        "estimator": estimator.declaration.name,
-        "identity": identity(estimator),
-        "epochs": spec.epochs,
-        "batch_size": spec.batch_size,
-        "learning_rate": spec.learning_rate,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    return {
-        "kind": "checkpoint",
-        "version": VERSION,
-        "problem": fingerprint,
-        "name": origin,
-        "seed": seed,
-        "precision": str(problem.dtype),
-        "device": problem.device.type,
-        "estimator": "",
-        **(training if spec.epochs else {}),
-    }

@@ -304,6 +304,9 @@ class Suite(_Model):
         level: Level of all intervals.
         objective: ``likelihood`` (the N/M-scaled log-likelihood) or ``elbo`` (−KL's gradient is added).
         precision: Floating-point type.
+        noise: How random numbers are made: by torch's generator, the quicker one on a CPU; or by counter, ``philox``,
+            which gives the same ones on every device and in every precision. Minibatches and initial weights do not
+            depend on it.
         threads: Threads that torch uses on a CPU, for every cell. None: one, and torch's own choice where seconds or
             bytes are measured. A small network is quickest on one, and figures are then independent of the machine's
             number of cores.
@@ -333,6 +336,7 @@ class Suite(_Model):
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     objective: Literal["likelihood", "elbo"] = "likelihood"
     precision: Literal["float32", "float64"] = "float32"
+    noise: Literal["torch", "philox"] = "torch"
     threads: Count | None = None
     timeout: Positive = 86400.0
     timeout_run: Positive = 2592000.0

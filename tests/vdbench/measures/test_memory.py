@@ -93,6 +93,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         "estimator": "holder",
         "options": {},
         "key": list(KEY),
+        "noise": "torch",
         "batch_size": BATCH,
     }
     monkeypatch.undo()

@@ -219,6 +219,7 @@ def test_a_helper_takes_several_jobs_and_goes_on_after_one_that_failed() -> None
         "device": "cpu",
         "precision": "float32",
         "key": ["k"],
+        "noise": "torch",
         "threads": 1,
         "plugins": [],
     }
