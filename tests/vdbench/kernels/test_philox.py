@@ -163,7 +163,7 @@ def test_rows_are_bit_for_bit_what_each_is_alone(law: str, dtype: torch.dtype) -
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("step", [1, 7, 64, 1000])
+@pytest.mark.parametrize("step", [3, 7, 64, 1000])
 def test_pieces_make_no_difference(law: str, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = torch.arange(55).view(11, 5)
     whole = LAWS[law](streams, torch.empty(11, 1030))
