@@ -31,8 +31,9 @@ def compare(
 ) -> Comparison:
     """Compare two runs, or two estimators: is the new one better, worse or the same, and how surely?
 
-    Figures are compared in pairs where both have the same minibatches and noise (the same problem, weights and seed),
-    else as two samples. All intervals hold together at one level (Bonferroni). Nothing is measured or changed.
+    Figures are compared in pairs where both have the same minibatches and noise (the same problem, weights, seed
+    and way to make noise), else as two samples. All intervals hold together at one level (Bonferroni). Nothing is
+    measured or changed.
 
     Args:
         base_run: Run folder that is compared with.
