@@ -13,6 +13,7 @@ import pytest
 from tiny_runs import sorted_rows
 
 import vdbench
+from vdbench import problems
 from vdbench.errors import InputError
 from vdbench.measures.instrument.crash_recovery import untimed
 
@@ -98,3 +99,12 @@ def test_only_the_noise_is_another(whole: Path, elsewhere: Path) -> None:
     assert "noise: torch and philox" in found.differing
     with pytest.raises(InputError, match=r"suite\.noise was 'torch' and is now 'philox'"):
         vdbench.run({**other, "noise": "philox"}, elsewhere / "torch")
+
+
+def test_a_kind_that_there_is_not_is_refused() -> None:
+    said = r"noise: input should be 'torch' or 'philox', not 'phlox'\.$"
+    with pytest.raises(InputError, match=said):
+        vdbench.run({**SUITE, "noise": "phlox"}, "never")
+    problem = problems.build("p", "classification", {"widths": [4]})
+    with pytest.raises(InputError, match=said):
+        vdbench.measure(problem, "naive", noise="phlox", out="never")
