@@ -198,6 +198,26 @@ def test_more_than_a_stream_has_is_refused() -> None:
         uniforms(STREAMS[:1], torch.empty(1).expand(1, 2**34 + 1))
 
 
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("count", [5, 64, 1000])
+def test_elsewhere_than_on_a_cpu_nothing_is_read_back(
+    law: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device without memory, which has shapes alone: there reading a number is an error."""
+    monkeypatch.setitem(philox.BLOCKS, "meta", 7)
+    found = LAWS[law](STREAMS, torch.empty(4, count, device="meta"))
+    assert found.device.type == "meta"
+    assert found.shape == (4, count)
+
+
+def test_integers_by_torch_are_those_by_numpy() -> None:
+    """Away from a CPU, tensors go through the arithmetic that numpy's arrays go through on one."""
+    here = torch.stack(philox._words(STREAMS, 3, 50), -1)
+    counter = torch.arange(3, 50)[None, :, None].expand(4, 47, 1)
+    counter = torch.cat([counter, STREAMS[:, None, 2:].expand(4, 47, 3)], -1)
+    assert torch.equal(philox_4x32(counter, STREAMS[:, None, :2]), here)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("dtype", PRECISIONS)
