@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
-from vdbench import Layer, Noise, Pathwise, Posterior, register
+from vdbench import CellError, Layer, Noise, Pathwise, Posterior, register
 
 
 @register(
@@ -42,17 +43,46 @@ class Local(Pathwise):
     Cost: 2 products forward, 4 backward per layer; M·L noise.
     Source: Kingma, Salimans & Welling 2015, equation 6.
 
+    Attributes:
+        kernel: ``torch`` computes with torch's own products; ``fused`` makes both products of a dense layer from one
+            read of x in a kernel of ``vdbench.kernels``, on CUDA devices alone. The noise is the same, and figures are
+            to rounding. The variance measure of dense networks takes products of its own either way.
+
     Example:
         >>> import vdbench
         >>> vdbench.get("local").declaration.independent_examples
         True
     """
 
+    kernel: Literal["torch", "fused"] = field(default="torch", repr=False)
+
     def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = γ + √δ·ζ with γ = xμ, δ = x²σ²."""
+        if self.kernel == "fused" and type(layer) is Layer:
+            return fused(layer, x, q, noise)
         mean = layer.linear(x, q.mean)
         variance = layer.squared(x, q.variance)
         return mean + safe_sqrt(variance) * noise(layer.name, mean.shape)
+
+
+def fused(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
+    """The same in one launch, of a dense layer.
+
+    Raises:
+        CellError: The inputs are not on a CUDA device, or Triton is not installed.
+    """
+    from vdbench.kernels import fused as kernels
+
+    if not kernels.runs_on(x.device):
+        raise CellError(
+            f"estimator 'local': the option kernel 'fused' needs a CUDA device, and inputs are on '{x.device}'; "
+            "leave it out."
+        )
+    zeta = noise(layer.name, (*x.shape[:-1], layer.outputs))
+    try:
+        return kernels.local(x, q.mean, q.variance, zeta)
+    except ModuleNotFoundError as error:
+        raise CellError(f"estimator 'local', option kernel 'fused': {error}") from error
 
 
 def safe_sqrt(variance: Tensor) -> Tensor:
