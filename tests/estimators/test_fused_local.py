@@ -26,7 +26,9 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter runs on the CPU")
 def test_it_is_refused_off_cuda() -> None:
     problem, parameters = network(MeanLogVariance())
-    with pytest.raises(CellError, match="kernel 'fused' needs a CUDA device.* 'cpu'; leave it out"):
+    with pytest.raises(
+        CellError, match=r"kernel 'fused' needs a CUDA device.* 'cpu'; leave it out"
+    ):
         trace(FUSED, problem, parameters, gather(problem, np.arange(4)))
 
 
