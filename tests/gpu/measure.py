@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
 import gpu_rows  # noqa: E402
 import torch  # noqa: E402
-from gpu_rows import TINY, WHOLE, Row, Setting, row  # noqa: E402
+from gpu_setting import TINY, WHOLE, Row, Setting, row  # noqa: E402
 from gpu_timing import Timing  # noqa: E402
 
 from vdbench.runner.environment import describe  # noqa: E402

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_rows
+import gpu_setting
 import pytest
 import torch
 
@@ -54,13 +55,15 @@ def test_commands_end_at_their_limit_and_their_runs_are_kept(measure: Any, tmp_p
 
 
 def test_what_fails_or_is_wrong_is_said(measure: Any, tmp_path: Path) -> None:
-    def broken() -> list[gpu_rows.Row]:
+    def broken() -> list[gpu_setting.Row]:
         raise InputError("not here")
 
     run = measure.Run(tmp_path, 1)
     run.section("broken", broken)
-    run.section("wrong", lambda: [gpu_rows.held("gap", 0.5, 0.1), gpu_rows.held("small", 0.0, 0.1)])
-    run.section("nan", lambda: [gpu_rows.held("gap", float("nan"), 0.1)])
+    run.section(
+        "wrong", lambda: [gpu_setting.held("gap", 0.5, 0.1), gpu_setting.held("small", 0.0, 0.1)]
+    )
+    run.section("nan", lambda: [gpu_setting.held("gap", float("nan"), 0.1)])
     run.until = 0
     run.section("late", broken)
     assert run.wrong == [
@@ -86,13 +89,13 @@ def test_without_a_gpu_it_says_so(measure: Any, capsys: pytest.CaptureFixture[st
 
 def test_the_work_of_a_gradient_is_that_of_its_products() -> None:
     """30.4 GFLOP of local on the big network at M = 1000, counted by torch."""
-    timing = gpu_rows.Timing(torch.device("cpu"))
-    whole = gpu_rows.Setting(timing, gpu_rows.WHOLE)
-    assert round(gpu_rows.work(whole, 1000) / 1e9, 1) == 30.4
+    timing = gpu_setting.Timing(torch.device("cpu"))
+    whole = gpu_setting.Setting(timing, gpu_setting.WHOLE)
+    assert round(gpu_setting.work(whole, 1000) / 1e9, 1) == 30.4
     from torch.utils.flop_counter import FlopCounterMode
 
-    tiny = gpu_rows.Setting(timing, gpu_rows.TINY)
-    gradient = gpu_rows.by_hand(gpu_rows.context(tiny, 5))
+    tiny = gpu_setting.Setting(timing, gpu_setting.TINY)
+    gradient = gpu_setting.by_hand(gpu_setting.context(tiny, 5))
     with FlopCounterMode(display=False) as counter:
         gradient()
-    assert counter.get_total_flops() == gpu_rows.work(tiny, 5)
+    assert counter.get_total_flops() == gpu_setting.work(tiny, 5)

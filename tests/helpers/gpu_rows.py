@@ -2,139 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-import gpu_timing
+import gpu_kernels
 import torch
 import torch.nn.functional as F
-from gpu_timing import Call, Timing, captured, in_turn, summary
+from gpu_setting import WHOLE, Row, Setting, by_hand, context, products_in, row, weights_of, work
+from gpu_timing import Call, captured, in_turn
 from torch import Tensor
 
-import vdbench
-from vdbench.datasets import Dataset, Split
 from vdbench.estimation.draws import call, gather, minibatch
-from vdbench.kernels import fused, launches, philox
+from vdbench.kernels import fused
 from vdbench.kernels.launches import Tiles
 from vdbench.measures import unit_sums, variance_units
 from vdbench.measures.context import Context
-from vdbench.noise import Injected, Key, Noise, Recorder, Request, stream
-from vdbench.problems.from_module import noisy
-from vdbench.problems.networks import mlp
+from vdbench.noise import Noise, Request, stream
 from vdbench.training import Trainer
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import plain
-
-Row = dict[str, Any]
-PARTS = ("mean", "log_variance", "bias")
-TILES = [Tiles(16, 64, 64), Tiles(128, 64, 32, 8), Tiles(128, 128, 32, 8)]
-"""Tried beside those chosen, in float32 and TF32: each takes some seconds to compile."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What is measured: the whole, or a form that takes seconds on a CPU.
-
-    Attributes:
-        inputs: Of the network.
-        widths: Of its hidden layers.
-        batches: M, the largest first.
-        product: n of the n × n product that rates are held against.
-        draws: Least draws of one sample of the engine.
-        normals: Streams and numbers of each.
-    """
-
-    inputs: int
-    widths: tuple[int, ...]
-    batches: tuple[int, ...]
-    product: int
-    draws: int
-    normals: tuple[int, int]
-
-
-WHOLE = Sizes(784, (1000, 1000, 1000), (1000, 100, 10), 8192, 64, (64, 784_000))
-TINY = Sizes(8, (6, 6), (5, 3), 32, 4, (2, 50))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where and how much.
-
-    Attributes:
-        timing: Device, rounds and length of samples.
-        sizes: What.
-    """
-
-    timing: Timing
-    sizes: Sizes
-
-    @property
-    def device(self) -> torch.device:
-        """Where."""
-        return self.timing.device
-
-    @property
-    def graphs(self) -> bool:
-        """Whether there are CUDA graphs."""
-        return self.device.type == "cuda"
-
-    @property
-    def kernels(self) -> bool:
-        """Whether the fused kernels run here."""
-        return bool(importlib.util.find_spec("triton")) and fused.runs_on(self.device)
-
-
-@contextmanager
-def products_in(precision: str) -> Iterator[None]:
-    """Products of float32 as they are, or in TF32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def row(what: str, found: Any, aim: str = "", **more: Any) -> Row:
-    """One figure: a number, or the rounds that it was found in."""
-    value = found if isinstance(found, dict | float | int | str) else summary(found)
-    return {"what": what, "found": value, **({"aim": aim} if aim else {}), **more}
-
-
-def held(what: str, found: float, limit: float) -> Row:
-    """A number that is wrong above a limit."""
-    return {**row(what, found, f"≤ {limit:g}"), "wrong": not found <= limit}
-
-
-def context(at: Setting, size: int, estimator: str = "local", **options: Any) -> Context:
-    """An estimator on random images, at parameters with a scale of its own for every weight."""
-    draw = torch.Generator().manual_seed(2015)
-    x = torch.rand(4 * max(at.sizes.batches), at.sizes.inputs, generator=draw)
-    y = torch.randint(10, (len(x),), generator=draw)
-    data = Dataset("random", Split(x, y), Split(x[:8], y[:8]), 10)
-    problem = noisy(mlp(data, list(at.sizes.widths)), data, name="big").to(at.device, torch.float32)
-    key = Key(("gpu", size))
-    parameters = {
-        name: value + 0.01 * torch.randn(value.shape, generator=draw).to(at.device)
-        for name, value in problem.initial(key).items()
-    }
-    own = vdbench.get(estimator, **options)
-    return Context(problem, parameters, own, estimator, size, key, {}).at("variance")
-
-
-def work(at: Setting, size: int) -> float:
-    """Operations of one gradient of local: of each layer 2 products forward, and 4 back but for those in the data."""
-    widths = (at.sizes.inputs, *at.sizes.widths, 10)
-    layers = list(pairwise(widths))
-    return 2.0 * size * (6 * sum(i * o for i, o in layers) - 2 * layers[0][0] * layers[0][1])
-
 
 # -- rates ------------------------------------------------------------------------------------------------------
 
@@ -185,21 +68,6 @@ def aim_of(at: Setting, size: int, precision: str) -> str:
     if size == 1000:
         return "60 % of the limit" if precision == "ieee" else "40 % of the limit"
     return {100: "5,000", 10: "10,000"}[size] if precision == "ieee" else ""
-
-
-def weights_of(place: Context) -> list[tuple[Tensor, ...]]:
-    """(μ, log σ², bias) of each layer, to be differentiated in."""
-    return [
-        tuple(place.parameters[f"{a.name}.{part}"].clone().requires_grad_() for part in PARTS)
-        for a in place.problem.layers
-    ]
-
-
-def by_hand(place: Context) -> Callable[[], list[Tensor]]:
-    """The gradient as a careful user writes it, on a fixed minibatch."""
-    batch = gather(place.problem, minibatch(place.problem, place.batch_size, place.key / "plain"))
-    scale, weights = place.problem.scale(batch), weights_of(place)
-    return lambda: plain.pathwise(weights, *batch, scale, plain.PATHWISE["local"])
 
 
 def streaming(place: Context, draws: int) -> list[Tensor]:
@@ -311,141 +179,11 @@ def steps(at: Setting) -> list[Row]:
     ]
 
 
-# -- kernels ----------------------------------------------------------------------------------------------------
-
-
-def kernels(at: Setting) -> list[Row]:
-    """One layer forward and backward, fused against torch, by precision and tiles; and normals of many streams."""
-    if not at.kernels:
-        return [row("fused kernels", "not run: no Triton, or no CUDA device")]
-    found = []
-    width = at.sizes.widths[0]
-    for size in at.sizes.batches:
-        for precision in (*launches.PRECISIONS, "bf16"):
-            found += _one_layer(at, size, width, precision)
-    streams, numbers = at.sizes.normals
-    made = torch.empty(streams, numbers, device=at.device)
-    keys = torch.arange(5 * streams, device=at.device).reshape(-1, 5)
-    taken = in_turn(
-        {
-            "Triton, one launch": lambda: launches.normals(keys, made),
-            "torch, Philox": lambda: philox.normals(keys, made),
-            "torch, normal_ of each": lambda: [one.normal_() for one in made],
-        },
-        at.timing,
-    )
-    million = streams * numbers / 1e6
-    return found + [row(f"normals, {k}, s a million", v / million) for k, v in taken.items()]
-
-
-def _one_layer(at: Setting, size: int, width: int, precision: str) -> list[Row]:
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    draw = torch.Generator(at.device).manual_seed(1)
-    x, mean, spread, above = (
-        torch.randn(shape, device=at.device, generator=draw).to(kind).requires_grad_()
-        for shape in ((size, width), (width, width), (width, width), (size, width))
-    )
-    variance = (spread.detach() * 0.1).exp().requires_grad_()
-    own = torch.arange(5, device=at.device)
-
-    def torch_s() -> object:
-        b = F.linear(x, mean)
-        b = b + F.linear(x.square(), variance).sqrt() * torch.randn_like(b)
-        return torch.autograd.grad(b, (x, mean, variance), above)
-
-    def kernel(tiles: Tiles | None) -> Call:
-        how = precision if precision in launches.PRECISIONS else "ieee"
-        return lambda: torch.autograd.grad(
-            fused.local(x, mean, variance, own, how, tiles), (x, mean, variance), above
-        )
-
-    tried: list[Tiles | None] = [None, *(TILES if precision in ("ieee", "tf32") else [])]
-    tried = tried if at.sizes == WHOLE else tried[:2]
-    calls = {"torch": torch_s, **{f"fused {t or 'as chosen'}": kernel(t) for t in tried}}
-    with products_in("ieee" if precision == "ieee" else "tf32"):
-        if at.graphs:
-            calls = {name: captured(one, at.device) for name, one in calls.items()}
-        taken = in_turn(calls, at.timing)
-    label = f"layer {width}², M = {size}, {precision}"
-    times = [row(f"{label}, torch, s", taken["torch"])]
-    return times + [
-        row(f"{label}, {name} / torch", value / taken["torch"])
-        for name, value in taken.items()
-        if name != "torch"
-    ]
-
-
-# -- parity -----------------------------------------------------------------------------------------------------
-
-
-GAPS = {"ieee": 1e-4, "tf32": 5e-2}
-"""Far above rounding through four layers, far below a wrong factor."""
-
-
-def parity(at: Setting) -> list[Row]:
-    """One gradient on the same noise in every way, against the CPU's in float64; Philox's words on both devices."""
-    place = context(at, at.sizes.batches[-1])
-    noise, wanted = _reference(place)
-    found = []
-    for precision in ("ieee", "tf32"):
-        with products_in(precision):
-            ways = {"eager": _on(place, noise)}
-            if at.graphs:
-                ways["captured"] = captured(_on(place, noise), at.device)
-            if at.kernels:
-                ways["kernel=fused"] = _on(context(at, place.batch_size, kernel="fused"), noise)
-            for name, one in ways.items():
-                what = f"{name}, {precision}: greatest gap / greatest entry"
-                found.append(held(what, _gap(one(), wanted), GAPS[precision]))
-    if at.kernels:
-        keys = torch.arange(10, device=at.device).reshape(2, 5)
-        found += [
-            held(f"Philox's normals, {name}: greatest gap to the CPU in float64", gap, 1e-5)
-            for name, gap in _normals(keys, at.sizes.normals[1]).items()
-        ]
-    gpu_timing.wait(at.device)
-    return found
-
-
-def _reference(place: Context) -> tuple[dict[Request, Tensor], dict[str, Tensor]]:
-    """Noise of one draw, and the gradient that it gives on the CPU in float64."""
-    problem = place.problem.to("cpu", torch.float64)
-    recorder = Recorder(stream(place.key / "parity", "cpu", torch.float64).source)
-    batch = gather(problem, minibatch(problem, place.batch_size, place.key / "plain"))
-    parameters = {n: v.cpu().double() for n, v in place.parameters.items()}
-    found = place.estimator(problem, parameters, batch, Noise(recorder)).gradients
-    return {r: recorder.source(r) for r in recorder.requests}, found
-
-
-def _on(place: Context, noise: dict[Request, Tensor]) -> Callable[[], dict[str, Tensor]]:
-    problem = place.problem
-    given = {r: v.to(problem.device, problem.dtype) for r, v in noise.items()}
-    batch = gather(problem, minibatch(problem, place.batch_size, place.key / "plain"))
-    source = Noise(Injected(given))
-    return lambda: place.estimator(problem, place.parameters, batch, source).gradients
-
-
-def _gap(found: Any, wanted: dict[str, Tensor]) -> float:
-    return max(
-        float((found[name].cpu().double() - value).abs().max() / value.abs().max())
-        for name, value in wanted.items()
-    )
-
-
-def _normals(keys: Tensor, numbers: int) -> dict[str, float]:
-    exact = philox.normals(keys.cpu(), torch.empty(len(keys), numbers, dtype=torch.float64))
-    made = torch.empty(len(keys), numbers, device=keys.device)
-    return {
-        name: float((f(keys, made).cpu().double() - exact).abs().max())
-        for name, f in (("Triton", launches.normals), ("torch", philox.normals))
-    }
-
-
 SECTIONS: dict[str, Callable[[Setting], list[Row]]] = {
-    "parity": parity,
+    "parity": gpu_kernels.parity,
     "rates": rates,
     "engine": engine,
     "gradients": gradients,
     "steps": steps,
-    "kernels": kernels,
+    "kernels": gpu_kernels.kernels,
 }
