@@ -10,7 +10,7 @@ CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome g
 AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test long lint bench browser gallery faults fuzz engines scaling zoo compare recommend coverage docs cases results clean
+.PHONY: help quick test long lint bench browser gallery faults fuzz engines kernels scaling zoo compare recommend coverage docs cases results clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (half an hour)'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
 	@echo 'make engines measure one suite in every way, on Ray and through submitit too, compare (minutes)'
+	@echo 'make kernels install Triton, test the fused kernels in its interpreter, compile them for a GPU (minutes)'
 	@echo 'make scaling time and memory of bookkeeping at 1,000, 10,000 and 100,000 blocks (an hour)'
 	@echo 'make zoo     check 135 wrong and 46 right estimators with five seeds (hours), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
@@ -80,6 +81,12 @@ ENGINES ?= ray submitit fsspec
 engines: $(VENV)/.installed-dev
 	-$(INSTALL) -q $(ENGINES)
 	$(BIN)/python -W ignore tests/helpers/engine_table.py build/engines
+
+# In the interpreter, then by the compiler, which needs no GPU to compile for one.
+kernels: $(VENV)/.installed-dev
+	$(INSTALL) -q 'triton>=3.6'
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -q -m 'not network and not long' tests/vdbench/kernels tests/estimators/test_fused_local.py
+	$(BIN)/python -m pytest -q -m long tests/vdbench/kernels
 
 scaling: $(VENV)/.installed-dev
 	rm -rf build/scaling
