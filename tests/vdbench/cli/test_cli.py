@@ -250,6 +250,16 @@ def test_a_dry_run_measures_nothing(call: Call) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_run_of_any_measure_has_a_folder_of_its_own_name() -> None:
+    """A measure whose options are its own, not of the suite's schema, among them."""
+    from vdbench.cli.asked import Asked
+    from vdbench.cli.verbs.run import _folder
+
+    for name in ("noise_scale", "throughput"):
+        asked = Asked("quick", "cpu", [f"measures={{{name}: {{}}}}"], [], [], [])
+        assert _folder(asked).name.startswith("quick-")
+
+
 def test_a_run_ends_with_its_report_and_headline(call: Call) -> None:
     said = call("run", written(), "--out", "run", "--only", "local", "--set", "seed=3")
     assert said.code == 0, said.err

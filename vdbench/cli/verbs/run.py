@@ -121,11 +121,11 @@ def _refuse() -> None:
 def _folder(asked: Asked) -> Path:
     """A new one, named after the suite."""
     from vdbench import runner
-    from vdbench import suite as suites
+    from vdbench.measures.registry import load
 
     if asked.plugins:
         return runner.default_folder(Path(asked.suite).stem)
-    return runner.default_folder(suites.load(asked.suite, asked.settings).name)
+    return runner.default_folder(load(asked.suite, asked.settings).name)
 
 
 def _show(finished: Finished, json: bool, quiet: bool) -> None:
