@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from vdbench import CellError, Layer, Noise, Pathwise, Posterior, register
+from vdbench.estimation.autodiff import seen_positive
 
 
 @register(
@@ -62,7 +64,7 @@ class Local(Pathwise):
             return fused(layer, x, q, noise)
         mean = layer.linear(x, q.mean)
         variance = layer.squared(x, q.variance)
-        return mean + safe_sqrt(variance) * noise(layer.name, mean.shape)
+        return torch.addcmul(mean, safe_sqrt(variance), noise(layer.name, mean.shape))
 
 
 def fused(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
@@ -90,7 +92,9 @@ def safe_sqrt(variance: Tensor) -> Tensor:
 
     The variance is 0 only where the input row is all zero (or every σ is); then its own derivatives are 0, and so is
     their product with any finite number, where √'s ∞·0 would put NaN into the whole gradient. 1 is added where the
-    variance is 0, and taken off the root.
+    variance is 0, and taken off the root; where none is seen to be, it is the root itself, to the last digit.
     """
+    if seen_positive(variance):
+        return variance.sqrt()
     none = (variance <= 0).to(variance.dtype)  # rounding makes some of a convolution's negative
     return (variance + none).sqrt() - none

@@ -12,32 +12,34 @@ Weights = list[tuple[Tensor, Tensor, Tensor]]
 """(mean, log-variance, bias) of each layer, mean and log-variance (outputs, inputs)."""
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Pre-activation from input, mean and standard deviation."""
+"""Pre-activation from input, mean and log-variance."""
 
 
 def network(weights: Weights, x: Tensor, layer: Layer) -> Tensor:
     """Logits of a ReLU network."""
     for place, (mean, log_variance, bias) in enumerate(weights):
-        x = layer(x, mean, torch.exp(0.5 * log_variance)) + bias
+        x = layer(x, mean, log_variance) + bias
         if place < len(weights) - 1:
             x = x.relu()
     return x
 
 
-def deterministic(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+def deterministic(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     return F.linear(x, mean)
 
 
-def naive(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    return F.linear(x, mean + scale * torch.randn_like(mean))
+def naive(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    scale = torch.exp(0.5 * log_variance)
+    return F.linear(x, torch.addcmul(mean, scale, torch.randn_like(mean)))
 
 
-def local(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+def local(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     b = F.linear(x, mean)
-    return b + F.linear(x.square(), scale.square()).sqrt() * torch.randn_like(b)
+    return b + F.linear(x.square(), torch.exp(log_variance)).sqrt() * torch.randn_like(b)
 
 
-def per_example(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+def per_example(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    scale = torch.exp(0.5 * log_variance)
     noise = torch.randn(x.shape[0], *mean.shape)
     return torch.einsum("moi,mi->mo", mean + scale * noise, x)
 

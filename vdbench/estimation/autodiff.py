@@ -36,6 +36,20 @@ def inside_vmap() -> bool:
     return _inside_vmap.get()
 
 
+def seen_positive(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are above 0; False where they cannot be looked at, or a GPU would be waited for.
+
+    They cannot where the tensor is traced or vectorised.
+    """
+    plain = type(tensor) is Tensor and tensor.device.type == "cpu"
+    if not plain or _inside_vmap.get() or torch.compiler.is_compiling():
+        return False
+    try:
+        return float(tensor.detach().min()) > 0
+    except RuntimeError:  # inside another vmap
+        return False
+
+
 def differentiate(
     objective: Objective, at: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -71,12 +85,44 @@ def differentiate(
     return value.detach(), _own(dict(zip(leaves, found, strict=True)))
 
 
+def differentiate_sum(
+    values: Callable[[dict[str, Tensor]], Tensor], at: Mapping[str, Tensor], factor: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Value and gradient of factor · Σ values, as of `differentiate`; sum and factor are not differentiated through.
+
+    Args:
+        values: Of tensors by name: what is summed, such as the log-likelihoods of M examples, (M,).
+        at: Where.
+        factor: What the sum is multiplied by.
+    """
+    if _inside_vmap.get():
+
+        def objective(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            total = factor * values(free).sum()
+            return total, total
+
+        return differentiate(objective, at)
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
+    with torch.enable_grad():
+        found = values(leaves)
+    value = factor * found.detach().sum()
+    if not found.requires_grad:
+        return value, {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    slopes = torch.autograd.grad(
+        found,
+        list(leaves.values()),
+        torch.full_like(found, factor, requires_grad=False),
+        materialize_grads=True,
+    )
+    return value, _own(dict(zip(leaves, slopes, strict=True)))
+
+
 def _own(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
     """Gradients in memory of their own: autograd gives one tensor twice where two are equal."""
-    seen: set[tuple[int, str]] = set()
+    seen: set[int] = set()
     for name, value in gradients.items():
-        # the pointer of a traced tensor may not be asked for
-        where = value.untyped_storage()._cdata, str(value.storage_offset())
+        # the pointer of a traced tensor may not be asked for, and an object for its storage takes its time to make
+        where = value.data_ptr() if type(value) is Tensor else value.untyped_storage()._cdata
         if where in seen or 0 in value.stride():
             gradients[name] = value.clone()
         seen.add(where)

@@ -323,12 +323,11 @@ def pathwise_gradient(
         scale: N/M of the whole minibatch.
     """
 
-    def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def values(free: dict[str, Tensor]) -> Tensor:
         at = {**parameters, **free}
-        value = scale * problem.log_likelihood(sampler(at), batch, at).sum()
-        return value, value
+        return problem.log_likelihood(sampler(at), batch, at)
 
-    return Gradient(*autodiff.differentiate(target, problem.free(parameters)))
+    return Gradient(*autodiff.differentiate_sum(values, problem.free(parameters), scale))
 
 
 def default(item: dataclasses.Field[Any]) -> Any:

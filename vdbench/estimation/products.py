@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import vmap
 
+from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.pathwise import Pathwise, noise_of_calls
 from vdbench.noise import Injected, Noise, Request
@@ -257,7 +258,7 @@ class Products:
                 raise Refused
             return value, uses.inputs, uses.noise
 
-        with torch.enable_grad():
+        with torch.enable_grad(), vectorising():
             # what does not depend on the noise is computed once for the draws of a minibatch
             draws = vmap(one, (None, None, 0, 0, 0))
             value, inputs, z = vmap(draws)(*batches, taps, biases, values)
@@ -336,6 +337,7 @@ def slopes_of_coordinates(
     }
     with torch.enable_grad():
         law = problem.parameterization.gaussian(wide)
+        fields = {f: getattr(law, f) for f in FIELDS}
     free = problem.free(parameters)
     found: dict[str, dict[str, Tensor | None]] = {}
     for name, coordinate in wide.items():
@@ -343,8 +345,7 @@ def slopes_of_coordinates(
         if parameter not in free:
             continue
         found[parameter] = {}
-        for f in FIELDS:
-            value = getattr(law, f)
+        for f, value in fields.items():
             if value is coordinate:
                 found[parameter][f] = None
             elif value.requires_grad:

@@ -31,7 +31,7 @@ from vdbench import kinds
 from vdbench.errors import InputError
 from vdbench.problems.dropout import BinaryDropout, LearnedBinary, Point
 from vdbench.problems.parameterization import Parameterization, at, between, count, each, one_of
-from vdbench.problems.posterior import Posterior, Sharing
+from vdbench.problems.posterior import OnDemand, Posterior, Sharing
 
 SCALE_ROLES = ("scale", "alpha")
 """Roles of the parameters that set the spread of q."""
@@ -68,9 +68,13 @@ class MeanLogVariance(Parameterization):
         }
 
     def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
-        """σ = exp(½ log σ²)."""
-        scale = torch.exp(0.5 * coordinates["log_variance"])
-        return Posterior(coordinates["mean"], scale, scale.square())
+        """σ = exp(½ log σ²), σ² = exp(log σ²)."""
+        mean, log_variance = coordinates["mean"], coordinates["log_variance"]
+        return OnDemand(
+            mean,
+            lambda: torch.exp(0.5 * log_variance),  # type: ignore[arg-type]
+            lambda: torch.exp(log_variance),  # type: ignore[arg-type]
+        )
 
 
 @dataclass(frozen=True)
@@ -146,10 +150,10 @@ class ThetaLogAlpha(Parameterization):
     def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
         """σ = √α·θ, σ² = αθ²."""
         theta, log_alpha = coordinates["theta"], coordinates["log_alpha"]
-        return Posterior(
+        return OnDemand(
             mean=theta,
-            scale=torch.exp(0.5 * log_alpha) * theta,
-            variance=torch.exp(log_alpha) * theta.square(),
+            scale=lambda: torch.exp(0.5 * log_alpha) * theta,  # type: ignore[arg-type]
+            variance=lambda: torch.exp(log_alpha) * theta.square(),  # type: ignore[arg-type]
             log_alpha=log_alpha,
             sharing=self.sharing,
         )

@@ -9,7 +9,8 @@ noise on the layer's inputs: x(mean ∘ ξ) = (x ∘ ξ)mean with ξ = 1 + √α
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -93,7 +94,7 @@ class Posterior(NamedTuple):
         """W at the noise z; with leading dimensions, if z has more than q."""
         if self.law == "binary":
             return self.mean * self.factors(z)
-        return self.mean + self.scale * z
+        return torch.addcmul(self.mean, self.scale, z)
 
     def factors(self, z: Tensor) -> Tensor:
         """ξ = 1 + √α z with W = mean ∘ ξ, for a q that has α; a dropped one is 0 to the last digit.
@@ -138,6 +139,39 @@ class Posterior(NamedTuple):
     def _log_alpha(self) -> Tensor:
         assert self.log_alpha is not None, "this q has no α among its coordinates"
         return self.log_alpha
+
+
+class OnDemand(Posterior):
+    """A law whose scale and variance are functions without arguments, computed where they are first asked for.
+
+    Most estimators use one of the two or neither, and an exponential of every weight is a good part of the gradient of
+    a small network. Unpacked or replaced in part, it is a plain `Posterior`.
+    """
+
+    @property
+    def scale(self) -> Tensor:
+        """What multiplies the standardised noise."""
+        return self._computed("scale", 1)
+
+    @property
+    def variance(self) -> Tensor:
+        """The square of the scale."""
+        return self._computed("variance", 2)
+
+    def _computed(self, name: str, place: int) -> Tensor:
+        found: dict[str, Tensor] = self.__dict__
+        if name not in found:
+            found[name] = cast(Callable[[], Tensor], tuple.__getitem__(self, place))()
+        return found[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.mean, self.scale, self.variance, *tuple.__getitem__(self, slice(3, None))))
+
+    def __getitem__(self, place: Any) -> Any:
+        return tuple(self)[place]
+
+    def _replace(self, **fields: Any) -> Posterior:  # type: ignore[override]
+        return Posterior(*self)._replace(**fields)
 
 
 def on_inputs(x: Tensor, factors: Tensor) -> Tensor:

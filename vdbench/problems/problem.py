@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError
 from vdbench.noise import Key, stream
-from vdbench.problems import kl
+from vdbench.problems import kl, line
 from vdbench.problems.layers import Layer, NoisyModule, Sampler, WholeWeight
 from vdbench.problems.likelihoods import Likelihood
 from vdbench.problems.parameterization import Parameterization
@@ -276,6 +276,11 @@ class Problem:
         if self.behaviour.derives and not torch.is_grad_enabled():
             with torch.enable_grad():
                 return self.outputs(sampler, inputs, parameters).detach()
+        if self._line is not None and inputs.dtype == self.dtype:
+            try:
+                return line.walk(self._line, sampler, inputs, parameters)
+            except line.Rows as found:
+                raise self._other_rows(found.layer, found.x, inputs.shape[0], PLAIN) from None
         plain = {n: value for n, value in parameters.items() if n not in self._of_noisy_layers}
         for layer in self.whole:
             weight = sampler(layer, next(iter(parameters.values())).new_ones(1))
@@ -308,6 +313,15 @@ class Problem:
             return self.likelihood(outputs, targets)
         targets = targets.to(own) if targets.is_floating_point() else targets
         return self.likelihood(outputs.to(own), targets).to(outputs.dtype)
+
+    @cached_property
+    def _line(self) -> line.Line | None:
+        """The network as one line of modules, where it is one that needs nothing else."""
+        seen = self.behaviour
+        odd = seen.writes_inputs or seen.derives or seen.attention or seen.recurrent
+        if odd or seen.precision or self.whole or set(self.start) - self._of_noisy_layers:
+            return None
+        return line.find(self.module, seen.folds)
 
     @cached_property
     def _places(self) -> list[NoisyModule]:
@@ -370,11 +384,7 @@ class Problem:
             calls[layer.name] = number + 1
             fold = self._fold(layer.name, number)
             if layer.name in self.behaviour.folds and not fold.fits(x, examples):
-                raise CellError(
-                    f"problem '{self.name}' gives its noisy layer '{layer.name}' inputs {tuple(x.shape)} for "
-                    f"{examples} examples; expected {fold.times} rows an example for every minibatch, as when it was "
-                    "made: pad, or choose other layers with layers=."
-                )
+                raise self._other_rows(layer, x, examples, fold)
             given = x.dtype
             x = x if given == self.dtype else x.to(self.dtype)
             b = sampler(layer, fold.to(x, examples))
@@ -386,14 +396,22 @@ class Problem:
 
         places = self._places
         before = [place.call for place in places]
+        # not by setattr, which a module looks through for parameters and buffers each time
         for place in places:
-            place.call = call
+            vars(place)["call"] = call
         try:
             yield
         finally:
             for place, previous in zip(places, before, strict=True):
-                place.call = previous
+                vars(place)["call"] = previous
         self._as_made(calls)
+
+    def _other_rows(self, layer: Layer, x: Tensor, examples: int, fold: Fold) -> CellError:
+        return CellError(
+            f"problem '{self.name}' gives its noisy layer '{layer.name}' inputs {tuple(x.shape)} for {examples} "
+            f"examples; expected {fold.times} rows an example for every minibatch, as when it was made: pad, or choose "
+            "other layers with layers=."
+        )
 
     def _as_made(self, calls: Mapping[str, int]) -> None:
         """Refuse a pass in which layers are called less often than when the problem was made.
