@@ -60,12 +60,12 @@ class Score(LikelihoodRatio):
         self, problem: Problem, at: Parameters, batch: Batch, noise: Noise
     ) -> tuple[Tensor, Any]:
         """The whole cost under one weight sample, (1,), and the normal numbers behind the sample."""
-        q = posteriors(problem, at)
-        eps = normals(q, noise)
-        weights = {
-            name: torch.addcmul(law.mean.detach(), law.scale.detach(), eps[name])
-            for name, law in q.items()
-        }
+        with torch.no_grad():  # what is drawn is a constant
+            q = posteriors(problem, at)
+            eps = normals(q, noise)
+            weights = {
+                name: torch.addcmul(law.mean, law.scale, eps[name]) for name, law in q.items()
+            }
 
         def sampler(layer: Layer, x: Tensor) -> Tensor:
             return layer.linear(x, weights[layer.name])
@@ -85,8 +85,9 @@ class Score(LikelihoodRatio):
         for name, law in posteriors(problem, at).items():
             mean = scale = torch.zeros_like(law.mean)
             for eps, weight in zip(drawn, weights[:, 0], strict=True):
-                mean = mean + weight * eps[name]
-                scale = scale + weight * (eps[name].square() - 1)
+                mean = torch.addcmul(mean, weight, eps[name])
+                scale = torch.addcmul(scale, weight, eps[name].square())
+            scale = scale - weights.sum()
             unit = law.scale.detach()
             terms.append((law.mean * (mean / unit) + law.scale * (scale / unit)).sum())
         return torch.stack(terms).sum()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,3 +89,45 @@ def score(weights: Weights, x: Tensor, y: Tensor, scale: float, samples: int) ->
         result.append((weight * (noises.square() - 1) / 2).sum(0))
         result.append(torch.stack([slope[place] for slope in slopes]).mean(0))
     return result
+
+
+def leaves(layers: Iterable[Any], parameters: Mapping[str, Tensor]) -> Weights:
+    """Parameters of a network of dense layers in (μ, log σ²), to be differentiated in."""
+    parts = ("mean", "log_variance", "bias")
+    made = [
+        [parameters[f"{a.name}.{part}"].clone().requires_grad_() for part in parts] for a in layers
+    ]
+    return [(mean, log_variance, bias) for mean, log_variance, bias in made]
+
+
+def divergence(weights: Weights) -> Tensor:
+    """KL of the weights' law from a standard normal prior."""
+    parts = [0.5 * (v.exp() + m.square() - 1 - v).sum() for m, v, _ in weights]
+    return torch.stack(parts).sum()
+
+
+def training(
+    weights: Weights, x: Tensor, y: Tensor, size: int, layer: Layer, rate: float
+) -> Callable[[int], None]:
+    """Training by Adam on −ELBO / N, some steps at a time."""
+    parameters = [t for triple in weights for t in triple]
+    optimizer = torch.optim.Adam(parameters, lr=rate, fused=True)
+    order, place = torch.randperm(len(x)), 0
+
+    def advance(steps: int) -> None:
+        nonlocal order, place
+        for _ in range(steps):
+            if place + size > len(x):
+                order, place = torch.randperm(len(x)), 0
+            rows = order[place : place + size]
+            place += size
+            outputs = network(weights, x[rows], layer)
+            cost = F.cross_entropy(outputs, y[rows], reduction="sum") / size
+            loss = cost + divergence(weights) / len(x)
+            optimizer.zero_grad()
+            loss.backward()
+            if not math.isfinite(float(loss.detach())):
+                raise FloatingPointError("diverged")
+            optimizer.step()
+
+    return advance

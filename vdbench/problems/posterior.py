@@ -165,7 +165,9 @@ class OnDemand(Posterior):
         return found[name]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter((self.mean, self.scale, self.variance, *tuple.__getitem__(self, slice(3, None))))
+        return iter(
+            (self.mean, self.scale, self.variance, *tuple.__getitem__(self, slice(3, None)))
+        )
 
     def __getitem__(self, place: Any) -> Any:
         return tuple(self)[place]

@@ -91,6 +91,30 @@ class GaussianPrior:
         per_weight = 0.5 * (ratio + mean.square() / self.variance - 1 - ratio.log())
         return per_weight.sum()
 
+    def kl_and_slopes(self, mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The KL of `kl` and its slopes in (μ, log σ²), μ/s² and ½(σ²/s² − 1), without automatic differentiation.
+
+        Args:
+            mean: Posterior means, any shape.
+            log_variance: ln σ², of the same shape.
+
+        Returns:
+            A scalar in nats, and two slopes of that shape; not to be written to, for one may be ``mean`` itself.
+        """
+        variance, share = log_variance.exp(), 1 / self.variance
+        least = None
+        if mean.device.type != "cpu" or float(variance.min()) < _SMALLEST_VARIANCE:
+            least = variance < _SMALLEST_VARIANCE
+            variance = _positive(variance)
+            log_variance = log_variance.clamp(min=math.log(_SMALLEST_VARIANCE))
+        terms = torch.sub(variance if share == 1 else variance * share, log_variance)
+        terms.addcmul_(mean, mean, value=share)
+        constant = mean.numel() * (math.log(self.variance) - 1)
+        slope = torch.rsub(variance, -0.5, alpha=-0.5 * share)
+        if least is not None:
+            slope.masked_fill_(least, 0)
+        return (terms.sum() + constant) / 2, mean if share == 1 else mean * share, slope
+
     def decay(self, weights: Tensor) -> Tensor:
         """−log N(weights; 0, variance) summed over the weights: weight decay, for weights without a density of q."""
         return (

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from vdbench.estimation import returned
-from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import call, gather
 from vdbench.noise import Key, stream
@@ -22,6 +21,7 @@ from vdbench.problems.problem import Batch, Parameters, Problem
 from vdbench.schedules import Recipe
 from vdbench.store import Address, Ledger, arrays, shares
 from vdbench.training import estimator_state
+from vdbench.training.divergence import divergence
 from vdbench.training.evaluation import Evaluation, evaluate
 from vdbench.training.non_finite import Averages, Noted, Watch
 
@@ -78,7 +78,7 @@ class Trainer:
         self.parameters = {name: value.clone() for name, value in self.parameters.items()}
         self._leaves = self.problem.free(self.parameters)
         self._bound()
-        self._optimizer = torch.optim.Adam(self._groups(), lr=self.learning_rate)
+        self._optimizer = self._adam()
         self._state = self.estimator.fit(self.problem, self.parameters, self.key / "fit")
         name = self.estimator.declaration.name
         self._watch = Watch(name, self.learning_rate, self._leaves)
@@ -124,11 +124,16 @@ class Trainer:
         if self.step % self.steps_per_epoch == 0:
             returned.check(self.estimator.declaration.name, gradient, self._leaves)
         weight = self.recipe.weight(self.epochs)
-        kl, slopes = differentiate(self._divergence, self._leaves) if weight else (None, None)
-        self._watch.note(Noted(self.step, gradient.value, kl, gradient.gradients, slopes or {}))
-        for name, leaf in self._leaves.items():
-            slope = 0 if slopes is None else slopes[name] if weight == 1 else weight * slopes[name]
-            leaf.grad = (slope - gradient.gradients[name]) / self.problem.examples
+        kl, slopes = divergence(self.problem, self.parameters) if weight else (None, {})
+        self._watch.note(Noted(self.step, gradient.value, kl, gradient.gradients, slopes))
+        with torch.no_grad():
+            for name, leaf in self._leaves.items():
+                assert leaf.grad is not None
+                # uphill, and of the whole data set: the optimizer maximises, and divides by their number
+                if name in slopes:
+                    torch.sub(gradient.gradients[name], slopes[name], alpha=weight, out=leaf.grad)
+                else:
+                    leaf.grad.copy_(gradient.gradients[name])
         factor = self.recipe.rate(self.epochs)
         for group in self._optimizer.param_groups:
             group["lr"] = factor * self.learning_rate * group["factor"]
@@ -137,8 +142,21 @@ class Trainer:
         self._state = self.estimator.update(self._state, gradient)
         self.step += 1
 
+    def _adam(self) -> torch.optim.Adam:
+        """Adam of the trained parameters in one pass, which divides the gradient by N on its way."""
+        optimizer = torch.optim.Adam(
+            self._groups(), lr=self.learning_rate, maximize=True, fused=True
+        )
+        count = torch.tensor(float(self.problem.examples), device=self.problem.device)
+        optimizer.grad_scale = count  # type: ignore[attr-defined] # as a scaler of mixed precision sets it
+        for leaf in self._leaves.values():
+            leaf.grad = torch.zeros_like(leaf)
+        return optimizer
+
     def _groups(self) -> list[dict[str, Any]]:
         """The trained parameters, those of the noise apart, with the factor of their learning rate."""
+        if self.recipe.noise_rate == 1:
+            return [{"params": list(self._leaves.values()), "factor": 1.0}]
         roles = self.problem.groups
         noise = [n for n in self._leaves if n in roles and roles[n].role in NOISE_ROLES]
         rest = [n for n in self._leaves if n not in noise]
@@ -148,10 +166,6 @@ class Trainer:
             for names, factor in factors
             if names
         ]
-
-    def _divergence(self, free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        value = self.problem.kl({**self.parameters, **free})
-        return value, value
 
     def _bound(self) -> None:
         if self.recipe.bounded:
@@ -216,8 +230,7 @@ class Trainer:
             for key in slots:
                 slot = key.removeprefix(prefix).removesuffix(f"/{name}")
                 value = torch.from_numpy(saved[key].copy())
-                if slot != "step":
-                    value = value.to(leaf.device, leaf.dtype)
+                value = value.to(leaf.device, None if slot == "step" else leaf.dtype)
                 self._optimizer.state[leaf][slot] = value
 
 

@@ -71,7 +71,24 @@ def test_normal_weights_are_mean_plus_scale_times_noise() -> None:
         q = law(form)
         z = q.draw(stream(KEY, dtype=torch.float64), "layer")
         assert torch.equal(z, stream(KEY, dtype=torch.float64)("layer", (4, 3)))
-        assert torch.equal(q.weights(z), q.mean + q.scale * z)
+        torch.testing.assert_close(q.weights(z), q.mean + q.scale * z, rtol=1e-15, atol=1e-16)
+
+
+@pytest.mark.parametrize("form", [MeanLogVariance(0.3), ThetaLogAlpha(0.7, per="output")], ids=repr)
+def test_scale_and_variance_are_computed_where_they_are_asked_for(form: Parameterization) -> None:
+    """Unpacked, indexed or replaced in part, a law is the plain one."""
+    q, plain = law(form), Posterior(*law(form))
+    assert set(vars(q)) == set()
+    assert q.variance is q.variance
+    assert set(vars(q)) == {"variance"}
+    torch.testing.assert_close(q.scale.square(), q.variance)
+    for place, name in enumerate(Posterior._fields):
+        for found in (getattr(q, name), q[place], getattr(q._replace(sharing="weights"), name)):
+            want = getattr(plain, name)
+            assert torch.equal(found, want) if isinstance(want, Tensor) else found == want
+    moved = q._replace(mean=q.mean + 1)
+    assert type(moved) is Posterior
+    assert torch.equal(moved.scale, plain.scale)
 
 
 def test_a_point_has_no_noise() -> None:

@@ -1,0 +1,108 @@
+"""Networks that are one line of modules give the same outputs and errors as in the general form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vdbench.datasets import Dataset, Split
+from vdbench.errors import CellError
+from vdbench.estimation.options import get
+from vdbench.noise import Key, stream
+from vdbench.problems.from_module import noisy
+from vdbench.problems.layers import Layer
+from vdbench.problems.line import find
+from vdbench.problems.problem import Batch, Problem
+
+KEY = Key(("tests", "line"))
+
+
+class Doubles(nn.Module):
+    """The user's own module: it may do anything."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+NETWORKS = {
+    "relu": lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)),
+    "in place": lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)),
+    "nested": lambda: nn.Sequential(
+        nn.Sequential(nn.Linear(4, 6), nn.Tanh()), nn.Dropout(0.0), nn.Linear(6, 3, bias=False)
+    ),
+    "flattened": lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 3)),
+    "one layer": lambda: nn.Linear(4, 3),
+}
+
+
+def problem(module: nn.Module) -> Problem:
+    noise = stream(KEY, dtype=torch.float64)
+    x = noise("inputs", (12, 4))
+    data = Dataset("line", Split(x, (x[:, 0] > 0).long()), Split(x[:2], (x[:2, 0] > 0).long()), 3)
+    return noisy(module.double(), data, likelihood="classification", keep_weights=False)
+
+
+def general(made: Problem) -> Problem:
+    """The same problem, passed in the general form."""
+    other = made.to("cpu", torch.float64)
+    other.__dict__["_line"] = None
+    return other
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_line_is_passed_as_in_the_general_form(name: str) -> None:
+    made = problem(NETWORKS[name]())
+    assert made._line is not None
+    parameters = made.initial(KEY)
+    for parameter in parameters.values():
+        parameter += 0.1
+    batch = Batch(*made.data.train)
+    for estimator in map(get, ("naive", "local", "flipout")):
+        draws = [
+            estimator(form, parameters, batch, stream(KEY, dtype=torch.float64))
+            for form in (made, general(made))
+        ]
+        assert torch.equal(draws[0].value, draws[1].value)
+        for key, found in draws[0].gradients.items():
+            assert torch.equal(found, draws[1].gradients[key]), key
+
+
+def test_other_networks_are_passed_in_the_general_form() -> None:
+    assert problem(nn.Sequential(nn.Linear(4, 6), Doubles(), nn.Linear(6, 3)))._line is None
+    affine = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 3))
+    assert problem(affine)._line is None
+    shared = nn.Linear(4, 4)
+    assert problem(nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(4, 3)))._line is None
+
+
+def test_a_hook_is_called() -> None:
+    """A line has none: what a hook changes would be left out."""
+    made = problem(NETWORKS["relu"]())
+    seen: list[int] = []
+    made.module[1].register_forward_hook(lambda *_: seen.append(1))  # type: ignore[index]
+    made.module[2].register_forward_pre_hook(lambda *_: seen.append(2))  # type: ignore[index]
+    assert find(made.module, made.behaviour.folds) is None
+    batch = Batch(*made.data.train)
+    get("local")(made, made.initial(KEY), batch, stream(KEY, dtype=torch.float64))
+    assert seen == [1, 2]
+
+
+def test_other_rows_are_refused() -> None:
+    """A network whose rows are not those of the examples is refused by name, as in the general form."""
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    made = problem(module)
+    if not made.behaviour.folds:
+        pytest.fail("the problem knows no rows, and this test shows nothing")
+    merged = torch.zeros(12, 4, dtype=torch.float64)
+
+    def sampler(layer: Layer, x: Tensor) -> Tensor:
+        b = x @ torch.zeros(layer.weight_shape, dtype=torch.float64).T
+        return b[:-1] if layer.name == made.layers[0].name else b
+
+    messages = []
+    for form in (made, general(made)):
+        with pytest.raises(CellError, match="expected 1 rows an example") as caught:
+            form.outputs(sampler, merged, form.start)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
