@@ -64,7 +64,7 @@ class Flipout(Pathwise):
         parts = torch.tensor_split(flipped, min(self.perturbations, x.shape[0]))
         perturbed = torch.cat(
             [
-                layer.linear(part, q.scale * noise.at("base", p)(layer.name, q.mean.shape))
+                layer.linear(part, q.perturbation(noise.at("base", p)(layer.name, q.mean.shape)))
                 for p, part in enumerate(parts)
             ]
         )

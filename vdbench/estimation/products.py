@@ -30,6 +30,9 @@ from vdbench.problems.problem import Batch, Parameters, Problem
 FIELDS = ("mean", "scale", "variance")
 """Of a posterior, in which an estimator's gradient is a product."""
 
+SAMPLED = {"weights": ("mean", "scale"), "perturbation": ("scale",)}
+"""What is made of noise, and the fields in which it has a gradient."""
+
 LEAVES = (*FIELDS, "log_alpha")
 """Of a posterior, a use of which elsewhere is seen."""
 
@@ -43,10 +46,11 @@ class Product(NamedTuple):
 
     Attributes:
         layer: The layer's name.
-        kind: What met the inputs: one of `FIELDS`, or ``weights``, a sample mean + scale ∘ z.
+        kind: What met the inputs: one of `FIELDS`, or one of `SAMPLED`: ``weights``, a sample mean + scale ∘ z, or
+            ``perturbation``, its noise scale ∘ z alone.
         slopes: δ, (P, D, M, outputs).
         inputs: x, or x² for ``variance``, (P, D, M, inputs); without memory of its own where all draws share it.
-        noise: z of ``weights``, (P, D, outputs, inputs).
+        noise: z of a sample, (P, D, outputs, inputs); None of a field.
     """
 
     layer: str
@@ -113,11 +117,16 @@ class _Law(Posterior):
     uses: _Uses
 
     def weights(self, z: Tensor) -> Tensor:
-        w = torch.addcmul(self.mean, self.scale, z)  # of a normal law, in one pass
+        return self._noted("weights", torch.addcmul(self.mean, self.scale, z), z)
+
+    def perturbation(self, z: Tensor) -> Tensor:
+        return self._noted("perturbation", self.scale * z, z)
+
+    def _noted(self, kind: str, w: Tensor, z: Tensor) -> Tensor:
         uses = getattr(self, "uses", None)
         # none where an estimator replaced a field: the sample is no longer one of the leaves
         if uses is not None:
-            uses.samples[id(w)] = (w, z, w._version)
+            uses.samples[id(w)] = (kind, w, z, w._version)
         return w
 
 
@@ -148,7 +157,7 @@ class _Uses:
     inputs: list[Tensor] = field(default_factory=list)
     noise: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    samples: dict[int, tuple[Tensor, Tensor, int]] = field(default_factory=dict)
+    samples: dict[int, tuple[str, Tensor, Tensor, int]] = field(default_factory=dict)
 
     def law(self, layer: Layer) -> Posterior:
         """The leaves of a layer, as an estimator is given them."""
@@ -166,11 +175,11 @@ class _Uses:
         """Pre-activations of inputs under a weight, noted where the weight is a leaf or a sample of leaves."""
         law = self.laws[name]
         kind = next((f for f in FIELDS if getattr(law, f) is weight), "")
-        sample, z, version = self.samples.get(id(weight), (None, None, 0))
+        sampled, sample, z, version = self.samples.get(id(weight), ("", None, None, 0))
         if sample is weight and z is not None:
             if weight._version != version:  # written to since it was made
                 raise Refused
-            kind = "weights"
+            kind = sampled
             self.noise.append(z)
         if not kind:
             return F.linear(x, weight)
@@ -270,7 +279,7 @@ class Products:
         slopes, others = found[: len(taps)], found[len(taps) :]
         own = iter(z)
         products = [
-            Product(*kind, slope, x.detach(), next(own).detach() if kind[1] == "weights" else None)
+            Product(*kind, slope, x.detach(), next(own).detach() if kind[1] in SAMPLED else None)
             for kind, slope, x in zip(kinds, slopes, inputs, strict=True)
         ]
         return Drawn(products, dict(zip(biases, others, strict=True)))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdbench.estimation.products import Drawn, Product
+from vdbench.estimation.products import SAMPLED, Drawn, Product
 from vdbench.measures.moments import TILE, Buffers, Sums
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Parameters
@@ -79,8 +79,7 @@ def add(drawn: Drawn, layers: list[Of], parameters: Parameters, added: Added, su
 
 def _of(products: list[Product], fields: Collection[str]) -> list[Product]:
     """Those that a gradient in some fields of the law is made of."""
-    sampled = "mean" in fields or "scale" in fields
-    return [p for p in products if p.kind in fields or (p.kind == "weights" and sampled)]
+    return [p for p in products if any(f in fields for f in SAMPLED.get(p.kind, (p.kind,)))]
 
 
 def pair(found: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,7 +155,7 @@ class _Rows:
         self._of, self._sums, self._unit = of, sums, unit
         self._places, draws = products[0].slopes.shape[:2]
         self._combined = draws == 2 and all(
-            p.inputs.stride(1) == 0 and p.kind != "weights" for p in products
+            p.inputs.stride(1) == 0 and p.kind not in SAMPLED for p in products
         )
         if self._combined:
             products = [p._replace(slopes=_differences(p.slopes)) for p in products]
@@ -233,11 +232,13 @@ def _fields(factors: list[_Factors], rows: slice, buffers: Buffers) -> dict[str,
     found: dict[str, list[Tensor]] = {}
     for number, one in enumerate(factors):
         value = one.rows(rows)
-        if one.kind != "weights":
+        if one.kind not in SAMPLED:
             found.setdefault(one.kind, []).append(value)
             continue
-        found.setdefault("mean", []).append(value)
-        times = buffers.get(f"noise {number}", tuple(value.shape), value)
+        times = value  # of a perturbation alone nothing else is needed
+        if "mean" in SAMPLED[one.kind]:
+            found.setdefault("mean", []).append(value)
+            times = buffers.get(f"noise {number}", tuple(value.shape), value)
         noise = one.noise(rows)
         torch.mul(value.view(noise.shape), noise, out=times.view(noise.shape))
         found.setdefault("scale", []).append(times)

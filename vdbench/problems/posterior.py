@@ -96,6 +96,10 @@ class Posterior(NamedTuple):
             return self.mean * self.factors(z)
         return torch.addcmul(self.mean, self.scale, z)
 
+    def perturbation(self, z: Tensor) -> Tensor:
+        """W − E[W] at the noise z, for independent normal weights; with leading dimensions, if z has more than q."""
+        return self.scale * z
+
     def factors(self, z: Tensor) -> Tensor:
         """ξ = 1 + √α z with W = mean ∘ ξ, for a q that has α; a dropped one is 0 to the last digit.
 

@@ -38,7 +38,7 @@ OTHERS = {
     "masks": {"kind": "learned-binary"},
     "point": {"kind": "point"},
 }
-PRODUCTS = ("deterministic", "local", "naive")
+PRODUCTS = ("deterministic", "flipout", "local", "naive")
 
 
 def context(
@@ -126,6 +126,14 @@ def test_products_in_all_coordinates(name: str, form: str, monkeypatch) -> None:
             monkeypatch.setattr(product_moments, "FORMED", cost)
             agree(table(at, units, use), want, 1e-12)
             agree(table(at, units[1:2], use), {n: v[1:2] for n, v in want.items()}, 1e-12)
+
+
+@pytest.mark.parametrize("perturbations", [2, 3])
+def test_several_perturbations(perturbations: int) -> None:
+    """Parts of the minibatch that are not equally large have a product each."""
+    at = context(vdbench.get("flipout", perturbations=perturbations))
+    assert unit_sums.way(at).name == "products", unit_sums.way(at).why
+    agree(table(at, [0, 1], unit_sums.way(at)), variance_units.plain_rows(at, [0, 1]), 1e-12)
 
 
 def test_a_large_minibatch_and_one_minibatch_at_a_time(monkeypatch) -> None:
@@ -254,6 +262,15 @@ class Written(Local):
 
 
 @dataclass(frozen=True)
+class WrittenNoise(Local):
+    """Perturbs weights, and writes into the perturbation."""
+
+    def preactivation(self, layer, x, q, noise) -> Tensor:  # type: ignore[no-untyped-def]
+        moved = q.perturbation(q.draw(noise, layer.name)).mul_(1 + 1e-6)
+        return layer.linear(x, q.mean) + layer.linear(x, moved)
+
+
+@dataclass(frozen=True)
 class Ratio(Local):
     """Local, with noise that is wider by a little that depends on α."""
 
@@ -269,6 +286,7 @@ def test_other_uses_of_the_weights_are_seen(monkeypatch) -> None:
         (Replaced(), "additive"),
         (Wider(), "additive"),
         (Written(), "additive"),
+        (WrittenNoise(), "additive"),
         (Ratio(), "weight"),
     ):
         at = context(estimator, form)
