@@ -84,6 +84,8 @@ DETAILS: dict[str, tuple[str, str]] = {
     "rounds": ("integer", "interleaved rounds that were timed"),
     "stopped_early": ("array", "epoch at which patience ended each seed's training, or null"),
     "best": ("array", "epoch whose parameters each seed's training gave"),
+    "way": ("string", "how the draws of a variance were taken: `products`, `together` or `one by one`"),
+    "way_why": ("string", "why they were not taken as products"),
 }  # fmt: skip
 """Keys of ``detail``, of a row of the table and of a cell in ``run.json``: JSON type and meaning."""
 

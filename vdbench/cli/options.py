@@ -31,6 +31,9 @@ Quiet = Annotated[
 Verbose = Annotated[
     bool, Option("--verbose", "-v", help="Show every finished cell; in a pipe, every step of it.")
 ]
+Explain = Annotated[
+    bool, Option("--explain", help="Say in which way the draws of each cell were taken, and why.")
+]
 Allowed = Annotated[
     list[str] | None,
     Option(

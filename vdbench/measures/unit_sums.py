@@ -77,6 +77,14 @@ def way(context: Context) -> Way:
     return found
 
 
+def told(context: Context) -> dict[str, str]:
+    """The way of a place as facts for its record; nothing where none was chosen, as all figures were stored."""
+    found: Way | None = context.shared.get("way")
+    if found is None:
+        return {}
+    return {"way": found.name, **({"way_why": found.why} if found.why else {})}
+
+
 def of(context: Context, units: list[int], use: Way | None = None) -> dict[str, Numbers] | None:
     """Sums over each parameter in some units, (U, 4); None where one is not finite, or not as in the trial.
 

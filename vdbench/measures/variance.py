@@ -8,7 +8,7 @@ from functools import partial
 from vdbench.errors import CellError, InputError, nearest
 from vdbench.estimation.base import Estimator, independent_examples, objective
 from vdbench.estimation.options import label
-from vdbench.measures import few_examples, variance_units
+from vdbench.measures import few_examples, unit_sums, variance_units
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
 from vdbench.measures.protocol import Measure, Values, mine
@@ -54,7 +54,8 @@ class Variance(Measure):
         (cell,) = cells
         few = self.asked(session.suite).few_examples.get(cell.label)
         if few is not None:
-            found = self._on_few_examples(session, site, cell, few)
+            context = site.context(cell.estimator, few).at(self.name)
+            found = self._on_few_examples(session, site, cell, context)
         else:
             context = site.context(cell.estimator).at(self.name)
             stopping = Stopping(look_schedule(session.suite), context.sizes)
@@ -63,11 +64,15 @@ class Variance(Measure):
                 stopping.add(units(session, context, start, stop))
             found = stopping.stopped
         rows = found.rows
-        return [Outcome(cell, found.status, found.reason, rows.n, rows, detail=found.detail)]
+        detail = {**found.detail, **unit_sums.told(context)}
+        return [Outcome(cell, found.status, found.reason, rows.n, rows, detail=detail)]
 
-    def _on_few_examples(self, session: Session, site: Site, cell: Cell, count: int) -> Stopped:
+    def _on_few_examples(
+        self, session: Session, site: Site, cell: Cell, context: Context
+    ) -> Stopped:
+        count = context.examples
+        assert count is not None
         source = _source(site, str(self.asked(session.suite).data_from)).at(self.name)
-        context = site.context(cell.estimator, count).at(self.name)
         few_examples.refuse_dependence(cell.label, _dependence(session, context))
         stopping = Stopping(
             look_schedule(session.suite),

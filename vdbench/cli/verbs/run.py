@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from vdbench.cli import completion, seconds, warming
+from vdbench.cli import completion, explaining, seconds, warming
 from vdbench.cli.asked import Asked
 from vdbench.cli.interrupts import resumable
 from vdbench.cli.options import (
@@ -17,6 +17,7 @@ from vdbench.cli.options import (
     Device,
     Engine,
     EngineOptions,
+    Explain,
     Jobs,
     Json,
     Only,
@@ -63,6 +64,7 @@ def run_verb(
             help="Print the cells, their gradients and the seconds that are known; measure nothing.",
         ),
     ] = False,
+    explain: Explain = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     json: Json = False,
@@ -97,6 +99,8 @@ def run_verb(
         )
         if new and jobs == 1 and engine == "local":
             seconds.keep(finished.folder)
+        if explain and not json:
+            explaining.show(finished.folder)
         _show(finished, json, quiet)
 
 
