@@ -72,7 +72,7 @@ class MeanLogVariance(Parameterization):
         mean, log_variance = coordinates["mean"], coordinates["log_variance"]
         return OnDemand(
             mean,
-            lambda: torch.exp(0.5 * log_variance),  # type: ignore[arg-type]
+            lambda: (0.5 * log_variance).exp_(),  # type: ignore[arg-type]
             lambda: torch.exp(log_variance),  # type: ignore[arg-type]
         )
 
