@@ -10,6 +10,7 @@ range over rounds. A library that is not installed is skipped with the reason. N
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +92,7 @@ def gradient(network: str, made: Callable[[int, int], Made], at: Any) -> Callabl
     batch, scale = at.batch(at.key / "plain"), at.problem.scale(at.batch(at.key / "plain"))
     first, widths = NETWORKS[network]
     sizes = [first, *widths, 10]
-    layers = [made(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    layers = [made(a, b) for a, b in itertools.pairwise(sizes)]
     biases = [torch.zeros(b, requires_grad=True) for b in sizes[1:]]
     places = [*(p for _, own in layers for p in own), *biases]
 
