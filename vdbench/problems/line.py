@@ -38,7 +38,24 @@ class Noisy(NamedTuple):
     checked: bool
 
 
-Line = tuple[Noisy | Function, ...]
+class Line(NamedTuple):
+    """A network as its steps.
+
+    Attributes:
+        steps: In order.
+        modules: What stands there, and the sequences that hold it.
+    """
+
+    steps: tuple[Noisy | Function, ...]
+    modules: tuple[nn.Module, ...]
+
+    @property
+    def hooked(self) -> bool:
+        """Whether a module has a hook by now, which a walk would leave out."""
+        return any(
+            m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
+            for m in self.modules
+        )
 
 
 def find(module: nn.Module, folds: Mapping[str, tuple[Fold, ...]]) -> Line | None:
@@ -53,19 +70,19 @@ def find(module: nn.Module, folds: Mapping[str, tuple[Fold, ...]]) -> Line | Non
         if isinstance(part, NoisyModule):
             name = part.layer.name
             known = folds.get(name, (PLAIN,))
-            if _hooks(part) or len(known) != 1 or not known[0].plain:
+            if len(known) != 1 or not known[0].plain:
                 return None
             bias = part._buffers.get("fixed_bias")
             steps.append(Noisy(part.layer, f"{name}.bias", bias, name in folds))
         elif not _empty(part):
             return None
-        elif type(part) in SAME and not getattr(part, "inplace", False) and not _hooks(part):
+        elif type(part) in SAME and not getattr(part, "inplace", False):
             steps.append(SAME[type(part)])
         else:
             steps.append(part)
     names = [step.layer.name for step in steps if isinstance(step, Noisy)]
     once = len(set(names)) == len(names) and set(folds) <= set(names)
-    return tuple(steps) if once else None
+    return Line(tuple(steps), tuple(module.modules())) if once else None
 
 
 def walk(line: Line, sampler: Sampler, inputs: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -81,7 +98,7 @@ def walk(line: Line, sampler: Sampler, inputs: Tensor, parameters: Mapping[str, 
         Rows: A noisy layer is given other rows than one an example.
     """
     x, examples = inputs, inputs.shape[0]
-    for step in line:
+    for step in line.steps:
         if not isinstance(step, Noisy):
             x = step(x)
             continue
@@ -104,7 +121,7 @@ class Rows(Exception):
 
 def _parts(module: nn.Module) -> Iterator[nn.Module]:
     """The modules of nested sequences in order."""
-    if type(module) is nn.Sequential and not _hooks(module):
+    if type(module) is nn.Sequential:
         for part in module:
             yield from _parts(part)
     else:
@@ -115,12 +132,3 @@ def _empty(module: nn.Module) -> bool:
     """Whether a module is one of torch's own that has no parts, parameters or buffers."""
     own = type(module).__module__.startswith("torch.nn.modules.")
     return own and not (module._modules or module._parameters or module._buffers)
-
-
-def _hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )

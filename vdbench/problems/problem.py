@@ -276,9 +276,10 @@ class Problem:
         if self.behaviour.derives and not torch.is_grad_enabled():
             with torch.enable_grad():
                 return self.outputs(sampler, inputs, parameters).detach()
-        if self._line is not None and inputs.dtype == self.dtype:
+        simple = self._line
+        if simple is not None and inputs.dtype == self.dtype and not simple.hooked:
             try:
-                return line.walk(self._line, sampler, inputs, parameters)
+                return line.walk(simple, sampler, inputs, parameters)
             except line.Rows as found:
                 raise self._other_rows(found.layer, found.x, inputs.shape[0], PLAIN) from None
         plain = {n: value for n, value in parameters.items() if n not in self._of_noisy_layers}

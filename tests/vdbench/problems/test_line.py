@@ -12,7 +12,6 @@ from vdbench.estimation.options import get
 from vdbench.noise import Key, stream
 from vdbench.problems.from_module import noisy
 from vdbench.problems.layers import Layer
-from vdbench.problems.line import find
 from vdbench.problems.problem import Batch, Problem
 
 KEY = Key(("tests", "line"))
@@ -77,13 +76,16 @@ def test_other_networks_are_passed_in_the_general_form() -> None:
 
 
 def test_a_hook_is_called() -> None:
-    """A line has none: what a hook changes would be left out."""
+    """Also where the line was walked before it was registered."""
     made = problem(NETWORKS["relu"]())
+    batch = Batch(*made.data.train)
+    get("local")(made, made.initial(KEY), batch, stream(KEY, dtype=torch.float64))
+    assert made._line is not None
+    assert not made._line.hooked
     seen: list[int] = []
     made.module[1].register_forward_hook(lambda *_: seen.append(1))  # type: ignore[index]
     made.module[2].register_forward_pre_hook(lambda *_: seen.append(2))  # type: ignore[index]
-    assert find(made.module, made.behaviour.folds) is None
-    batch = Batch(*made.data.train)
+    assert made._line.hooked
     get("local")(made, made.initial(KEY), batch, stream(KEY, dtype=torch.float64))
     assert seen == [1, 2]
 
