@@ -36,7 +36,7 @@ __all__ = [
     "train",
 ]
 
-VERSION = "1"
+VERSION = "2"
 """Changes whenever trained parameters may change."""
 
 NOISE_ROLES = ("scale", "alpha", "logit")
