@@ -28,7 +28,8 @@ BIAS = "adjusted.relative_bias"
 KEY = ["run", "problem", "checkpoint", "batch_size", "precision", "device"]
 
 APART = (
-    "slope.", "floor.", "coverage.", "width.", "false_alarms.", "power.", "wrong.", "kills."
+    "slope.", "floor.", "coverage.", "width.", "false_alarms.", "power.", "wrong.", "kills.",
+    "rounding.", "adjusted.rounding.",
 )  # fmt: skip
 """Beginnings of the metrics that are of no one place, and have sections of their own."""
 

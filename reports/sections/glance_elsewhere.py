@@ -8,6 +8,7 @@ from collections import Counter
 from reports.results.groups import Group
 from reports.results.instrument import places
 from reports.results.pareto import SECONDS, faster
+from reports.sections import rounding
 from reports.sections.instrument import summary
 from reports.sections.section import Findings
 from reports.sections.summary_sentences import cost_of
@@ -30,6 +31,8 @@ def elsewhere(found: Findings) -> list[str]:
     trained = training_summary(found.trainings, found.results.several)
     if trained:
         return [first_sentence(f"{lead} {text}") for lead, text in trained]
+    if not found.groups and (rounded := rounding.sentences(found.results)):
+        return rounded
     if not any(e.measured for group in found.groups for e in group.figures.values()):
         return []
     labels = list(dict.fromkeys(label for group in found.groups for label in group.labels))

@@ -32,6 +32,7 @@ from reports.sections.open_questions import OpenQuestions
 from reports.sections.outcomes import Outcomes
 from reports.sections.published import PublishedResults
 from reports.sections.ratios import Ratios
+from reports.sections.rounding import Rounding
 from reports.sections.scaling import Scaling
 from reports.sections.section import Findings, ReportSection
 from reports.sections.speed import Speed
@@ -55,6 +56,7 @@ SECTIONS: tuple[ReportSection, ...] = (
     Training(),
     Bias(),
     NoiseScale(),
+    Rounding(),
     OpenQuestions(),
     Outcomes(),
     Figures(),

@@ -27,7 +27,7 @@ QUANTITIES = {"variance.total": "total", "variance.noise": "noise"}
 DUST = 1e-11
 """Share of a gradient's square below which a variance is nothing but rounding."""
 
-ROUNDING = {"float32": 1e-4, "float64": 1e-9}
+ROUNDING = {"float32": 1e-4, "float64": 1e-9, "tf32": 1e-3, "bf16": 1e-2}
 """Relative difference of two variances that rounding alone may make, by precision."""
 
 

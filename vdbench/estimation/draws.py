@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from vdbench.arithmetic import computing
 from vdbench.errors import CellError, InputError
 from vdbench.estimation import returned
 from vdbench.estimation.autodiff import vectorising
@@ -175,6 +176,12 @@ def gradients(
     )
 
 
+def fitted(estimator: Estimator, problem: Problem, parameters: Parameters, key: Key) -> Any:
+    """What an estimator is fitted to, in the problem's precision."""
+    with computing(problem.precision, problem.device):
+        return estimator.fit(problem, parameters, key)
+
+
 def inject(
     requests: Sequence[Request],
     keys: Sequence[Key],
@@ -217,7 +224,7 @@ def vectorised(
         given = dict(zip(requests, values, strict=True))
         return estimator(problem, parameters, Batch(inputs, targets), Noise(Injected(given)), state)
 
-    with vectorising():
+    with vectorising(), computing(problem.precision, problem.device):
         result = vmap(one)(*batches, *noise.values())
     return Gradient(result[0], result[1])
 
@@ -254,7 +261,7 @@ def on_each(
         given = dict(zip(requests, values, strict=True))
         return estimator(problem, parameters, Batch(inputs, targets), Noise(Injected(given)), state)
 
-    with vectorising():
+    with vectorising(), computing(problem.precision, problem.device):
         result = vmap(vmap(one, (None, None, 0)))(*batches, list(noise.values()))
     return Gradient(result[0], result[1])
 
@@ -286,8 +293,9 @@ def call(
 ) -> Gradient:
     """One draw; an estimator that is not pure gets a forked and seeded global generator."""
     if estimator.declaration.pure:
-        return estimator(problem, parameters, batch, noise, state)
+        with computing(problem.precision, problem.device):
+            return estimator(problem, parameters, batch, noise, state)
     devices = [problem.device] if problem.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), computing(problem.precision, problem.device):
         torch.manual_seed((key / "global").seed())
         return estimator(problem, parameters, batch, noise, state)

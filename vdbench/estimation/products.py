@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import vmap
 
+from vdbench.arithmetic import ROUNDED
 from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.pathwise import Pathwise, noise_of_calls
@@ -85,6 +86,8 @@ class Drawn(NamedTuple):
 def why_formed(estimator: Estimator, problem: Problem, parameters: Parameters) -> str:
     """Why gradients of an estimator must be formed on a problem; '' if products may do."""
     form = problem.parameterization
+    if problem.precision in ROUNDED:
+        return f"gradients are rounded as products in {problem.precision} are"
     if type(estimator).__call__ is not Pathwise.__call__ or not estimator.declaration.pure:
         return "the estimator is not one of sampled pre-activations alone"
     if not form.elementwise or form.law != "normal" or form.sharing != "weights":

@@ -21,7 +21,7 @@ from vdbench import statistics
 from vdbench.datasets.splits import NO_TEST
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.draws import trace
+from vdbench.estimation.draws import fitted, trace
 from vdbench.measures.cells import TRAINING, Cell, Outcome, fits, on
 from vdbench.measures.context import Context
 from vdbench.measures.metrics import MetricValue
@@ -265,7 +265,7 @@ class Convergence(Measure):
 def try_at_start(context: Context) -> None:
     """Take one draw at initialisation: an estimator that breaks its contract is not trained with."""
     start = context.problem.initial(context.key)
-    state = context.estimator.fit(context.problem, start, context.key / "fit")
+    state = fitted(context.estimator, context.problem, start, context.key / "fit")
     batch = context.batch(context.key / "trace")
     trace(context.estimator, context.problem, start, batch, state)
 

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from vdbench import problems
+from vdbench.arithmetic import STORAGE
 from vdbench.estimation import registry
-from vdbench.estimation.draws import call, gather, minibatch
+from vdbench.estimation.draws import call, fitted, gather, minibatch
 from vdbench.estimation.options import get
 from vdbench.noise import Key, stream
 from vdbench.training.trainer import load_parameters
@@ -63,14 +64,15 @@ def _fork(job: dict[str, Any], repetition: int) -> int:
 def measure(job: dict[str, Any], repetition: int) -> int:
     """Peak bytes of one gradient above what was held before it."""
     torch.set_num_threads(job["threads"])
-    device, dtype = torch.device(job["device"]), getattr(torch, job["precision"])
-    problem = (job.get("held") or problems.build(**job["problem"])).to(device, dtype)
+    device, dtype = torch.device(job["device"]), STORAGE[job["precision"]]
+    built = job.get("held") or problems.build(**job["problem"])
+    problem = built.in_precision(device, job["precision"])
     saved = load_parameters(Path(job["parameters"]))
     parameters = {n: torch.from_numpy(v.copy()).to(device, dtype) for n, v in saved.items()}
     estimator = get(job["estimator"], **job["options"])
     key = Key(tuple(job["key"]), job["noise"]) / "memory" / repetition
     batch = gather(problem, minibatch(problem, job["batch_size"], key))
-    state = estimator.fit(problem, parameters, key / "fit")
+    state = fitted(estimator, problem, parameters, key / "fit")
 
     def one(step: int) -> None:
         place = key / step

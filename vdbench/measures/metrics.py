@@ -21,7 +21,8 @@ SQUARED = "gradient^2"
 class MetricValue:
     """A row of results, less what its cell says: metric, place in the network, value and interval.
 
-    ``message`` is a note for readers; ``detail`` has its facts, by the keys of `vdbench.schema.DETAILS`.
+    ``message`` is a note for readers; ``detail`` has its facts, by the keys of `vdbench.schema.DETAILS`. ``precision``
+    and ``mode`` are '' for those of the suite and of the cell.
     """
 
     metric: str
@@ -36,6 +37,8 @@ class MetricValue:
     message: str = ""
     against: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
+    precision: str = ""
+    mode: str = ""
 
     def __post_init__(self) -> None:
         """Cut off what the quantity cannot be from its interval."""

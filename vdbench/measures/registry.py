@@ -19,6 +19,7 @@ from vdbench.measures.instrument.power import Power
 from vdbench.measures.memory import Memory
 from vdbench.measures.noise_scale import NoiseScale
 from vdbench.measures.protocol import Measure
+from vdbench.measures.rounding import Rounding
 from vdbench.measures.throughput import Throughput
 from vdbench.measures.training import Training
 from vdbench.measures.variance import Variance
@@ -30,6 +31,7 @@ MEASURES: tuple[Measure, ...] = (
     Variance(),
     Bias(),
     NoiseScale(),
+    Rounding(),
     Coverage(),
     FalseAlarms(),
     Power(),

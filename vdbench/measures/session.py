@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator
+from vdbench.estimation.draws import fitted
 from vdbench.estimation.options import identity, label
 from vdbench.measures.cells import Cell, Outcome, Place
 from vdbench.measures.context import Context
@@ -222,7 +223,7 @@ class Site:
             key,
             {**self._address(key), **parameters},
             suite.objective,
-            estimator.fit(self.problem, self.values, key / "fit" / name),
+            fitted(estimator, self.problem, self.values, key / "fit" / name),
             self.chunks.chunk(chunk),
             examples,
         )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vdbench.arithmetic import ROUNDED, STORAGE
 from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError
 from vdbench.noise import Key, stream
@@ -131,6 +132,7 @@ class Problem:
         groups: Layer and role of each parameter.
         uses: How one example uses each noisy layer, by the layer's name.
         behaviour: What the network was seen to do.
+        precision: How its products are computed, one of `vdbench.arithmetic.STORAGE`; '' as torch is set.
 
     Example:
         >>> import vdbench
@@ -158,6 +160,7 @@ class Problem:
     groups: Mapping[str, Group] = field(default_factory=dict)
     uses: Mapping[str, Use] = field(default_factory=dict)
     behaviour: Behaviour = field(default_factory=Behaviour)
+    precision: str = ""
 
     def __repr__(self) -> str:
         sizes = [f"{a.name} {'×'.join(map(str, a.weight_shape))}" for a in self.layers]
@@ -215,6 +218,16 @@ class Problem:
         module = converted(copy.deepcopy(self.module), device, self.behaviour.precision or dtype)
         likelihood = moved(self.likelihood, device, self.behaviour.of_likelihood or dtype)
         return replace(self, data=data, start=start, module=module, likelihood=likelihood)
+
+    def in_precision(self, device: torch.device | str, precision: str) -> Problem:
+        """The same problem on a device and in a precision, one of `vdbench.arithmetic.STORAGE`."""
+        return replace(self.to(device, STORAGE[precision]), precision=precision)
+
+    @property
+    def unrounded(self) -> Problem:
+        """The same problem with products in the type of its parameters."""
+        kept = self.precision if self.precision not in ROUNDED else "float32"
+        return replace(self, precision=kept)
 
     def initial(self, key: Key) -> dict[str, Tensor]:
         """Parameters at initialisation.

@@ -148,7 +148,7 @@ class Bench:
         suite = self.session.suite
         spec = next(p for p in suite.problems if p.name == place.problem)
         return parameters(
-            problem,
+            problem.unrounded,
             next(c for c in suite.checkpoints if checkpoint_name(c) == place.checkpoint),
             suite.seed,
             self.built.fingerprint,

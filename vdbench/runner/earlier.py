@@ -114,7 +114,7 @@ def _key(cell: Mapping[str, Any]) -> Key:
 def row_key(row: Row) -> Key:
     """What tells a row from others."""
     step = None if math.isnan(row["step"]) else row["step"]
-    names = ("label", "options", "metric", "layer", "role", "against")
+    names = ("label", "options", "metric", "layer", "role", "against", "precision")
     return (*_row_place(row), step, *(row[name] for name in names))
 
 

@@ -289,8 +289,7 @@ class Run:
         if problem is None:
             problem = problems.build(spec.name, spec.factory, spec.options)
         plan.check_problem(self.suite, problem)
-        dtype = getattr(torch, self.suite.precision)
-        return Built(problem.to("cpu", dtype), fingerprint(problem))
+        return Built(problem.in_precision("cpu", self.suite.precision), fingerprint(problem))
 
     def _description(self, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """What makes the run this run, and what else is recorded of it."""

@@ -147,7 +147,7 @@ def open_problem(setup: Setup, fingerprint: str) -> None:
         setup.suite, store, setup.folder, torch.device(setup.device), Teller(), setup.plugins,
         caught=(BaseException,),
     )  # fmt: skip
-    problem = server.here.pop("problem").to("cpu", getattr(torch, setup.suite.precision))
+    problem = server.here.pop("problem").in_precision("cpu", setup.suite.precision)
     built = Built(problem, fingerprint)
     server.here["bench"] = Bench(session, built, setup.cells, Numbers(setup.chunks), setup.threads)
 

@@ -56,6 +56,7 @@ def rows(cell: Cell, run: Mapping[str, Any], values: Iterable[MetricValue]) -> l
         found.append(
             {
                 **identity(cell, run),
+                **({"precision": figure.precision} if figure.precision else {}),
                 "layer": figure.layer,
                 "role": figure.role,
                 "metric": figure.metric,

@@ -303,7 +303,8 @@ class Suite(_Model):
         seed: Every random number is addressed below it.
         level: Level of all intervals.
         objective: ``likelihood`` (the N/M-scaled log-likelihood) or ``elbo`` (−KL's gradient is added).
-        precision: Floating-point type.
+        precision: ``float32`` or ``float64``, the floating-point type; or ``tf32`` or ``bf16``, float32 with the inputs
+            of matrix products rounded (`vdbench.arithmetic`). Checkpoints are trained in float32 for these.
         noise: How random numbers are made: by torch's generator, the quicker one on a CPU; or by counter, ``philox``,
             which gives the same ones on every device and in every precision. Minibatches and initial weights do not
             depend on it.
@@ -335,7 +336,7 @@ class Suite(_Model):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     objective: Literal["likelihood", "elbo"] = "likelihood"
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
     noise: Literal["torch", "philox"] = "torch"
     threads: Count | None = None
     timeout: Positive = 86400.0

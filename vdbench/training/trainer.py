@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vdbench.estimation import returned
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.draws import call, gather
+from vdbench.estimation.draws import call, fitted, gather
 from vdbench.noise import Key, stream
 from vdbench.problems.log_alpha import clamp
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -79,7 +79,7 @@ class Trainer:
         self._leaves = self.problem.free(self.parameters)
         self._bound()
         self._optimizer = self._adam()
-        self._state = self.estimator.fit(self.problem, self.parameters, self.key / "fit")
+        self._state = fitted(self.estimator, self.problem, self.parameters, self.key / "fit")
         name = self.estimator.declaration.name
         self._watch = Watch(name, self.learning_rate, self._leaves)
 
