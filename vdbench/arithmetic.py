@@ -98,12 +98,12 @@ VECTORS = {aten.mv.default: (0, 1), aten.addmv.default: (1, 2)}
 """Products of a matrix and a vector, which `torch.autocast` casts and tensor cores do not compute in TF32."""
 
 
-class RoundedProducts(TorchDispatchMode):
+class RoundedProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within, the float32 factors of every product are rounded, in backward passes too."""
 
     def __init__(self, precision: str) -> None:
         """Round as ``tf32`` or ``bf16`` does."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._round, self._results = ROUNDINGS[precision], precision == "bf16"
         self._places = {**PRODUCTS, **(VECTORS if self._results else {})}
 

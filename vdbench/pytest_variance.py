@@ -167,7 +167,7 @@ def _timed(
     from vdbench import problems, statistics
     from vdbench.estimation.options import get, label
     from vdbench.measures.context import Context
-    from vdbench.measures.throughput import Here, Timer, gradient_call
+    from vdbench.measures.timing import Here, Timer, gradient_call
     from vdbench.noise import Key
 
     made = (

@@ -11,8 +11,8 @@ from typing import Any
 BLOCKS = 2
 """Version of the layout of blocks; part of every block's address; 2 added the threads that a cell was given."""
 
-RUN = 2
-"""Version of ``run.json``, ``results.parquet`` and ``training.parquet``; 2 added ``detail``."""
+RUN = 3
+"""Version of ``run.json``, ``results.parquet`` and ``training.parquet``; 2 added ``detail``, 3 ``mode``."""
 
 STATUSES = {
     "ok": "measured as asked",
@@ -33,7 +33,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "options": ("str", "its options as canonical JSON"),
     "objective": ("str", "objective of the run: `likelihood`, or `elbo` with the KL's gradient"),
     "parameterization": ("str", "coordinates of the posterior"),
-    "precision": ("str", "floating-point type"),
+    "precision": ("str", "`float32`, `float64`, or `tf32`, `bf16`: float32 with rounded products"),
     "device": ("str", "`cpu` or `cuda`"),
     "batch_size": ("int64", "examples in a minibatch"),
     "samples": ("int64", "draws of noise that one gradient is the mean of"),
@@ -55,6 +55,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "label": ("str", "how reports call the estimator"),
     "serves": ("str", "objective whose gradient the estimator estimates on that problem"),
     "detail": ("str", "facts about the value as a JSON object; see `DETAILS`"),
+    "mode": ("str", "of what is timed: `eager`, `graph` or `compile`; empty for all else"),
 }  # fmt: skip
 """Columns of ``results.parquet`` in order: type and meaning."""
 
@@ -82,6 +83,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "widest": ("string", "quantity, layer and role of the widest interval"),
     "needed": ("integer", "about how many units the tails of its rows ask for, where it stopped with too few"),
     "rounds": ("integer", "interleaved rounds that were timed"),
+    "throttled": ("integer", "samples left out because heat or power slowed the device"),
     "stopped_early": ("array", "epoch at which patience ended each seed's training, or null"),
     "best": ("array", "epoch whose parameters each seed's training gave"),
     "way": ("string", "how the draws of a variance were taken: `products`, `together` or `one by one`"),
@@ -108,6 +110,7 @@ CELL: dict[str, tuple[str, str]] = {
     "batch_size": ("integer", COLUMNS["batch_size"][1]),
     "estimator": ("string", "label of the estimator"),
     "measure": ("string", "name of the measure"),
+    "mode": ("string", "how gradients are computed, where it is not `eager`; else absent"),
     "status": ("string", COLUMNS["status"][1]),
     "reason": ("string", "why it stopped, in words"),
     "n": ("integer", COLUMNS["n"][1]),

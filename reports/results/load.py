@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SCHEMAS = tuple(range(1, RUN + 1))
 """The versions of ``run.json`` and ``results.parquet`` that this package reads."""
-ADDED = ("serves", "detail")
-"""Columns that schema 2 added, which older runs lack."""
+ADDED = ("serves", "detail", "mode")
+"""Columns that schemas 2 and 3 added, which older runs lack."""
 TEXT = tuple(x for x, (kind, _) in COLUMNS.items() if kind == "str" and x not in ADDED)
 NUMBERS = tuple(x for x, (kind, _) in COLUMNS.items() if kind != "str")
 EPOCHS = tuple(TRAINING_COLUMNS)
@@ -59,6 +59,8 @@ REACHED = r"^±[\d.e+-]+ reached at (?P<units>\d+) units"
 BOUND = r"^bound of (?P<units>\d+) units reached; widest is ±(?P<width>[\d.e+-]+), (?P<widest>.+)"
 STOPS = {"precision": REACHED, "max_units": BOUND}
 """What runs of schema 1 say of why a cell stopped, by the name of the reason."""
+EAGER = "eager"
+"""The execution mode of runs that say nothing of it."""
 WORDS = ("data_from", "reference", "widest")
 """Facts that are words; the others are numbers."""
 
@@ -105,11 +107,13 @@ class Results:
     """The rows of all runs with the columns ``run`` and ``detail`` (a mapping), and the runs by name.
 
     ``training`` holds the epochs of their whole trainings (``training.parquet``), None where no run has such.
+    ``modes`` holds what was timed, in every execution mode; ``frame`` has of it the mode that the run ranks by.
     """
 
     frame: pd.DataFrame
     runs: dict[str, Run]
     training: pd.DataFrame | None = None
+    modes: pd.DataFrame | None = None
 
     @property
     def several(self) -> bool:
@@ -133,20 +137,28 @@ def load(run_dirs: Sequence[Path]) -> Results:
 
     if not run_dirs:
         raise InputError("A report needs at least one run folder, and none was given.")
-    frames, runs = [], {}
+    frames, every, runs = [], [], {}
     epochs = []
     for folder, name in zip(run_dirs, unique_names(run_dirs), strict=True):
         info = read_info(folder)
         frame = read_rows(folder)
         frame.insert(0, "run", name)
-        frames.append(frame)
+        every.append(frame[frame["mode"] != ""])
+        frames.append(frame[frame["mode"].isin(["", ranked(info)])])
         known = read_epochs(folder) if (folder / "training.parquet").is_file() else None
         runs[name] = Run(name, info, cell_details(info, known))
         if known is not None:
             known.insert(0, "run", name)
             epochs.append(known)
     training = pd.concat(epochs, ignore_index=True) if epochs else None
-    return Results(pd.concat(frames, ignore_index=True), runs, training)
+    timed = pd.concat(every, ignore_index=True)
+    return Results(pd.concat(frames, ignore_index=True), runs, training, timed)
+
+
+def ranked(info: dict[str, Any]) -> str:
+    """Return the execution mode that a run ranks by: the first that its suite asks for."""
+    modes = (info.get("suite") or {}).get("modes") or [EAGER]
+    return str(modes[0])
 
 
 def unique_names(folders: Sequence[Path]) -> list[str]:
@@ -205,6 +217,8 @@ def read_rows(folder: Path) -> pd.DataFrame:
     for name in NUMBERS:
         frame[name] = frame[name].astype(float)
     clip(frame)
+    if "mode" not in frame.columns:
+        frame["mode"] = ""
     written = frame["detail"] if "detail" in frame.columns else [""] * len(frame)
     columns = (written, frame["metric"], frame["status"], frame["message"])
     details = [row_detail(*row) for row in zip(*columns, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reports.results.estimate import Estimate
 from reports.results.groups import NOISY, estimate_of
@@ -64,15 +64,18 @@ class Case:
 def cases(frame: pd.DataFrame) -> list[Case]:
     """Collect the cases of the noisy weights, over all layers, in the order of the rows."""
     mine = frame[
-        frame["metric"].str.startswith(ADJUSTED) & frame["role"].isin(NOISY) & frame["layer"].eq("all")
+        frame["metric"].str.startswith(ADJUSTED)
+        & frame["role"].isin(NOISY)
+        & frame["layer"].eq("all")
     ]
-    found: dict[tuple[object, ...], dict[str, Estimate]] = {}
-    for row in mine.itertuples(index=False):
-        place = (str(row.problem), str(row.checkpoint), int(row.batch_size))  # type: ignore[call-overload]
-        key = (str(row.run), place, str(row.precision), str(row.label), str(row.role))
-        found.setdefault(key, {})[str(row.metric).removeprefix(ADJUSTED)] = estimate_of(row)
+    found: dict[tuple[Any, ...], dict[str, Estimate]] = {}
+    for each in mine.itertuples(index=False):
+        row: Any = each
+        place = (row.problem, row.checkpoint, int(row.batch_size))
+        key = (row.run, place, row.precision, row.label, row.role)
+        found.setdefault(key, {})[row.metric.removeprefix(ADJUSTED)] = estimate_of(row)
     return [
-        Case(*key, *(values[quantity] for quantity in QUANTITIES))  # type: ignore[arg-type]
+        Case(*key, *(values[quantity] for quantity in QUANTITIES))
         for key, values in found.items()
         if set(QUANTITIES) <= set(values)
     ]

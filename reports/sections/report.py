@@ -27,6 +27,7 @@ from reports.sections.figures import Figures
 from reports.sections.glance import Glance
 from reports.sections.instrument import Instrument
 from reports.sections.method import Method
+from reports.sections.modes import Modes
 from reports.sections.noise_scale import NoiseScale
 from reports.sections.open_questions import OpenQuestions
 from reports.sections.outcomes import Outcomes
@@ -51,6 +52,7 @@ SECTIONS: tuple[ReportSection, ...] = (
     Ratios(),
     Scaling(),
     Cost(),
+    Modes(),
     Speed(),
     VarianceAndTime(),
     Training(),

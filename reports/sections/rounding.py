@@ -11,14 +11,18 @@ from reports.words.glossary import parameters, role_name
 from reports.words.numbers import percent, show
 
 EXPLAINED = (
-    "Every draw was taken in float64 and, with the same numbers, in other precisions: tf32 and bf16 round the inputs of "
-    "matrix products as tensor cores do. Variance ratio: noise variance with rounding over that without. Bias: the mean "
-    "error, relative to the length of the mean gradient; it has no upper end where the mean gradient cannot be "
+    "Every draw was taken in float64 and, with the same numbers, in other precisions: tf32 and bf16 round the inputs "
+    "of matrix products as tensor cores do. Variance ratio: noise variance with rounding over that without. Bias: the "
+    "mean error, relative to the length of the mean gradient; it has no upper end where the mean gradient cannot be "
     "distinguished from zero. Error: the root mean square error of one draw, relative to the standard deviation of its "
     f"noise. Rounding matters where the variance changes, or the bias is, by more than {percent(LIMIT)}; it does not "
-    f"where the variance changes by less and the bias, or the error, is below {percent(LIMIT)}; all of the interval has "
-    "to be on that side."
+    f"where the variance changes by less and the bias, or the error, is below {percent(LIMIT)}; all of the interval "
+    "has to be on that side."
 )
+
+
+MOST = 3
+"""Kinds of parameters and problems that a sentence names."""
 
 
 class Rounding:
@@ -37,10 +41,12 @@ class Rounding:
 
 
 def sentences(results: Results) -> list[str]:
-    """Answer for each precision in a sentence, the one in which rounding matters most first; nothing where it was not measured."""
+    """Answer for each precision in a sentence, that in which rounding matters most first."""
     every = cases(results.frame)
-    by = {p: [c for c in every if c.precision == p] for p in dict.fromkeys(c.precision for c in every)}
-    coarsest = sorted(by, key=lambda p: counted(by[p])[NOT] / len(by[p]))
+    by = {
+        p: [c for c in every if c.precision == p] for p in dict.fromkeys(c.precision for c in every)
+    }
+    coarsest = sorted(by, key=lambda p: (-counted(by[p])[MATTERS], counted(by[p])[NOT]))
     return [sentence(p, by[p]) for p in coarsest]
 
 
@@ -49,10 +55,21 @@ def sentence(precision: str, mine: list[Case]) -> str:
     found = counted(mine)
     if found[NOT] == len(mine):
         change = max(max(c.variance.high - 1, 1 - c.variance.low) for c in mine)
-        return f"{precision}: rounding does not matter in any of {len(mine)} cases (variance within ±{100 * change:.2g} %)."
-    said = [f"matters in {found[MATTERS]} of {len(mine)} cases", f"does not in {found[NOT]}"]
+        within = f"variance within ±{100 * change:.2g} %"
+        return f"{precision}: rounding does not matter in any of {len(mine)} cases ({within})."
+    where = which([c for c in mine if c.verdict == MATTERS])
+    said = [f"matters in {found[MATTERS]} of {len(mine)} cases{where}", f"does not in {found[NOT]}"]
     said += [f"is inconclusive in {found[OPEN]}"] if found[OPEN] else []
     return f"{precision}: rounding {', '.join(said)}."
+
+
+def which(some: list[Case]) -> str:
+    """Name cases in brackets, by kind of parameter and problem; '' where they are none or many."""
+    by: dict[str, list[str]] = {}
+    for case in some:
+        by.setdefault(f"{role_name(case.role)} at {case.place[0]}", []).append(case.label)
+    said = "; ".join(f"{where}: {', '.join(labels)}" for where, labels in by.items())
+    return f" ({said})" if 0 < len(by) <= MOST else ""
 
 
 def place_name(case: Case) -> str:
@@ -68,10 +85,10 @@ def short(every: list[Case]) -> Table:
     for precision, label in dict.fromkeys((c.precision, c.label) for c in every):
         mine = [c for c in every if (c.precision, c.label) == (precision, label)]
         rows.append([precision, label, *(told([c for c in mine if c.role == r]) for r in roles)])
-    caption = "Whether rounding matters, over all layers together. Places are named where it does or may."
-    return drop_empty(
-        Table(["precision", "estimator", *map(parameters, roles)], rows, caption)
+    caption = (
+        "Whether rounding matters, over all layers together. Places are named where it does or may."
     )
+    return drop_empty(Table(["precision", "estimator", *map(parameters, roles)], rows, caption))
 
 
 def told(mine: list[Case]) -> str:

@@ -7,6 +7,7 @@ from reports.figures import draw
 from reports.results.groups import Group
 from reports.results.panels import RATIO, summary_roles
 from reports.results.ranking import failures
+from reports.results.rounding import cases
 from reports.sections.instrument import instrument_answer
 from reports.sections.method import Method
 from reports.sections.pictures import Caption, picture
@@ -41,7 +42,8 @@ class Summary:
         """Compose the section."""
         first = [*instrument_answer(found.results),
                  *training_answer(found.trainings, found.results.several)]  # fmt: skip
-        told = answer(found.groups) if found.groups or not first else []
+        other = first or cases(found.results.frame)
+        told = answer(found.groups) if found.groups or not other else []
         return [*first, *told]
 
 

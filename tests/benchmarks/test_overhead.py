@@ -20,7 +20,7 @@ from vdbench import problems
 from vdbench.estimation.draws import gather, minibatch
 from vdbench.measures import variance_units
 from vdbench.measures.context import Context
-from vdbench.measures.throughput import gradient_call
+from vdbench.measures.timing import gradient_call
 from vdbench.noise import Key
 from vdbench.store import Table
 

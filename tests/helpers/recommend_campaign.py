@@ -30,7 +30,7 @@ from vdbench.estimation.options import get
 from vdbench.measures import memory, throughput
 from vdbench.measures.cells import Place
 from vdbench.measures.progress import Quiet
-from vdbench.measures.throughput import Timer
+from vdbench.measures.timing import Timer
 from vdbench.noise import Key
 from vdbench.recommendation import Recommendation
 from vdbench.recommendation.candidates import field_of

@@ -16,6 +16,13 @@ SuiteName = Annotated[
     ),
 ]
 Device = Annotated[str, Option(help="cpu, cuda or auto.", autocompletion=completion.devices)]
+Mode = Annotated[
+    list[str] | None,
+    Option(
+        metavar="MODE",
+        help="How timed gradients are computed: eager, graph or compile; repeatable. The report ranks by the first.",
+    ),
+]
 Only = Annotated[
     list[str] | None,
     Option(
@@ -76,6 +83,11 @@ Plugins = Annotated[
     list[Path] | None,
     Option("--plugin", metavar="FILE.py", help="Load estimators from a file; repeatable."),
 ]
+
+
+def with_modes(settings: list[str] | None, modes: list[str] | None) -> list[str]:
+    """The settings of a suite, with the modes that were asked for."""
+    return [*(settings or []), *([f"modes=[{', '.join(modes)}]"] if modes else [])]
 
 
 def load_plugins(plugins: list[Path] | None) -> None:

@@ -64,13 +64,15 @@ def _key(suite: Suite, cell: Cell, device: str) -> str:
     problem = next(p for p in suite.problems if p.name == cell.problem)
     about = [
         device, suite.threads, suite.precision, cell.measure, cell.label, cell.batch_size, cell.checkpoint,
-        problem.factory, problem.options,
+        problem.factory, problem.options, *([cell.mode] if cell.record.get("mode") else []),
     ]  # fmt: skip
     return json.dumps(about, sort_keys=True, default=str)
 
 
 def _where(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[k] for k in ("problem", "checkpoint", "batch_size", "estimator", "measure"))
+    from vdbench.measures.cells import named
+
+    return named(row)
 
 
 def _file() -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 from vdbench.cli.pace import in_words
 from vdbench.estimation.options import canonical, identity
+from vdbench.measures.cells import named
 from vdbench.measures.registry import FullSuite
 from vdbench.runner import plan
 from vdbench.store import records, tables
@@ -44,8 +45,7 @@ class Watched:
             _cell(cell.measure, cell.estimator, cell.place.key(suite.seed).path) for cell in cells
         }
         begun = {w for a in self._addresses.values() for w in _cells_of(a) if w in where}
-        known = {(c["problem"], c["checkpoint"], c["batch_size"], c["estimator"], c["measure"])
-                 for c in record["cells"]}  # fmt: skip
+        known = {named(c) for c in record["cells"]}
         failed = sum(c["status"] == "failed" for c in record["cells"])
         return Look(
             cells=len(cells),

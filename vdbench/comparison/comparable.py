@@ -19,6 +19,7 @@ AGREE = {
     "draws": "the draws of a unit",
     "reference": "the reference estimator",
     "plan": "the plan of training",
+    "ranked": "the execution mode",
 }
 """Keys of a block's address that must be the same, as messages call them; the problem comes first."""
 

@@ -14,6 +14,7 @@ from vdbench.comparison.stored import TRAININGS, Block, Key, Stored
 from vdbench.errors import InputError, one_line, shown
 from vdbench.measures.registry import FullSuite
 from vdbench.measures.session import parameters_digest
+from vdbench.modes.registry import EAGER
 from vdbench.store import Damaged, arrays, digest, records, tables
 from vdbench.store.seals import Content
 from vdbench.suite.schema import Suite
@@ -49,11 +50,14 @@ def read(folder: Path) -> Stored:
         files = sorted(f"blocks/{path.name}" for path in (folder / "blocks").glob("*.parquet"))
         files += sorted(f"checkpoints/{p.name}" for p in (folder / "checkpoints").glob("*.npz"))
         told = [cell for cell in info.get("cells") or [] if cell.get("status") != "failed"]
-    failed = _failed(info)
+    suite = _suite(folder, info)
+    ranked = suite.modes[0]
+    told = [cell for cell in told if _in_mode(cell, ranked)]
+    failed = _failed(info, ranked)
     found = Stored(
         folder.resolve().name or str(folder),
         info,
-        _suite(folder, info),
+        suite,
         {_key(cell): cell for cell in told if _key(cell) not in failed},
         failed,
         [],
@@ -72,10 +76,17 @@ def read(folder: Path) -> Stored:
     return found
 
 
-def _failed(info: Mapping[str, Any]) -> dict[Key, str]:
+def _in_mode(cell: Mapping[str, Any], ranked: str) -> bool:
+    """Whether a cell is not timed, or in the mode that the run ranks by: only these are compared."""
+    return cell.get("measure") != "throughput" or cell.get("mode", EAGER) == ranked
+
+
+def _failed(info: Mapping[str, Any], ranked: str) -> dict[Key, str]:
     """Why cells failed last; also those that keep figures of an earlier session, which say nothing of this one."""
     found = {}
     for cell in info.get("cells") or []:
+        if not _in_mode(cell, ranked):
+            continue
         if cell.get("kept"):
             found[_key(cell)] = f"{cell['kept']} Its figures are of an earlier session"
         elif cell.get("status") == "failed":

@@ -16,8 +16,11 @@ import numpy as np
 from vdbench.comparison.rows import Candidate, Where
 from vdbench.comparison.stored import Block
 from vdbench.measures.metrics import SQUARED
-from vdbench.measures.throughput_metrics import samples_of
+from vdbench.measures.throughput_metrics import paired, samples_of
+from vdbench.measures.timing import looks
+from vdbench.modes.registry import EAGER
 from vdbench.statistics.contrasts import (
+    at_looks,
     one_look,
     product,
     ratio_of_independent_means,
@@ -43,20 +46,28 @@ def times(where: Where, new: Block, base: Block, across: bool) -> Candidate:
         base: Likewise.
         across: Whether times of two sessions are compared, too.
     """
-    a, b = samples_of(new.values, where.new), samples_of(base.values, where.base)
+    mode = new.address.get("ranked", EAGER)
+    a, b = samples_of(new.values, where.new, mode), samples_of(base.values, where.base, mode)
     together = new is base or new.same(base)
+    if together:
+        a, b = paired(new.values, (where.new, mode), (where.base, mode))
     known = together or across
     return Candidate(
         where,
         "throughput",
         TIME,
-        ratio_of_medians(a, b, together) if known else None,
+        at_looks(ratio_of_medians(a, b, together), _looks(new, base)) if known else None,
         (float(np.median(b)), float(np.median(a))),
         "s",
         n=min(len(a), len(b)),
         paired=together,
         why="" if together else SESSIONS,
     )
+
+
+def _looks(*passes: Block) -> int:
+    """Looks at which one of some passes could have ended."""
+    return max(len(looks(b.address["rounds"], b.address.get("width"))) for b in passes)
 
 
 def efficiencies(time: Candidate, variances: Mapping[str, Candidate]) -> Iterator[Candidate]:

@@ -78,8 +78,12 @@ class Figures:
             table = self.run.pass_of((*where, "throughput")).values
         except NotComparable:
             return None
-        calls = table["calls"][table["estimator"] == where.estimator]
-        return Times([float(x) for x in samples_of(table, where.estimator)], int(np.median(calls)))
+        mode = self.run.suite.modes[0]
+        mine = table["estimator"] == where.estimator
+        if "mode" in table:
+            mine = mine & (table["mode"] == mode)
+        seconds = [float(x) for x in samples_of(table, where.estimator, mode)]
+        return Times(seconds, int(np.median(table["calls"][mine])))
 
 
 def read(folder: Path) -> Figures:
@@ -91,6 +95,8 @@ def read(folder: Path) -> Figures:
     run = read_run(folder)
     frame = tables.read_frame(folder / RESULTS)[0]
     good = (frame["status"] != "failed") & ~frame["metric"].str.startswith("pairwise.")
+    if "mode" in frame.columns:
+        good &= frame["mode"].isin(["", run.suite.modes[0]])
     frame = frame[good].copy()
     frame["name"] = [_name({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
     return Figures(run, frame)

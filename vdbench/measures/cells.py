@@ -46,6 +46,15 @@ class Place(NamedTuple):
         return Key(("vdbench", seed, *place), noise)
 
 
+NAMES = ("problem", "checkpoint", "batch_size", "estimator", "measure", "mode")
+"""Keys of a cell's record that tell it from others; ``mode`` is absent of most."""
+
+
+def named(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells a cell from others, from its record."""
+    return tuple(record.get(key) for key in NAMES)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One estimator, one measure, one place.
@@ -57,6 +66,7 @@ class Cell:
         estimator: What is measured.
         measure: Name of the measure.
         trains: Whether it trains from initialisation, instead of measuring at a checkpoint.
+        mode: How gradients are computed (`vdbench.modes`), of what is timed; '' of all else.
     """
 
     problem: str
@@ -65,6 +75,7 @@ class Cell:
     estimator: Estimator
     measure: str
     trains: bool = False
+    mode: str = ""
 
     @property
     def label(self) -> str:
@@ -80,6 +91,7 @@ class Cell:
             "batch_size": self.batch_size,
             "estimator": self.label,
             "measure": self.measure,
+            **({} if self.mode in ("", "eager") else {"mode": self.mode}),
         }
 
     @property
@@ -89,7 +101,9 @@ class Cell:
 
     def __str__(self) -> str:
         """Where it is, for progress lines and messages."""
-        return f"{self.measure} of {self.label} on {self.problem}, {self.checkpoint}, M={self.batch_size}"
+        how = self.record.get("mode", "")
+        who = f"{self.label} ({how})" if how else self.label
+        return f"{self.measure} of {who} on {self.problem}, {self.checkpoint}, M={self.batch_size}"
 
 
 @dataclass

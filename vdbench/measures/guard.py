@@ -228,10 +228,11 @@ class _Code(NamedTuple):
 
     @property
     def same(self) -> bool:
-        """Whether it is what it was; parts of torch that are imported late replace some functions by their own."""
+        """Whether it is what it was; parts of torch that are used late replace some functions by their own."""
         now = vars(self.home).get(self.name)
         file = getattr(getattr(now, "__code__", None), "co_filename", "")
-        return now is self.value or (self.where in _LIBRARIES and file.startswith(_TORCH))
+        of_libraries = self.where in _LIBRARIES or self.where.startswith("torch.")
+        return now is self.value or (of_libraries and file.startswith(_TORCH))
 
 
 def _code() -> Iterator[_Code]:

@@ -22,7 +22,7 @@ class MetricValue:
     """A row of results, less what its cell says: metric, place in the network, value and interval.
 
     ``message`` is a note for readers; ``detail`` has its facts, by the keys of `vdbench.schema.DETAILS`. ``precision``
-    and ``mode`` are '' for those of the suite and of the cell.
+    is '' for the suite's.
     """
 
     metric: str
@@ -38,7 +38,6 @@ class MetricValue:
     against: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
     precision: str = ""
-    mode: str = ""
 
     def __post_init__(self) -> None:
         """Cut off what the quantity cannot be from its interval."""

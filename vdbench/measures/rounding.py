@@ -197,16 +197,19 @@ def _drawn(
     given = {request: value.to(dtype) for request, value in noise.items()}
     each = Batch(*(_cast(t, dtype).repeat_interleave(DRAWS, 0) for t in batches))
     if context.traced.together:
-        found = vectorised(context.estimator, problem, parameters, each, given).gradients
+        found: Mapping[str, Tensor] = vectorised(
+            context.estimator, problem, parameters, each, given
+        ).gradients
     else:
         found = _one_by_one(context, problem, parameters, each, given)
-    return {name: g.unflatten(0, (-1, DRAWS)).to(torch.float64) for name, g in found.items()}
+    shape = (-1, DRAWS)
+    return {n: g.view(*shape, *g.shape[1:]).to(torch.float64) for n, g in found.items()}
 
 
 def _in_precision(context: Context, precision: str) -> Problem:
     """The problem in a precision; made once for each type, as data are copied."""
     dtype = STORAGE[precision]
-    made = context.shared.setdefault("in precision", {})
+    made: dict[torch.dtype, Problem] = context.shared.setdefault("in precision", {})
     if dtype not in made:
         made[dtype] = context.problem.to(context.problem.device, dtype)
     return replace(made[dtype], precision=precision)
@@ -241,7 +244,7 @@ def values(
         rows: Units, with the quantities of `rows`.
         precisions: Which.
         level: Of the intervals.
-        cells: Cells that the adjusted rows hold for together, with all their precisions, roles and the three quantities.
+        cells: Cells that the adjusted rows hold for together, with all precisions, roles and the three quantities.
     """
     roles = len({group.role for group in rows.sizes})
     count = max(1, 3 * cells * roles * len(precisions))

@@ -1,28 +1,19 @@
-"""Seconds per gradient: every estimator of a group timed in turn, alone on the device, in one pass.
+"""The measure ``throughput``: seconds per gradient of all estimators of a place, in every mode, and what follows.
 
-Warm-up comes first and apart; then rounds, each of which times one sample of every estimator in an order of its
-own, so that a machine that slows down slows all of them. A sample repeats the call until it lasts long enough
-for the clock. On a GPU a sample lies between two device events; on a CPU between two readings of the
-performance counter. One call is one minibatch's gradient as a training step would ask for it: one at a time,
-noise drawn inside. Each estimator has a process of its own, and one of them works at a time. As it has waited for its
-turn, it makes one call before each sample that is not timed. One that fails drops out, and the others go on.
+How they are timed is in `vdbench.measures.timing`.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 
-from vdbench.estimation import returned
-from vdbench.estimation.base import Estimator, Gradient
-from vdbench.estimation.draws import call
+from vdbench.estimation.base import Estimator
 from vdbench.measures import throughput_metrics
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
@@ -30,160 +21,15 @@ from vdbench.measures.metrics import MetricValue, UnitRows
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.measures.stopping import look_schedule
+from vdbench.measures.throughput_metrics import Levels
+from vdbench.measures.timing import Here, Sample, Timer, known, looks, rounds
 from vdbench.measures.variance_metrics import compared, variance, variance_ratios
-from vdbench.noise import Key, stream
+from vdbench.modes.registry import EAGER
 from vdbench.store import Table
 from vdbench.suite.schema import Suite, ThroughputSpec
 
-VERSION = "2"
+VERSION = "3"
 """Changes whenever the meaning of a row changes; part of every block's address."""
-
-
-@dataclass(frozen=True)
-class Timer:
-    """How a sample is taken.
-
-    Attributes:
-        rounds: Samples of every estimator.
-        least_rounds: Rounds that are taken even when the budget is spent.
-        sample_seconds: A sample repeats its call until it lasts about this long.
-        budget_seconds: No further round is begun after so many seconds.
-    """
-
-    rounds: int = 30
-    least_rounds: int = 8
-    sample_seconds: float = 0.02
-    budget_seconds: float = 60.0
-
-
-class Timed(Protocol):
-    """An estimator that is timed, wherever it is.
-
-    Attributes:
-        label: Its label.
-    """
-
-    @property
-    def label(self) -> str:
-        """Its label."""
-        ...
-
-    def calibrate(self, timer: Timer) -> int:
-        """Warm up; how often a call is to be repeated in a sample; 0 if it failed."""
-        ...
-
-    def sample(self, repeats: int) -> float:
-        """Seconds per call; NaN if it failed."""
-        ...
-
-
-class Here:
-    """An estimator that is timed in this process."""
-
-    def __init__(self, context: Context) -> None:
-        """Nothing is called yet."""
-        self.label = context.label
-        self._call, self._device = gradient_call(context), context.problem.device
-        self._name = context.estimator.declaration.name
-        self._free = context.problem.free(context.parameters)
-
-    def calibrate(self, timer: Timer) -> int:
-        """Warm up; how often a call is to be repeated in a sample."""
-        return _calibrate(self._call, self._device, timer)
-
-    def sample(self, repeats: int) -> float:
-        """Seconds per call, after one that is not timed; what that returns is checked."""
-        returned.check(self._name, self._call(), self._free)
-        return sample(self._call, repeats, self._device)
-
-
-def rows(contexts: Sequence[Context], timer: Timer) -> Table:
-    """Time a group of estimators in this process; see `rounds`."""
-    return rounds([Here(context) for context in contexts], contexts[0].key, timer)
-
-
-def rounds(
-    group: Sequence[Timed], key: Key, timer: Timer, told: Callable[[int], None] = lambda _: None
-) -> Table:
-    """Time a group of estimators; those that fail are left out.
-
-    Args:
-        group: Which.
-        key: Address of the orders of the rounds.
-        timer: How.
-        told: Told the number of each round before it begins, while nothing is timed.
-
-    Returns:
-        Columns ``estimator`` (label), ``round``, ``seconds`` (per gradient) and ``calls`` (per sample); no row at all
-        where all have failed.
-    """
-    repeats = [one.calibrate(timer) for one in group]
-    found: list[tuple[str, int, float, int]] = []
-    began = time.perf_counter()
-    for round_ in range(timer.rounds):
-        if round_ >= timer.least_rounds and time.perf_counter() - began > timer.budget_seconds:
-            break
-        told(round_)
-        seed = (key / "order" / round_).seed()
-        for place in np.random.Generator(np.random.PCG64(seed)).permutation(len(group)):
-            if repeats[place]:
-                seconds = group[place].sample(repeats[place])
-                repeats[place] = 0 if math.isnan(seconds) else repeats[place]
-                found.append((group[place].label, round_, seconds, repeats[place]))
-    lost = {one.label for one, count in zip(group, repeats, strict=True) if not count}
-    return _table([row for row in found if row[0] not in lost])
-
-
-def _table(found: Sequence[tuple[str, int, float, int]]) -> Table:
-    columns = list(zip(*found, strict=True)) or [(), (), (), ()]
-    return {
-        "estimator": np.array(columns[0], dtype=object),
-        "round": np.array(columns[1], dtype=np.int64),
-        "seconds": np.array(columns[2], dtype=np.float64),
-        "calls": np.array(columns[3], dtype=np.int64),
-    }
-
-
-def gradient_call(context: Context) -> Callable[[], Gradient]:
-    """One gradient on a fixed minibatch, with fresh noise at each call."""
-    batch = context.batch(context.key / "throughput")
-    device, dtype = context.problem.device, context.problem.dtype
-    count = iter(range(2**62))
-
-    def one() -> Gradient:
-        key = context.key / "throughput" / next(count)
-        noise = stream(key, device, dtype)
-        return call(
-            context.estimator, context.problem, context.parameters, batch, noise, key, context.state
-        )
-
-    return one
-
-
-def sample(one: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Seconds per call over ``repeats`` calls in a row."""
-    if device.type == "cuda":
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize(device)
-        begin.record()
-        for _ in range(repeats):
-            one()
-        end.record()
-        torch.cuda.synchronize(device)
-        return float(begin.elapsed_time(end)) / 1e3 / repeats
-    began = time.perf_counter()
-    for _ in range(repeats):
-        one()
-    return (time.perf_counter() - began) / repeats
-
-
-def _calibrate(one: Callable[[], object], device: torch.device, timer: Timer) -> int:
-    """Warm up, and find how often a call is to be repeated in a sample."""
-    sample(one, 1, device)  # apart: the first call loads libraries
-    warm = [sample(one, 1, device)]
-    while len(warm) < 5 and warm[0] < timer.sample_seconds:
-        warm.append(sample(one, 1, device))
-    return max(1, math.ceil(timer.sample_seconds / float(np.median(warm))))
 
 
 class Throughput(Measure):
@@ -196,8 +42,9 @@ class Throughput(Measure):
     apart = True
 
     def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
-        """One for each estimator at each place."""
-        return everywhere(suite, estimators, self.name)
+        """One for each estimator and mode at each place."""
+        every = everywhere(suite, estimators, self.name)
+        return [replace(cell, mode=mode) for cell in every for mode in suite.modes]
 
     def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
         """One a round; the calls within a sample are not counted."""
@@ -209,10 +56,10 @@ class Throughput(Measure):
         Where one fails in it, the pass is stored as that of the others. Once it works, a new pass is made with it.
         """
         spec = self.asked(session.suite)
-        timer = Timer(spec.rounds, budget_seconds=spec.budget_seconds)
+        timer = _timer(spec, session.suite)
         group = [_Asked(session, site, cell) for cell in cells]
         good = [one for one in group if one.ready()]
-        table = session.store.find(_address(good, spec)) if good else None
+        table = session.store.find(_address(good, session.suite)) if good else None
         if good and table is None:
             session.store.must_measure()
             session.progress.detail("warm-up")
@@ -223,31 +70,50 @@ class Throughput(Measure):
                 partial(_tell, session, timer),
             )
             good = [one for one in good if one.finish()]
-            kept = {name: values[np.isin(table["estimator"], [one.label for one in good])]
-                    for name, values in table.items()}  # fmt: skip
-            table = session.store.get(_address(good, spec), lambda: kept) if good else None
+            kept = _of(good, table)
+            table = session.store.get(_address(good, session.suite), lambda: kept) if good else None
         steps = max(1, site.problem.examples // site.place.batch_size)
         return [one.outcome(spec, steps, table) for one in group]
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
-        """Times and their ratios, and variance × compute time with its ratios."""
-        times = mine(self, outcomes)
+        """Times and their ratios, and variance × compute time with its ratios; estimators compared mode by mode."""
+        every = [o for o in outcomes if o.cell.measure == self.name]
         units = {o.cell.label: o.data for o in outcomes if o.cell.measure == "variance"}
-        for name, outcome in times.items():
-            found = throughput_metrics.values(
-                outcome.data, name, outcome.cell.batch_size, suite.level
-            )
-            seconds = found[0]
-            found.append(throughput_metrics.epoch(seconds, outcome.steps))
-            for other, _, comparisons in compared(suite, name, times):
-                found.append(
-                    throughput_metrics.time_ratio(
-                        outcome.data, name, other, suite.level, comparisons
+        eager = {o.cell.label for o in every if o.cell.mode == EAGER}
+        for mode in suite.modes:
+            times = mine(self, [o for o in every if o.cell.mode == mode])
+            for name, outcome in times.items():
+                found = self._of_one(suite, outcome, times, units)
+                if mode != EAGER and name in eager:
+                    found.append(
+                        throughput_metrics.mode_ratio(outcome.data, name, mode, self._levels(suite))
                     )
-                )
-            if name in units:
-                found += _efficiency(suite, outcome, seconds, units, times)
-            yield outcome, found
+                yield outcome, found
+
+    def _levels(self, suite: Suite) -> Levels:
+        spec = self.asked(suite)
+        return Levels(suite.level, len(looks(spec.rounds, spec.precision)))
+
+    def _of_one(
+        self,
+        suite: Suite,
+        outcome: Outcome,
+        times: Mapping[str, Outcome],
+        units: Mapping[str, UnitRows],
+    ) -> list[MetricValue]:
+        """Values of an estimator in a mode, among those that were timed in it."""
+        name, mode, levels = outcome.cell.label, outcome.cell.mode, self._levels(suite)
+        found = throughput_metrics.values(outcome.data, name, outcome.cell.batch_size, levels, mode)
+        seconds = found[0]
+        found.append(throughput_metrics.epoch(seconds, outcome.steps))
+        found += throughput_metrics.busy_share(outcome.data, name, levels, mode)
+        for other, _, comparisons in compared(suite, name, times):
+            found.append(
+                throughput_metrics.time_ratio(outcome.data, name, other, levels, comparisons, mode)
+            )
+        if name in units:
+            found += _efficiency(suite, outcome, seconds, units, times, levels)
+        return found
 
 
 def _tell(session: Session, timer: Timer, round_: int) -> None:
@@ -259,7 +125,8 @@ class _Asked:
     """An estimator that is timed where it is: in a process of its own, if the run has such."""
 
     def __init__(self, session: Session, site: Site, cell: Cell) -> None:
-        self.label = cell.label
+        self.label, self.mode = cell.label, cell.mode
+        self.shares: list[float] = []
         self.address: Mapping[str, Any] = {}
         self._session, self._site, self._cell = session, site, cell
         self._cause = ""
@@ -279,15 +146,17 @@ class _Asked:
 
     def calibrate(self, timer: Timer) -> int:
         """Warm up; how often a call is to be repeated in a sample; 0 if it failed."""
-        return self._ask(calibrated, timer) or 0
+        return self._ask(calibrated, timer, self.mode) or 0
 
-    def sample(self, repeats: int) -> float:
+    def sample(self, repeats: int) -> Sample:
         """Seconds per call; NaN if it failed."""
-        seconds = self._ask(sampled, repeats)
-        return math.nan if seconds is None else float(seconds)
+        found = self._ask(sampled, repeats, self.mode)
+        return Sample(math.nan) if found is None else Sample(*found)
 
     def finish(self) -> bool:
-        """Whether it has come to the end, and has left all as it was."""
+        """Whether it has come to the end, and has left all as it was; how busy the device is, is asked last."""
+        if not self._cause:
+            self.shares = list(self._ask(_busy, self.mode) or ())
         if not self._cause:
             self._ask(_finished)
         return not self._cause
@@ -296,47 +165,90 @@ class _Asked:
         """What became of its cell."""
         if self._cause or table is None:
             return Outcome(self._cell, "failed", self._cause)
+        mine = (table["estimator"] == self.label) & (table["mode"] == self.mode)
+        if not mine.any():
+            return Outcome(self._cell, "failed", "no sample of it is stored")
         count = int(table["round"].max()) + 1
         status = "ok" if count == spec.rounds else "bounded"
         reason = f"{count} of {spec.rounds} interleaved rounds"
-        detail = {"rounds": count}
+        detail: dict[str, Any] = {"rounds": count}
+        if status == "bounded" and known(table, _timer(spec, self._session.suite)):
+            status, reason = "converged", f"{reason}: medians known to ±{spec.precision:.2g}"
+            detail["stop"] = "precision"
+        if throttled := int(table["throttled"][mine].sum()):
+            reason += f"; {throttled} samples left out: the device was throttled"
+            detail["throttled"] = throttled
         return Outcome(self._cell, status, reason, count, table, steps=steps, detail=detail)
 
 
-def _address(group: Sequence[_Asked], spec: ThroughputSpec) -> dict[str, Any]:
-    """What the block of a pass is named by: the first of its group, and who else is in it."""
+def _timer(spec: ThroughputSpec, suite: Suite) -> Timer:
+    return Timer(
+        spec.rounds,
+        budget_seconds=spec.budget_seconds,
+        precision=spec.precision,
+        level=suite.level,
+    )
+
+
+def _of(group: Sequence[_Asked], table: Table) -> Table:
+    """The rows of those that came to the end, with what is known of how busy the device was."""
+    whole = {(one.label, one.mode) for one in group}
+    pairs = zip(table["estimator"], table["mode"], strict=True)
+    stays = np.array([pair in whole for pair in pairs], dtype=bool)
+    kept = {name: values[stays] for name, values in table.items()}
+    kept["busy"] = np.full(int(stays.sum()), math.nan)
+    for one in group:
+        mine = (kept["estimator"] == one.label) & (kept["mode"] == one.mode)
+        for place, share in zip(np.flatnonzero(mine), one.shares, strict=False):
+            kept["busy"][place] = share
+    return kept
+
+
+def _address(group: Sequence[_Asked], suite: Suite) -> dict[str, Any]:
+    """What the block of a pass is named by: the first of its group, and who else is in it, in which mode."""
+    spec = suite.measures.throughput
+    assert spec is not None
     return {
         **group[0].address,
         "group": [one.address["estimator"] for one in group],
+        "modes": [one.mode for one in group],
         "rounds": spec.rounds,
         "budget": spec.budget_seconds,
+        **({} if spec.precision is None else {"width": spec.precision}),
+        **({} if suite.modes[0] == EAGER else {"ranked": suite.modes[0]}),
     }
 
 
 # what is asked of an estimator where it is
 
 
-def _here(context: Context) -> Here:
+def _here(context: Context, mode: str) -> Here:
     """Made once, so that its calls are numbered on."""
-    known: dict[str, Any] = context.__dict__
-    if "timed" not in known:
-        known["timed"] = Here(context)
-    made: Here = known["timed"]
-    return made
+    made: dict[str, Here] = context.__dict__.setdefault("timed", {})
+    if mode not in made:
+        made[mode] = Here(context, mode)
+    return made[mode]
 
 
 def _named(session: Session, context: Context) -> Mapping[str, Any]:
     return session.address(context, Throughput.name, VERSION)
 
 
-def calibrated(session: Session, context: Context, timer: Timer) -> int:
+def calibrated(session: Session, context: Context, timer: Timer, mode: str = EAGER) -> int:
     """Asked of an estimator where it is: warm up; how often a call is to be repeated in a sample."""
-    return _here(context).calibrate(timer)
+    return _here(context, mode).calibrate(timer)
 
 
-def sampled(session: Session, context: Context, repeats: int) -> float:
-    """Asked of an estimator where it is: seconds per call, over so many calls."""
-    return _here(context).sample(repeats)
+def sampled(
+    session: Session, context: Context, repeats: int, mode: str = EAGER
+) -> tuple[float, float, bool]:
+    """Asked of an estimator where it is: the values of a `Sample`, over so many calls."""
+    seconds, mhz, throttled = _here(context, mode).sample(repeats)
+    return seconds, mhz, throttled
+
+
+def _busy(session: Session, context: Context, mode: str) -> list[float]:
+    return _here(context, mode).busy()
 
 
 def _finished(session: Session, context: Context) -> bool:
@@ -350,12 +262,15 @@ def _efficiency(
     seconds: MetricValue,
     units: Mapping[str, UnitRows],
     times: Mapping[str, Outcome],
+    levels: Levels,
 ) -> list[MetricValue]:
     name, schedule = outcome.cell.label, look_schedule(suite)
     found = throughput_metrics.efficiency(variance(units[name], schedule), seconds)
     both = {other: rows for other, rows in units.items() if other in times}
     for other, denominator, comparisons in compared(suite, name, both):
         ratios = variance_ratios(units[name], denominator, schedule, other, comparisons)
-        time = throughput_metrics.time_ratio(outcome.data, name, other, suite.level, comparisons)
+        time = throughput_metrics.time_ratio(
+            outcome.data, name, other, levels, comparisons, outcome.cell.mode
+        )
         found += throughput_metrics.efficiency(ratios, time)
     return found

@@ -15,13 +15,14 @@ import numpy as np
 
 from vdbench.comparison.times import BATCH
 from vdbench.errors import CellError
-from vdbench.measures import memory, throughput, variance
+from vdbench.measures import memory, throughput, timing, variance
 from vdbench.measures.cells import Place
 from vdbench.measures.context import Context
 from vdbench.measures.metrics import UnitRows
 from vdbench.measures.session import Session
-from vdbench.measures.throughput import Timer
 from vdbench.measures.throughput_metrics import samples_of
+from vdbench.measures.timing import Sample, Timer
+from vdbench.modes.registry import EAGER
 from vdbench.noise import Key
 from vdbench.problems.problem import Group
 from vdbench.recommendation.candidates import Candidate
@@ -97,7 +98,7 @@ class Measuring:
         group = [_InTurn(self, number) for number in numbers]
         self._passes += 1
         timer = Timer(count, count, SAMPLE, float("inf"))
-        table = throughput.rounds(group, self.key / "pass" / self._passes, timer)
+        table = timing.rounds(group, self.key / "pass" / self._passes, timer)
         for number in numbers:
             if number in self.taken:
                 more = samples_of(table, str(number))
@@ -129,17 +130,17 @@ class _InTurn:
     """A candidate as throughput times it."""
 
     def __init__(self, measuring: Measuring, number: int) -> None:
-        self.label = str(number)
+        self.label, self.mode = str(number), EAGER
         self._measuring, self._number = measuring, number
 
     def calibrate(self, timer: Timer) -> int:
         """Warm up; how often a call is to be repeated in a sample; 0 if it failed."""
         return self._measuring.ask(self._number, throughput.calibrated, timer) or 0
 
-    def sample(self, repeats: int) -> float:
+    def sample(self, repeats: int) -> Sample:
         """Seconds per call; NaN if it failed."""
         found = self._measuring.ask(self._number, throughput.sampled, repeats)
-        return float("nan") if found is None else float(found)
+        return Sample(float("nan")) if found is None else Sample(*found)
 
 
 def _nothing(session: Session, context: Context) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from vdbench.errors import InputError
 from vdbench.measures import throughput
 from vdbench.measures.progress import Progress
-from vdbench.measures.throughput import Timer
+from vdbench.measures.timing import Timer
 from vdbench.recommendation.contest import BYTES, SECONDS, Contest, Plan, Question
 from vdbench.recommendation.forecast import Step
 from vdbench.recommendation.measuring import SAMPLE, Measuring

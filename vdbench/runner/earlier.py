@@ -12,12 +12,12 @@ Only results with a seal are trusted with this: their seal has the run, the cell
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdbench.measures.cells import Cell
+from vdbench.measures.cells import Cell, named
 from vdbench.runner.record import CHANGEABLE
 from vdbench.runner.results import FILE, KIND, Row
 from vdbench.store import Damaged, Ledger, digest, tables
@@ -61,8 +61,8 @@ class Earlier:
     def of(self, cell: Cell) -> dict[str, Any] | None:
         """What the record said of a cell that had figures of the same basis; None if it had none."""
         if len(self._by_key) != len(self.cells):
-            self._by_key = {_key(one): one for one in self.cells}
-        found = self._by_key.get((*_place(cell), cell.label, cell.measure))
+            self._by_key = {named(one): one for one in self.cells}
+        found = self._by_key.get(named(cell.record))
         if found is None or found["basis"] != self.bases[cell.problem, cell.label]:
             return None
         return {k: v for k, v in found.items() if k != "basis"}
@@ -107,15 +107,11 @@ def _row_place(row: Row) -> Key:
     return (row["problem"], row["checkpoint"], row["batch_size"])
 
 
-def _key(cell: Mapping[str, Any]) -> Key:
-    return (*_row_place(dict(cell)), cell["estimator"], cell["measure"])
-
-
 def row_key(row: Row) -> Key:
     """What tells a row from others."""
     step = None if math.isnan(row["step"]) else row["step"]
     names = ("label", "options", "metric", "layer", "role", "against", "precision")
-    return (*_row_place(row), step, *(row[name] for name in names))
+    return (*_row_place(row), step, *(row[name] for name in names), row.get("mode") or "")
 
 
 def read(folder: Path, run: str, ledger: Ledger) -> Earlier:

@@ -16,7 +16,7 @@ from typing import Any
 import cloudpickle
 import torch
 
-from vdbench.measures.cells import Cell
+from vdbench.measures.cells import Cell, named
 from vdbench.measures.session import Session
 from vdbench.problems.problem import Problem
 from vdbench.runner.bench import Job
@@ -82,7 +82,7 @@ class Absence:
         Raises:
             InputError: The engine, or the URL, cannot be used.
         """
-        self._known = {_key(cell): cell for cell in self.cells}
+        self._known = {named(cell.record): cell for cell in self.cells}
         if self.engine.url:
             shares.use(self.session.folder, self.engine.url).probe()
         began = time.perf_counter()
@@ -129,7 +129,7 @@ class Absence:
         for line in receipt.said:
             session.progress.note(f"{receipt.machine['host']}: {line}")
         for cell in receipt.cells:
-            whose = self._known[_record_key(cell)]
+            whose = self._known[named(cell)]
             if whose not in taken.cells:
                 session.progress.done(str(whose), cell["status"], cell["reason"])
             taken.cells[whose] = cell
@@ -185,11 +185,3 @@ class Absence:
 def _processor(environment: Mapping[str, Any]) -> str:
     device = environment.get("device") or {}
     return str(device.get("name") or (environment.get("cpu") or {}).get("model") or "unknown")
-
-
-def _key(cell: Cell) -> tuple[Any, ...]:
-    return cell.problem, cell.checkpoint, cell.batch_size, cell.label, cell.measure
-
-
-def _record_key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(cell[k] for k in ("problem", "checkpoint", "batch_size", "estimator", "measure"))

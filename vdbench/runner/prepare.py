@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from vdbench import problems, workers
+from vdbench.arithmetic import ROUNDED
 from vdbench.errors import InputError, nearest
 from vdbench.estimation import registry
 from vdbench.measures import registry as measures
 from vdbench.measures.progress import Progress, Quiet
 from vdbench.measures.session import Session
+from vdbench.modes import registry as modes
 from vdbench.problems import given
 from vdbench.problems.problem import Problem
 from vdbench.runner import plan
@@ -51,6 +53,7 @@ def prepared(
     if isinstance(source, Mapping):
         source, held = in_python.plain(source)
     checked = source if isinstance(source, Suite) else measures.load(source, settings)
+    refuse(checked, where)
     named = allowed(source, checked, settings, plugins, allow)
     chosen = plan.estimators(checked, tuple(only))
     folder = Path(out) if out is not None else default_folder(checked.name)
@@ -60,6 +63,22 @@ def prepared(
     why = workers.possible() if isolate else "it was asked for (isolate=False)"
     made = Run(session, chosen, tuple(only), named, why, jobs, held=held)
     return made, checked.threads
+
+
+def refuse(suite: Suite, device: torch.device) -> None:
+    """See that the device has the suite's modes, and can be timed in its precision.
+
+    Raises:
+        InputError: It has not, or cannot.
+    """
+    modes.refuse(suite.modes, device)
+    timed = [measure.name for measure in measures.asked(suite) if measure.alone]
+    if suite.precision in ROUNDED and device.type != "cuda" and timed:
+        raise InputError(
+            f"suite '{suite.name}': precision '{suite.precision}' is imitated on a CPU, which says nothing of seconds "
+            f"or bytes, and the suite asks for {timed[0]}; expected precision float32 or float64, --device cuda, or a "
+            f"suite without {', '.join(timed)}."
+        )
 
 
 def allowed(

@@ -16,6 +16,7 @@ from vdbench import schema
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.options import label, options
+from vdbench.measures.cells import named
 from vdbench.measures.registry import FullSuite
 from vdbench.problems.problem import Problem
 from vdbench.runner import environment
@@ -177,8 +178,8 @@ class Record:
             self._write()
 
     def _write(self) -> None:
-        done = {_cell(cell) for cell in self._cells}
-        waiting = [cell for cell in self._before if _cell(cell) not in done]
+        done = {named(cell) for cell in self._cells}
+        waiting = [cell for cell in self._before if named(cell) not in done]
         self.content["cells"] = [*self._cells, *waiting]
         self.content["damaged"] = self.ledger.found
         self.content["unsealed"] = len(self.ledger.unsealed)
@@ -218,11 +219,6 @@ class Record:
         self.content["wall_seconds"] = self.content.get("wall_seconds", 0.0) + seconds
         self.content["finished"] = now()
         self.save()
-
-
-def _cell(cell: Mapping[str, Any]) -> tuple[Any, ...]:
-    keys = ("problem", "checkpoint", "batch_size", "estimator", "measure")
-    return tuple(cell.get(key) for key in keys)
 
 
 def decisive(value: Any) -> Any:

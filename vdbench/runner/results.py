@@ -43,6 +43,7 @@ def identity(cell: Cell, run: Mapping[str, Any]) -> Row:
         "batch_size": cell.batch_size,
         "samples": cell.estimator.draws_per_gradient,
         "label": cell.label,
+        "mode": cell.mode,
     }
 
 

@@ -192,6 +192,11 @@ def ratio_of_medians(new: ArrayLike, base: ArrayLike, shared: bool) -> Contrast:
     return Contrast(True, lambda alpha: quotient(a, b, alpha), (part,), shared and same)
 
 
+def at_looks(a: Contrast, looks: int) -> Contrast:
+    """A contrast of a measurement that could have ended at any of so many looks (Bonferroni)."""
+    return replace(a, at=lambda alpha: a.at(alpha / looks))
+
+
 def product(a: Contrast, b: Contrast) -> Contrast:
     """Multiply two ratios that are independent, such as one of variances and one of times."""
     return Contrast(

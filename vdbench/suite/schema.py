@@ -126,10 +126,17 @@ class BiasSpec(_Model):
 
 
 class ThroughputSpec(_Model):
-    """Seconds per gradient, in interleaved rounds."""
+    """Seconds per gradient, in interleaved rounds.
+
+    Attributes:
+        rounds: At most.
+        budget_seconds: No further round is begun after so many seconds.
+        precision: Relative half-width of the intervals of all medians at which a pass ends; None for all rounds.
+    """
 
     rounds: Annotated[int, Field(strict=True, ge=8, le=10**9)] = 30
     budget_seconds: Positive = 60.0
+    precision: Share | None = None
 
 
 class MemorySpec(_Model):
@@ -305,6 +312,8 @@ class Suite(_Model):
         objective: ``likelihood`` (the N/M-scaled log-likelihood) or ``elbo`` (−KL's gradient is added).
         precision: ``float32`` or ``float64``, the floating-point type; or ``tf32`` or ``bf16``, float32 with the inputs
             of matrix products rounded (`vdbench.arithmetic`). Checkpoints are trained in float32 for these.
+        modes: How gradients are computed where they are timed: ``eager`` (called from Python, as by a plain loop),
+            ``graph`` (a CUDA graph, replayed) and ``compile`` (`torch.compile`). Reports rank by the first.
         noise: How random numbers are made: by torch's generator, the quicker one on a CPU; or by counter, ``philox``,
             which gives the same ones on every device and in every precision. Minibatches and initial weights do not
             depend on it.
@@ -337,6 +346,7 @@ class Suite(_Model):
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     objective: Literal["likelihood", "elbo"] = "likelihood"
     precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
+    modes: Annotated[list[Literal["eager", "graph", "compile"]], Field(min_length=1)] = ["eager"]
     noise: Literal["torch", "philox"] = "torch"
     threads: Count | None = None
     timeout: Positive = 86400.0

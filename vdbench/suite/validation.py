@@ -52,6 +52,9 @@ def _labels(where: str, suite: Suite) -> list[str]:
     repeated = _repeated(suite.batch_sizes)
     if repeated:
         raise InputError(f"{where}: batch size {repeated} is given twice.")
+    repeated = _repeated(suite.modes)
+    if repeated:
+        raise InputError(f"{where}: mode '{repeated}' is given twice.")
     try:
         labels = [label(e) for spec in suite.estimators for e in expand(spec)]
         single(suite.reference)

@@ -20,12 +20,14 @@ from vdbench.cli.options import (
     Explain,
     Jobs,
     Json,
+    Mode,
     Only,
     Plugins,
     Quiet,
     Settings,
     Share,
     Verbose,
+    with_modes,
 )
 from vdbench.cli.printing import print_json, print_table
 from vdbench.cli.streams import say
@@ -50,6 +52,7 @@ def run_verb(
     ] = None,
     device: Device = "cpu",
     setting: Settings = None,
+    mode: Mode = None,
     only: Only = None,
     plugin: Plugins = None,
     allow: Allowed = None,
@@ -73,7 +76,7 @@ def run_verb(
     if suite is None:
         _refuse()
         return
-    asked = Asked(suite, device, setting or [], only or [], plugin or [], allow or [])
+    asked = Asked(suite, device, with_modes(setting, mode), only or [], plugin or [], allow or [])
     if dry_run:
         dry.show(asked, json)
         return

@@ -15,12 +15,14 @@ from vdbench.cli.options import (
     Allowed,
     Device,
     Jobs,
+    Mode,
     Only,
     Plugins,
     Quiet,
     Settings,
     SuiteName,
     Verbose,
+    with_modes,
 )
 from vdbench.cli.streams import say
 
@@ -32,6 +34,7 @@ def worker_verb(
     of: Annotated[int, Option(help="How many parts there are.")],
     device: Device = "cpu",
     setting: Settings = None,
+    mode: Mode = None,
     only: Only = None,
     plugin: Plugins = None,
     allow: Allowed = None,
@@ -45,7 +48,7 @@ def worker_verb(
 
     progress = automatic(quiet, verbose)
     warming.warm()
-    asked = Asked(suite, device, setting or [], only or [], plugin or [], allow or [])
+    asked = Asked(suite, device, with_modes(setting, mode), only or [], plugin or [], allow or [])
     part = ["--index", str(index), "--of", str(of)]
     with resumable(asked.command(out, "worker", part)):
         done = work(suite, out, index, of, **asked.keywords, progress=progress, jobs=jobs)

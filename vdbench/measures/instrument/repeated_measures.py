@@ -16,7 +16,7 @@ import torch
 from vdbench.errors import CellError
 from vdbench.estimation.base import objective
 from vdbench.estimation.options import identity
-from vdbench.measures import bias, convergence, throughput, throughput_metrics
+from vdbench.measures import bias, convergence, throughput_metrics, timing
 from vdbench.measures.context import Context
 from vdbench.measures.instrument.series import Address, Numbers, Series, Writer, blocks, read
 from vdbench.measures.instrument.workload import spans
@@ -99,14 +99,16 @@ def others(series: Series) -> Numbers:
     return np.asarray((series.value.sum() - series.value) / (count - 1))
 
 
-def pass_rows(context: Context, timer: throughput.Timer, level: float, passes: range) -> Table:
+def pass_rows(context: Context, timer: timing.Timer, level: float, passes: range) -> Table:
     """Passes in which one estimator is timed twice, under two labels; the ratio of its times is 1."""
     writer = Writer()
     for repetition in passes:
         own = context.at("pass", repetition)
         again = replace(own.at("again"), label=f"{own.label} again")
-        table = throughput.rows([own, again], timer)
-        figure = throughput_metrics.time_ratio(table, own.label, again.label, level)
+        table = timing.rows([own, again], timer)
+        figure = throughput_metrics.time_ratio(
+            table, own.label, again.label, throughput_metrics.Levels(level)
+        )
         writer.add(repetition, own.label, replace(figure, against=own.label))
     return writer.table()
 
@@ -170,7 +172,7 @@ def trainings(session: Session, context: Context, spec: ConvergenceSpec, count: 
 
 def passes(session: Session, context: Context, spec: ThroughputSpec, count: int) -> Found:
     """Ratios of an estimator's time to its own."""
-    timer = throughput.Timer(spec.rounds, budget_seconds=spec.budget_seconds)
+    timer = timing.Timer(spec.rounds, budget_seconds=spec.budget_seconds)
 
     def compute(start: int, stop: int) -> Table:
         return pass_rows(context, timer, session.suite.level, range(start, stop))

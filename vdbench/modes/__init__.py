@@ -1,0 +1,1 @@
+"""Execution modes: how one gradient is computed again and again, one file a mode."""
