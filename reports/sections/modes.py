@@ -48,8 +48,9 @@ class Modes:
         places = list(frame.groupby(PLACE, sort=False))
         for key, rows in places:
             if len(places) > 1:
-                title = f"{key[1]} · checkpoint {key[2]} · batch {int(key[3])}"
-                blocks.append(Heading(title, slug(f"modes {key[0]} {title}")))
+                run, problem, checkpoint, size, *_ = map(str, key)
+                title = f"{problem} · checkpoint {checkpoint} · batch {float(size):.0f}"
+                blocks.append(Heading(title, slug(f"modes {run} {title}")))
             blocks.append(table(rows))
         return blocks
 

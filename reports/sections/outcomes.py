@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from reports.document import Block, Heading, Paragraph, Table
-from reports.results.load import Results, Run, one_line
+from reports.results.load import EAGER, Results, Run, one_line
 from reports.sections.section import Findings
 from reports.sections.settle import again, more_units
 from reports.words.numbers import MISSING, format_number
@@ -110,7 +110,8 @@ def outcome_rows(results: Results, run: Run) -> list[list[str]]:
     rows = []
     for cell in run.cells:
         key = tuple(str(cell.get(k, "")) for k in ("problem", "checkpoint", "batch_size"))
-        key = (*key, str(cell.get("estimator", "")), str(cell.get("measure", "")))
+        mode = f" ({cell['mode']})" if cell.get("mode") else ""
+        key = (*key, str(cell.get("estimator", "")), str(cell.get("measure", "")) + mode)
         cause = causes.pop(key, "")
         if str(cell.get("status")) not in GOOD or cause or early(cell) or cell.get("kept"):
             why = " – ".join(dict.fromkeys(x for x in (why_stopped(cell), cause) if x))
@@ -133,7 +134,9 @@ def failed_rows(results: Results, run: Run) -> dict[tuple[str, ...], str]:
     found: dict[tuple[str, ...], str] = {}
     for row in rows.itertuples(index=False):
         got: Any = row
-        key = (got.problem, got.checkpoint, str(int(got.batch_size)), got.label, got.metric)
+        mode = f" ({got.mode})" if got.mode not in ("", EAGER) else ""
+        where = (got.problem, got.checkpoint, str(int(got.batch_size)))
+        key = (*where, got.label, f"{got.metric}{mode}")
         found.setdefault(key, got.message)
     return found
 

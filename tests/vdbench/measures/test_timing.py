@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
@@ -19,9 +20,10 @@ from torch import nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.estimation.options import get
-from vdbench.measures import throughput
+from vdbench.measures import timing
 from vdbench.measures.context import Context
-from vdbench.measures.throughput import Timer, gradient_call, rows, sample
+from vdbench.measures.throughput_metrics import Levels, mode_ratio, paired, samples_of
+from vdbench.measures.timing import Sample, Timer, gradient_call, looks, rows, sample, shared
 from vdbench.noise import Key, stream
 from vdbench.problems.from_module import noisy
 from vdbench.problems.problem import Problem
@@ -144,7 +146,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(throughput.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
 
     def pass_(self, seconds: float) -> None:
         self.now += seconds
@@ -156,15 +158,15 @@ def wound(
     """Contexts whose gradients take so many seconds by the clock, the very first call ``first`` more."""
     clock, fresh = Clock(monkeypatch), [True]
 
-    def gradient_call(context: Context) -> Callable[[], object]:
+    def gradient_call(context: Context, mode: str) -> Callable[[], object]:
         def one() -> None:
             clock.pass_(seconds[context.label] + (first if fresh else 0))
             fresh.clear()
 
         return one
 
-    monkeypatch.setattr(throughput, "gradient_call", gradient_call)
-    monkeypatch.setattr(throughput.returned, "check", lambda *_: None)
+    monkeypatch.setattr(timing, "gradient_call", gradient_call)
+    monkeypatch.setattr(timing.returned, "check", lambda *_: None)
     return [context(name) for name in seconds]
 
 
@@ -175,7 +177,9 @@ def test_every_estimator_is_in_every_round_in_changing_order(
     table = rows(
         wound(monkeypatch, seconds), Timer(rounds=12, sample_seconds=1.0, budget_seconds=1e9)
     )
-    assert set(table) == {"estimator", "round", "seconds", "calls"}
+    columns = {"estimator", "mode", "round", "seconds", "calls", "mhz", "throttled"}
+    assert set(table) == columns
+    assert set(table["mode"]) == {"eager"}
     orders = [tuple(table["estimator"][table["round"] == r]) for r in range(12)]
     assert all(sorted(order) == sorted(seconds) for order in orders)
     assert len(set(orders)) > 2
@@ -219,3 +223,93 @@ def test_each_call_has_noise_of_its_own_and_the_same_minibatch(
     assert [float(again().value) for _ in range(4)] == values  # type: ignore[attr-defined]
     fixed = gradient_call(context("deterministic"))
     assert len({float(fixed().value) for _ in range(4)}) == 1  # type: ignore[attr-defined]
+
+
+# -- when a pass ends -----------------------------------------------------------------------------------------------
+
+
+def test_looks_double_and_share_the_error_rate() -> None:
+    assert looks(30, None) == (30,)
+    assert looks(30, 0.05) == (8, 16, 30)
+    assert looks(64, 0.05) == (8, 16, 32, 64)
+    assert looks(8, 0.05) == (8,)
+    assert shared(0.95, 30, None) == 0.95
+    assert shared(0.95, 30, 0.05) == pytest.approx(1 - 0.05 / 3)
+    assert Levels(0.95, 3).at(2) == pytest.approx(1 - 0.05 / 6)
+
+
+class Scripted:
+    """Takes a second a call, and others in some rounds; NaN for one that fails."""
+
+    def __init__(self, mode: str = "eager", others: dict[int, float] | None = None) -> None:
+        self.label, self.mode, self._others = "naive", mode, others or {}
+        self._round = iter(range(10**9))
+
+    def calibrate(self, timer: Timer) -> int:
+        return 1
+
+    def sample(self, repeats: int) -> Sample:
+        return Sample(self._others.get(next(self._round), 1.0))
+
+
+@pytest.mark.parametrize(
+    ("others", "rounds"),
+    [({}, 8), ({0: 9.0, 1: 0.1, 2: 0.1, 3: 9.0}, 16), (dict.fromkeys(range(0, 40, 2), 9.0), 40)],
+)
+def test_a_pass_ends_once_every_median_is_known(others: dict[int, float], rounds: int) -> None:
+    """Two samples to each side are outside of the interval of 16 rounds at 1 − 0.05/4, and within that of 8."""
+    timer = Timer(40, budget_seconds=1e9, precision=0.05)
+    table = timing.rounds([Scripted(), Scripted("graph", others)], KEY, timer)
+    assert int(table["round"].max()) + 1 == rounds
+
+
+def test_intervals_hold_although_a_pass_ends_by_their_width() -> None:
+    """2,000 passes of lognormal times at 95 %: the interval misses the median in at most 5 %, and 3 standard errors."""
+    rng, missed, most = np.random.default_rng(7), 0, 64
+    level = shared(0.95, most, 0.1)
+    for _ in range(2000):
+        times = np.exp(0.3 * rng.standard_normal(most))
+        for n in looks(most, 0.1):
+            found = timing.statistics.median(times[:n], level)
+            if found.relative_half_width <= 0.1:
+                break
+        missed += not found.low <= 1.0 <= found.high
+    assert missed <= 2000 * (0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)), missed
+
+
+# -- what is left out -----------------------------------------------------------------------------------------------
+
+
+def test_throttled_samples_are_left_out_and_pairs_keep_their_rounds() -> None:
+    table = {
+        "estimator": np.array(["a", "b", "a", "b", "a", "b"], dtype=object),
+        "mode": np.array(["eager", "graph"] * 3, dtype=object),
+        "round": np.array([0, 0, 2, 1, 1, 2]),
+        "seconds": np.array([1.0, 10.0, 3.0, 20.0, 2.0, 30.0]),
+        "throttled": np.array([0, 0, 0, 1, 0, 0]),
+    }
+    assert samples_of(table, "a").tolist() == [1.0, 2.0, 3.0]
+    assert samples_of(table, "b").tolist() == []
+    assert samples_of(table, "b", "graph").tolist() == [10.0, 30.0]
+    ours, theirs = paired(table, ("b", "graph"), ("a", "eager"))
+    assert (ours.tolist(), theirs.tolist()) == ([10.0, 30.0], [1.0, 3.0])
+    table["estimator"][:] = "a"
+    ratio = mode_ratio(table, "a", "graph", Levels(0.5))
+    assert (ratio.estimate.value, ratio.estimate.n) == (10.0, 2)
+
+
+def test_a_throttled_sample_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts = wound(monkeypatch, {"naive": 1.0})
+    states = itertools.cycle([timing.clocks.Clock(1500.0), timing.clocks.Clock(900.0, True)])
+    monkeypatch.setattr(timing.clocks, "reader", lambda device: lambda: next(states))
+    table = rows(contexts, Timer(rounds=4, sample_seconds=1.0, budget_seconds=1e9))
+    assert table["throttled"].tolist() == [0, 1, 0, 1]
+    assert table["mhz"].tolist() == [1500.0, 900.0] * 2
+    assert len(samples_of(table, "naive")) == 2
+
+
+def test_an_estimator_that_fails_in_one_mode_keeps_the_other() -> None:
+    group = [Scripted(), Scripted("compile", {3: math.nan})]
+    table = timing.rounds(group, KEY, Timer(rounds=8))
+    assert set(table["mode"]) == {"eager"}
+    assert len(table["round"]) == 8
