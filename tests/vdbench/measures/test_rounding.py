@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import oracles
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -146,5 +145,7 @@ def test_values_are_those_of_the_law_that_rows_follow() -> None:
 
 def test_estimators_that_are_not_the_same_in_two_precisions_are_refused() -> None:
     fitted = replace(context("naive"), state={"mean": 1.0})
-    with pytest.raises(CellError, match="estimator 'naive' is fitted, and what it is fitted to would differ"):
+    with pytest.raises(
+        CellError, match="estimator 'naive' is fitted, and what it is fitted to would differ"
+    ):
         rows(fitted, ["tf32"], 0, 2)
