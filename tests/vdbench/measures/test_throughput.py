@@ -87,7 +87,7 @@ def test_a_mode_that_fails_leaves_the_other(
 
 def test_a_device_refuses_what_it_has_not(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match="^mode 'graph' records CUDA graphs, and the device is 'cpu'"
+        InputError, match=r"^mode 'graph' records CUDA graphs, and the device is 'cpu'"
     ):
         vdbench.run({**SUITE, "modes": ["eager", "graph"]}, tmp_path / "run", device="cpu")
     with pytest.raises(
@@ -101,7 +101,7 @@ def test_a_mode_is_named_once_and_known() -> None:
     with pytest.raises(InputError, match="mode 'eager' is given twice"):
         vdbench.run({**SUITE, "modes": ["eager", "eager"]})
     with pytest.raises(
-        InputError, match="modes.0: input should be 'eager', 'graph' or 'compile', not 'captured'"
+        InputError, match=r"modes\.0: input should be 'eager', 'graph' or 'compile', not 'captured'"
     ):
         vdbench.run({**SUITE, "modes": ["captured"]})
 

@@ -115,7 +115,7 @@ ADDRESSES: dict[str, str] = {
     "few-examples": "866d0cfc3143086a5b69aa2a7be05812",
     "independence": "fd7ffd4381ef617d654f9dd39043ab66",
     "memory": "99be097a41c9706764967e13903818b4",
-    "throughput": "23fd599a1a4dea7f9f59a91fba37e5cc",
+    "throughput": "344fc6a55f2e3771ee05983d6f1c0fd3",
     "training": "1d10ac124e57e8eced483454e274f780",
     "variance": "294d7933d2597c4359c2c64fcc4b8064",
 }
@@ -124,11 +124,11 @@ INSTRUMENT_ADDRESSES: dict[str, str] = {
     "bias": "d71eb5b5a5df5284c4668fa13af0c85d",
     "convergence": "9e11c245d7c2be3d936979ca72ab1f5a",
     "instrument.bias": "89f82d7a12b9b95c26a4ee162e2bb521",
-    "instrument.passes": "a87c182e2393d8c65577a5faa31d7a6b",
+    "instrument.passes": "e428f6dc4c08361d336e7011476e94f8",
     "instrument.runs": "eeabdf49a68d18662b773bc1bdb2ae6c",
     "instrument.trainings": "91c056c2c3acc90fc1f237837ef99585",
     "instrument.truth": "3eaa11e406288a32fd5b2e510ce45237",
-    "throughput": "cccf8b8aa906b9a23e238348f52dff02",
+    "throughput": "d1403aef9338fd1becc31cdf4bac9faa",
     "variance": "bf433f22a729248ecf608049b8bd8105",
 }
 
