@@ -18,8 +18,8 @@ TIME, BUSY, RATIO = "time.seconds_per_gradient", "time.busy_share", "mode.second
 FAILED = "throughput"
 """Metric of the row that a failed cell leaves."""
 
-LAUNCH_BOUND = 0.5
-"""Share of busy time below which a cell is launch-bound."""
+LAUNCH_BOUND = "launch-bound"
+"""How the message of a busy share begins where it is below one half, for certain."""
 
 EXPLAINED = (
     "eager: every operation is called from Python, as by a plain training loop. graph: the same operations recorded as "
@@ -81,5 +81,6 @@ def cells(mine: dict[str, Any]) -> list[str]:
     if FAILED in mine:
         return ["failed", MISSING, MISSING, str(mine[FAILED].message)]
     time, ratio, share = (estimate_of(mine[x]) if x in mine else None for x in (TIME, RATIO, BUSY))
-    remark = "launch-bound" if share and share.high < LAUNCH_BOUND else MISSING
+    bound = share is not None and share.message.startswith(LAUNCH_BOUND)
+    remark = LAUNCH_BOUND if bound else MISSING
     return [show_seconds(time), show(ratio, 1), show(share), remark]
