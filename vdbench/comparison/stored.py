@@ -57,7 +57,7 @@ class Block:
     def same(self, other: Block) -> bool:
         """Whether it is the other, number by number."""
         return self.values.keys() == other.values.keys() and all(
-            len(a) == len(b) and bool((a == b).all())
+            len(a) == len(b) and bool(((a == b) | ((a != a) & (b != b))).all())  # NaN is NaN
             for a, b in zip(self.values.values(), other.values.values(), strict=True)
         )
 
