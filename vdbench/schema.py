@@ -83,6 +83,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "widest": ("string", "quantity, layer and role of the widest interval"),
     "needed": ("integer", "about how many units the tails of its rows ask for, where it stopped with too few"),
     "rounds": ("integer", "interleaved rounds that were timed"),
+    "launch_bound": ("boolean", "whether the device computes less than half of the time, by its interval"),
     "throttled": ("integer", "samples left out because heat or power slowed the device"),
     "stopped_early": ("array", "epoch at which patience ended each seed's training, or null"),
     "best": ("array", "epoch whose parameters each seed's training gave"),

@@ -187,8 +187,7 @@ def read_info(folder: Path) -> dict[str, Any]:
         raise InputError(f"'{path}' cannot be read as JSON: {one_line(error)}.") from error
     found = info.get("schema") if isinstance(info, dict) else None
     if found not in SCHEMAS:
-        known = " and ".join(map(str, SCHEMAS))
-        raise InputError(f"'{path}' has schema {found!r}; this version reads schema {known}.")
+        raise InputError(f"'{path}' has schema {found!r}; this version reads schemas 1 to {RUN}.")
     return {key: shown(value) for key, value in info.items()}
 
 

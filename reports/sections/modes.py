@@ -18,9 +18,6 @@ TIME, BUSY, RATIO = "time.seconds_per_gradient", "time.busy_share", "mode.second
 FAILED = "throughput"
 """Metric of the row that a failed cell leaves."""
 
-LAUNCH_BOUND = "launch-bound"
-"""How the message of a busy share begins where it is below one half, for certain."""
-
 EXPLAINED = (
     "eager: every operation is called from Python, as by a plain training loop. graph: the same operations recorded as "
     "a CUDA graph and replayed, which is what the device needs. compile: torch.compile. The ratio is to eager, paired "
@@ -81,6 +78,6 @@ def cells(mine: dict[str, Any]) -> list[str]:
     if FAILED in mine:
         return ["failed", MISSING, MISSING, str(mine[FAILED].message)]
     time, ratio, share = (estimate_of(mine[x]) if x in mine else None for x in (TIME, RATIO, BUSY))
-    bound = share is not None and share.message.startswith(LAUNCH_BOUND)
-    remark = LAUNCH_BOUND if bound else MISSING
+    bound = share is not None and share.detail.get("launch_bound")
+    remark = "launch-bound" if bound else MISSING
     return [show_seconds(time), show(ratio, 1), show(share), remark]

@@ -75,7 +75,16 @@ def busy_share(table: Table, label: str, levels: Levels, mode: str) -> list[Metr
     estimate = statistics.median(known, levels.at())
     bound = estimate.high < LAUNCH_BOUND
     message = "launch-bound: the device waits for calls from Python" if bound else ""
-    return [MetricValue("time.busy_share", estimate, levels.level, "1", message=message)]
+    return [
+        MetricValue(
+            "time.busy_share",
+            estimate,
+            levels.level,
+            "1",
+            message=message,
+            detail={"launch_bound": bound},
+        )
+    ]
 
 
 def mode_ratio(table: Table, label: str, mode: str, levels: Levels) -> MetricValue:

@@ -174,5 +174,5 @@ def test_why_cells_stopped_is_told_alike_for_old_runs_and_new(
 def test_a_schema_to_come_is_refused(
     figure: Callable[..., Any], make_run: Callable[..., Path]
 ) -> None:
-    with pytest.raises(InputError, match="has schema 3; this version reads schema 1 and 2"):
-        load([make_run(trained(figure), schema=3)])
+    with pytest.raises(InputError, match="has schema 4; this version reads schemas 1 to 3"):
+        load([make_run(trained(figure), schema=4)])

@@ -48,11 +48,11 @@ def test_results_damaged(run_folder: Path, tmp_path: Path) -> None:
         reports.write([folder])
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 3}', "{}"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 4}', "{}"])
 def test_run_json_of_another_kind(run_folder: Path, tmp_path: Path, text: str) -> None:
     folder = copied(run_folder, tmp_path)
     (folder / "run.json").write_text(text)
-    with pytest.raises(InputError, match=r"cannot be read as JSON|reads schema 1 and 2"):
+    with pytest.raises(InputError, match=r"cannot be read as JSON|reads schemas 1 to 3"):
         reports.write([folder])
 
 

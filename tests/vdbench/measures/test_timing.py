@@ -22,7 +22,13 @@ from vdbench.datasets import Dataset, Split
 from vdbench.estimation.options import get
 from vdbench.measures import timing
 from vdbench.measures.context import Context
-from vdbench.measures.throughput_metrics import Levels, mode_ratio, paired, samples_of
+from vdbench.measures.throughput_metrics import (
+    Levels,
+    busy_share,
+    mode_ratio,
+    paired,
+    samples_of,
+)
 from vdbench.measures.timing import Sample, Timer, gradient_call, looks, rows, sample, shared
 from vdbench.noise import Key, stream
 from vdbench.problems.from_module import noisy
@@ -313,3 +319,24 @@ def test_an_estimator_that_fails_in_one_mode_keeps_the_other() -> None:
     table = timing.rounds(group, KEY, Timer(rounds=8))
     assert set(table["mode"]) == {"eager"}
     assert len(table["round"]) == 8
+
+
+@pytest.mark.parametrize(("share", "bound"), [(0.2, True), (0.49, False), (0.9, False)])
+def test_a_cell_is_launch_bound_where_all_of_the_interval_is_below_one_half(
+    share: float, bound: bool
+) -> None:
+    """Shares spread by ±0.03; rounds without a share, and throttled ones, do not count."""
+    shares = [*(share + 0.01 * k for k in range(-3, 4)), share, math.nan, 5.0]
+    count = len(shares)
+    table = {
+        "estimator": np.array(["a"] * count, dtype=object),
+        "mode": np.array(["eager"] * count, dtype=object),
+        "round": np.arange(count),
+        "seconds": np.ones(count),
+        "throttled": np.array([0] * (count - 1) + [1]),
+        "busy": np.array(shares),
+    }
+    (found,) = busy_share(table, "a", Levels(0.95), "eager")
+    assert found.estimate.value == pytest.approx(share)
+    assert (found.detail["launch_bound"], bool(found.message)) == (bound, bound)
+    assert busy_share({**table, "busy": np.full(count, math.nan)}, "a", Levels(0.95), "eager") == []
