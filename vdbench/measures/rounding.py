@@ -24,10 +24,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from vdbench import statistics
@@ -45,7 +43,7 @@ from vdbench.problems.problem import Batch, Group, Problem
 from vdbench.statistics import Estimate
 from vdbench.statistics.sequential import two_sided
 from vdbench.store import Table, concatenate
-from vdbench.suite.schema import Suite
+from vdbench.suite.schema import RoundingSpec, Suite
 
 VERSION = "1"
 """Changes whenever a row may change; part of every block's address."""
@@ -58,24 +56,6 @@ DRAWS = 2
 
 Gradients = dict[str, Tensor]
 """By parameter, shape (U, 2, …), in float64: the draws of each unit."""
-
-
-class RoundingSpec(BaseModel):
-    """Bias and variance of gradients whose products are rounded, against the same draws in float64.
-
-    Attributes:
-        precisions: Which are compared with float64.
-        units: Minibatches, with two draws each.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    precisions: Annotated[list[Literal["float32", "tf32", "bf16"]], Field(min_length=1)] = [
-        "float32",
-        "tf32",
-        "bf16",
-    ]
-    units: Annotated[int, Field(strict=True, ge=16, le=10**9)] = 256
 
 
 class Rounding(Measure):

@@ -125,6 +125,22 @@ class BiasSpec(_Model):
     draws: Count = 8
 
 
+class RoundingSpec(_Model):
+    """Bias and variance of gradients whose products are rounded, against the same draws in float64.
+
+    Attributes:
+        precisions: Which are compared with float64.
+        units: Minibatches, with two draws each.
+    """
+
+    precisions: Annotated[list[Literal["float32", "tf32", "bf16"]], Field(min_length=1)] = [
+        "float32",
+        "tf32",
+        "bf16",
+    ]
+    units: Annotated[int, Field(strict=True, ge=16, le=10**9)] = 256
+
+
 class ThroughputSpec(_Model):
     """Seconds per gradient, in interleaved rounds.
 
@@ -255,6 +271,7 @@ class MeasuresSpec(_Model):
 
     variance: VarianceSpec | None = None
     bias: BiasSpec | None = None
+    rounding: RoundingSpec | None = None
     throughput: ThroughputSpec | None = None
     memory: MemorySpec | None = None
     convergence: ConvergenceSpec | None = None
