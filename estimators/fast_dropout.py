@@ -45,5 +45,5 @@ class FastDropout(Pathwise):
     def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = γ + √δ·ζ."""
         mean = layer.linear(x, q.mean)
-        variance = layer.squared(x, q.variance)
+        variance = q.spread(layer, x)
         return mean + safe_sqrt(variance) * noise(layer.name, mean.shape)

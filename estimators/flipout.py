@@ -17,6 +17,7 @@ from vdbench import InputError, Layer, Noise, Pathwise, Posterior, register
     laws=("normal", "sign"),
     independent_examples=False,
     version="2",
+    posteriors="sign-symmetric",
 )
 @dataclass(frozen=True)
 class Flipout(Pathwise):
@@ -29,6 +30,11 @@ class Flipout(Pathwise):
     symmetric about 0. Every example therefore sees a correctly distributed weight sample, and its term of the
     objective keeps its expectation. In a convolution the signs belong to channels and are the same at every location.
     A sign for every pixel would give every location a different weight sample, and so change the objective.
+
+    That takes $s_i\,t_j\,\Delta W_{ij}$ to have the law of $\Delta W$ for any signs: so it is for independent
+    noise that is symmetric about 0, normal, uniform or truncated, and for radial noise, whose direction is uniform on
+    the sphere, so that a change of signs, a rotation with reflections, leaves its law as it is. It is not for
+    correlated weights: the signs multiply $\mathrm{Cov}(W_{ij}, W_{kl})$ by $s_i s_k t_j t_l$, whose mean is 0.
 
     The signs make the samples of different examples uncorrelated, and with them the gradients in $\mu$ of a linear
     layer. The samples are not independent: all share $|\varepsilon|$. This leaves a part in the gradient of $\sigma$
@@ -64,7 +70,7 @@ class Flipout(Pathwise):
         parts = torch.tensor_split(flipped, min(self.perturbations, x.shape[0]))
         perturbed = torch.cat(
             [
-                layer.linear(part, q.perturbation(noise.at("base", p)(layer.name, q.mean.shape)))
+                layer.linear(part, q.perturbation(q.draw(noise.at("base", p), layer.name)))
                 for p, part in enumerate(parts)
             ]
         )

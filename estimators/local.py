@@ -10,6 +10,8 @@ from torch import Tensor
 
 from vdbench import CellError, Layer, Noise, Pathwise, Posterior, register
 from vdbench.estimation.autodiff import seen_positive
+from vdbench.problems.structure import Correlated
+from vdbench.problems.structure import safe_sqrt as safe_sqrt
 
 
 @register(
@@ -19,6 +21,7 @@ from vdbench.estimation.autodiff import seen_positive
     laws=("normal",),
     independent_examples=True,
     version="1",
+    posteriors="normal-preactivations",
     objective_on_convolution="elbo-local-noise",
 )
 @dataclass(frozen=True)
@@ -41,9 +44,15 @@ class Local(Pathwise):
     A weight without pre-activations of its own, such as an embedding or a recurrent weight, is sampled once for the
     minibatch, $\mu + \sigma\zeta$, as ``naive`` does. The noise of different examples is then not independent.
 
+    Weights that are correlated and normal have jointly normal pre-activations too, of one example and a dense layer.
+    With the covariances $A$ of outputs and $B$ of inputs (matrix-normal), $b = x\mu + \sqrt{x^\top B x}\,A^{1/2}\zeta$;
+    with factors $V_r$ (low rank plus diagonal), $b = x\mu + \sqrt{x^2d^2}\,\zeta + \sum_r \xi_r\,xV_r$, where an
+    example's $\xi_r$ is shared by its outputs. Where such a layer is used in several places it is refused.
+
     Claim: unbiased for the ELBO of dense layers used once; on convolutions, for ``elbo-local-noise``.
     Cost: 2 products forward, 4 backward per layer; M·L noise.
-    Source: Kingma, Salimans & Welling 2015, equation 6.
+    Source: Kingma, Salimans & Welling 2015, equation 6; for correlated weights Louizos & Welling
+    2016 and Tomczak, Swaroop & Turner 2020.
 
     Attributes:
         kernel: ``torch`` computes with torch's own products; ``fused`` makes both products of a dense layer from one
@@ -59,12 +68,14 @@ class Local(Pathwise):
     kernel: Literal["torch", "fused"] = field(default="torch", repr=False)
 
     def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
-        """B = γ + √δ·ζ with γ = xμ, δ = x²σ²."""
-        if self.kernel == "fused" and type(layer) is Layer:
+        """B = γ + √δ·ζ with γ = xμ, δ = x²σ²; of correlated weights, what their structure gives."""
+        if self.kernel == "fused" and type(layer) is Layer and q.structure is None:
             return fused(layer, x, q, noise)
         mean = layer.linear(x, q.mean)
+        if isinstance(q.structure, Correlated):
+            return mean + q.structure.preactivations(layer, x, noise)
         variance = layer.squared(x, q.variance)
-        return torch.addcmul(mean, safe_sqrt(variance), noise(layer.name, mean.shape))
+        return torch.addcmul(mean, root(variance), noise(layer.name, mean.shape))
 
 
 def fused(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
@@ -87,14 +98,6 @@ def fused(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         raise CellError(f"estimator 'local', option kernel 'fused': {error}") from error
 
 
-def safe_sqrt(variance: Tensor) -> Tensor:
-    """Square root whose derivative at 0 is finite.
-
-    The variance is 0 only where the input row is all zero (or every σ is); then its own derivatives are 0, and so is
-    their product with any finite number, where √'s ∞·0 would put NaN into the whole gradient. 1 is added where the
-    variance is 0, and taken off the root; where none is seen to be, it is the root itself, to the last digit.
-    """
-    if seen_positive(variance):
-        return variance.sqrt()
-    none = (variance <= 0).to(variance.dtype)  # rounding makes some of a convolution's negative
-    return (variance + none).sqrt() - none
+def root(variance: Tensor) -> Tensor:
+    """The root of variances: `safe_sqrt`, and the root itself where all are seen to be positive, to the last digit."""
+    return variance.sqrt() if seen_positive(variance) else safe_sqrt(variance)

@@ -26,6 +26,7 @@ from vdbench import (
 from vdbench.problems.layers import NoisyModule
 from vdbench.problems.likelihoods import Expected
 from vdbench.problems.places import Fold
+from vdbench.problems.structure import Correlated
 
 RESHAPES = (nn.Flatten, nn.Unflatten, nn.Identity)
 """Modules that move numbers and change none."""
@@ -179,6 +180,10 @@ def propagate(
 
 def affine(layer: Layer, x: Moments, q: Posterior) -> Moments:
     """Moments of pre-activations: γ = m E[W], δ = (m² + v) Var[W] + v E[W]², both maps linear in the weights."""
+    if isinstance(q.structure, Correlated):
+        along = q.spread(layer, x.mean)  # Σ Cov(w_k, w_l) m_k m_l
+        variance = along + layer.linear(x.variance, q.variance + q.mean.square())
+        return Moments(layer.linear(x.mean, q.mean), variance)
     second = x.mean.square() + x.variance
     variance = layer.linear(second, q.variance) + layer.linear(x.variance, q.mean.square())
     return Moments(layer.linear(x.mean, q.mean), variance)

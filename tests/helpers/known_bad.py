@@ -13,6 +13,8 @@ from estimators.local import Local, safe_sqrt
 from vdbench.estimation.base import Declaration, Estimator, Gradient, pathwise_gradient
 from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Noise
+from vdbench.problems.families.low_rank import Factors
+from vdbench.problems.families.radial import Sphere
 from vdbench.problems.layers import Layer, Sampler
 from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -63,6 +65,69 @@ def pathwise(
         return sample
 
     return decorate
+
+
+# Families of noise
+
+
+def _flipped(layer: Layer, x: Tensor, perturbation: Tensor, q: Posterior, noise: Noise) -> Tensor:
+    mean = layer.linear(x, q.mean)
+    signs = noise.at("input")(layer.name, layer.sign_shape(x), law="sign")
+    out = noise.at("output")(layer.name, layer.sign_shape(mean), law="sign")
+    return mean + layer.linear(x * signs, perturbation) * out
+
+
+@pathwise("unbiased", "matrix-normal", laws=("normal", "sign"), posteriors="normal-preactivations")
+def flipout_of_correlated_weights(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
+    """Signs take the covariances of the weights away."""
+    return _flipped(layer, x, q.perturbation(q.draw(noise, layer.name)), q, noise)
+
+
+@pathwise(
+    "pre-activations", "matrix-normal: layer 0, covariance of outputs",
+    independent_examples=True, posteriors="normal-preactivations",
+)  # fmt: skip
+def local_without_the_covariance_of_outputs(
+    layer: Layer, x: Tensor, q: Posterior, noise: Noise
+) -> Tensor:
+    mean = layer.linear(x, q.mean)
+    return mean + safe_sqrt(q.spread(layer, x)) * noise(layer.name, mean.shape)
+
+
+@pathwise(
+    "pre-activations", "low-rank-plus-diagonal: layer 0, covariance of examples",
+    independent_examples=True, posteriors="normal-preactivations",
+)  # fmt: skip
+def examples_share_the_factors(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
+    """One number of each factor for the whole minibatch."""
+    mean = layer.linear(x, q.mean)
+    if not isinstance(q.structure, Factors):
+        return Local().preactivation(layer, x, q, noise)
+    own = safe_sqrt(layer.squared(x, q.structure.own.square()))
+    xi = noise.at("factors")(layer.name, (len(q.structure.factors),))
+    shared = layer.linear(x, torch.einsum("r,roi->oi", xi, q.structure.factors))
+    return mean + own * noise(layer.name, mean.shape) + shared
+
+
+@pathwise(
+    "pre-activations", "uniform: layer 0, fourth moment", "whatever its law",
+    laws=("normal", "sign"), posteriors="sign-symmetric",
+)  # fmt: skip
+def flipout_draws_normal_noise(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
+    """Whatever the law of the posterior."""
+    return _flipped(layer, x, q.scale * noise(layer.name, q.mean.shape), q, noise)
+
+
+@pathwise(
+    "pre-activations", "radial: layer 0, fourth moment", "whatever its law",
+    laws=("normal", "sign"), posteriors="sign-symmetric",
+)  # fmt: skip
+def flipout_on_the_sphere(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
+    """The direction of radial noise without its radius."""
+    eps = noise(layer.name, q.mean.shape)
+    if isinstance(q.structure, Sphere):
+        eps = eps * (eps.numel() ** 0.5 / eps.square().sum().sqrt())
+    return _flipped(layer, x, q.scale * eps, q, noise)
 
 
 # Where the noise enters

@@ -21,6 +21,7 @@ from vdbench.noise import Noise, Request
 from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import Posterior
 from vdbench.problems.problem import Batch, Parameters, Problem
+from vdbench.problems.structure import Correlated
 
 Truth = dict[str, Tensor]
 """The exact gradient, by parameter."""
@@ -65,7 +66,7 @@ def grid(axes: list[Axis]) -> tuple[Tensor, Tensor]:
 def noise_axes(q: Posterior, count: int) -> list[Axis]:
     """A rule for each random number of one layer's posterior."""
     size = math.prod(q.noise_shape)
-    if q.law == "normal":
+    if q.law == "normal" or isinstance(q.structure, Correlated):
         return [normal(count)] * size
     assert q.log_alpha is not None
     rates = torch.sigmoid(q.log_alpha).expand(q.noise_shape).flatten()
@@ -82,7 +83,7 @@ def by_weights(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
 
 def by_preactivations(layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
     """Independent Gaussian pre-activations with the moments that the weights give each of them."""
-    mean, variance = layer.linear(x, q.mean), layer.squared(x, q.variance)
+    mean, variance = layer.linear(x, q.mean), q.spread(layer, x)
     random = (
         variance > 0
     )  # rectified inputs may all be 0: then the root's derivative is not to be taken

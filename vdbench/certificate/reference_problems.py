@@ -15,6 +15,10 @@ from vdbench.certificate.toy_networks import Toy
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator, objective
 from vdbench.problems.dropout import BinaryDropout, LearnedBinary
+from vdbench.problems.families.bounded import TruncatedNormal, Uniform
+from vdbench.problems.families.low_rank import LowRankPlusDiagonal
+from vdbench.problems.families.matrix_normal import MatrixNormal
+from vdbench.problems.families.radial import Radial
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Batch, Parameters, Problem
@@ -86,6 +90,11 @@ STAGES: dict[str, tuple[Toy, Parameterization]] = {
     "row-shared": (toy_networks.DENSE, ROWS),
     "row-shared-convolution": (toy_networks.CONVOLUTION, ROWS),
     "binary": (toy_networks.DENSE, MASKS),
+    "matrix-normal": (toy_networks.DENSE, MatrixNormal(sigma=0.6)),
+    "low-rank-plus-diagonal": (toy_networks.DENSE, LowRankPlusDiagonal(sigma=0.6, rank=1)),
+    "uniform": (toy_networks.SINGLE, Uniform(sigma=0.6)),
+    "truncated-normal": (toy_networks.SINGLE, TruncatedNormal(sigma=0.6, bound=1.5)),
+    "radial": (toy_networks.SINGLE, Radial(sigma=0.6)),
     "masks": (toy_networks.DENSE, LEARNED),
     "masks-convolution": (toy_networks.CONVOLUTION, LEARNED),
     "classifier": (toy_networks.CLASSIFIER, MEANS),
@@ -106,6 +115,7 @@ class Kind:
         network: A network with kinks and classes, for what holds on any problem.
         points: Names of `POINTS` at which formulas break.
         layer: A stage whose first layer is dense, for the law of pre-activations and of the minibatch.
+        laws: Further such stages, for the law of pre-activations.
     """
 
     exact: tuple[str, ...]
@@ -113,6 +123,7 @@ class Kind:
     points: tuple[str, ...]
     layer: str
     thorough: tuple[str, ...] = ()
+    laws: tuple[str, ...] = ()
 
 
 POINTS: dict[str, tuple[str, float]] = {
@@ -128,18 +139,27 @@ POINTS: dict[str, tuple[str, float]] = {
 
 NORMAL = ("linear", "dense", "convolution", "rectified")
 
+CORRELATED = ("matrix-normal", "low-rank-plus-diagonal")
+
+NOT_NORMAL = ("uniform", "truncated-normal", "radial")
+
 THOROUGH = ("classes", "deep")
 
 SPREADS = ("σ = 1e-30", "σ = 1e-5", "σ = 2e4", "α = 1e-8", "α = 1e4")
 
 KINDS: dict[str, Kind] = {
     "independent-normal": Kind(NORMAL, "classifier", SPREADS, "dense", THOROUGH),
+    "sign-symmetric": Kind(NORMAL, "classifier", SPREADS, "dense", THOROUGH, NOT_NORMAL),
+    "normal-preactivations": Kind(
+        (*NORMAL, *CORRELATED), "classifier", SPREADS, "dense", THOROUGH, CORRELATED
+    ),
     "any": Kind(
-        (*NORMAL, "row-shared", "row-shared-convolution", "binary"),
+        (*NORMAL, "row-shared", "row-shared-convolution", "binary", *CORRELATED),
         "classifier",
         SPREADS,
         "dense",
         THOROUGH,
+        (*CORRELATED, *NOT_NORMAL),
     ),
     "row-shared": Kind(
         ("row-shared", "row-shared-convolution"),

@@ -174,6 +174,10 @@ def _linear() -> list[nn.Module]:
     return [nn.Linear(3, 1)]
 
 
+def _single() -> list[nn.Module]:
+    return [nn.Linear(1, 2)]
+
+
 def _dense() -> list[nn.Module]:
     return [nn.Linear(3, 2), Bend(), nn.Linear(2, 2)]
 
@@ -200,6 +204,7 @@ def _classifier() -> list[nn.Module]:
 
 
 LINEAR = Toy("linear", _linear, (3,), 1, examples=7, nodes={"0": 2}, repeats=40, blank=True)
+SINGLE = Toy("single", _single, (1,), 2)
 DENSE = Toy("dense", _dense, (3,), 2, nodes={"0": 3, "2": 2})
 CONVOLUTION = Toy("convolution", _convolution, (2, 1, 3), 1, examples=2, nodes={"0": 3, "3": 2})
 DEEP = Toy("deep", _deep, (2,), 1, nodes={"0": 5, "2": 3, "4": 2}, spread=0.7)

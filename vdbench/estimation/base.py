@@ -62,6 +62,8 @@ class Declaration:
         version: Changes whenever its results may change; part of the address of every stored block.
         pure: Whether a call is a function of its arguments alone; only then is it vectorised.
         posteriors: ``independent-normal`` where it is derived for independent normal weights and refuses others,
+            ``sign-symmetric`` where it is for noise that keeps its law when inputs and outputs change sign,
+            ``normal-preactivations`` where it is for normal weights, correlated or not, whose pre-activations q knows,
             ``row-shared`` where it needs one random number an input feature, shared by all outputs, ``any`` where it
             is valid for every posterior whose noise has a fixed law, and for learned binary masks too unless it draws
             them; ``learned-binary`` where it is made for those.

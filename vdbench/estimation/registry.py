@@ -28,7 +28,9 @@ from vdbench.problems import own
 from vdbench.siblings import import_own
 
 ENTRY_POINTS = "vdbench.estimators"
-POSTERIORS = ("independent-normal", "row-shared", "any", "learned-binary")
+POSTERIORS = (
+    "independent-normal", "sign-symmetric", "normal-preactivations", "row-shared", "any", "learned-binary",
+)  # fmt: skip
 """What an estimator may declare of the posteriors it is valid for."""
 
 _registry: dict[str, type[Estimator]] = {}
@@ -66,8 +68,8 @@ def register(
         independent_examples: Whether noise of different examples is independent given the parameters.
         version: To be changed whenever the estimator's results may change.
         pure: Whether a call is a function of its arguments alone.
-        posteriors: ``independent-normal`` (the default), ``row-shared``, ``any`` or ``learned-binary``: those it is
-            valid for.
+        posteriors: ``independent-normal`` (the default), ``sign-symmetric``, ``normal-preactivations``,
+            ``row-shared``, ``any`` or ``learned-binary``: those it is valid for.
         objective_on_convolution: Objective class where several places of one example share a weight, if another.
 
     Raises:

@@ -6,6 +6,8 @@ from vdbench.errors import CellError
 from vdbench.estimation import registry
 from vdbench.estimation.base import LEARNED_BINARY, Declaration, Estimator, Wrapper
 from vdbench.noise import POSTERIOR
+from vdbench.problems.layers import Layer
+from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.problem import Problem
 
 
@@ -17,9 +19,10 @@ def need_posterior(estimator: Estimator, problem: Problem) -> None:
         problem: With its posterior.
 
     Raises:
-        CellError: It is derived for independent normal weights, and those of the posterior are not; or it needs noise
-            that the outputs share, and the posterior has another; or it passes gradients through draws of masks whose
-            law is learned; or it is made for such masks, and there are none.
+        CellError: It is derived for independent normal weights, and those of the posterior are not; or for a noise that
+            keeps its law when signs change, or for normal pre-activations, and the posterior has neither; or it needs
+            noise that the outputs share, and the posterior has another; or it passes gradients through draws of masks
+            whose law is learned; or it is made for such masks, and there are none.
 
     Example:
         >>> import vdbench
@@ -31,23 +34,80 @@ def need_posterior(estimator: Estimator, problem: Problem) -> None:
     if form.learned_law or (declared is not None and declared.posteriors == LEARNED_BINARY):
         _need_masks(estimator, problem, declared)
         return
+    if declared is not None and form.correlated:
+        _need_dense(declared, problem)
     if declared is not None and declared.posteriors == "any":
         return
     if declared is not None and declared.posteriors == "row-shared":
         _need_shared(declared.name, problem)
         return
-    if form.law == "none":
-        why = "has no noise at all"
-    elif form.law != "normal":
-        why = f"has {form.law} noise"
-    elif form.sharing != "weights":
-        why = "has one random number an input feature, which makes the weights of its outputs correlated"
-    else:
+    kind = declared.posteriors if declared else "independent-normal"
+    if _holds(kind, form):
         return
     name = declared.name if declared else type(estimator).__name__
+    every = _general(*valid_for(form))
     raise CellError(
-        f"estimator '{name}' is derived for independent normal weights, and the posterior '{form.name}' of problem "
-        f"'{problem.name}' {why}; expected an estimator that is valid for every posterior: {', '.join(_general())}."
+        f"estimator '{name}' is derived for {DERIVED[kind]}, and the posterior '{form.name}' of problem "
+        f"'{problem.name}' {_has(form)}; expected an estimator that is valid for "
+        f"{'it' if form.law == 'structured' else 'every posterior'}: {', '.join(every)}."
+    )
+
+
+DERIVED = {
+    "independent-normal": "independent normal weights",
+    "sign-symmetric": "noise that keeps its law when inputs and outputs change sign",
+    "normal-preactivations": "weights whose pre-activations are normal",
+}
+"""By what an estimator declares as ``posteriors``, what it is derived for."""
+
+
+def valid_for(form: Parameterization) -> tuple[str, ...]:
+    """What estimators declare as ``posteriors`` that are valid for one whose noise has a fixed law."""
+    return ("any", *(kind for kind in DERIVED if form.law == "structured" and _holds(kind, form)))
+
+
+def _holds(kind: str, form: Parameterization) -> bool:
+    return bool(
+        {
+            "sign-symmetric": form.sign_symmetric,
+            "normal-preactivations": form.normal_preactivations,
+        }.get(kind, form.independent_normal)
+    )
+
+
+def _has(form: Parameterization) -> str:
+    """What a posterior has in place of independent normal weights."""
+    if form.law == "none":
+        return "has no noise at all"
+    if form.correlated:
+        return "has correlated weights"
+    if form.law == "structured":
+        return f"has {form.name} noise"
+    if form.law != "normal":
+        return f"has {form.law} noise"
+    return (
+        "has one random number an input feature, which makes the weights of its outputs correlated"
+    )
+
+
+def _need_dense(declared: Declaration, problem: Problem) -> None:
+    """Refuse pre-activations of correlated weights but those of dense layers; and of local's, that are used twice."""
+    local = declared.posteriors == "normal-preactivations"
+    if not local and (
+        declared.posteriors != "any"
+        or POSTERIOR in declared.laws
+        or declared.objective == "mean-weights"
+    ):
+        return  # refused anyway, or it needs weights or their means alone
+    others = [a.name for a in problem.layers if type(a) is not Layer]
+    others += [a for a in problem.shared if local and a not in others]
+    if not others and not (local and problem.reused):
+        return
+    where = f"layer '{others[0]}' is not one" if others else "a layer is called several times"
+    raise CellError(
+        f"estimator '{declared.name}' knows the pre-activations of correlated weights of dense layers that an example "
+        f"meets once, and {where} in problem '{problem.name}' with the posterior '{problem.parameterization.name}'; "
+        f"expected an estimator that samples weights: {', '.join(_general())}."
     )
 
 
@@ -56,11 +116,12 @@ def _need_shared(name: str, problem: Problem) -> None:
     if form.sharing == "inputs" and form.law != "none":
         return
     own = form.law == "normal"
-    valid = _general("any", "independent-normal") if own else _general()
-    has = "no noise at all" if form.law == "none" else "a random number of its own for every weight"
+    valid = _general("any", "independent-normal") if own else _general(*valid_for(form))
+    has = "has a random number of its own for every weight"
+    has = has if form.law in ("normal", "binary") else _has(form)
     raise CellError(
         f"estimator '{name}' masks the inputs of a layer, which samples its weights only where all outputs share the "
-        f"noise of an input feature, and the posterior '{form.name}' of problem '{problem.name}' has {has}; expected "
+        f"noise of an input feature, and the posterior '{form.name}' of problem '{problem.name}' {has}; expected "
         f"sharing 'inputs' of the posterior, or an estimator that is valid for this one: {', '.join(valid)}."
     )
 

@@ -12,6 +12,10 @@ g_μ + √α·g_σ), so the parameterization is an option of the problem and is 
 | variational dropout, type A, type B | ``theta-log_alpha``, ``sharing: inputs`` or ``weights`` |
 | additive (θ, log σ²), any σ | ``mean-log_variance`` |
 | binary masks with a learned keep probability | ``learned-binary`` |
+| additive, σ of low rank | ``low-rank-scale`` |
+| uniform; normal within bounds | ``uniform``; ``truncated-normal`` |
+| a direction and a radius | ``radial`` |
+| row × column covariance; diagonal and low rank | ``matrix-normal``; ``low-rank-plus-diagonal`` |
 
 Types A and B, with correlated and uncorrelated noise, are those of Kingma, Salimans & Welling 2015, section 3; the
 additive coordinates are also those of Molchanov, Ashukha & Vetrov 2017, where α = σ²/θ² is computed from them.
@@ -30,6 +34,11 @@ from torch import Tensor
 from vdbench import kinds
 from vdbench.errors import InputError
 from vdbench.problems.dropout import BinaryDropout, LearnedBinary, Point
+from vdbench.problems.families.bounded import TruncatedNormal, Uniform
+from vdbench.problems.families.low_rank import LowRankPlusDiagonal
+from vdbench.problems.families.low_rank_scale import LowRankScale
+from vdbench.problems.families.matrix_normal import MatrixNormal
+from vdbench.problems.families.radial import Radial
 from vdbench.problems.parameterization import Parameterization, at, between, count, each, one_of
 from vdbench.problems.posterior import OnDemand, Posterior, Sharing
 
@@ -160,7 +169,11 @@ class ThetaLogAlpha(Parameterization):
 
 
 PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
-    cls.name: cls for cls in (MeanLogVariance, ThetaLogAlpha, BinaryDropout, LearnedBinary, Point)
+    cls.name: cls
+    for cls in (
+        *(MeanLogVariance, ThetaLogAlpha, BinaryDropout, LearnedBinary, Point),
+        *(LowRankScale, Uniform, TruncatedNormal, Radial, MatrixNormal, LowRankPlusDiagonal),
+    )
 }
 
 

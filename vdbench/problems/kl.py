@@ -6,13 +6,15 @@
 | normal noise of input features | refused | KL of q(ξ_i) = N(1, α_i), one for each feature | 0 | refused |
 | binary noise, or none | −log N(E[W]; 0, s²): weight decay | 0, a constant | 0 | refused |
 | learned binary masks | refused | refused | 0 | KL of the masks, one for each feature |
+| uniform, truncated, radial, correlated | KL(q ‖ prior) | refused | 0 | refused |
 
 Noise that outputs share leaves the weights of an input feature on a line through 0: against a density over weights such
 a q has an infinite KL, so a Gaussian prior is refused. The log-uniform prior is then one over the scale of that
 line (Kingma, Salimans & Welling 2015, section 3.2). A binary q, or one without noise, has no density either;
 with a Gaussian prior it gets weight decay, as such networks are trained: minus the log-density of the mean weights, its
 constant included. That is a term of the log-posterior, and no KL. Learned masks have a KL from a prior over masks;
-θ has no prior then.
+θ has no prior then. The families in `vdbench.problems.families` that are not independent normal have their KL by
+entropy and two moments (`vdbench.problems.structure`).
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ def term(prior: Prior, q: Posterior) -> Tensor:
             math.prod(q.noise_shape) / q.log_alpha.numel()
         )  # numbers of a mask that share a logit
         return share * prior.kl_logit(-q.log_alpha).sum()
+    if q.structure is not None and isinstance(prior, GaussianPrior):
+        return prior.cross_entropy(q.mean, q.variance) - q.structure.entropy(q.scale)
     if q.law != "normal":
         if isinstance(prior, GaussianPrior):
             return prior.decay(q.mean)
@@ -70,7 +74,12 @@ def refuse(prior: Prior, form: Parameterization, name: str) -> None:
             f"posterior '{form.name}' is one of {'masks' if learned else 'weights'}; expected the prior "
             f"{'bernoulli or none' if learned else 'gaussian, log-uniform or none'}."
         )
-    if isinstance(prior, LogUniformPrior | BernoulliPrior):
+    if form.law == "structured" and not isinstance(prior, GaussianPrior):
+        raise InputError(
+            f"problem '{name}': the posterior '{form.name}' has a KL in closed form from a gaussian prior alone, not "
+            f"from '{prior}'; expected the prior gaussian or none."
+        )
+    if form.law == "structured" or isinstance(prior, LogUniformPrior | BernoulliPrior):
         return
     if form.law != "normal":
         if isinstance(prior, GaussianPrior):

@@ -242,6 +242,13 @@ def refuse_posterior(problem: Problem) -> None:
                     f"{getattr(form, 'per', '')}, and layer '{layer.name}' does not keep its weights by outputs and "
                     "inputs; expected per='layer' or 'weight', or other layers with layers=."
                 )
+    for layer in problem.whole:
+        if form.law == "structured" and layer.fixed_row is not None and not form.separable:
+            raise InputError(
+                f"problem '{problem.name}': the posterior '{form.name}' is one law of all weights of a layer, and "
+                f"layer '{layer.name}' has a row without noise, its padding; expected another posterior, or other "
+                "layers with layers=."
+            )
     if form.sharing != "inputs":
         return
     for layer in problem.layers:

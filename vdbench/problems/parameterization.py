@@ -66,6 +66,35 @@ class Parameterization(ABC):
         return "weights"
 
     @property
+    def independent_normal(self) -> bool:
+        """Whether the weights are independent and normal."""
+        return self.law == "normal" and self.sharing == "weights"
+
+    @property
+    def sign_symmetric(self) -> bool:
+        """Whether W − mean keeps its law when inputs and outputs, each or not, change sign: s_i t_j (W_ji − mean_ji).
+
+        So it is with independent weights that are symmetric about their means, but not with correlated ones: their
+        covariance Cov(W_ji, W_lk) becomes s_i s_k t_j t_l times itself.
+        """
+        return self.independent_normal
+
+    @property
+    def normal_preactivations(self) -> bool:
+        """Whether one example's pre-activations of a dense layer are jointly normal, with a covariance q knows."""
+        return self.independent_normal
+
+    @property
+    def correlated(self) -> bool:
+        """Whether the weights are normal and correlated, with a `vdbench.problems.structure.Correlated`."""
+        return self.law == "structured" and self.normal_preactivations
+
+    @property
+    def separable(self) -> bool:
+        """Whether some weights of a layer have a law of the same form as all of them."""
+        return self.law != "structured"
+
+    @property
     def noise_laws(self) -> tuple[str, ...]:
         """What the law of the noise asks of `vdbench.noise.Noise`."""
         return NOISE_LAWS[self.law]
@@ -101,6 +130,14 @@ def between(what: str, value: Any, low: float, high: float = math.inf) -> None:
         number = isinstance(one, int | float) and not isinstance(one, bool)
         if not (number and math.isfinite(one) and low < one < high):
             raise InputError(f"{what} of the posterior must be {bounds}, not {one!r}.")
+
+
+def whole(what: str, value: Any, low: int) -> None:
+    """Refuse what is no whole number of at least ``low``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise InputError(
+            f"{what} of the posterior must be a whole number of at least {low}, not {value!r}."
+        )
 
 
 def one_of(what: str, value: Any, known: Collection[str]) -> None:

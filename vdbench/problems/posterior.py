@@ -16,15 +16,21 @@ import torch
 from torch import Tensor
 
 from vdbench.noise import Noise
+from vdbench.problems.structure import Correlated, Map, Structure
 
 Sharing = Literal["weights", "inputs"]
 """Whose noise a number is: a weight's, or an input feature's (an input channel's of a convolution)."""
 
-Law = Literal["normal", "binary", "none"]
-"""The law of z; ``none`` is no noise at all, W = mean."""
+Law = Literal["normal", "binary", "none", "structured"]
+"""The law of z; ``none`` is no noise at all, W = mean; ``structured`` is what `Posterior.structure` makes of it."""
 
-NOISE_LAWS: dict[Law, tuple[str, ...]] = {"normal": ("normal",), "binary": ("uniform",), "none": ()}
-"""What each law asks of `vdbench.noise.Noise`; a binary number is made from a uniform one."""
+NOISE_LAWS: dict[Law, tuple[str, ...]] = {
+    "normal": ("normal",),
+    "binary": ("uniform",),
+    "none": (),
+    "structured": ("normal",),
+}
+"""What each law asks of `vdbench.noise.Noise`; a binary number is made from a uniform one, others from normal ones."""
 
 
 class Posterior(NamedTuple):
@@ -39,7 +45,8 @@ class Posterior(NamedTuple):
         log_alpha: log σ²/μ² where it is a coordinate, of a shape that broadcasts to the weights; else None.
         sharing: ``weights`` where every weight has noise of its own, ``inputs`` where all outputs share one number for
             each input feature.
-        law: Of the standardised noise: ``normal``, ``binary`` or ``none``.
+        law: Of the standardised noise: ``normal``, ``binary``, ``none`` or ``structured``.
+        structure: What makes the weights' noise where the law is ``structured``, else None.
 
     Example:
         >>> import torch
@@ -58,6 +65,7 @@ class Posterior(NamedTuple):
     log_alpha: Tensor | None = None
     sharing: Sharing = "weights"
     law: Law = "normal"
+    structure: Structure | None = None
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -66,6 +74,8 @@ class Posterior(NamedTuple):
         The inputs of a grouped convolution's weights are the channels of one group; the groups share their noise.
         """
         shape = self.mean.shape
+        if self.structure is not None:
+            return self.structure.noise_shape(tuple(shape))
         if self.sharing == "weights":
             return tuple(shape)
         return (1, shape[1], *(1 for _ in shape[2:]))
@@ -81,6 +91,9 @@ class Posterior(NamedTuple):
         Returns:
             `noise_shape`, or that with ``examples`` before it.
         """
+        if self.structure is not None:
+            lead = () if examples is None else (examples,)
+            return self.structure.draw(noise, name, self.noise_shape, lead)
         shape = self.noise_shape if examples is None else (examples, *self.noise_shape)
         if self.law == "normal":
             return noise(name, shape)
@@ -94,11 +107,21 @@ class Posterior(NamedTuple):
         """W at the noise z; with leading dimensions, if z has more than q."""
         if self.law == "binary":
             return self.mean * self.factors(z)
-        return torch.addcmul(self.mean, self.scale, z)
+        if self.structure is None:
+            return torch.addcmul(self.mean, self.scale, z)
+        return self.mean + self.perturbation(z)
 
     def perturbation(self, z: Tensor) -> Tensor:
-        """W − E[W] at the noise z, for independent normal weights; with leading dimensions, if z has more than q."""
-        return self.scale * z
+        """W − mean at the noise z of a law that is not binary; with leading dimensions, if z has more than q."""
+        return (
+            self.scale * z if self.structure is None else self.structure.perturbation(self.scale, z)
+        )
+
+    def spread(self, layer: Map, x: Tensor) -> Tensor:
+        """Variance of each pre-activation: Σ x²σ², unless the weights of an output are correlated."""
+        if isinstance(self.structure, Correlated):
+            return self.structure.spread(layer, x)
+        return layer.squared(x, self.variance)
 
     def factors(self, z: Tensor) -> Tensor:
         """ξ = 1 + √α z with W = mean ∘ ξ, for a q that has α; a dropped one is 0 to the last digit.

@@ -115,6 +115,11 @@ class GaussianPrior:
             slope.masked_fill_(least, 0)
         return (terms.sum() + constant) / 2, mean if share == 1 else mean * share, slope
 
+    def cross_entropy(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """E_q[−log N(w; 0, s²)] summed over the weights, of any law q with this mean and variance of each weight."""
+        squares = (mean.square() + variance) / self.variance
+        return 0.5 * (squares + math.log(2 * math.pi * self.variance)).sum()
+
     def decay(self, weights: Tensor) -> Tensor:
         """−log N(weights; 0, variance) summed over the weights: weight decay, for weights without a density of q."""
         return (

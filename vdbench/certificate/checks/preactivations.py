@@ -19,6 +19,7 @@ from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Injected, Noise, Recorder, stream
+from vdbench.problems.structure import Correlated, Uncorrelated
 
 NAME = "pre-activations"
 
@@ -32,6 +33,9 @@ SUGGESTS = {
         "outputs of one example do not vary together as their weights do: is one random number used for several "
         "outputs, or a shared one drawn anew?"
     ),
+    "fourth moment": (
+        "their fourth moment is not that of the posterior's noise: is normal noise drawn whatever its law?"
+    ),
     "covariance of examples": (
         "examples vary together although the estimator declares independent_examples: is one random number used "
         "for the whole minibatch?"
@@ -40,11 +44,12 @@ SUGGESTS = {
 
 
 def ask(subject: Subject) -> Iterable[Asked]:
-    """Four samples of one layer's pre-activations; nothing where the estimator has none of its own."""
+    """Samples of one layer's pre-activations; nothing where the estimator has none of its own."""
     why = _nothing(subject.estimator)
     if why:
         return [Finding(NAME, "one dense layer", None, note=why)]
-    return each_stage(NAME, [kind(subject.estimator).layer], subject, lambda at: _ask(subject, at))
+    of = kind(subject.estimator)
+    return each_stage(NAME, [of.layer, *of.laws], subject, lambda at: _ask(subject, at))
 
 
 def _nothing(estimator: Estimator) -> str:
@@ -93,6 +98,16 @@ def _samples(subject: Subject, drawn: Draws, look: str, count: int) -> list[Samp
                 scale,
             )
         )
+    fourth = _fourth(drawn)
+    if fourth is not None:
+        found.append(
+            _sample(
+                where + "fourth moment",
+                rows.reshape(n, -1) ** 4 / scale,
+                fourth.ravel() / scale,
+                scale,
+            )
+        )
     if subject.estimator.declaration.independent_examples:
         both = [(a, b) for a, b in combinations(range(examples), 2)]
         squares = rows**2 - variance
@@ -117,9 +132,30 @@ def _law(drawn: Draws) -> tuple[Rows, Rows]:
     mean = layer.linear(x, q.mean)
     if q.sharing == "inputs" and served(drawn.estimator, at) == "elbo":
         covariance = torch.einsum("mi,ji,ki->mjk", x.square(), q.scale, q.scale)
+    elif isinstance(q.structure, Correlated) and served(drawn.estimator, at) == "elbo":
+        outputs, inputs = q.mean.shape
+        whole = q.structure.covariance().reshape(outputs, inputs, outputs, inputs)
+        covariance = torch.einsum("mi,jikl,ml->mjk", x, whole, x)
     else:
-        covariance = torch.diag_embed(layer.squared(x, q.variance))
+        covariance = torch.diag_embed(q.spread(layer, x))
     return mean.cpu().numpy(), covariance.cpu().numpy()
+
+
+def _fourth(drawn: Draws) -> Rows | None:
+    """Fourth central moment (M, J) of each example's pre-activations, of noise that is not normal; else None.
+
+    Of Σ a_i z_i it is Σ a_i⁴ E[z_i⁴] + 3 Σ_{i≠j} a_i² a_j² E[z_i² z_j²].
+    """
+    at = drawn.stage
+    layer, x = at.problem.layers[0], at.batch.inputs
+    q = at.problem.posterior(layer, at.parameters)
+    if not isinstance(q.structure, Uncorrelated) or served(drawn.estimator, at) != "elbo":
+        return None
+    own, others = q.structure.fourth(q.mean.numel())
+    each = layer.linear(x.square().square(), q.variance.square())
+    all_pairs = layer.squared(x, q.variance).square()
+    found: Rows = (own * each + 3 * others * (all_pairs - each)).detach().cpu().numpy()
+    return found
 
 
 def _rows(subject: Subject, drawn: Draws, look: str, count: int) -> Rows:

@@ -41,7 +41,7 @@ PILOT, ENOUGH = 512, 60_000
 """Draws of the textbook estimator that judge a problem, and how many it may need for a bias of a tenth."""
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=6)
 def drawn(kind: str, key: Key, rounds: int = 1) -> dict[str, Stage]:
     """The drawn stages of a kind of posterior, by name; other keys draw others.
 
@@ -61,8 +61,7 @@ def drawn(kind: str, key: Key, rounds: int = 1) -> dict[str, Stage]:
             forms.setdefault(
                 coordinates, coordinates(random.Random((key / "coordinates" / number).seed()))
             )
-            shared = coordinates is not recipes.of_weights and kind == "any"
-            name = f"drawn {family}" + (" with shared noise" if shared else "")
+            name = f"drawn {family}" + recipes.said(coordinates, kind)
             name += f" {number + 1}" if number else ""
             form = forms[coordinates]()
             found[name] = _best(name, family, lambda form=form: form, here)  # type: ignore[misc]
@@ -184,6 +183,8 @@ def _parameters(problem: Problem, recipe: Recipe, rand: Numbers) -> dict[str, Te
             value = 2 * (low + (high - low) * part)
         elif name.endswith("logit"):
             value = 2 * part
+        elif problem.groups[name].role == "scale":
+            value = value + 0.3 * rand(*value.shape)  # factors of scales and covariances
         found[name] = value
     return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from vdbench.certificate.reference_problems import Stage
+from vdbench.certificate.stages.recipes import CORRELATED, RANKED, SYMMETRIC
 from vdbench.problems.layers import Convolution, Layer
 from vdbench.problems.likelihoods import Categorical
 
@@ -185,6 +186,19 @@ NORMAL = {
     ),
 }
 
+FAMILIES = {
+    kind: {
+        **NORMAL,
+        "coordinates": (*NORMAL["coordinates"], *(form.name for form in (RANKED, *forms))),
+    }
+    for kind, forms in {
+        "independent-normal": (),
+        "sign-symmetric": SYMMETRIC,
+        "normal-preactivations": CORRELATED,
+        "any": (*SYMMETRIC, *CORRELATED),
+    }.items()
+}
+
 ROWS = {
     "α = σ²/μ²": ("below 0.01", "0.01 to 10", "above 10"),
     "coordinates": tuple(
@@ -208,8 +222,7 @@ READ: dict[str, Callable[[Stage], Parts]] = {
 REQUIRED: dict[str, dict[str, tuple[str, ...]]] = {
     kind: {name: (*DENSE.get(name, (None, ()))[1], *more.get(name, ())) for name in READ}
     for kind, more in {
-        "independent-normal": NORMAL,
-        "any": NORMAL,
+        **FAMILIES,
         "row-shared": ROWS,
         "learned-binary": MASKS,
     }.items()

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vdbench.problems.posterior import Posterior
+from vdbench.problems.structure import Correlated
 
 Objective = str
 
@@ -148,10 +149,39 @@ def _spread(
     pairs = padded[:, at[:, :, None], at[:, None]][
         :, group
     ]  # (M, outputs, places, places, weights)
+    if isinstance(q.structure, Correlated):
+        return _correlated(padded, q, at, group, objective)
     own = torch.einsum("jk,mjtuk->mjtu", q.variance.flatten(1), pairs)
     if objective in INDEPENDENT:
         own = own * torch.eye(places, dtype=own.dtype)
     return torch.einsum("mjtu,ji->mjtiu", own, torch.eye(outputs, dtype=own.dtype))
+
+
+def _correlated(
+    second: Tensor, q: Posterior, at: Tensor, group: Tensor, objective: Objective
+) -> Tensor:
+    """The same of weights with any covariance, Σ_kl Cov(w_jk, w_il) E[h_tk h_ul], weight by weight.
+
+    Args:
+        second: E[hhᵀ] with a row and a column of zeros before it, for padding.
+        q: The law.
+        at: Places in it, (groups, places, weights of an output).
+        group: Of each output.
+        objective: An objective class.
+    """
+    assert isinstance(q.structure, Correlated)
+    outputs, places, inside = len(group), at.shape[1], at.shape[2]
+    covariance = q.structure.covariance().reshape(outputs, inside, outputs, inside)
+    found = second.new_zeros(len(second), outputs, places, outputs, places)
+    for j in range(outputs):
+        for i in range(outputs):
+            if objective in INDEPENDENT and i != j:
+                continue
+            met = second[:, at[group[j]][:, :, None, None], at[group[i]]]  # (M, t, k, u, l)
+            found[:, j, :, i] = torch.einsum("kl,mtkul->mtu", covariance[j, :, i], met)
+    if objective in INDEPENDENT:
+        found = found * torch.eye(places, dtype=found.dtype)[:, None]
+    return found
 
 
 def _shared(h: Moments, q: Posterior, matrix: Callable[[Tensor], Tensor]) -> Tensor:

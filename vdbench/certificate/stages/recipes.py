@@ -17,6 +17,11 @@ from torch import nn
 from vdbench.certificate.stages.moments import MeanOfRows
 from vdbench.certificate.toy_networks import Mean
 from vdbench.problems.dropout import LearnedBinary
+from vdbench.problems.families.bounded import TruncatedNormal, Uniform
+from vdbench.problems.families.low_rank import LowRankPlusDiagonal
+from vdbench.problems.families.low_rank_scale import LowRankScale
+from vdbench.problems.families.matrix_normal import MatrixNormal
+from vdbench.problems.families.radial import Radial
 from vdbench.problems.gaussian import MeanLogVariance, Per, ThetaLogAlpha
 from vdbench.problems.parameterization import Parameterization
 
@@ -80,6 +85,33 @@ def of_masks(rng: random.Random) -> Coordinates:
     return lambda: LearnedBinary(keep=0.6, per=order.pop() if order else "input")  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Of:
+    """One family of noise, the same each time.
+
+    Attributes:
+        form: Its coordinates.
+    """
+
+    form: Parameterization
+
+    @property
+    def __name__(self) -> str:
+        """The family's name."""
+        return self.form.name
+
+    def __call__(self, rng: random.Random) -> Coordinates:
+        """The coordinates, whatever is drawn."""
+        return lambda: self.form
+
+
+def said(coordinates: Callable[[random.Random], Coordinates], kind: str) -> str:
+    """What the name of a stage says of its coordinates, where others have the same family."""
+    if isinstance(coordinates, Of):
+        return f" with {coordinates.form.name} noise"
+    return " with shared noise" if coordinates is of_rows and kind == "any" else ""
+
+
 def _not_whole(rng: random.Random, examples: int, low: float, high: float) -> int:
     """N of a data set, no multiple of M where there can be one."""
     total = max(examples + 1, round(examples * rng.uniform(low, high)))
@@ -114,6 +146,17 @@ def wide(rng: random.Random, next_form: Coordinates) -> Recipe:
         "wide", dense, (33,), last.out_features, examples,
         _not_whole(rng, examples, 1.3, 1.9), next_form(), (10, 1000), rng.choice([1.0, 10.0]),
         quiet=("1",), heavy=True,
+    )  # fmt: skip
+
+
+def pair(rng: random.Random, next_form: Coordinates) -> Recipe:
+    """Two noisy dense layers of a few weights, for the families of noise."""
+    widths = [rng.randint(2, 4), rng.randint(2, 4), rng.randint(1, 3)]
+    dense = [nn.Linear(widths[0], widths[1]), nn.Linear(widths[1], widths[2])]
+    examples = rng.randint(2, 7)
+    return Recipe(
+        "pair", tuple(dense), (widths[0],), widths[-1], examples,
+        _not_whole(rng, examples, 2.2, 2.9), next_form(), (0.3, 0.8),
     )  # fmt: skip
 
 
@@ -192,16 +235,35 @@ def network(rng: random.Random, next_form: Coordinates) -> Recipe:
 Family = Callable[[random.Random, Coordinates], Recipe]
 
 FAMILIES: dict[str, Family] = {
-    one.__name__: one for one in (deep, wide, sequence, convolution, softmax, network)
+    one.__name__: one for one in (deep, wide, sequence, convolution, softmax, network, pair)
 }
 """Every family, by name."""
+
+OF_NORMAL = ("deep", "wide", "sequence", "convolution", "softmax", "network")
+"""Families that are tried with independent normal weights."""
 
 LINEAR = ("deep", "wide", "sequence", "convolution")
 """Families whose coordinates may be any: only two moments of the noise matter."""
 
-BY_KIND: dict[str, tuple[tuple[str, Callable[[random.Random], Coordinates]], ...]] = {
-    "independent-normal": tuple((name, of_weights) for name in FAMILIES),
-    "any": (*((name, of_weights) for name in FAMILIES), ("deep", of_rows)),
+RANKED = LowRankScale(sigma=0.5, rank=2)
+SYMMETRIC = (Uniform(sigma=0.5), TruncatedNormal(sigma=0.5, bound=1.5), Radial(sigma=0.5))
+CORRELATED = (MatrixNormal(sigma=0.5), LowRankPlusDiagonal(sigma=0.5, rank=2))
+"""Families of noise, by the estimators that are valid for them: all; with signs; of normal pre-activations."""
+
+Tried = tuple[str, Callable[[random.Random], Coordinates]]
+
+
+def _tried(*forms: Parameterization) -> tuple[Tried, ...]:
+    return tuple(("pair", Of(form)) for form in forms)
+
+
+_NORMAL: tuple[Tried, ...] = (*((name, of_weights) for name in OF_NORMAL), *_tried(RANKED))
+
+BY_KIND: dict[str, tuple[Tried, ...]] = {
+    "independent-normal": _NORMAL,
+    "sign-symmetric": (*_NORMAL, *_tried(*SYMMETRIC)),
+    "normal-preactivations": (*_NORMAL, *_tried(*CORRELATED)),
+    "any": (*_NORMAL, ("deep", of_rows), *_tried(*SYMMETRIC, *CORRELATED)),
     "row-shared": tuple((name, of_rows) for name in LINEAR),
     "learned-binary": tuple((name, of_masks) for name in LINEAR),
 }
