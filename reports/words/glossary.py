@@ -14,13 +14,19 @@ COORDINATES = {
     "mean-log_variance": "(μ, log σ²), named mean and scale",
     "theta-log_alpha": "(θ, log α), named theta and alpha",
     "binary-dropout": "θ of binary dropout, named theta",
+    "low-rank-scale": "(μ, log u, log v), σ = Σ u vᵀ, named mean and scale",
+    "uniform": "(μ, log σ²) of uniform noise, named mean and scale",
+    "truncated-normal": "(μ, log σ²) of truncated normal noise, named mean and scale",
+    "radial": "(μ, log σ²) of radial noise, named mean and scale",
+    "matrix-normal": "(μ, triangular factors of the covariances), named mean and scale",
+    "low-rank-plus-diagonal": "(μ, log d², factors V), named mean and scale",
     "learned-binary": "(θ, logit) of learned masks, named theta and logit",
     "point": "θ without noise, named theta",
 }
 
 ROLES = {
     "mean": "the means μ",
-    "scale": "the scales log σ²",
+    "scale": "the scales log σ², or factors of σ or of a covariance",
     "theta": "the means θ",
     "alpha": "the noise log α",
     "logit": "the logits",

@@ -41,7 +41,9 @@ def classification(
         parameterization: The posterior: ``mean-log_variance``, ``theta-log_alpha``, ``binary-dropout``,
             ``learned-binary`` or ``point``, or a mapping with that under ``kind`` and these options: ``sigma``;
             ``alpha``, ``learned``, ``per`` and ``sharing``; ``rate``, ``scaling`` and ``sharing``; ``keep`` and
-            ``per``; none.
+            ``per``; none. Further families of noise: ``low-rank-scale`` and ``low-rank-plus-diagonal`` (``sigma``,
+            ``rank``), ``uniform``, ``radial`` and ``matrix-normal`` (``sigma``), ``truncated-normal`` (``sigma``,
+            ``bound``).
         prior: ``gaussian``, ``log-uniform``, ``bernoulli`` or ``none``, or a mapping with that under ``kind`` and
             these options: ``variance``; ``form``; ``keep``; none.
         model: ``mlp`` (images are flattened), ``lenet-300-100``, ``lenet-5`` or ``kingma-cifar``; see
