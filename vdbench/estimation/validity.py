@@ -63,7 +63,7 @@ DERIVED = {
 
 def valid_for(form: Parameterization) -> tuple[str, ...]:
     """What estimators declare as ``posteriors`` that are valid for one whose noise has a fixed law."""
-    return ("any", *(kind for kind in DERIVED if form.law == "structured" and _holds(kind, form)))
+    return ("any", *(kind for kind in DERIVED if _holds(kind, form)))
 
 
 def _holds(kind: str, form: Parameterization) -> bool:
@@ -115,8 +115,7 @@ def _need_shared(name: str, problem: Problem) -> None:
     form = problem.parameterization
     if form.sharing == "inputs" and form.law != "none":
         return
-    own = form.law == "normal"
-    valid = _general("any", "independent-normal") if own else _general(*valid_for(form))
+    valid = _general(*valid_for(form))
     has = "has a random number of its own for every weight"
     has = has if form.law in ("normal", "binary") else _has(form)
     raise CellError(

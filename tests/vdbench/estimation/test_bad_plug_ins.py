@@ -73,7 +73,8 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "posteriors that there are not": (
         HEAD + GOOD.replace("independent_examples=True", 'independent_examples=True, posteriors="all"'),
-        r"declares posteriors 'all'\. Expected one of: any, independent-normal, learned-binary, row-shared\.",
+        r"declares posteriors 'all'\. Expected one of: any, independent-normal, learned-binary, normal-preactivations, "
+        r"row-shared, sign-symmetric\.",
     ),
     "a wrapper that declares its posteriors": (
         HEAD + WRAPPER.replace('version="7"', 'version="7", posteriors="any"'),

@@ -21,6 +21,7 @@ from vdbench.estimation.base import Estimator, Gradient, Wrapper
 from vdbench.estimation.draws import Trace, gather, gradients, inject, trace
 from vdbench.estimation.options import get
 from vdbench.estimation.registry import find, names
+from vdbench.estimation.validity import DERIVED
 from vdbench.noise import Injected, Key, Noise, stream
 from vdbench.problems import priors
 from vdbench.problems.dropout import BinaryDropout, Point
@@ -202,8 +203,8 @@ def test_what_needs_independent_normal_weights_refuses_others(name: str, family:
     )
     form = FAMILIES[family].name
     message = (
-        f"estimator '{name}' is derived for independent normal weights, and the posterior '{form}' of problem "
-        f"'module' {why}; expected an estimator that is valid for every posterior: grouped, naive, per-example."
+        f"estimator '{name}' is derived for {DERIVED[find(name).declared.posteriors]}, and the posterior '{form}' of "
+        f"problem 'module' {why}; expected an estimator that is valid for every posterior: grouped, naive, per-example."
     )
     with pytest.raises(CellError, match=re.escape(message)):
         trace(get(name), *at)

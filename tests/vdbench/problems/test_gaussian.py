@@ -96,7 +96,7 @@ def test_specs() -> None:
     ("spec", "message"),
     [
         ("mean-log_varianc", "parameterization 'mean-log_varianc' is unknown. Did you mean 'mean-log_variance'?"),
-        ("nonsense", "'nonsense' is unknown. Expected one of: binary-dropout, learned-binary, mean-log"),
+        ("nonsense", "'nonsense' is unknown. Expected one of: binary-dropout, learned-binary, low-rank"),
         (3, "parameterization: got 3, expected a name or a mapping with a name under 'kind'."),
         ({"sigma": 1.0}, "expected a name or a mapping with a name under 'kind'."),
         ({"kind": 3}, "expected a name or a mapping with a name under 'kind'."),

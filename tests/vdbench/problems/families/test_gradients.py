@@ -30,15 +30,17 @@ from noise_families import (
 from oracles import HalfSquare, network, repeat
 from scipy.optimize import brentq
 from scipy.special import ndtri
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jacrev
 from twins import Affine, Weights, agrees, group, mean, pathwise, product
 
+from vdbench.datasets import Dataset, Split
 from vdbench.errors import CellError
 from vdbench.estimation.draws import gather, inject, trace, vectorised
 from vdbench.estimation.options import get
 from vdbench.noise import Key, Request, antithetic, stream
 from vdbench.problems import priors
+from vdbench.problems.from_module import noisy
 from vdbench.problems.problem import Batch, Problem
 
 EXAMPLES, BATCH = 12, 5
@@ -402,6 +404,37 @@ def test_what_is_not_valid_is_refused(name: str, family: str) -> None:
     message = f"estimator '{name}' is derived for {REFUSED[name, family]}"
     with pytest.raises(CellError, match=re.escape(message)):
         trace(get(name), *place(family))
+
+
+@pytest.mark.parametrize("family", CORRELATED)
+def test_pre_activations_of_correlated_weights_are_of_dense_layers(family: str) -> None:
+    """A convolution's weights are sampled; so are those of a dense layer along a sequence, but for fast dropout."""
+    form, noise = REFERENCES[family].form, stream(KEY, dtype=torch.float64)
+    body = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(8, 2)).double()
+    rows = nn.Sequential(nn.Linear(3, 2), nn.Flatten(), nn.Linear(6, 2)).double()
+    for network_, shape, refused in (
+        (body, (1, 3, 3), "local fast-dropout"),
+        (rows, (3, 3), "local"),
+    ):
+        inputs = noise(str(shape), (6, *shape))
+        split = Split(inputs, torch.arange(6) % 2)
+        data = Dataset("tiny", split, split, 2)
+        made = noisy(network_, data, parameterization=form, prior=priors.NoPrior())
+        at = made, dict(made.start), Batch(*split)
+        for name in ("local", "fast-dropout"):
+            if name not in refused.split():
+                assert trace(get(name), *at).requests
+                continue
+            message = (
+                f"estimator '{name}' knows the pre-activations of correlated weights of dense layers that an example "
+                f"meets once, and layer '0' is not one in problem 'module' with the posterior '{family}'; expected an "
+                "estimator that samples weights: grouped, naive, per-example."
+            )
+            with pytest.raises(CellError, match=re.escape(message)):
+                trace(get(name), *at)
+        for name in ("naive", "per-example", "grouped"):
+            g = get(name)(*at, noise)
+            assert all(bool(torch.isfinite(v).all()) for v in g.gradients.values())
 
 
 @pytest.mark.parametrize("family", ["uniform", *CORRELATED])

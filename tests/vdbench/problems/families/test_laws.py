@@ -18,7 +18,9 @@ from vdbench.errors import InputError
 from vdbench.noise import Key, antithetic, stream
 from vdbench.problems import kl, priors
 from vdbench.problems.gaussian import PARAMETERIZATIONS, from_spec
+from vdbench.problems.layers import Layer
 from vdbench.problems.posterior import Posterior
+from vdbench.problems.structure import Correlated
 
 SHAPE = (2, 3)
 DRAWS = 40_000
@@ -133,6 +135,26 @@ def test_draws_together_are_draws_apart(family: str) -> None:
     z = q.draw(stream(Key(("lead",)), dtype=torch.float64), "layer", examples=4)
     apart = torch.stack([q.weights(row) for row in z])
     torch.testing.assert_close(q.weights(z), apart, rtol=1e-12, atol=1e-12)
+
+
+@every
+def test_the_spread_of_pre_activations(family: str) -> None:
+    """Variance of each, from the weights' covariances; of correlated weights samples without weights have it too."""
+    reference = REFERENCES[family]
+    q, at = law(reference)
+    x = stream(Key(("x",)), dtype=torch.float64)("x", (4, 3))
+    x[1] = 0
+    covariance = reference.covariance(at).reshape(*SHAPE, *SHAPE)
+    joint = torch.einsum("mi,jikl,ml->mjk", x, covariance, x)
+    layer = Layer("a", SHAPE)
+    torch.testing.assert_close(q.spread(layer, x), joint.diagonal(dim1=1, dim2=2))
+    if isinstance(q.structure, Correlated):
+        many = x.expand(10_000, *x.shape)
+        noise = stream(Key(("spread",)), dtype=torch.float64)
+        b = np.asarray(q.structure.preactivations(layer, many, noise))
+        compare("pre-activations", b.reshape(len(b), -1), np.zeros(8))
+        products = np.einsum("nmj,nmk->nmjk", b, b).reshape(len(b), -1)
+        compare("their covariance", products, joint.numpy().ravel())
 
 
 @every
