@@ -39,7 +39,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "samples": ("int64", "draws of noise that one gradient is the mean of"),
     "seed": ("int64", "seed of the suite"),
     "layer": ("str", "name of the layer, or `all`"),
-    "role": ("str", "role of the parameters: `mean`, `scale`, `theta`, `alpha`, `logit`, `bias` or `all`"),
+    "role": ("str", "role of the parameters: `mean`, `scale`, `factor`, `theta`, `alpha`, `logit`, `bias` or `all`"),
     "metric": ("str", "what the value is"),
     "step": ("float64", "training step or epoch of the value; NaN where there is none"),
     "seconds": ("float64", "seconds of training until then; NaN where there is none"),

@@ -18,7 +18,7 @@ TRAINED = "trained"
 """Checkpoint of whole trainings, which have tables of their own."""
 DUST = 1e-11
 """The share of the baseline's variance below which another is 0 but for rounding."""
-NOISY = ("mean", "theta", "scale", "alpha", "logit")
+NOISY = ("mean", "theta", "scale", "factor", "alpha", "logit")
 """Roles of the noisy weights: the only ones that are ranked."""
 ROLES = (*NOISY, "bias", "weight", "all")
 SCALED_MARK = "‡"

@@ -42,7 +42,7 @@ from vdbench.problems.families.radial import Radial
 from vdbench.problems.parameterization import Parameterization, at, between, count, each, one_of
 from vdbench.problems.posterior import OnDemand, Posterior, Sharing
 
-SCALE_ROLES = ("scale", "alpha")
+SCALE_ROLES = ("scale", "factor", "alpha")
 """Roles of the parameters that set the spread of q."""
 
 Per = Literal["layer", "input", "output", "weight"]

@@ -39,7 +39,7 @@ __all__ = [
 VERSION = "2"
 """Changes whenever trained parameters may change."""
 
-NOISE_ROLES = ("scale", "alpha", "logit")
+NOISE_ROLES = ("scale", "factor", "alpha", "logit")
 """Roles of the coordinates that say how much noise there is."""
 
 

@@ -185,7 +185,7 @@ def _parameters(problem: Problem, recipe: Recipe, rand: Numbers) -> dict[str, Te
             value = 2 * (low + (high - low) * part)
         elif name.endswith("logit"):
             value = 2 * part
-        elif problem.groups[name].role == "scale":
+        elif problem.groups[name].role == "factor":
             value = value + 0.3 * rand(*value.shape)  # factors of scales and covariances
         found[name] = value
     return found

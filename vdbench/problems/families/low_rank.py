@@ -87,7 +87,7 @@ class LowRankPlusDiagonal(Parameterization):
     roles: ClassVar[dict[str, str]] = {
         "mean": "mean",
         "log_variance": "scale",
-        "factors": "scale",
+        "factors": "factor",
     }
 
     def __post_init__(self) -> None:

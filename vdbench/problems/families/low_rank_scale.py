@@ -33,8 +33,8 @@ class LowRankScale(Parameterization):
     name: ClassVar[str] = "low-rank-scale"
     roles: ClassVar[dict[str, str]] = {
         "mean": "mean",
-        "log_rows": "scale",
-        "log_columns": "scale",
+        "log_rows": "factor",
+        "log_columns": "factor",
     }
 
     def __post_init__(self) -> None:

@@ -76,7 +76,7 @@ class MatrixNormal(Parameterization):
 
     sigma: float = 0.05
     name: ClassVar[str] = "matrix-normal"
-    roles: ClassVar[dict[str, str]] = {"mean": "mean", "rows": "scale", "columns": "scale"}
+    roles: ClassVar[dict[str, str]] = {"mean": "mean", "rows": "factor", "columns": "factor"}
 
     def __post_init__(self) -> None:
         """Refuse a scale that is no scale."""
