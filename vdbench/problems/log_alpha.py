@@ -85,12 +85,13 @@ def clamp(
             if alpha in parameters:
                 if alpha in leaves:
                     leaves[alpha].clamp_(low, high)
-            elif variance in parameters:
+            elif variance in parameters and not problem.parameterization.correlated:
                 if variance in leaves:
                     _clamp_pair(layer, leaves, low, high)
             else:
                 raise CellError(
-                    f"bounds on log α need the coordinate log_alpha or log_variance; layer '{layer.name}' has neither."
+                    "bounds on log α need the coordinate log_alpha, or log_variance of the weights alone; layer "
+                    f"'{layer.name}' has neither."
                 )
 
 

@@ -1,9 +1,10 @@
 """The law of a noisy layer's weights, W = mean + scale ∘ z, and how its noise z is drawn.
 
-z is standardised (mean 0, variance 1). Two things tell one family of noise from another: its *law*, normal or
-binary (a standardised Bernoulli variable: dropout), and its *sharing*: a z of its own for every weight, or one for
-every input feature, shared by all outputs. The second makes the weights of a row correlated and is the same as
-noise on the layer's inputs: x(mean ∘ ξ) = (x ∘ ξ)mean with ξ = 1 + √α z.
+z is standardised (mean 0, variance 1). Two things distinguish families of noise: its *law*, normal or binary (a
+standardised Bernoulli variable: dropout), and its *sharing*: a z of its own for every weight, or one for every input
+feature, shared by all outputs. Further families have a *structure* (`vdbench.problems.structure`): another law of z, or
+weights that depend on several numbers of it. Noise that outputs share makes the weights of a row correlated and is the
+same as noise on the layer's inputs: x(mean ∘ ξ) = (x ∘ ξ)mean with ξ = 1 + √α z.
 """
 
 from __future__ import annotations

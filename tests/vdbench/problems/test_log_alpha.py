@@ -6,13 +6,19 @@ import math
 
 import pytest
 import torch
+from families import problem
 from small_training import KEY, classifier
 from torch import nn
 
 from vdbench.datasets import Dataset, Split
+from vdbench.errors import CellError
+from vdbench.problems.families.low_rank import LowRankPlusDiagonal
+from vdbench.problems.families.low_rank_scale import LowRankScale
+from vdbench.problems.families.matrix_normal import MatrixNormal
 from vdbench.problems.from_module import noisy
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.log_alpha import clamp, image_map
+from vdbench.problems.parameterization import Parameterization
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,3 +60,11 @@ def test_an_upper_bound_leaves_the_variance_where_a_mean_goes_through_zero() -> 
     least = 0.5 * math.exp(-4)
     assert means[:3].tolist() == pytest.approx([least, -least, least])
     assert bool((means[3:] == before["0.mean"].view(-1)[3:]).all())
+
+
+@pytest.mark.parametrize("form", [MatrixNormal(), LowRankPlusDiagonal(), LowRankScale()])
+def test_bounds_need_a_variance_of_each_weight(form: Parameterization) -> None:
+    """Log d² beside factors is that of a part of the weight alone."""
+    made, parameters, _ = problem(form, [(2, 2)], 2)
+    with pytest.raises(CellError, match="log_variance of the weights alone; layer '0' has neither"):
+        clamp(made, parameters, made.free(parameters), (-8, 8))

@@ -41,11 +41,14 @@ class Factors(Correlated):
         return found
 
     def entropy(self, scale: Tensor) -> Tensor:
-        """D times that of N(0, 1), plus ½ ln det of the covariance, Σ ln d² + ln det(I + V diag(d⁻²) Vᵀ)."""
-        ratio = (self.factors / self.own).flatten(1)
+        """D times that of N(0, 1), plus ½ ln det of the covariance, Σ ln d² + ln det(I + V diag(d⁻²) Vᵀ).
+
+        In float64: factors that have become alike leave a matrix that float32 cannot decompose.
+        """
+        ratio = (self.factors.double() / self.own.double()).flatten(1)
         inner = torch.eye(len(ratio), dtype=ratio.dtype, device=ratio.device) + ratio @ ratio.mT
-        logs = self.own.log().sum() + torch.linalg.cholesky(inner).diagonal().log().sum()
-        found: Tensor = self.own.numel() * NORMAL_ENTROPY + logs
+        half = torch.linalg.cholesky(inner).diagonal().log().sum().to(self.own.dtype)
+        found: Tensor = self.own.numel() * NORMAL_ENTROPY + self.own.log().sum() + half
         return found
 
     def covariance(self) -> Tensor:

@@ -196,6 +196,21 @@ def test_narrow_bounds_are_uniform() -> None:
     assert float(cut.entropy(one)) == pytest.approx(float(flat.entropy(one)), abs=1e-3)
 
 
+def test_factors_that_are_alike_have_a_kl_in_float32() -> None:
+    at = {
+        n: v.float()
+        for n, v in REFERENCES["low-rank-plus-diagonal"].form.initial(torch.randn(8, 9)).items()
+    }
+    at["factors"][1] = at["factors"][0] * (1 + 1e-7)
+    at["log_variance"] -= 16
+    form = REFERENCES["low-rank-plus-diagonal"].form
+    narrow, wide = (
+        kl.term(priors.GaussianPrior(), form.gaussian({n: v.to(d) for n, v in at.items()}))
+        for d in (torch.float32, torch.float64)
+    )
+    assert float(narrow) == pytest.approx(float(wide), rel=1e-5)
+
+
 MESSAGES = {
     "sigma": (
         {"kind": "matrix-normal", "sigma": 0},
