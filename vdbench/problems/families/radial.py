@@ -57,8 +57,8 @@ class Sphere(Uncorrelated):
 class Radial(Parameterization):
     """W = μ + σ ∘ z, z a direction uniform on the sphere times a half-normal radius; in (μ, log σ²) of each weight.
 
-    A normal z of D numbers lies at a distance of √D from its mean, almost surely; a radial one anywhere, most often
-    near the mean. σ is the deviation of each weight here; the authors' σ, with z = |r|·ε/‖ε‖, is √D times it, and the
+    A normal z of many numbers D lies at a distance near √D from its mean; a radial one anywhere, most often near the
+    mean. σ is the deviation of each weight here; the authors' σ, with z = |r|·ε/‖ε‖, is √D times it, and the
     gradients in μ and log σ² are the same. Their KL term leaves out constants, and its cross-entropy is sampled; the
     one here is the KL itself, in closed form. Farquhar, Osborne & Gal 2020, *Radial Bayesian Neural Networks*.
 
