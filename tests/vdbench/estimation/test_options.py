@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("registered")
         ("zzz", {}, "estimator 'zzz' is unknown. Expected one of: activity-perturbation, antithetic, arm, "),
         ("score", {"sample": 2}, "estimator 'score' has no option 'sample'. Did you mean 'samples'?"),
         ("score", {"zzz": 2}, "estimator 'score' has no option 'zzz'. Expected one of: baseline, decay, pilot, "),
-        ("local", {"samples": 2}, "estimator 'local' has no option 'samples'. It has none."),
+        ("naive", {"samples": 2}, "estimator 'naive' has no option 'samples'. It has none."),
         ("score", {"samples": "2"}, "estimator 'score', option samples: input should be a valid integer, not '2'."),
         ("score", {"samples": 2.0}, "option samples: input should be a valid integer, not 2.0."),
         ("score", {"samples": True}, "option samples: input should be a valid integer, not True."),
