@@ -93,6 +93,11 @@ class PerExample(Estimator):
         """Every example passes alone, with weights of its own."""
         return True
 
+    @property
+    def separate_weights(self) -> bool:
+        """That is what it is."""
+        return True
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:

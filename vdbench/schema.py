@@ -63,6 +63,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "examples": ("integer", "examples of each minibatch that the noise was measured on"),
     "batch_size": ("integer", "minibatch size that the noise was scaled to"),
     "data_from": ("string", "estimator whose data part and mean were used"),
+    "conditional_on": ("string", "what of data_from the noise's conditional variance was computed from"),
     "reference": ("string", "unbiased estimator that bias was measured against"),
     "steps": ("integer", "gradients of an epoch"),
     "target": ("number", "ELBO to be reached, nats"),

@@ -22,7 +22,7 @@ NOISY = ("mean", "theta", "scale", "factor", "alpha", "logit")
 """Roles of the noisy weights: the only ones that are ranked."""
 ROLES = (*NOISY, "bias", "weight", "all")
 SCALED_MARK = "‡"
-"""What marks an estimator in tables whose noise part was measured on few examples."""
+"""What marks an estimator in tables whose noise part was not measured on whole minibatches of its own draws."""
 BIAS = "adjusted.relative_bias"
 """Relative bias over all layers, at a level adjusted for the number of estimators and roles."""
 KEY = ["run", "problem", "checkpoint", "batch_size", "precision", "device"]
@@ -41,12 +41,12 @@ Pair = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True)
 class FewExamples:
-    """How a noise part was measured on a few examples of each minibatch, and scaled.
+    """How a noise part was measured on a few examples of each minibatch, and scaled; or by its conditional variance.
 
     Attributes:
-        examples: How many.
+        examples: How many; 0 where it was computed from the pre-activations of all.
         batch_size: Of how many.
-        data_from: The estimator whose data part and mean were used.
+        data_from: The estimator whose data part and mean were used, and whose pre-activations.
     """
 
     examples: int
@@ -56,7 +56,8 @@ class FewExamples:
 
 def few_examples(detail: Mapping[str, Any]) -> FewExamples:
     """Read it from the facts about a figure."""
-    return FewExamples(int(detail["examples"]), int(detail["batch_size"]), str(detail["data_from"]))
+    examples, size = (int(detail.get(key, 0)) for key in ("examples", "batch_size"))
+    return FewExamples(examples, size, str(detail["data_from"]))
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Group:
         own = {
             key[0]: e
             for key, e in self.figures.items()
-            if key[1] == "variance.noise" and "examples" in e.detail
+            if key[1] == "variance.noise" and "data_from" in e.detail
         }
         return {label: few_examples(e.detail) for label, e in own.items()}
 

@@ -61,7 +61,7 @@ STOPS = {"precision": REACHED, "max_units": BOUND}
 """What runs of schema 1 say of why a cell stopped, by the name of the reason."""
 EAGER = "eager"
 """The execution mode of runs that say nothing of it."""
-WORDS = ("data_from", "reference", "widest")
+WORDS = ("data_from", "conditional_on", "reference", "widest")
 """Facts that are words; the others are numbers."""
 
 

@@ -99,6 +99,11 @@ FEW_EXAMPLES = (
     "another unbiased estimator of the same objective, measured in the same units. Its time and memory are those of "
     "whole gradients."
 )
+PREACTIVATIONS = (
+    "Marked ‡. Separate weight samples have the noise of local plus the mean variance of their gradient given the "
+    "pre-activations. The second term is computed and not sampled, on all examples. Data part and mean are those of "
+    "local, measured in the same units. Time and memory are those of whole gradients."
+)
 PUBLISHED = (
     "Compare the order of the estimators and their ratios. Absolute values depend on details of training that "
     "publications leave out."
@@ -136,6 +141,7 @@ def definitions(frame: pd.DataFrame, level: str, baseline: str) -> list[tuple[st
         ("Unit, n.", UNIT),
         ("M, S, N.", SIZES),
         *([("Noise from a subset of examples.", FEW_EXAMPLES)] if few_examples(frame) else []),
+        *([("Noise from pre-activations.", PREACTIVATIONS)] if by_preactivations(frame) else []),
         ("Kinds of parameters.", kinds(coordinates or "not recorded")),
         ("Objective.", objective_words(objective)),
         ("The deterministic estimator.", DETERMINISTIC),
@@ -156,8 +162,18 @@ def few_examples(frame: pd.DataFrame) -> bool:
     return any("examples" in detail for detail in frame["detail"])
 
 
+def by_preactivations(frame: pd.DataFrame) -> bool:
+    """Whether any figure has its noise from pre-activations."""
+    return any("conditional_on" in detail for detail in frame["detail"])
+
+
 def scaled_words(found: list[FewExamples]) -> str:
-    """Say how a noise part was measured on few examples, at one size or at several."""
+    """Say how a noise part was measured on few examples, or by pre-activations, at one size or at several."""
+    if not found[0].examples:
+        return (
+            f"noise is that of {found[0].data_from} plus the conditional variance given its pre-activations "
+            f"(Rao–Blackwell); data part and mean are those of {found[0].data_from}"
+        )
     counts = list(dict.fromkeys(f"{one.examples:,} of {one.batch_size:,}" for one in found))
     return (
         f"noise measured on {', '.join(counts)} examples of each minibatch and scaled to all; "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WANTED = {
-    "variance", "few-examples", "throughput", "memory", "bias", "convergence", "training",
+    "variance", "few-examples", "rao-blackwell", "throughput", "memory", "bias", "convergence", "training",
 }  # fmt: skip
 """What blocks that are compared say that they hold."""
 

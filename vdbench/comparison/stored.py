@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vdbench.errors import CellError
+from vdbench.measures import rao_blackwell
 from vdbench.measures.few_examples import combine, describe
 from vdbench.measures.metrics import LookSchedule, UnitRows
 from vdbench.measures.stopping import look_schedule
@@ -165,6 +166,8 @@ class Stored:
         problem, checkpoint, size, name, _ = key
         n = int(self.cells[key]["n"])
         spec = self.suite.measures.variance
+        if spec and name in spec.rao_blackwell:
+            return self._by_preactivations(key, str(spec.data_from), n)
         few = spec and spec.few_examples.get(name)
         own = (*key[:4], "few-examples") if few else key
         table, first = self._joined(own, n)
@@ -175,6 +178,14 @@ class Stored:
         table = combine(table, whole)
         facts = {"examples": few, "batch_size": size, "data_from": source}
         said = describe(few, size, source)
+        return UnitRows(table, self._sizes(first, table), said, True, facts), first
+
+    def _by_preactivations(self, key: Key, source: str, n: int) -> tuple[UnitRows, Block]:
+        more, first = self._joined((*key[:4], "rao-blackwell"), n)
+        whole, _ = self._joined((*key[:3], source, "variance"), n)
+        table = rao_blackwell.combine(more, whole)
+        facts = {"conditional_on": "pre-activations", "data_from": source}
+        said = rao_blackwell.describe(source)
         return UnitRows(table, self._sizes(first, table), said, True, facts), first
 
     def rows(self, key: Key) -> tuple[UnitRows, Block]:

@@ -136,6 +136,11 @@ class Estimator(ABC):
         """Whether every example has its own sample of a weight that can only be sampled whole; else they share one."""
         return False
 
+    @property
+    def separate_weights(self) -> bool:
+        """Whether a draw is the pathwise gradient with an independent sample of all weights for each example."""
+        return False
+
     @abstractmethod
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()

@@ -7,8 +7,8 @@ from functools import partial
 
 from vdbench.errors import CellError, InputError, nearest
 from vdbench.estimation.base import Estimator, independent_examples, objective
-from vdbench.estimation.options import label
-from vdbench.measures import few_examples, unit_sums, variance_units
+from vdbench.estimation.options import identity, label
+from vdbench.measures import few_examples, rao_blackwell, unit_sums, variance_units
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
 from vdbench.measures.protocol import Measure, Values, mine
@@ -28,15 +28,15 @@ class Variance(Measure):
     spec = VarianceSpec
 
     def check(self, where: str, suite: Suite) -> None:
-        """See that noise may be measured on few examples of those estimators for which that is asked."""
+        """See that noise may be measured in part for those estimators for which that is asked."""
         spec = suite.measures.variance
-        if spec and (spec.few_examples or spec.data_from):
-            _check_few_examples(f"{where}: measures.variance", suite, spec)
+        if spec and (_in_part(spec) or spec.data_from):
+            _check_parts(f"{where}: measures.variance", suite, spec)
 
     def check_problem(self, suite: Suite, problem: Problem) -> None:
-        """See that the estimators measured on few examples have the same objective here as their data part's source."""
+        """See that the estimators measured in part have the same objective here as their data part's source."""
         spec = self.asked(suite)
-        if spec.few_examples:
+        if _in_part(spec):
             _check_objectives(suite, spec, problem)
 
     def cells(self, suite: Suite, estimators: Sequence[Estimator]) -> list[Cell]:
@@ -50,10 +50,14 @@ class Variance(Measure):
         return 4 * looks[0], 4 * looks[-1]
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
-        """One cell, on whole minibatches or on few examples of each."""
+        """One cell, on whole minibatches, on few examples of each, or by another estimator's pre-activations."""
         (cell,) = cells
-        few = self.asked(session.suite).few_examples.get(cell.label)
-        if few is not None:
+        asked = self.asked(session.suite)
+        few = asked.few_examples.get(cell.label)
+        if cell.label in asked.rao_blackwell:
+            context = _source(site, str(asked.data_from)).at(self.name)
+            found = self._by_preactivations(session, context, cell)
+        elif few is not None:
             context = site.context(cell.estimator, few).at(self.name)
             found = self._on_few_examples(session, site, cell, context)
         else:
@@ -89,6 +93,21 @@ class Variance(Measure):
             stopping.add(few_examples.combine(few, units(session, source, start, stop)))
         return stopping.stopped
 
+    def _by_preactivations(self, session: Session, source: Context, cell: Cell) -> Stopped:
+        rao_blackwell.refuse(source)
+        stopping = Stopping(
+            look_schedule(session.suite),
+            source.sizes,
+            rao_blackwell.describe(source.label),
+            signed=True,
+            detail={"conditional_on": "pre-activations", "data_from": source.label},
+        )
+        for start, stop in stopping.blocks():
+            _tell(session, stopping)
+            more = _conditional(session, source, cell.estimator, start, stop)
+            stopping.add(rao_blackwell.combine(more, units(session, source, start, stop)))
+        return stopping.stopped
+
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
         """Parts, signal-to-noise ratio, and paired ratios to the other estimators."""
         here = mine(self, outcomes)
@@ -113,6 +132,17 @@ def _few(session: Session, context: Context, start: int, stop: int) -> Table:
     more = {"examples": context.examples, "units": [start, stop]}
     address = session.address(context, "few-examples", few_examples.VERSION, **more)
     compute = partial(few_examples.rows, context, context.batch_size, start, stop)
+    return session.finite(session.store.get(address, compute))
+
+
+def _conditional(
+    session: Session, source: Context, estimator: Estimator, start: int, stop: int
+) -> Table:
+    whose = {"estimator": identity(estimator), "data_from": identity(source.estimator)}
+    address = session.address(
+        source, "rao-blackwell", rao_blackwell.VERSION, units=[start, stop], **whose
+    )
+    compute = partial(rao_blackwell.rows, source, start, stop)
     return session.finite(session.store.get(address, compute))
 
 
@@ -143,44 +173,71 @@ def _source(site: Site, name: str) -> Context:
         raise CellError(f"the data part cannot be taken from {name}, which failed.") from error
 
 
-def _check_few_examples(at: str, suite: Suite, spec: VarianceSpec) -> None:
-    """See that the noise of each estimator measured on few examples is a sum over them, and its mean the source's."""
+def _in_part(spec: VarianceSpec) -> dict[str, str]:
+    """The estimators that are not measured on whole minibatches of their own, with the option that says so."""
+    by = dict.fromkeys(spec.few_examples, "few_examples")
+    return by | dict.fromkeys(spec.rao_blackwell, "rao_blackwell")
+
+
+def _check_parts(at: str, suite: Suite, spec: VarianceSpec) -> None:
+    """See that the noise of each such estimator is what the option takes it for, and its mean the source's."""
     known = {label(e): e for item in suite.estimators for e in expand(item)}
-    for name in (*spec.few_examples, *([spec.data_from] if spec.data_from else [])):
+    asked = _in_part(spec)
+    for name in (*asked, *([spec.data_from] if spec.data_from else [])):
         if name not in known:
             raise InputError(
                 f"{at}: '{name}' is none of the suite's estimators.{nearest(name, known)}"
             )
-    if not (spec.few_examples and spec.data_from):
-        raise InputError(f"{at}: few_examples and data_from are given together or not at all.")
-    if spec.data_from in spec.few_examples:
-        raise InputError(f"{at}: data_from '{spec.data_from}' is itself in few_examples.")
+    if not (asked and spec.data_from):
+        option = next(iter(asked.values()), "few_examples")
+        raise InputError(f"{at}: {option} and data_from are given together or not at all.")
+    if spec.data_from in asked:
+        raise InputError(
+            f"{at}: data_from '{spec.data_from}' is itself in {asked[spec.data_from]}."
+        )
     source = known[spec.data_from].declaration
-    for name, count in spec.few_examples.items():
+    for name, option in asked.items():
+        if option == "rao_blackwell":
+            _check_separate(at, known[name], name, spec)
+        else:
+            _check_examples(at, suite, known[name], name, spec.few_examples[name])
         mine = known[name].declaration
-        if not mine.independent_examples:
-            raise InputError(
-                f"{at}: the noise of '{name}' is not independent from example to example, "
-                "so it cannot be estimated from a subset of a minibatch."
-            )
         if not (mine.unbiased and source.unbiased and mine.objective == source.objective):
             raise InputError(
                 f"{at}: '{name}' cannot take its data part from '{spec.data_from}': "
                 "they are not both unbiased for one objective."
             )
-        if count > min(suite.batch_sizes):
-            raise InputError(
-                f"{at}: few_examples of '{name}' is {count}, more than batch size {min(suite.batch_sizes)}."
-            )
+
+
+def _check_examples(at: str, suite: Suite, estimator: Estimator, name: str, count: int) -> None:
+    if not estimator.declaration.independent_examples:
+        raise InputError(
+            f"{at}: the noise of '{name}' is not independent from example to example, "
+            "so it cannot be estimated from a subset of a minibatch."
+        )
+    if count > min(suite.batch_sizes):
+        raise InputError(
+            f"{at}: few_examples of '{name}' is {count}, more than batch size {min(suite.batch_sizes)}."
+        )
+
+
+def _check_separate(at: str, estimator: Estimator, name: str, spec: VarianceSpec) -> None:
+    if name in spec.few_examples:
+        raise InputError(f"{at}: '{name}' is in few_examples and in rao_blackwell; expected one.")
+    if not estimator.separate_weights:
+        raise InputError(
+            f"{at}: '{name}' does not draw separate weights for each example, so rao_blackwell is not its noise; "
+            "expected per-example."
+        )
 
 
 def _check_objectives(suite: Suite, spec: VarianceSpec, problem: Problem) -> None:
     known = {label(e): e for item in suite.estimators for e in expand(item)}
     source = objective(known[str(spec.data_from)], problem)
-    for name in spec.few_examples:
+    for name, option in _in_part(spec).items():
         if not independent_examples(known[name], problem):
             raise InputError(
-                f"suite '{suite.name}': measures.variance: few_examples: the noise of '{name}' is not independent from "
+                f"suite '{suite.name}': measures.variance: {option}: the noise of '{name}' is not independent from "
                 f"example to example on problem '{problem.name}', where it samples "
                 f"{', '.join(a.name for a in problem.whole)} once for the minibatch."
             )

@@ -106,7 +106,9 @@ class VarianceSpec(_Model):
             figures say; they are wider then. Without it a run stops on the width of its intervals alone.
         few_examples: Labels of estimators whose noise part is measured on so many examples of each minibatch and
             scaled to M; only for noise that is independent from example to example.
-        data_from: Label of the estimator whose data part those take over; the unbiased estimators of one
+        rao_blackwell: Labels of estimators with separate weight samples whose noise part is that of ``data_from``
+            (local reparameterization) plus the variance given its pre-activations; only for chains of dense layers.
+        data_from: Label of the estimator whose data part those of both kinds take over; the unbiased estimators of one
             objective share it.
     """
 
@@ -115,6 +117,7 @@ class VarianceSpec(_Model):
     max_units: Count = 4096
     anytime: bool = False
     few_examples: dict[str, Count] = {}
+    rao_blackwell: list[str] = []
     data_from: str | None = None
 
 

@@ -117,7 +117,11 @@ def _check_estimators(
             )
     needed = {"baseline": suite.baseline} if suite.measures.kills else {}
     spec = suite.measures.variance
-    if spec and spec.data_from and set(spec.few_examples) & set(problem.estimators):
+    if (
+        spec
+        and spec.data_from
+        and {*spec.few_examples, *spec.rao_blackwell} & set(problem.estimators)
+    ):
         needed["data_from"] = spec.data_from
     for role, name in needed.items():
         if name not in problem.estimators:

@@ -97,8 +97,9 @@ def refuse_few_examples(where: str, suite: Suite, measure: str) -> None:
     Raises:
         InputError: The suite measures some estimators on few examples of each minibatch.
     """
-    if suite.measures.variance and suite.measures.variance.few_examples:
+    spec = suite.measures.variance
+    if spec and (spec.few_examples or spec.rao_blackwell):
         raise InputError(
             f"{where}: measures.{measure} repeats measurements on whole minibatches; "
-            "expected no few_examples in measures.variance."
+            "expected no few_examples and no rao_blackwell in measures.variance."
         )
