@@ -10,7 +10,7 @@ CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome g
 AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test long lint bench browser gallery faults fuzz engines kernels scaling zoo compare recommend coverage docs cases results clean
+.PHONY: help quick test long lint bench browser gallery faults fuzz engines kernels scaling zoo compare recommend coverage docs cases results suites clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -32,6 +32,7 @@ help:
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
+	@echo 'make suites  write the page of all suites from the committed runs'
 	@echo 'make clean   remove caches and build folders (keeps $(VENV) and runs)'
 	@echo
 	@echo 'PYTHON=$(PYTHON) chooses the interpreter, VENV=$(VENV) the folder of the environment.'
@@ -116,6 +117,10 @@ cases: $(VENV)/.installed-dev
 
 results: $(VENV)/.installed
 	$(BIN)/python docs/results/render.py
+	$(BIN)/python docs/results/suites_page.py
+
+suites: $(VENV)/.installed
+	$(BIN)/python docs/results/suites_page.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -23,7 +23,7 @@ from reports.sections.summary_table import ratio_text
 
 HERE = Path(__file__).parent
 FIRST = ("answer", "results", "published")
-"""Sections whose pictures are kept."""
+"""Sections whose pictures are kept; of a run that judges claims, the picture of these alone."""
 
 
 def runs() -> list[Path]:
@@ -34,7 +34,8 @@ def runs() -> list[Path]:
 def light(report: Document, run: str) -> Document:
     """The report with the pictures of its first sections; with the first picture of all where these have none."""
     pictures = [b for s in report.sections for b in s.blocks if isinstance(b, Picture)]
-    first = [b for s in report.sections if s.anchor in FIRST for b in s.blocks]
+    claims = [b for s in report.sections if s.anchor == "claims" for b in s.blocks]
+    first = claims or [b for s in report.sections if s.anchor in FIRST for b in s.blocks]
     kept = {b.name for b in first if isinstance(b, Picture)} or {p.name for p in pictures[:1]}
     sections = [
         replace(s, blocks=[b for b in s.blocks if not isinstance(b, Picture) or b.name in kept])

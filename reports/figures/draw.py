@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from reports.results.claims import Answer
 from reports.results.groups import Group
 from reports.results.instrument import Dot
 from reports.results.size_lines import Frame
@@ -72,6 +73,13 @@ def coverage(dots: list[Dot]) -> list[Figure]:
     from reports.figures.coverage import coverage_figure
 
     return [coverage_figure(dots)]
+
+
+def claims(every: list[Answer]) -> list[Figure]:
+    """Draw the claims of a suite."""
+    from reports.figures.claims import claims_figure
+
+    return [claims_figure(every)]
 
 
 def courses(found: Trainings) -> list[Figure]:

@@ -20,6 +20,7 @@ from reports.document import (
 )
 from reports.results.load import Results
 from reports.sections.bias import Bias
+from reports.sections.claims import Claims
 from reports.sections.cost import Cost
 from reports.sections.environment import Environment
 from reports.sections.exact_values import ExactValues
@@ -45,6 +46,7 @@ from reports.sections.variance_time import VarianceAndTime
 SECTIONS: tuple[ReportSection, ...] = (
     Glance(),
     Summary(),
+    Claims(),
     Instrument(),
     PublishedResults(),
     ExactValues(),

@@ -82,6 +82,7 @@ FACTORIES: dict[str, Callable[..., Problem]] = {
     "classification": classification,
     "logistic-regression": toys.logistic_regression,
     "toy-cost": toys.toy_cost,
+    "toy-dimension": toys.toy_dimension,
 }
 """Built-in problems by name."""
 

@@ -11,6 +11,7 @@ g_μ + √α·g_σ), so the parameterization is an option of the problem and is 
 | Gaussian weight noise (type B) | ``theta-log_alpha`` with ``learned: false`` |
 | variational dropout, type A, type B | ``theta-log_alpha``, ``sharing: inputs`` or ``weights`` |
 | additive (θ, log σ²), any σ | ``mean-log_variance`` |
+| the same in σ, log σ or softplus⁻¹ σ | ``mean-scale`` |
 | binary masks with a learned keep probability | ``learned-binary`` |
 | additive, σ of low rank | ``low-rank-scale`` |
 | uniform; normal within bounds | ``uniform``; ``truncated-normal`` |
@@ -24,7 +25,7 @@ additive coordinates are also those of Molchanov, Ashukha & Vetrov 2017, where �
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -84,6 +85,53 @@ class MeanLogVariance(Parameterization):
             lambda: (0.5 * log_variance).exp_(),  # type: ignore[arg-type]
             lambda: torch.exp(log_variance),  # type: ignore[arg-type]
         )
+
+
+SCALES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[float], float]]] = {
+    "sigma": (lambda rho: rho, lambda sigma: sigma),
+    "log-sigma": (torch.exp, math.log),
+    "softplus": (torch.nn.functional.softplus, lambda sigma: sigma + math.log(-math.expm1(-sigma))),
+}
+"""σ of a coordinate ρ, and the ρ of a σ."""
+
+
+@dataclass(frozen=True)
+class MeanScale(Parameterization):
+    """(μ, ρ): mean, and σ = ρ, exp ρ or log(1 + exp ρ) of every weight; the last is that of Blundell et al. 2015.
+
+    The gradient in ρ is dσ/dρ times that in σ, for every estimator. Their ratios at one weight are therefore the same
+    in all coordinates of the scale; those of averages over weights are, where σ is the same for all weights.
+
+    Attributes:
+        sigma: Initial standard deviation of every weight.
+        coordinate: ``sigma``, ``log-sigma`` or ``softplus``. Only the first lets σ pass through 0; the law is then that
+            of its magnitude.
+    """
+
+    sigma: float = 0.05
+    coordinate: Literal["sigma", "log-sigma", "softplus"] = "softplus"
+    name: ClassVar[str] = "mean-scale"
+    roles: ClassVar[dict[str, str]] = {"mean": "mean", "rho": "scale"}
+
+    def __post_init__(self) -> None:
+        """Refuse a scale that is no scale, and a coordinate there is not."""
+        between("sigma", self.sigma, 0)
+        one_of("coordinate", self.coordinate, SCALES)
+
+    @property
+    def elementwise(self) -> bool:
+        """It is."""
+        return True
+
+    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
+        """μ = weight, and the ρ of sigma."""
+        rho = SCALES[self.coordinate][1](self.sigma)
+        return {"mean": weight.clone(), "rho": torch.full_like(weight, rho)}
+
+    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
+        """σ as the coordinate has it."""
+        scale = SCALES[self.coordinate][0](coordinates["rho"])
+        return Posterior(coordinates["mean"], scale, scale.square())
 
 
 @dataclass(frozen=True)
@@ -171,7 +219,7 @@ class ThetaLogAlpha(Parameterization):
 PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
     cls.name: cls
     for cls in (
-        *(MeanLogVariance, ThetaLogAlpha, BinaryDropout, LearnedBinary, Point),
+        *(MeanLogVariance, MeanScale, ThetaLogAlpha, BinaryDropout, LearnedBinary, Point),
         *(LowRankScale, Uniform, TruncatedNormal, Radial, MatrixNormal, LowRankPlusDiagonal),
     )
 }

@@ -41,8 +41,66 @@ class Cost:
         return -COSTS[self.cost](outputs, self.k).flatten(1).sum(1)
 
 
+MANY: dict[str, Callable[[Tensor], Tensor]] = {
+    "largest": lambda w: SHARP * torch.logsumexp(w / SHARP, -1),
+    "square-of-sum": lambda w: w.sum(-1).square() / (2 * w.shape[-1]),
+}
+"""Costs of d weights: the largest of them (smooth, so that its gradient is nearly all in one weight), (Σw)²/2d."""
+
+SHARP = 0.01
+"""Width of the region in which two weights count as equally large."""
+
+
+@dataclass(frozen=True)
+class CostOfMany:
+    """A cost of d outputs, as a log-likelihood: −cost, without any constant.
+
+    Attributes:
+        cost: One of `MANY`.
+    """
+
+    cost: str
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """−cost of each example's outputs (M, d), shape (M,)."""
+        return -MANY[self.cost](outputs)
+
+
+def toy_dimension(cost: str = "largest", d: int = 16, sigma: float = 2.0) -> Problem:
+    """The weights w_1 … w_d ~ N(0, sigma²) with a cost of all of them; one example, N = M = 1.
+
+    Args:
+        cost: ``largest`` (their maximum) or ``square-of-sum`` ((Σw)²/2d); the log-likelihood is −cost.
+        d: How many weights.
+        sigma: Standard deviation of q; at 2 the gradient in log σ² is that in σ.
+
+    Raises:
+        InputError: A value is not one there is.
+    """
+    if cost not in MANY:
+        raise InputError(f"toy-dimension has no cost '{cost}'.{nearest(str(cost), MANY)}")
+    if isinstance(d, bool) or not isinstance(d, int) or not 2 <= d <= 10**6:
+        raise InputError(f"toy-dimension: d must be a number from 2 to 1,000,000, not {d!r}.")
+    split = Split(torch.ones(1, 1), torch.zeros(1, 1))
+    body = nn.Linear(1, d, bias=False)
+    with torch.no_grad():
+        body.weight.zero_()
+    return noisy(
+        body,
+        Dataset(f"toy-{cost}", split, split, 0),
+        name=f"toy-{cost}-{d}",
+        likelihood=CostOfMany(cost),
+        prior=priors.NoPrior(),
+        parameterization=gaussian.MeanLogVariance(sigma=sigma),
+    )
+
+
 def toy_cost(
-    cost: str = "quadratic", k: float = 1.0, mean: float = 1.0, sigma: float = 1.0
+    cost: str = "quadratic",
+    k: float = 1.0,
+    mean: float = 1.0,
+    sigma: float = 1.0,
+    prior: object = "none",
 ) -> Problem:
     """One weight w ~ N(mean, sigma²) with the cost (w − k)², exp(−kw²) or cos(kw); one example, N = M = 1.
 
@@ -51,6 +109,7 @@ def toy_cost(
         k: The cost's parameter.
         mean: Mean of q.
         sigma: Standard deviation of q; the coordinates are (μ, log σ²), in which ∂/∂log σ² = ½σ·∂/∂σ.
+        prior: The prior, as `vdbench.problems.classification` has it.
 
     Raises:
         InputError: A value is not one there is.
@@ -70,7 +129,7 @@ def toy_cost(
         Dataset(f"toy-{cost}", split, split, 0),
         name=f"toy-{cost}",
         likelihood=Cost(cost, float(k)),
-        prior=priors.NoPrior(),
+        prior=priors.from_spec(prior),
         parameterization=form,
     )
 

@@ -321,6 +321,44 @@ class PublishedSpec(_Model):
     note: str = ""
 
 
+class ClaimSpec(_Model):
+    """A claim about our figures, and between which numbers it says that one lies; a report gives the verdict on it.
+
+    Attributes:
+        says: The claim, in one sentence.
+        metric: The figure that it is about, as a row of the results has it: ``slope.variance.noise``, or
+            ``ratio.variance.noise``, which is the ratio to the baseline.
+        estimator: Label of the estimator.
+        low: The claim holds from here on; None for no lower end.
+        high: It holds up to here; None for no upper end.
+        source: Where it was published; empty where it is a closed form or a question of ours.
+        verified: Whether it was read in the source; a claim recalled is shown as such.
+        problem: Label of the problem; empty where the suite has one.
+        checkpoint: Where; empty where there is one.
+        layer: Of the network, ``all`` for the whole.
+        role: Of the parameters.
+        batch_size: M; 0 for a slope or a floor over M; None where there is one.
+        against: For ``pairwise.`` metrics, the estimator that the ratio is to.
+        over: Other values of problem, checkpoint, batch_size, role or estimator at which the same metric is the
+            denominator: the claim is about the quotient of two figures.
+    """
+
+    says: Annotated[str, Field(min_length=1)]
+    metric: str
+    estimator: str
+    low: Finite | None = None
+    high: Finite | None = None
+    source: str = ""
+    verified: bool = True
+    problem: str = ""
+    checkpoint: str = ""
+    layer: str = "all"
+    role: str = "all"
+    batch_size: int | None = None
+    against: str = ""
+    over: dict[Literal["problem", "checkpoint", "batch_size", "role", "estimator"], Any] = {}
+
+
 class Suite(_Model):
     """A benchmark: problems × checkpoints × batch sizes × estimators × measures.
 
@@ -355,6 +393,7 @@ class Suite(_Model):
             which each is compared with the problem at its own x.
         measures: What is measured.
         published: Figures from the literature that the report sets beside ours.
+        claims: Statements that the report judges by our intervals.
         scale: Which of the ``scales`` this is, ``full`` for the suite as it is written.
         scales: By name, changes that make the suite smaller or larger: dotted keys with values, as ``--set`` takes
             them. Those of the scale that is run are made when the suite is read, and stand here no longer.
@@ -381,6 +420,7 @@ class Suite(_Model):
     baseline_problem: str | None = None
     measures: MeasuresSpec
     published: list[PublishedSpec] = []
+    claims: list[ClaimSpec] = []
     scale: str = "full"
     scales: dict[str, dict[str, Any]] = {}
 

@@ -15,6 +15,7 @@ from vdbench.problems.gaussian import (
     PARAMETERIZATIONS,
     SCALE_ROLES,
     MeanLogVariance,
+    MeanScale,
     ThetaLogAlpha,
     from_spec,
 )
@@ -129,3 +130,26 @@ def test_a_list_gives_every_layer_its_alpha() -> None:
     form["alpha"] = [0.25, 1.0]
     with pytest.raises(InputError, match="a value for each of 2 noisy layers, the module has 3"):
         problems.build("own", "classification", {**options, "parameterization": form})
+
+
+@pytest.mark.parametrize("coordinate", ["sigma", "log-sigma", "softplus"])
+@pytest.mark.parametrize("sigma", [1e-3, 0.1, 2.0])
+def test_a_scale_in_other_coordinates_starts_at_its_sigma(coordinate: str, sigma: float) -> None:
+    """And dσ/dρ is 1, σ and 1 − exp(−σ)."""
+    form = MeanScale(sigma, coordinate)  # type: ignore[arg-type]
+    start = form.initial(torch.ones(2, 3, dtype=torch.float64))
+    rho = start["rho"].requires_grad_()
+    law = form.gaussian({"mean": start["mean"], "rho": rho})
+    assert torch.allclose(law.scale, torch.tensor(sigma, dtype=torch.float64), rtol=1e-12)
+    assert torch.allclose(law.variance, law.scale.square())
+    (slope,) = torch.autograd.grad(law.scale.sum(), rho)
+    want = {"sigma": 1.0, "log-sigma": sigma, "softplus": -math.expm1(-sigma)}[coordinate]
+    assert torch.allclose(slope, torch.tensor(want, dtype=torch.float64), rtol=1e-12)
+
+
+def test_an_unknown_coordinate_of_a_scale_is_refused() -> None:
+    with pytest.raises(
+        InputError,
+        match=r"is unknown: 'softplu'\. Did you mean 'softplus'",
+    ):
+        MeanScale(0.1, "softplu")  # type: ignore[arg-type]

@@ -1,0 +1,166 @@
+"""Claims of a suite, and what our intervals say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+import pandas as pd
+
+from reports.results.estimate import Estimate
+from reports.results.load import Results, Run
+from vdbench.statistics.verdicts import adjusted_level, widened
+
+NOTHING = 1e-9
+"""Up to here a figure is 0 but for rounding, and is left out of a picture."""
+
+
+class Held(StrEnum):
+    """What an interval says of a claim; the value is the wording for a reader."""
+
+    YES = "holds"
+    NO = "does not hold"
+    OPEN = "inconclusive"
+    UNMEASURED = "not measured in this run"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, as a suite gives it: see ``vdbench.suite.schema.ClaimSpec``."""
+
+    says: str
+    metric: str
+    estimator: str
+    low: float | None = None
+    high: float | None = None
+    source: str = ""
+    verified: bool = True
+    problem: str = ""
+    checkpoint: str = ""
+    layer: str = "all"
+    role: str = "all"
+    batch_size: int | None = None
+    against: str = ""
+    over: dict[str, Any] = field(default_factory=dict)
+
+    def judge(self, found: Estimate) -> Held:
+        """Compare an interval with the claim's: within it, apart from it, or neither."""
+        least = -math.inf if self.low is None else self.low
+        most = math.inf if self.high is None else self.high
+        if not (math.isfinite(found.value) and found.low <= found.high):
+            return Held.OPEN
+        if least <= found.low and found.high <= most:
+            return Held.YES
+        return Held.NO if found.high < least or found.low > most else Held.OPEN
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A claim with our figure, at a level at which all answers of a run hold together."""
+
+    claim: Claim
+    ours: Estimate | None
+    held: Held
+
+    @property
+    def drawable(self) -> bool:
+        """Whether our figure is above 0 by more than rounding, as a logarithmic axis needs it."""
+        ours = self.ours
+        return ours is not None and NOTHING < ours.low <= ours.value <= ours.high
+
+
+def claims_of(run: Run) -> list[Claim]:
+    """Read the claims of a run's suite."""
+    known = {one.name for one in fields(Claim)}
+    suite: Any = run.info.get("suite") or {}
+    found = [
+        {key: value for key, value in item.items() if key in known}
+        for item in suite.get("claims") or []
+    ]
+    return [Claim(**item) for item in found]
+
+
+def answers(results: Results, run: str) -> list[Answer]:
+    """Judge the claims of a run by its figures.
+
+    Args:
+        results: All rows.
+        run: Name of the run.
+
+    Returns:
+        An answer to each claim, in the suite's order. Their intervals are widened so that all hold together at the
+        run's level (Bonferroni).
+    """
+    claims = claims_of(results.runs[run])
+    rows = results.frame[results.frame["run"] == run]
+    measured = [_figure(claim, rows) for claim in claims]
+    count = sum(one is not None for one in measured)
+    found = []
+    for claim, one in zip(claims, measured, strict=True):
+        if one is None:
+            found.append(Answer(claim, None, Held.UNMEASURED))
+            continue
+        wide = _together(one, results.runs[run].level, count)
+        found.append(Answer(claim, wide, claim.judge(wide)))
+    return found
+
+
+def _together(one: Estimate, level: float, count: int) -> Estimate:
+    asked = adjusted_level(level, count)
+    own = one.level if math.isfinite(one.level) else level
+    ends = widened((one.value, one.low, one.high), own, asked, log=one.low > 0)
+    return replace(one, low=ends[0], high=ends[1], level=max(own, asked))
+
+
+def _figure(claim: Claim, rows: pd.DataFrame) -> Estimate | None:
+    """The figure of a claim; None where the run has not exactly one of its name."""
+    where = {name: getattr(claim, name) for name in ("problem", "checkpoint", "batch_size")}
+    where |= {"label": claim.estimator, "metric": claim.metric, "layer": claim.layer,
+              "role": claim.role, "against": claim.against}  # fmt: skip
+    found = _one(rows, where)
+    if not claim.over or found is None:
+        return found
+    moved = {"label" if name == "estimator" else name: value for name, value in claim.over.items()}
+    under = _one(rows, {**where, **moved})
+    elsewhere = {"problem", "checkpoint", "batch_size"} & set(claim.over)  # with draws of its own
+    return None if under is None else _quotient(found, under, bool(elsewhere))
+
+
+def _one(rows: pd.DataFrame, where: dict[str, Any]) -> Estimate | None:
+    kept = rows
+    for name, value in where.items():
+        if name == "against" and not value and not str(where["metric"]).startswith("pairwise."):
+            continue
+        if value not in ("", None):
+            kept = kept[kept[name] == value]
+    if len(kept) != 1:
+        return None
+    row = kept.iloc[0]
+    value, low, high, level = (float(row[x]) for x in ("value", "ci_low", "ci_high", "level"))
+    said = (int(row["n"]), str(row["unit"]), str(row["status"]))
+    found = Estimate(value, low, high, *said, level=level)
+    return found if found.measured else None
+
+
+def _quotient(over: Estimate, under: Estimate, apart: bool) -> Estimate | None:
+    """Of two figures: half-widths of the logarithms add in squares where they have no draw in common, else as they are.
+
+    None where one is not above 0.
+    """
+    ends = (over.low, over.high, under.low, under.high)
+    if not all(0 < x < math.inf for x in (over.value, under.value, *ends)):
+        return None
+    down = _add((over.value / over.low, under.high / under.value), apart)
+    up = _add((over.high / over.value, under.value / under.low), apart)
+    value = over.value / under.value
+    level = min(over.level, under.level)
+    level = level if apart else 1 - 2 * (1 - level)  # end to end both intervals must hold
+    return Estimate(value, value / down, value * up, min(over.n, under.n), "1", level=level)
+
+
+def _add(factors: Iterable[float], apart: bool) -> float:
+    logs = [math.log(one) for one in factors]
+    return math.exp(math.hypot(*logs) if apart else sum(logs))
