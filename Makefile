@@ -32,7 +32,7 @@ help:
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
 	@echo 'make results write the pages of the committed runs from their data'
-	@echo 'make suites  write the page of all suites from the committed runs'
+	@echo 'make suites  write the pages of all suites and estimators from the committed runs'
 	@echo 'make clean   remove caches and build folders (keeps $(VENV) and runs)'
 	@echo
 	@echo 'PYTHON=$(PYTHON) chooses the interpreter, VENV=$(VENV) the folder of the environment.'
@@ -118,9 +118,11 @@ cases: $(VENV)/.installed-dev
 results: $(VENV)/.installed
 	$(BIN)/python docs/results/render.py
 	$(BIN)/python docs/results/suites_page.py
+	$(BIN)/python docs/results/estimators_page.py
 
 suites: $(VENV)/.installed
 	$(BIN)/python docs/results/suites_page.py
+	$(BIN)/python docs/results/estimators_page.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
