@@ -14,6 +14,7 @@ from vdbench.errors import InputError, nearest
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator, Wrapper, default
 from vdbench.estimation.options import get, label
+from vdbench.measures.registry import load
 from vdbench.problems import FACTORIES
 from vdbench.suite import scales, yaml_file
 
@@ -47,7 +48,7 @@ def suites() -> list[Row]:
         {
             "name": name,
             "scales": ", ".join(scales.names(yaml_file.content(name)[1])),
-            "description": suite.load(name).description,
+            "description": load(name).description,
         }
         for name in yaml_file.names()
     ]
@@ -88,7 +89,7 @@ def show(name: str) -> Row:
     if name in registry.names():
         return _show_estimator(name)
     if name in yaml_file.names() or Path(name).suffix in (".yaml", ".yml"):
-        content = suite.load(name).model_dump(mode="json", exclude_none=True)
+        content = load(name).model_dump(mode="json", exclude_none=True)
         return {"kind": "suite", **content, "scales": yaml_file.content(name)[1].get("scales", {})}
     if name in FACTORIES:
         return {"kind": "problem", "name": name, "about": inspect.getdoc(FACTORIES[name])}
