@@ -47,5 +47,6 @@ def test_what_does_not_hold_is_named() -> None:
     every = [Answer(Claim(words, "m", "local"), ours, held) for words, held in said]
     told = script("suites_page").judged(every)
     assert (
-        told == "1 of 4 claims hold: 'a': ours is 2.0 [1.0, 3.0]. Does not hold: b; d. Inconclusive: c."
+        told
+        == "1 of 4 claims hold: 'a': ours is 2.0 [1.0, 3.0]. Does not hold: b; d. Inconclusive: c."
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vdbench import datasets, suite
+from vdbench import datasets
 from vdbench.cli import formulas
 from vdbench.errors import InputError, nearest
 from vdbench.estimation import registry
