@@ -117,8 +117,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"estimator 'score' has no option 'sample'\. Did you mean 'samples'\?",
     ),
     "option of an estimator that has none": (
-        {"estimators.1": {"name": "local", "options": {"samples": 2}}},
-        r"estimator 'local' has no option 'samples'\. It has none\.",
+        {"estimators.1": {"name": "naive", "options": {"samples": 2}}},
+        r"estimator 'naive' has no option 'samples'\. It has none\.",
     ),
     "option of the wrong type": (
         {f"{SCORE}.options": {"samples": "two"}},

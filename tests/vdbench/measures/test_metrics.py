@@ -174,7 +174,9 @@ TIMES = times(naive=[1, 2, 3, 4, 5, 6, 7, 8, 100.0], local=[2, 4, 6, 8, 10, 12, 
 
 
 def test_throughput_is_the_inverse_of_the_median_time() -> None:
-    seconds, rate, examples = throughput_metrics.values(TIMES, "local", 32, 0.95)
+    seconds, rate, examples = throughput_metrics.values(
+        TIMES, "local", 32, throughput_metrics.Levels(0.95)
+    )
     whole = throughput_metrics.epoch(seconds, 56)
     assert (whole.metric, whole.unit) == ("time.seconds_per_epoch", "s")
     assert (whole.estimate.value, whole.estimate.low) == (
@@ -195,21 +197,23 @@ def test_an_interval_that_reaches_to_zero_has_an_inverse_without_end() -> None:
 
 
 def test_times_are_compared_round_by_round() -> None:
-    one = throughput_metrics.time_ratio(TIMES, "local", "naive", 0.95)
+    one = throughput_metrics.time_ratio(TIMES, "local", "naive", throughput_metrics.Levels(0.95))
     assert one.estimate == Estimate(2, 2, 2, 9)
     assert (one.metric, one.against) == ("ratio.time.seconds_per_gradient", "naive")
     crossed = times(naive=list(range(1, 10)), local=list(range(9, 0, -1)))
     # the ratios by round are 9, 4, 7/3, … 1/4, 1/9; paired by rank they would all be 1
-    assert throughput_metrics.time_ratio(crossed, "local", "naive", 0.95).estimate == Estimate(
-        1, 0.25, 4, 9
+    assert throughput_metrics.time_ratio(
+        crossed, "local", "naive", throughput_metrics.Levels(0.95)
+    ).estimate == Estimate(1, 0.25, 4, 9)
+    pair = throughput_metrics.time_ratio(
+        TIMES, "local", "naive", throughput_metrics.Levels(0.9), comparisons=5
     )
-    pair = throughput_metrics.time_ratio(TIMES, "local", "naive", 0.9, comparisons=5)
     assert (pair.metric, round(pair.level, 12)) == ("pairwise.time.seconds_per_gradient", 0.98)
 
 
 def test_efficiency_multiplies_variance_and_seconds() -> None:
     variances = variance_metrics.variance(rows(), SCHEDULE)
-    seconds = throughput_metrics.values(TIMES, "naive", 32, 0.95)[0]
+    seconds = throughput_metrics.values(TIMES, "naive", 32, throughput_metrics.Levels(0.95))[0]
     found = throughput_metrics.efficiency(variances, seconds)
     assert [(f.layer, f.role) for f in found] == [("all", "mean"), ("all", "bias")]
     total = chosen(variances, "variance.total").estimate
@@ -223,7 +227,9 @@ def test_efficiency_multiplies_variance_and_seconds() -> None:
 def test_efficiency_of_ratios_keeps_what_kind_of_ratio_it_is() -> None:
     for comparisons, kind in ((0, "ratio"), (3, "pairwise")):
         ratios = variance_metrics.variance_ratios(rows(), rows(1), SCHEDULE, "naive", comparisons)
-        time = throughput_metrics.time_ratio(TIMES, "local", "naive", 0.95, comparisons)
+        time = throughput_metrics.time_ratio(
+            TIMES, "local", "naive", throughput_metrics.Levels(0.95), comparisons
+        )
         for figure in throughput_metrics.efficiency(ratios, time):
             assert figure.metric == f"{kind}.efficiency.variance_seconds"
             assert (figure.unit, figure.against) == ("1", "naive")
