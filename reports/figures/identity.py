@@ -61,7 +61,7 @@ class Family:
 
 FAMILIES = (
     Family(0, ("deterministic",), GREY),
-    Family(212, ("naive", "per-example", "grouped", "grouped(groups=8)")),
+    Family(212, ("naive", "per-example", "grouped", "grouped(groups=8)", "per-layer")),
     Family(140, ("local", "moment-matching", "fast-dropout", "type-a")),
     Family(182, ("flipout", "flipout(perturbations=4)")),
     Family(262, ("antithetic", "antithetic(naive)", "antithetic(local)", "antithetic(flipout)")),

@@ -27,7 +27,7 @@ from convolution_twins import (
 )
 from everyone import everyone, fitting, prior, rare
 from oracles import COORDINATES
-from twins import BATCH, EXAMPLES, Twin, agrees
+from twins import BATCH, EXAMPLES, Twin, agrees, mixed
 from twins_perturbed import (
     activity_perturbation,
     evolution_strategies,
@@ -75,6 +75,11 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("latin-hypercube", {"samples": 3}, latin_hypercube(3, pathwise(naive))),
     ("sobol", {"of": "local", "samples": 4, "block": 40}, sobol(4, 40, pathwise(local))),
     ("sticking-the-landing", {}, sticking(pathwise(naive), lambda noise: [noise], True, LAYERS)),
+    (
+        "per-layer",
+        {"5": "local", "2": "flipout"},
+        pathwise(mixed({"5": local, "2": flipout(1)}, naive)),
+    ),
     ("forward-gradient", {"directions": 2}, forward_gradient(2, whole)),
     ("spsa", {}, spsa(0.01, whole)),
     ("evolution-strategies", {"rank": 2}, evolution_strategies(1, True, True, 2, whole)),

@@ -45,6 +45,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "double-control-variate": [{"samples": 3}],
     "straight-through-gumbel": [{"slopes": 3}],
     "concrete": [{"temperature": 0.2}],
+    "per-layer": [{"0": "local", "2": "flipout", "default": "grouped"}],
     "forward-gradient": [{"directions": 2}],
     "evolution-strategies": [{"samples": 2, "mirrored": False, "baseline": "none"}, {"rank": 2}],
     "price-hessian": [{"probes": 2}],

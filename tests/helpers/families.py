@@ -48,10 +48,18 @@ FAMILIES: dict[str, Parameterization] = {
 }
 """One of each; `OWN` has independent normal weights, which every estimator is valid for."""
 
-ANY = ("deterministic", "fast-dropout", "grouped", "moment-matching", "naive", "per-example")
+ANY = (
+    "deterministic",
+    "fast-dropout",
+    "grouped",
+    "moment-matching",
+    "naive",
+    "per-example",
+    "per-layer",
+)
 """The estimators that are valid for every posterior."""
 
-ELBO = ("grouped", "naive", "per-example")
+ELBO = ("grouped", "naive", "per-example", "per-layer")
 
 
 def problem(
@@ -140,9 +148,13 @@ def _grid(
             )
             chance = chance * (kept * (1 - rate) + (1 - kept) * rate).prod(1)
         return values, chance
-    points, weights = (
-        oracles.grid([nodes] * sum(sizes)) if sizes else (np.zeros((1, 0)), np.ones(1))
-    )
+    # two nodes are exact for a random sign
+    count = [
+        2 if r.law == "sign" else nodes
+        for r, n in zip(requests, sizes, strict=True)
+        for _ in range(n)
+    ]
+    points, weights = oracles.grid(count) if sizes else (np.zeros((1, 0)), np.ones(1))
     parts = torch.tensor(points).split(sizes, 1) if sizes else ()
     return (
         {r: p.reshape(-1, *r.shape) for r, p in zip(requests, parts, strict=True)},

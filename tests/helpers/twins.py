@@ -158,6 +158,16 @@ def type_a(leaves: Weights, noise: Noise, m: int) -> Affine:
     return affine
 
 
+def mixed(
+    rules: Mapping[str, Callable[[Weights, Noise, int], Affine]],
+    default: Callable[[Weights, Noise, int], Affine],
+) -> Callable[[Weights, Noise, int], Affine]:
+    """Each layer by its own rule."""
+    return lambda leaves, noise, m: (
+        lambda layer, x: rules.get(layer, default)(leaves, noise, m)(layer, x)
+    )
+
+
 def mean(twins: list[tuple[Tensor, dict[str, Tensor]]]) -> tuple[Tensor, dict[str, Tensor]]:
     """Of values and of gradients, name by name."""
     values, gradients = zip(*twins, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zoo_gradients
 import zoo_masks
+import zoo_mixtures
 import zoo_noise
 import zoo_paths
 import zoo_perturbed
@@ -11,7 +12,16 @@ import zoo_right
 import zoo_scores
 from zoo_making import ENTRIES, Entry
 
-FILES = (zoo_noise, zoo_paths, zoo_gradients, zoo_scores, zoo_perturbed, zoo_masks, zoo_right)
+FILES = (
+    zoo_noise,
+    zoo_paths,
+    zoo_gradients,
+    zoo_scores,
+    zoo_perturbed,
+    zoo_masks,
+    zoo_mixtures,
+    zoo_right,
+)
 """Where they are."""
 
 DEFECTS: dict[str, Entry] = {n: e for n, e in ENTRIES.items() if e.kind == "defect"}

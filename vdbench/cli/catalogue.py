@@ -128,8 +128,10 @@ def _can_wrap(cls: type[Wrapper], name: str) -> bool:
     return True
 
 
-def _options(cls: type) -> list[str]:
-    return [f"{f.name}={_text(default(f))}" for f in dataclasses.fields(cls)]
+def _options(cls: type[Estimator]) -> list[str]:
+    named = [f for f in dataclasses.fields(cls) if f.name != cls.open_options]  # type: ignore[arg-type]
+    more = ["LAYER=default"] if cls.open_options else []
+    return [*(f"{f.name}={_text(default(f))}" for f in named), *more]
 
 
 def _text(value: Any) -> str:

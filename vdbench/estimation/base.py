@@ -106,6 +106,9 @@ class Estimator(ABC):
     declared: ClassVar[Declaration]
     """What its class was registered with."""
 
+    open_options: ClassVar[str] = ""
+    """A field that takes options of any other name, each an estimator: a tuple of pairs, by name; none by default."""
+
     @property
     def declaration(self) -> Declaration:
         """What this estimator declares: what its class was registered with, unless its options change it."""
@@ -140,6 +143,20 @@ class Estimator(ABC):
     def separate_weights(self) -> bool:
         """Whether a draw is the pathwise gradient with an independent sample of all weights for each example."""
         return False
+
+    def objective_on(self, problem: Problem) -> str:
+        """The objective class whose gradient it estimates on a problem; see `objective`."""
+        declared = self.declaration
+        if problem.shared and declared.objective_on_convolution:
+            return declared.objective_on_convolution
+        return declared.objective
+
+    def need_problem(self, problem: Problem) -> None:  # noqa: B027
+        """Refuse a problem for what its posterior does not show; `need_posterior` asks. Nothing by default.
+
+        Raises:
+            CellError: It is not valid there.
+        """
 
     @abstractmethod
     def __call__(
@@ -256,6 +273,14 @@ class Wrapper(Estimator):
         """As the inner estimator's examples."""
         return self.of.own_whole_weights
 
+    def objective_on(self, problem: Problem) -> str:
+        """The inner estimator's."""
+        return self.of.objective_on(problem)
+
+    def need_problem(self, problem: Problem) -> None:
+        """Refuse what the inner estimator refuses."""
+        self.of.need_problem(problem)
+
     def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
         """State of the inner estimator."""
         return self.of.fit(problem, parameters, key)
@@ -279,10 +304,7 @@ def objective(estimator: Estimator, problem: Problem) -> str:
     share one weight, as in a convolution or a dense layer along a sequence, they would share the noise of that weight:
     independent noise is another objective, with another gradient.
     """
-    declared = estimator.declaration
-    if problem.shared and declared.objective_on_convolution:
-        return declared.objective_on_convolution
-    return declared.objective
+    return estimator.objective_on(problem)
 
 
 def independent_examples(estimator: Estimator, problem: Problem) -> bool:

@@ -36,16 +36,22 @@ def get(name: str, **options: Any) -> Estimator:
         Samples(of=Local(), samples=4)
     """
     cls = registry.find(name)
-    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    for option in options:
-        if option not in known:
+    known = [f.name for f in dataclasses.fields(cls) if f.name != cls.open_options]  # type: ignore[arg-type]
+    others = [option for option in options if option not in known]
+    for option in others:
+        if not cls.open_options:
             hint = nearest(option, known) if known else " It has none."
             raise InputError(f"estimator '{name}' has no option '{option}'.{hint}")
     hints = typing.get_type_hints(cls)
     checked = {
         option: _checked(f"estimator '{name}', option {option}", hints[option], value)
         for option, value in options.items()
+        if option in known
     }
+    if cls.open_options:
+        where = f"estimator '{name}', option "
+        inner = [(option, _inner(where + option, options[option])) for option in sorted(others)]
+        checked[cls.open_options] = tuple(inner)
     try:
         return cls(**checked)
     except (TypeError, ValueError) as error:  # a check in the class's own __post_init__
@@ -111,11 +117,18 @@ def _chosen(estimator: Estimator) -> dict[str, Any]:
     """The options that distinguish an estimator: those not at their default, and what it wraps, default or not."""
     fields = dataclasses.fields(estimator)  # type: ignore[arg-type]
     values = {f.name: getattr(estimator, f.name) for f in fields}
-    return {
+    chosen = {
         f.name: values[f.name]
         for f in fields
         if values[f.name] != default(f) or isinstance(values[f.name], Estimator)
     }
+    others = dict(chosen.pop(estimator.open_options, ()))
+    return {**chosen, **others}
+
+
+def within(estimator: Estimator) -> list[Estimator]:
+    """The estimators among the options of one."""
+    return [value for value in _chosen(estimator).values() if isinstance(value, Estimator)]
 
 
 def canonical(values: Any) -> str:

@@ -40,6 +40,10 @@ class Pathwise(Estimator):
         """It is."""
         return True
 
+    def rule(self, layer: Layer) -> Pathwise:
+        """The estimator by whose rule a layer's pre-activations are sampled: itself, unless layers differ."""
+        return self
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
@@ -92,12 +96,13 @@ def noise_of_calls(
     """
     if not problem.reused:
         return lambda layer: noise
-    if not (hasattr(estimator, "declaration") and estimator.declaration.objective_on_convolution):
-        same = Noise(Repeated(noise.source), noise.path)
-        return lambda layer: same
+    same = Noise(Repeated(noise.source), noise.path)
     calls: dict[str, int] = {}
 
     def own(layer: Layer) -> Noise:
+        rule = estimator.rule(layer) if isinstance(estimator, Pathwise) else estimator
+        if not (hasattr(rule, "declaration") and rule.declaration.objective_on_convolution):
+            return same
         number = calls.get(layer.name, 0)
         calls[layer.name] = number + 1
         return noise.at("call", number) if number else noise

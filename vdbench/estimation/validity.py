@@ -22,13 +22,15 @@ def need_posterior(estimator: Estimator, problem: Problem) -> None:
         CellError: It is derived for independent normal weights, and those of the posterior are not; or for a noise that
             keeps its law when signs change, or for normal pre-activations, and the posterior has neither; or it needs
             noise that the outputs share, and the posterior has another; or it passes gradients through draws of masks
-            whose law is learned; or it is made for such masks, and there are none.
+            whose law is learned; or it is made for such masks, and there are none; or it refuses the problem by
+            itself.
 
     Example:
         >>> import vdbench
         >>> from vdbench import problems
         >>> vdbench.need_posterior(vdbench.get("local"), problems.build("mine", "classification", {}))
     """
+    estimator.need_problem(problem)
     declared = estimator.declaration if hasattr(estimator, "declaration") else None
     form = problem.parameterization
     if form.learned_law or (declared is not None and declared.posteriors == LEARNED_BINARY):
@@ -154,6 +156,6 @@ def _need_masks(estimator: Estimator, problem: Problem, declared: Declaration | 
 def _general(*posteriors: str) -> list[str]:
     """The registered unbiased estimators of the ELBO that are valid for every posterior, or declare one of these."""
     every = [registry.find(name) for name in registry.names()]
-    own = [cls.declared for cls in every if not issubclass(cls, Wrapper)]
+    own = [c.declared for c in every if not issubclass(c, Wrapper) and not c.open_options]
     serving = [d for d in own if d.objective == "elbo" and d.unbiased]
     return [d.name for d in serving if d.posteriors in (posteriors or ("any",))]

@@ -141,7 +141,9 @@ def _named(item: Any) -> list[Estimator]:
 def _registered(baseline: Estimator, problem: Problem, left_out: dict[str, str]) -> list[Estimator]:
     """Every registered estimator, and the wrappers around their own default and around one of `INNER`."""
     classes = [registry.find(name) for name in registry.names()]
-    singles = [get(cls.declared.name) for cls in classes if not issubclass(cls, Wrapper)]
+    # one whose options name layers is another estimator by default
+    plain = [cls for cls in classes if not issubclass(cls, Wrapper) and not cls.open_options]
+    singles = [*(get(cls.declared.name) for cls in plain), *_mixtures(problem)]
     inner = next((e for e in map(get, INNER) if not refused(e, baseline, problem)), None)
     wrapped = []
     for cls in classes:
@@ -159,6 +161,14 @@ def _registered(baseline: Estimator, problem: Problem, left_out: dict[str, str])
                     "."
                 )
     return [*singles, *wrapped]
+
+
+def _mixtures(problem: Problem) -> list[Estimator]:
+    """Pre-activations sampled where that keeps the objective, weights where places of an example share them."""
+    once = [layer.name for layer in problem.layers if layer.name not in problem.shared]
+    if not once or not problem.shared or "default" in once:
+        return []
+    return [get("per-layer", **dict.fromkeys(once, INNER[0]), default=INNER[1])]
 
 
 def _means(

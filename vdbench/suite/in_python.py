@@ -15,7 +15,7 @@ from torch import nn
 from vdbench.errors import InputError, shown
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
-from vdbench.estimation.options import label, options
+from vdbench.estimation.options import label, options, within
 from vdbench.problems import given
 from vdbench.problems.from_module import noisy
 from vdbench.problems.problem import Problem
@@ -74,10 +74,8 @@ def known(estimator: Estimator) -> Estimator:
             f"{shown(estimator)} is of a class that was registered as '{declared.name}' before the present one; make "
             f"it again, such as with vdbench.get('{declared.name}')."
         )
-    for one in dataclasses.fields(cls):  # type: ignore[arg-type]
-        value = getattr(estimator, one.name)
-        if isinstance(value, Estimator):
-            known(value)
+    for inner in within(estimator):
+        known(inner)
     return estimator
 
 

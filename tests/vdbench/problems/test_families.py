@@ -129,6 +129,7 @@ TWINS = {
     "deterministic": deterministic,
     "fast-dropout": fast_dropout,
     "moment-matching": moment_matching,
+    "per-layer": naive,
 }
 
 
