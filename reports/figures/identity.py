@@ -62,7 +62,7 @@ class Family:
 FAMILIES = (
     Family(0, ("deterministic",), GREY),
     Family(212, ("naive", "per-example", "grouped", "grouped(groups=8)", "per-layer")),
-    Family(140, ("local", "moment-matching", "fast-dropout", "type-a")),
+    Family(140, ("local", "moment-matching", "fast-dropout", "type-a", "deterministic-vi")),
     Family(182, ("flipout", "flipout(perturbations=4)")),
     Family(262, ("antithetic", "antithetic(naive)", "antithetic(local)", "antithetic(flipout)")),
     Family(300, (
@@ -87,7 +87,7 @@ FAMILIES = (
     Family(335, (
         "reinforce", "rloo", "rloo(samples=4)", "arm", "disarm", "rebar", "concrete", "straight-through",
         "reinforce(baseline=moving-average)", "rebar(eta=fitted)", "double-control-variate",
-        "straight-through-gumbel", "straight-through-gumbel(slopes=8)",
+        "straight-through-gumbel", "straight-through-gumbel(slopes=8)", "relax", "arms", "rodeo", "sum-and-sample",
     )),
     Family(84, (
         "forward-gradient", "forward-gradient(directions=16)", "activity-perturbation",

@@ -25,7 +25,7 @@ from convolution_twins import (
     type_a,
     whole,
 )
-from everyone import everyone, fitting, prior, rare
+from everyone import DENSE_ALONE, everyone, fitting, prior, rare
 from oracles import COORDINATES
 from twins import BATCH, EXAMPLES, Twin, agrees, mixed
 from twins_perturbed import (
@@ -111,7 +111,7 @@ def test_agrees_with_its_twin(
 
 def test_every_built_in_estimator_has_a_twin() -> None:
     built_in = {n for n in names() if type(get(n)).__module__.startswith("estimators.")}
-    assert built_in == {name for name, _, _ in TWINS} | set(mask_twins.EXAMPLE)
+    assert built_in == {name for name, _, _ in TWINS} | set(mask_twins.EXAMPLE) | set(DENSE_ALONE)
 
 
 FORMS = [
@@ -122,6 +122,7 @@ FORMS = [
         marks=pytest.mark.long if rare(estimator) else (),
     )
     for estimator in everyone()
+    if estimator.declaration.name not in DENSE_ALONE
     for name, form in COORDINATES.items()
     if name == "mean-log_variance" or estimator == type(estimator)()
 ]

@@ -28,7 +28,7 @@ from twins import (
     product,
     type_a,
 )
-from twins_moments import matched, squares
+from twins_moments import covariant, matched, squares
 from twins_perturbed import (
     activity_perturbation,
     evolution_strategies,
@@ -104,6 +104,7 @@ TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
     ),
     ("type-a", {}, pathwise(type_a)),
     ("moment-matching", {}, matched(squares)),
+    ("deterministic-vi", {"nodes": 3}, covariant(3)),
     ("latin-hypercube", {"of": "local", "samples": 3}, latin_hypercube(3, pathwise(local))),
     ("latin-hypercube", {"of": "flipout", "samples": 2}, latin_hypercube(2, pathwise(flipout(1)))),
     (

@@ -42,6 +42,11 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "rloo": [{"samples": 3}],
     "rebar": [{"temperature": 0.2, "eta": 0.7}, {"eta": "fitted", "pilot": 3}],
     "reinforce": [{"baseline": "moving-average", "pilot": 3}],
+    "deterministic-vi": [{"nodes": 3}],
+    "relax": [{"hidden": 2, "steps": 3}],
+    "arms": [{"samples": 2}],
+    "rodeo": [{"samples": 3, "pilot": 2}],
+    "sum-and-sample": [{"masks": 1}],
     "double-control-variate": [{"samples": 3}],
     "straight-through-gumbel": [{"slopes": 3}],
     "concrete": [{"temperature": 0.2}],
@@ -51,6 +56,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "price-hessian": [{"probes": 2}],
     "gradsq": [{"squares": "examples"}],
 }
+
+DENSE_ALONE = ("deterministic-vi",)
+"""Estimators that refuse every network that is not of dense layers."""
 
 ALONE: list[tuple[str, dict[str, Any]]] = [
     ("control-variate", {"curvature": "sampled", "coefficient": "fitted", "pilot": 1}),

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from everyone import DENSE_ALONE
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -259,8 +260,9 @@ def main() -> None:
             # what an option changes on the device, it changes in dense layers
             if whole or kind == "dense" or estimator == type(estimator)()
             for coordinates in suitable(estimator, kind, everywhere, families, whole)
-            # it has no rule for max-pooling
-            if kind == "dense" or estimator.declaration.name != "moment-matching"
+            # they have no rule for max-pooling
+            if kind == "dense"
+            or estimator.declaration.name not in ("moment-matching", *DENSE_ALONE)
             for draws in counts(estimator)
             for line in check(estimator, coordinates, device, draws, kind)
             if not line.startswith(CONSTANTS.get(estimator.declaration.name, "-"))

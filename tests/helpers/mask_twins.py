@@ -6,6 +6,7 @@ and the biases are differentiated in, and the gradient in the logits by layer, b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -140,7 +141,167 @@ def gumbel(temperature: float, slopes: int) -> Example:
     return example
 
 
+def arms(samples: int) -> Example:
+    """The rarer value where a Dirichlet share is large, entry by entry; the pair's correlation as it is defined."""
+
+    def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
+        u = [uniform("sample", s) for s in range(samples)]
+        q = {n: v.expand_as(u[0][n]) for n, v in keep(leaves).items()}
+        times = {n: [-one[n].log() for one in u] for n in q}
+        masks = []
+        for s in range(samples):
+            rare = {
+                n: (1 - (1 - t[s] / sum(t)) ** (samples - 1) > 1 - torch.minimum(q[n], 1 - q[n]))
+                for n, t in times.items()
+            }
+            masks.append({n: (rare[n] == (q[n] <= 0.5)).double() for n in q})
+        f = [cost(b) for b in masks]
+        along = {}
+        for n, keeping in q.items():
+            p = torch.minimum(keeping, 1 - keeping)
+            both = (2 * p ** (1 / (samples - 1)) - 1).clamp(min=0) ** (samples - 1)
+            rho = (both - p * p) / (p * (1 - p))
+            total = torch.zeros_like(keeping)
+            for s in range(samples):
+                others = [float(f[t].detach()) for t in range(samples) if t != s]
+                less = float(f[s].detach()) - sum(others) / len(others)
+                total = total + less * (masks[s][n] - keeping) / samples
+            along[n] = total / (1 - rho)
+        return sum(f, start=torch.zeros(()).double()) / samples, along
+
+    return example
+
+
+def sum_and_sample(count: int) -> Example:
+    """The masks that deviate from the mode in all ways, sorted; each probability outside by adding up the others."""
+
+    def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
+        u = uniform()
+        sizes = [v.numel() for v in u.values()]
+        phi = torch.cat([v.detach().expand_as(u[n]).flatten() for n, v in logits(leaves).items()])
+        order = sorted(range(len(phi)), key=lambda i: (abs(float(phi[i])), i))
+        few = order[: count - 1]
+        sets = []
+        for bits in range(2 ** len(few)):
+            which = [i for k, i in enumerate(few) if bits >> k & 1]
+            sets.append((sum((abs(float(phi[i])) for i in which), 0.0), bits, which))
+        chosen = [set(which) for _, _, which in sorted(sets)[:count]]
+        p = [1 / (1 + math.exp(abs(float(x)))) for x in phi]
+
+        def chance(deviating: set[int], of: list[int]) -> float:
+            return math.prod(p[i] if i in deviating else 1 - p[i] for i in of)
+
+        whole = [chance(c, order) for c in chosen]
+        rest = 1 - sum(whole)
+        drawn: set[int] = set()
+        flat = torch.cat([v.flatten() for v in u.values()])
+        places = [*few, *sorted(set(order) - set(few))]
+        for k, i in enumerate(places):
+            before, after = set(places[:k]), places[k:]
+
+            def outside(members: list[set[int]], of: list[int]) -> float:
+                return 1 - sum(chance(c, of) for c in members)
+
+            alike = [c for c in chosen if c & before == drawn]
+            on = [c for c in alike if i in c]
+            if float(flat[i]) < p[i] * outside(on, after[1:]) / outside(alike, after):
+                drawn.add(i)
+
+        def mask(deviating: set[int]) -> Masks:
+            numbers = torch.tensor([float((i in deviating) != (x > 0)) for i, x in enumerate(phi)])
+            parts = numbers.double().split(sizes)
+            return {n: x.reshape(v.shape) for x, (n, v) in zip(parts, u.items(), strict=True)}
+
+        masks = [mask(d) for d in [*chosen, drawn]]
+        weights = [*whole, rest]
+        f = [cost(b) for b in masks]
+        base = sum(w * float(x.detach()) for w, x in zip(whole, f, strict=False)) / sum(whole)
+        along = {n: torch.zeros(()).double() for n in u}
+        for w, x, b in zip(weights, f, masks, strict=True):
+            for n, q in keep(leaves).items():
+                along[n] = along[n] + w * (float(x.detach()) - base) * (b[n] - q)
+        value = sum((w * x for w, x in zip(weights, f, strict=True)), torch.zeros(()).double())
+        return value, along
+
+    return example
+
+
+def rodeo(samples: int, coefficients: Tensor) -> Example:
+    """Every number of a mask set to 1 and to 0, and the surrogate computed at both; N/M is 12/5."""
+    alpha, one, two = (float(c) for c in coefficients)
+
+    def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
+        fixed = {n: v.detach() for n, v in leaves.items()}
+        masks = [drawn(leaves, uniform("sample", s)) for s in range(samples)]
+        f, slopes = [cost(b) for b in masks], []
+        for b in masks:
+            at = {n: v.clone().requires_grad_() for n, v in b.items()}
+            found = torch.autograd.grad(cost(at, fixed), list(at.values()))
+            slopes.append(dict(zip(at, found, strict=True)))
+        q = keep(leaves)
+        along = {n: torch.zeros_like(v) for n, v in masks[0].items()}
+        for s, b in enumerate(masks):
+            others = [r for r in range(samples) if r != s]
+
+            def surrogate(at: Masks, others: list[int] = others) -> float:
+                total = 0.0
+                for r in others:
+                    t = sum(float((slopes[r][n] * (at[n] - masks[r][n])).sum()) for n in at)
+                    total += (one * t + two * t * t * 5 / 12) / len(others)
+                return total
+
+            base = 0.0
+            for r in others:
+                moved = sum(float((slopes[r][n] * (q[n] - masks[r][n])).sum()) for n in b)
+                base += (float(f[r].detach()) + alpha * moved) / len(others)
+            above = float(f[s].detach()) - base - surrogate(b)
+            for n, mask in b.items():
+                keeping = q[n].expand_as(mask)
+                for i in range(mask.numel()):
+                    ends = []
+                    for value in (1.0, 0.0):
+                        other = {m: v.clone() for m, v in b.items()}
+                        other[n].view(-1)[i] = value
+                        ends.append(surrogate(other))
+                    p = float(keeping.flatten()[i])
+                    term = above * (float(mask.flatten()[i]) - p)
+                    along[n].view(-1)[i] += (term + p * (1 - p) * (ends[0] - ends[1])) / samples
+        return sum(f, start=torch.zeros(()).double()) / samples, along
+
+    return example
+
+
+def relax(of: Masks) -> Example:
+    """As REBAR's, with the surrogate written out unit by unit; ``of`` are its trained numbers."""
+
+    def surrogate(cost: Cost, fixed: Leaves, examples: float, soft: Masks) -> Tensor:
+        flat = torch.cat([v.flatten() for v in soft.values()]) - 0.5
+        total = of["eta"] * cost(soft, fixed)
+        for weight, x in zip(of["linear"], flat, strict=True):
+            total = total + examples * weight * x
+        for row, bias, out in zip(of["in"], of["bias"], of["out"], strict=True):
+            total = total + examples * out * torch.tanh((row * flat).sum() + bias)
+        return total
+
+    def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
+        temperature = float(of["log_temperature"].exp())
+
+        def control(soft: Masks, fixed: Leaves) -> Tensor:
+            return surrogate(cost, fixed, 12 / 5 * float(of["unit"]), soft)
+
+        return relaxed_control(temperature, 1.0, control)(leaves, cost, uniform)
+
+    return example
+
+
 def rebar(temperature: float, eta: float | Masks) -> Example:
+    """The relaxed control variate is the cost itself."""
+    return relaxed_control(temperature, eta, None)
+
+
+def relaxed_control(
+    temperature: float, eta: float | Masks, control: Callable[[Masks, Leaves], Tensor] | None
+) -> Example:
     """z̃ from a uniform number v of its own, v the place of u within its side; gradients by autograd."""
 
     def example(leaves: Leaves, cost: Cost, uniform: Callable[..., Masks]) -> tuple[Tensor, Masks]:
@@ -163,7 +324,8 @@ def rebar(temperature: float, eta: float | Masks) -> Example:
             z = at + (inside / (1 - inside)).log()
             given[layer] = 1 / (1 + (-z / temperature).exp())
             score[layer] = b[layer] - q0[layer]
-        f, relaxed, conditional = cost(b), cost(c, fixed), cost(given, fixed)
+        soft = control or cost
+        f, relaxed, conditional = cost(b), soft(c, fixed), soft(given, fixed)
         slopes = [
             torch.autograd.grad(x, list(phi.values()), retain_graph=True)
             for x in (relaxed, conditional)
@@ -216,6 +378,15 @@ EXAMPLE: dict[str, list[tuple[dict[str, Any], Example | OfState]]] = {
         ({"temperature": 0.3, "eta": 0.6}, rebar(0.3, 0.6)),
         ({"eta": "fitted", "pilot": 2}, OfState(lambda state: rebar(0.5, state["eta"]))),
     ],
+    "relax": [
+        ({"steps": 3, "hidden": 2, "rate": 0.1}, OfState(lambda state: relax(state["surrogate"])))
+    ],
+    "arms": [({"samples": 2}, arms(2)), ({}, arms(4))],
+    "rodeo": [
+        ({"pilot": 2}, OfState(lambda state: rodeo(2, state["coefficients"]))),
+        ({"pilot": 2, "samples": 3}, OfState(lambda state: rodeo(3, state["coefficients"]))),
+    ],
+    "sum-and-sample": [({"masks": 1}, sum_and_sample(1)), ({"masks": 6}, sum_and_sample(6))],
     "concrete": [({}, concrete(0.5)), ({"temperature": 0.2}, concrete(0.2))],
     "straight-through": [({}, straight_through)],
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zoo_gradients
 import zoo_masks
 import zoo_mixtures
+import zoo_moments
 import zoo_noise
 import zoo_paths
 import zoo_perturbed
@@ -20,6 +21,7 @@ FILES = (
     zoo_perturbed,
     zoo_masks,
     zoo_mixtures,
+    zoo_moments,
     zoo_right,
 )
 """Where they are."""

@@ -46,6 +46,15 @@ class Expected(Protocol):
         ...
 
 
+@runtime_checkable
+class ExpectedJointly(Protocol):
+    """A likelihood that knows its expectation under jointly normal outputs, exactly or nearly."""
+
+    def expected_jointly(self, mean: Tensor, covariance: Tensor, targets: Tensor) -> Tensor:
+        """E[log p(target | output)] of each example, shape (M,), for outputs of mean (M, C), covariance (M, C, C)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Categorical:
     """Softmax classification: outputs are logits (M, C), targets class indices (M,)."""
@@ -58,6 +67,13 @@ class Categorical:
         """Second-order expansion about the mean, log p_y(m) − ½ Σ_k p_k(1 − p_k) v_k (Braun & McAuliffe 2010)."""
         p = mean.softmax(1)
         return self(mean, targets) - 0.5 * (p * (1 - p) * variance).sum(1)
+
+    def expected_jointly(self, mean: Tensor, covariance: Tensor, targets: Tensor) -> Tensor:
+        """Second-order expansion about the mean, log p_y(m) − ½ (Σ_k p_k V_kk − pᵀVp)."""
+        p = mean.softmax(1)
+        own = (p * covariance.diagonal(dim1=1, dim2=2)).sum(1)
+        joint = (p[:, :, None] * covariance * p[:, None, :]).sum((1, 2))
+        return self(mean, targets) - 0.5 * (own - joint)
 
     def check_targets(self, targets: Tensor, outputs: Sequence[int]) -> None:
         """Refuse targets that are no class indices (N,) from 0 to C − 1.
@@ -105,6 +121,10 @@ class GaussianNoise:
     def expected(self, mean: Tensor, variance: Tensor, targets: Tensor) -> Tensor:
         """Exactly: each residual's square has its variance added to it."""
         return self(mean, targets) - 0.5 * total(variance / self.variance)
+
+    def expected_jointly(self, mean: Tensor, covariance: Tensor, targets: Tensor) -> Tensor:
+        """Exactly; covariances play no part."""
+        return self.expected(mean, covariance.diagonal(dim1=1, dim2=2), targets)
 
     def check_targets(self, targets: Tensor, outputs: Sequence[int]) -> None:
         """Refuse targets that are not finite floats of the outputs' shape.
