@@ -119,7 +119,7 @@ class DeterministicVi(Estimator):
                 "method expected_jointly(mean, covariance, targets), such as Categorical or GaussianNoise."
             )
         self._need_dense(problem, len(batch.inputs))
-        steps = list(walk(problem, "deterministic-vi"))
+        steps = list(walk(problem, "deterministic-vi", "nn.Linear"))
 
         def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             at = {**parameters, **free}

@@ -119,12 +119,15 @@ def _folds(problem: Problem) -> list[Fold]:
     return [fold for folds in problem.behaviour.folds.values() for fold in folds]
 
 
-def walk(problem: Problem, asking: str = "moment-matching") -> Iterator[nn.Module]:
+def walk(
+    problem: Problem, asking: str = "moment-matching", layers: str = "nn.Linear, nn.Conv2d"
+) -> Iterator[nn.Module]:
     """The modules of a chain, in order.
 
     Args:
         problem: With the network.
         asking: The estimator's name, for messages.
+        layers: The kinds of layers that it takes, for messages.
 
     Raises:
         CellError: It is no chain, or has a module whose moments are not known.
@@ -139,8 +142,8 @@ def walk(problem: Problem, asking: str = "moment-matching") -> Iterator[nn.Modul
         else:
             where = f"module '{path}'" if path else "the network"
             raise CellError(
-                f"estimator '{asking}' propagates mean and variance through nn.Sequential of nn.Linear, "
-                f"nn.Conv2d, nn.ReLU, nn.Flatten, nn.Unflatten and nn.Identity, and {where} of problem "
+                f"estimator '{asking}' propagates mean and variance through nn.Sequential of {layers}, "
+                f"nn.ReLU, nn.Flatten, nn.Unflatten and nn.Identity, and {where} of problem "
                 f"'{problem.name}' is a {type(module).__name__}; expected another network or estimator."
             )
 

@@ -20,6 +20,7 @@ from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
 from estimators.measure_valued import MeasureValued
+from estimators.relax import Relax
 from vdbench.certificate.checks import contract, finite, precision, repeatable, several_draws
 from vdbench.certificate.protocol import guarded, settle
 from vdbench.certificate.sampling import Subject
@@ -137,8 +138,12 @@ def rounding(
     Costs are multiplied by ∇log q, or their differences divided by σ: either is of size 1/σ, while what is left of
     the costs may be small. The roundings of a cost are relative to the cost itself and to nats, since log-softmax
     subtracts numbers of that size in each of N examples. None where the cost is differentiated: there, rounding is
-    relative to the gradient.
+    relative to the gradient. RELAX multiplies the difference of two costs by scores of at most 1.
     """
+    if isinstance(innermost(estimator), Relax):
+        each = ROUNDINGS * torch.finfo(torch.float32).eps * (problem.examples + abs(cost))
+        free = problem.free(parameters)
+        return {n: torch.full_like(v, each) for n, v in free.items() if n.endswith("logit")}
     if not isinstance(innermost(estimator), LikelihoodRatio | MeasureValued | Perturbation):
         return {}
     each = ROUNDINGS * torch.finfo(torch.float32).eps * (problem.examples + abs(cost))

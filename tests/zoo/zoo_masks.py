@@ -16,7 +16,7 @@ from estimators.rodeo import Rodeo
 from estimators.straight_through_gumbel import StraightThroughGumbel
 from estimators.sum_and_sample import Likeliest, SumAndSample, outside
 from vdbench.estimation.binary_masks import Masked, kept, score
-from vdbench.noise import Noise
+from vdbench.noise import Noise, Repeated
 
 
 def masks(name: str, **change: Any) -> Any:
@@ -143,8 +143,9 @@ class OwnCoefficients(Rodeo):
     declared = masks("rodeo-fitted-to-its-own-draw")
 
     def given(self, network: Masked, noise: Noise, state: Any) -> tuple[Tensor, Tensor]:
-        """Least squares of this draw."""
-        _, terms = self._terms(network, noise)
+        """Least squares of this draw, with the square alone."""
+        same = Noise(Repeated(noise.source), noise.path)
+        _, terms = self._terms(network, same)
         flat = [
             torch.cat(
                 [d.sum(0).sum_to_size(network.logits[n].shape).flatten() for n, d in one.items()]
@@ -155,7 +156,7 @@ class OwnCoefficients(Rodeo):
         square = torch.stack([(control[2] * x).sum() for x in (control[2], target)])
         size = square[1] / square[0].clamp(min=1e-12)
         return super().given(
-            network, noise, {"coefficients": torch.stack([0 * size, 0 * size, size])}
+            network, same, {"coefficients": torch.stack([0 * size, 0 * size, size])}
         )
 
 
