@@ -132,12 +132,21 @@ MODULES: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
 """Shape of an example, and the network."""
 
 
-def requests_of(estimator: Estimator, problem: Problem) -> list[Request]:
+def requests_of(estimator: Estimator, problem: Problem, state: Any) -> list[Request]:
     """What noise it takes, learned on the CPU."""
     recorder = Recorder(stream(Address(("trace",))).source)
     batch = Batch(*(t[:BATCH] for t in problem.data.train))
-    estimator(problem, problem.start, batch, Noise(recorder))
+    estimator(problem, problem.start, batch, Noise(recorder), state)
     return recorder.requests
+
+
+def there(state: Any, device: str) -> Any:
+    """A state with tensors on the device in the place of its own."""
+    if isinstance(state, Tensor):
+        return torch.empty(state.shape, dtype=state.dtype, device=device)
+    if isinstance(state, dict):
+        return {name: there(item, device) for name, item in state.items()}
+    return type(state)(there(item, device) for item in state)
 
 
 def check(
@@ -149,14 +158,15 @@ def check(
         build(coordinates, kind, GaussianPrior() if density else None),
         MODULES[kind][0],
     )
-    asked = requests_of(estimator, problem)
+    state = estimator.fit(problem, problem.start, Address(("fit",)))
+    asked = requests_of(estimator, problem, state)
     lead = (draws,) if draws else ()
     with FakeTensorMode():
         start = {n: torch.empty(v.shape, device=device) for n, v in problem.start.items()}
         inputs = torch.empty((6, *shape), device=device)
         targets = torch.empty((6,), dtype=torch.int64, device=device)
         split = Split(inputs, targets)
-        there = replace(problem, start=start, data=replace(problem.data, train=split, test=split))
+        moved = replace(problem, start=start, data=replace(problem.data, train=split, test=split))
         batch = Batch(
             torch.empty((*lead, BATCH, *shape), device=device),
             torch.empty((*lead, BATCH), dtype=torch.int64, device=device),
@@ -166,9 +176,11 @@ def check(
         try:
             with watch:
                 if draws:
-                    found = vectorised(estimator, there, start, batch, noise)
+                    found = vectorised(estimator, moved, start, batch, noise, there(state, device))
                 else:
-                    found = estimator(there, start, batch, Noise(Injected(noise)))
+                    found = estimator(
+                        moved, start, batch, Noise(Injected(noise)), there(state, device)
+                    )
         except Exception as error:  # whatever mixing devices raises
             return [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
     outputs = {"value": found.value, **found.gradients}
