@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import convolution_twins
 import numpy as np
 import oracles
 import pytest
 import torch
-from everyone import fitting, prior
+from everyone import DENSE_ALONE, fitting, prior
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
@@ -49,15 +50,27 @@ def cases(test: Callable[..., None]) -> Callable[..., None]:
     return test
 
 
+def moved(state: Any, device: str) -> Any:
+    """A state with its tensors on a device."""
+    if isinstance(state, Tensor):
+        return state.to(device)
+    if isinstance(state, dict):
+        return {name: moved(item, device) for name, item in state.items()}
+    return type(state)(moved(item, device) for item in state)
+
+
 class Case:
     """Four draws of one estimator on one problem, with their noise: what is run on each device."""
 
     def __init__(self, estimator: Estimator, coordinates: Parameterization, make: Make) -> None:
         self.estimator = estimator
         form = fitting(estimator, coordinates)
+        if estimator.declaration.name in DENSE_ALONE and make is not network:
+            pytest.skip("it refuses convolutions")
         self.problem, self.parameters = make(form, prior=prior(estimator))
+        self.state = estimator.fit(self.problem, self.parameters, Key(("fit",)))
         batch = gather(self.problem, np.arange(BATCH))
-        requests = trace(estimator, self.problem, self.parameters, batch).requests
+        requests = trace(estimator, self.problem, self.parameters, batch, self.state).requests
         keys = [Key(("parity", k)) for k in range(4)]
         self.noise = inject(requests, keys, torch.device("cpu"), torch.float64)
 
@@ -70,6 +83,7 @@ class Case:
             {n: v.to(device) for n, v in self.parameters.items()},
             gather(there, rows),
             {r: v.to(device) for r, v in self.noise.items()},
+            moved(self.state, device),
         )
         outputs = {"value": found.value, **found.gradients}
         assert {v.device.type for v in outputs.values()} == {device}

@@ -28,7 +28,8 @@ SIGNS = {
     "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
     "big": "", "Big": "", "bigl": "", "bigr": "", "left": "", "right": "", "limits": "", "displaystyle": "",
     "log": " log ", "ln": " ln ", "exp": " exp ", "max": " max ", "min": " min ", "tanh": " tanh ", "cos": " cos ",
-    "sin": " sin ", "quad": "  ", "operatorname": "", "mathrm": "", "text": "", "mathbf": "", "mathcal": "",
+    "sin": " sin ", "arcsin": " arcsin ", "notin": "∉", "quad": "  ",
+    "operatorname": "", "mathrm": "", "text": "", "mathbf": "", "mathcal": "",
     "mathbb": "", "mathsf": "",
 }  # fmt: skip
 """What a command is in a terminal; with nothing, its braces are all that goes."""
