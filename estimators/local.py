@@ -65,7 +65,8 @@ class Local(Pathwise):
         True
     """
 
-    kernel: Literal["torch", "fused"] = field(default="torch", repr=False)
+    # by name alone: the fields of subclasses keep their places
+    kernel: Literal["torch", "fused"] = field(default="torch", repr=False, kw_only=True)
 
     def preactivation(self, layer: Layer, x: Tensor, q: Posterior, noise: Noise) -> Tensor:
         """B = γ + √δ·ζ with γ = xμ, δ = x²σ²; of correlated weights, what their structure gives."""

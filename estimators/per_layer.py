@@ -24,6 +24,9 @@ from vdbench import (
 from vdbench.errors import nearest
 from vdbench.estimation.base import Declaration
 
+NORMAL = {"independent-normal", "sign-symmetric", "normal-preactivations"}
+"""Posteriors that estimators are made for; independent normal weights are of each of these."""
+
 
 @register(
     "per-layer",
@@ -87,7 +90,7 @@ class PerLayer(Pathwise):
             if why:
                 raise InputError(f"per-layer: {where}: estimator {why}.")
         needs = self._needs()
-        if len(needs) > 1:
+        if len(needs) > 1 and not needs.keys() <= NORMAL:
             (one, a), (other, b) = list(needs.items())[:2]
             raise InputError(
                 f"per-layer: {a} is for {one} posteriors and {b} for {other} ones, and no posterior is both; expected "
@@ -108,6 +111,11 @@ class PerLayer(Pathwise):
                 found.setdefault(needs, f"'{part.declaration.name}' at {where}")
         return found
 
+    def _posteriors(self) -> str:
+        """Those that all parts are valid for."""
+        needs = self._needs()
+        return "independent-normal" if len(needs) > 1 else next(iter(needs), "any")
+
     @property
     def declaration(self) -> Declaration:
         """The widest of its parts: all their laws, and what holds for every part."""
@@ -117,7 +125,7 @@ class PerLayer(Pathwise):
             self.declared,
             laws=tuple(dict.fromkeys(law for d in each for law in d.laws)),
             independent_examples=all(d.independent_examples for d in each),
-            posteriors=next(iter(self._needs()), "any"),
+            posteriors=self._posteriors(),
             objective_on_convolution=wide[0] if wide else "",
         )
 

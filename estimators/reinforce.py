@@ -8,7 +8,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vdbench import Gradient, InputError, Key, Noise, Parameters, Problem, register
+from vdbench import (
+    Gradient,
+    InputError,
+    Key,
+    Noise,
+    Parameters,
+    Problem,
+    need_posterior,
+    register,
+)
 from vdbench.estimation.binary_masks import (
     Masked,
     MaskEstimator,
@@ -95,6 +104,7 @@ class Reinforce(MaskEstimator):
         """The mean cost of pilot draws, by minibatch: ``{"cost": scalar}``; nothing without a baseline."""
         if self.baseline == "none":
             return ()
+        need_posterior(self, problem)
         total = torch.zeros((), device=problem.device, dtype=torch.float64)
         with torch.no_grad():
             for batch, place in pilots(problem, key, self.pilot):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from vdbench import InputError, Key, Noise, Parameters, Problem, register
+from vdbench import InputError, Key, Noise, Parameters, Problem, need_posterior, register
 from vdbench.estimation.binary_masks import (
     Masked,
     MaskEstimator,
@@ -115,6 +115,7 @@ class Relax(MaskEstimator):
 
     def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
         """The trained surrogate, ``{"surrogate": numbers by name}``."""
+        need_posterior(self, problem)
         trained = {
             name: value.requires_grad_() for name, value in self._start(problem, key).items()
         }

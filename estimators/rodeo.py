@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdbench import InputError, Key, Noise, Parameters, Problem, register
+from vdbench import InputError, Key, Noise, Parameters, Problem, need_posterior, register
 from vdbench.estimation.binary_masks import (
     Masked,
     MaskEstimator,
@@ -138,6 +138,7 @@ class Rodeo(MaskEstimator):
 
     def fit(self, problem: Problem, parameters: Parameters, key: Key) -> Any:
         """The coefficients, ``{"coefficients": (3,)}``, from pairs of draws that share a minibatch."""
+        need_posterior(self, problem)
         products = torch.zeros(3, 4, dtype=torch.float64, device=problem.device)
         for batch, place in pilots(problem, key, self.pilot):
             network = Masked(problem, parameters, parameters, batch)

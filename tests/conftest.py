@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+import importlib.util
 import os
 import pkgutil
 import re
@@ -97,6 +98,8 @@ def all_loaded() -> None:
     for package in (vdbench, estimators, reports):
         found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
         names += [module.name for module in found if not module.name.endswith("__main__")]
+    if importlib.util.find_spec("triton") is None:  # an extra
+        names.remove("vdbench.kernels.programs")
     for name in names:
         importlib.import_module(name)
 

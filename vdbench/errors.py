@@ -55,7 +55,7 @@ class CellError(VdbenchError):
         ...     vdbench.need_posterior(vdbench.get("local"), problem)
         ... except vdbench.CellError as error:
         ...     print(str(error).split(",")[0])
-        estimator 'local' is derived for independent normal weights
+        estimator 'local' is derived for weights whose pre-activations are normal
     """
 
 

@@ -68,7 +68,9 @@ def test_options_labels_and_declarations() -> None:
     assert hash(get("per-layer", **options(mixed))) == hash(mixed)
     declared = mixed.declaration
     assert set(declared.laws) == {"posterior", "normal", "sign"}
-    assert declared.posteriors == "independent-normal"
+    assert declared.posteriors == "sign-symmetric"
+    both = get("per-layer", fc2="flipout", fc1="local").declaration
+    assert both.posteriors == "independent-normal"  # of both kinds
     assert not declared.independent_examples
     local = get("per-layer", default="local", a="local").declaration
     assert local.independent_examples
@@ -123,7 +125,7 @@ def test_recommend_tries_local_where_it_keeps_the_objective() -> None:
         ({"a": "fast-dropout"}, "layer 'a': estimator 'fast-dropout' estimates the gradient of elbo-gaussian-"),
         (
             {"a": "local", "b": "type-a"},
-            "per-layer: 'local' at layer 'a' is for independent-normal posteriors and 'type-a' at layer 'b' for "
+            "per-layer: 'local' at layer 'a' is for normal-preactivations posteriors and 'type-a' at layer 'b' for "
             "row-shared ones, and no posterior is both",
         ),
         ({"fc1": "locla"}, "estimator 'per-layer', option fc1: estimator 'locla' is unknown. Did you mean 'local'?"),
@@ -156,7 +158,8 @@ def test_a_posterior_that_a_part_is_not_valid_for_is_refused() -> None:
     )
     batch = gather(problem, np.arange(5))
     with pytest.raises(
-        CellError, match="estimator 'per-layer' is derived for independent normal weights"
+        CellError,
+        match="estimator 'per-layer' is derived for weights whose pre-activations are normal",
     ):
         get("per-layer", **{"0": "local"})(
             problem, parameters, batch, stream(Key(), dtype=torch.float64)

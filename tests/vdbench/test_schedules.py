@@ -120,7 +120,10 @@ def test_bounds_stay_finite_at_a_mean_of_zero() -> None:
 def test_bounds_need_a_coordinate_to_act_on() -> None:
     made = problem(MeanLogVariance())
     other = {n.replace("log_variance", "rho"): v for n, v in made.initial(KEY).items()}
-    with pytest.raises(CellError, match="need the coordinate log_alpha or log_variance; layer '0'"):
+    with pytest.raises(
+        CellError,
+        match="need the coordinate log_alpha, or log_variance of the weights alone; layer '0'",
+    ):
         log_alpha.clamp(made, other, other, (None, 0.0))
 
 

@@ -28,10 +28,11 @@ def test_all_estimators_and_suites_are_completed() -> None:
 def test_files_and_folders_on_the_way_are_completed() -> None:
     Path("mine.yaml").touch()
     Path("mine.py").touch()
-    Path("mi [x]").mkdir()
-    assert completion.suites("mi") == ["mi [x]/", "mine.yaml"]
+    Path("mz [x]").mkdir()
+    assert completion.suites("mi") == ["miller2017", "mine.yaml"]
+    assert completion.suites("mz") == ["mz [x]/"]
     assert completion.subjects("mine") == ["mine.py"]
-    assert completion.suites("mi [") == ["mi [x]/"]
+    assert completion.suites("mz [") == ["mz [x]/"]
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "option": ({"priro": "gaussian"}, "Did you mean 'prior'"),
     "prior": ({"prior": "gausian"}, "gaussian"),
     "not for the posterior": (
-        {"parameterization": "binary-dropout", "prior": "none"}, "independent normal",
+        {"parameterization": "binary-dropout", "prior": "none"}, "pre-activations are normal",
     ),
 }  # fmt: skip
 
