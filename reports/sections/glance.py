@@ -7,15 +7,19 @@ from typing import Any
 
 from reports.document import Block, Explore, Facts, Paragraph, Picture, Table
 from reports.figures import draw
+from reports.results.claims import answers
 from reports.results.groups import Group
 from reports.results.load import Run
 from reports.results.panels import summary_roles
+from reports.results.published import matches_of
 from reports.results.ranking import EFFICIENCY, VARIANCE, Contest, ratio
+from reports.sections.claims import counted as counted_claims
 from reports.sections.environment import busy, load_average
 from reports.sections.glance_sentences import compared, short, verdict
 from reports.sections.instrument import instrument_blocks
 from reports.sections.next_steps import leads, next_step
 from reports.sections.pictures import picture
+from reports.sections.published import in_order
 from reports.sections.scaling import variance_pictures
 from reports.sections.section import Findings
 from reports.sections.summary import CAPTION, anchor
@@ -58,6 +62,8 @@ def facts(found: Findings, run: Run, several: bool) -> list[tuple[str, str]]:
     problems: dict[str, Any] = run.info.get("problems") or {}
     groups = [group for group in found.groups if group.run.name == run.name]
     items = [
+        ("Published results", published(groups)),
+        ("Claims", claimed(found, run)),
         ("Model", listed([model(name, one, len(problems)) for name, one in problems.items()])),
         ("Data", listed(list(dict.fromkeys(data(one) for one in problems.values())))),
         ("Measured at", where(groups)),
@@ -66,6 +72,18 @@ def facts(found: Findings, run: Run, several: bool) -> list[tuple[str, str]]:
     ]
     prefix = f"{run.name}: " if several else ""
     return [(f"{prefix}{name}", text) for name, text in items if text]
+
+
+def published(groups: list[Group]) -> str:
+    """Say whether the order is the published one; nothing where nothing was published."""
+    found = [match for group in groups for match in matches_of(group) if len(match.order) > 1]
+    return f"{in_order(found)}." if found else ""
+
+
+def claimed(found: Findings, run: Run) -> str:
+    """Count the suite's claims that hold; nothing where it makes none."""
+    every = answers(found.results, run.name)
+    return counted_claims(every) if every else ""
 
 
 def where(groups: list[Group]) -> str:
@@ -173,6 +191,14 @@ def places(groups: list[Group]) -> Table:
                  links=tuple(links), stacked=True)  # fmt: skip
 
 
+def beside_baseline(group: Group, one: Contest, metric: str) -> str:
+    """Write the ratio of the next lowest to the baseline, which is itself the lowest."""
+    others = {x: ratio(group, metric, x, one.role) for x in (*one.beaten, *one.others)}
+    known = {x: e for x, e in others.items() if e is not None}
+    following = min(known, key=lambda x: known[x].value, default=None)
+    return "1" if following is None else f"1; {following} {show(known[following], 1)}"
+
+
 def times_base(groups: list[Group]) -> str:
     """Head the column of ratios with the baseline's name, where there is one."""
     names = {group.baseline for group in groups}
@@ -200,7 +226,7 @@ def row(group: Group, one: Contest, metric: str) -> list[str]:
     known = ratio(group, metric, one.leader, one.role)
     return [
         one.leader,
-        "1 (baseline)" if base else show(known, 1),
+        beside_baseline(group, one, metric) if base else show(known, 1),
         surely(one),
         show_seconds(group.get(one.leader, "time.seconds_per_gradient")),
     ]

@@ -44,7 +44,10 @@ def sentences(found: Findings) -> Iterator[str]:
         yield f"The answer above is settled{also(split(found)[1])}."
     timed = any(contests for metric, contests in map(deciding, found.groups) if metric != VARIANCE)
     if timed and any(busy(run) for run in found.results.runs.values()):
-        yield "Measure again on an idle machine before you rely on absolute times."
+        yield (
+            "Times were taken in turns on a busy machine: their ratios hold better than absolute times. Measure again "
+            "on an idle one to be certain."
+        )
     if cases:
         yield OWN
 

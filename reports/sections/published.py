@@ -104,18 +104,26 @@ def summary(matches: list[Match]) -> str:
     several = [match for match in matches if len(match.order) > 1]
     if not several:
         return "Too few estimators were published to compare their order."
-    alike = [match for match in several if match.order == match.published_order]
     count = comparisons(matches)
-    sure = sum(all_lower(match.verdicts(match.metric, count)) for match in alike)
     found = [v for m in matches for x in m.metrics for v in m.verdicts(x, count) if v is not None]
     counts = Counter(judged.verdict for judged in found)
     said = [
         f"{counts[x]} {'is' if counts[x] == 1 else 'are'} {x.words()}" for x in Verdict if counts[x]
     ]
     return (
-        f"Our estimates are in the published order in {len(alike)} of {len(several)} case{'s' * (len(several) > 1)}; "
-        f"in {sure} of these every step is significant. Each estimator was compared with the next in our order. "
+        f"{in_order(several)}. Each estimator was compared with the next in our order. "
         f"Of {len(found)} comparisons, {both(said)} ({percent(matches[0].group.run.level)}, {ADJUSTED})."
+    )
+
+
+def in_order(several: list[Match]) -> str:
+    """Say in how many places with several estimators the order is the published one, and where all of it is sure."""
+    alike = [match for match in several if match.order == match.published_order]
+    count = comparisons(several)
+    sure = sum(all_lower(match.verdicts(match.metric, count)) for match in alike)
+    return (
+        f"Our estimates are in the published order in {len(alike)} of {len(several)} case{'s' * (len(several) > 1)}; "
+        f"in {sure} of these every step is significant"
     )
 
 

@@ -69,7 +69,9 @@ VD.draw.estimators = (width) => {
     figure, legend: rows.map((x) => x.label).reverse(),
     head: ["estimator", d.metricNames[metric] + (unit ? ` (${unit})` : ""), "n", "status"],
     body: [...items].reverse().map((x) => [x.name, x.said, VD.number(x.n, 9), x.status]),
-    said: `${d.metricNames[metric]}, ${VD.where()}; ${items.length} estimators, ranked ones first, the lowest figure at the top.`,
+    said: `${d.metricNames[metric]}, ${VD.where()}; ${items.length} estimators, ranked ones first, the lowest figure at the top.`
+      + ` Bars: intervals of each figure alone, at ${VD.number(100 * d.places[s.place].level, 4)} %.`
+      + (rows.some(later) ? ` Not ranked: ${[...new Set(rows.filter(later).map((x) => VD.unranked(s.place, x.label).split(";")[0]))].join(", ")}.` : ""),
   };
 };
 VD.said = (x) => VD.show(x.value, x.low, x.high) + (x.status === "bounded" ? " †" : "");
