@@ -27,6 +27,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import numbers
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class Key:
         return {} if self.noise == TORCH else {"noise": self.noise}
 
     def seed(self) -> int:
-        """A 63-bit seed that depends on every part of the path, its type and its order."""
+        """A 63-bit seed that depends on every part of the path and its order; 1 and "1" are other parts."""
         return _seed(_text(self.path))
 
 
@@ -88,7 +89,12 @@ def _text(path: tuple[str | int, ...]) -> str:
 
 
 def _joined(path: Sequence[str | int | None]) -> str:
-    return "\x1f".join(f"{type(part).__name__}:{_escaped(part)}" for part in path)
+    return "\x1f".join(f"{_kind(part)}:{_escaped(part)}" for part in path)
+
+
+def _kind(part: object) -> str:
+    """The name of a part's type; equal whole numbers are one part, whatever their types."""
+    return "int" if isinstance(part, numbers.Integral) else type(part).__name__
 
 
 def _seed(text: str) -> int:
@@ -98,7 +104,8 @@ def _seed(text: str) -> int:
 
 def _escaped(part: str | int | None) -> str:
     """The part's text without the separator of parts, so that no name imitates a path."""
-    return str(part).replace("\\", "\\\\").replace("\x1f", "\\x1f")
+    text = str(int(part)) if isinstance(part, numbers.Integral) else str(part)
+    return text.replace("\\", "\\\\").replace("\x1f", "\\x1f")
 
 
 def _normal(out: Tensor, generator: torch.Generator) -> Tensor:
@@ -224,9 +231,9 @@ def _stream(key: Key, request: Request) -> tuple[int, ...]:
     held: list[int] = []
     for place in reversed(range(len(rest))):
         part = rest[place]
-        if type(part) is int and 0 <= part <= philox.WORD:
+        if isinstance(part, numbers.Integral) and 0 <= part <= philox.WORD:
             rest[place] = None  # no part of a path is; so the places of the numbers are hashed
-            held.insert(0, part)
+            held.insert(0, int(part))
             if len(held) == 2:
                 break
     return *_hashed(tuple(rest), request.law, request.shape), *held, *(0,) * (2 - len(held))

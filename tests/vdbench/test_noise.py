@@ -321,3 +321,14 @@ def test_injected_noise_is_handed_out_and_nothing_else_is() -> None:
             noise(name, shape, law)
     with pytest.raises(KeyError):
         noise.at(0)("fc1", (2,))
+
+
+def test_equal_numbers_are_one_address_whatever_their_types() -> None:
+    """Streams are remembered by equality, so that otherwise the first type asked for would decide."""
+    for noise in ("torch", "philox"):
+        streams = [
+            stream(Key(("types", part), noise))("x", (3,)) for part in (1, np.int64(1), True)
+        ]  # type: ignore[arg-type]
+        for other in streams[1:]:
+            assert torch.equal(streams[0], other)
+    assert Key((1,)).seed() != Key(("1",)).seed()

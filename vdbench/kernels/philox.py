@@ -89,8 +89,8 @@ def normals(streams: Tensor, out: Tensor) -> Tensor:
 
     Args:
         streams: Words 0 to 2³² − 1, int64, shape (K, 5): two of the key, then the last three of the counter.
-        out: Filled with them, shape (K, n), of floating point; row k has the first n numbers of stream k, which are
-            equal to those that it has when it is filled alone.
+        out: Filled with them, shape (K, n), of floating point; row k has the n numbers of stream k, which are equal to
+            those that it has when it is filled alone; for another n they are others.
 
     Returns:
         ``out``.

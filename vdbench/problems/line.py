@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as every
 
 from vdbench.problems.layers import Layer, NoisyModule, Sampler
 from vdbench.problems.places import PLAIN, Fold
@@ -20,6 +21,12 @@ Function = Callable[[Tensor], Tensor]
 
 SAME = {nn.ReLU: torch.relu, nn.Tanh: torch.tanh, nn.Sigmoid: torch.sigmoid}
 """Modules that are one function; with ``inplace`` they are called."""
+
+
+EVERYWHERE = (
+    "_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks",
+)  # fmt: skip
+"""Hooks of torch that every module's call looks for."""
 
 
 class Noisy(NamedTuple):
@@ -51,10 +58,17 @@ class Line(NamedTuple):
 
     @property
     def hooked(self) -> bool:
-        """Whether a module has a hook by now, which a walk would leave out."""
-        return any(
-            m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks
-            for m in self.modules
+        """Whether a module has a hook or a forward of its own by now, which a walk would leave out."""
+        return (
+            any(getattr(every, name) for name in EVERYWHERE)
+            or any(
+                m._forward_hooks
+                or m._forward_pre_hooks
+                or m._backward_hooks
+                or m._backward_pre_hooks
+                for m in self.modules
+            )
+            or any("forward" in vars(m) for m in self.modules)
         )
 
 
@@ -82,7 +96,8 @@ def find(module: nn.Module, folds: Mapping[str, tuple[Fold, ...]]) -> Line | Non
             steps.append(part)
     names = [step.layer.name for step in steps if isinstance(step, Noisy)]
     once = len(set(names)) == len(names) and set(folds) <= set(names)
-    return Line(tuple(steps), tuple(module.modules())) if once else None
+    line = Line(tuple(steps), tuple(module.modules()))
+    return line if once and not line.hooked else None
 
 
 def walk(line: Line, sampler: Sampler, inputs: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

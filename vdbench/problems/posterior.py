@@ -188,9 +188,14 @@ class OnDemand(Posterior):
 
     def _computed(self, name: str, place: int) -> Tensor:
         found: dict[str, Tensor] = self.__dict__
-        if name not in found:
-            found[name] = cast(Callable[[], Tensor], tuple.__getitem__(self, place))()
-        return found[name]
+        if name in found:
+            return found[name]
+        made = cast(Callable[[], Tensor], tuple.__getitem__(self, place))()
+        if (
+            torch.is_grad_enabled()
+        ):  # one made without a graph would pass no gradient where it is used later
+            found[name] = made
+        return made
 
     def __iter__(self) -> Iterator[Any]:
         return iter(

@@ -262,13 +262,26 @@ def _weight(
     why = ""
     if not isinstance(module, OPENED) or not path.endswith("weight"):
         why = f"{type(module).__name__} uses it in a way of its own"
-    elif {"forward", "__call__"} & _own(type(module)):
+    elif {"forward", "__call__"} & (_own(type(module)) | set(vars(module))):
         why = f"{type(module).__name__} has a forward of its own"
+    elif _shares_bias(body, module):
+        why = "its bias is a parameter of another module too"
     elif _holds_more(module):
         why = "the layer holds parameters, buffers or modules besides weight and bias"
     if ties:
         why = f"it is one weight with {' and '.join(ties)}"
     return Weight(title, path, owner, not why, why, fixed_row, ties, aliases)
+
+
+def _shares_bias(body: nn.Module, module: nn.Module) -> bool:
+    """Whether another module has the same bias: with the weight given apart, each would have one of its own."""
+    bias = module._parameters.get("bias")
+    return bias is not None and any(
+        value is bias
+        for other in body.modules()
+        if other is not module
+        for value in other._parameters.values()
+    )
 
 
 def _holds_more(module: nn.Module) -> bool:

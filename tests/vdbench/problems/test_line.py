@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MethodType
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -108,3 +110,85 @@ def test_other_rows_are_refused() -> None:
             form.outputs(sampler, merged, form.start)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
+
+
+def clipped(at: str) -> nn.Sequential:
+    """A network in which the forward of one module is replaced on the instance, where the examples show nothing."""
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    own = type(net[int(at)]).forward
+    net[int(at)].forward = MethodType(lambda self, x: own(self, x).clamp(max=50.0), net[int(at)])
+    return net
+
+
+@pytest.mark.parametrize("at", ["0", "1"])
+def test_a_forward_of_an_instance_is_followed(at: str) -> None:
+    made = problem(clipped(at))
+    assert made._line is None
+    noise = stream(KEY / at, dtype=torch.float64)
+    weights = {
+        "0.weight": 100 * noise("a", (6, 4)), "0.bias": made.start["0.bias"],
+        "2.weight": noise("b", (3, 6)), "2.bias": made.start["2.bias"],
+    }  # fmt: skip
+    x = made.data.train.inputs
+    hidden = x @ weights["0.weight"].mT + weights["0.bias"]
+    hidden = torch.relu(hidden.clamp(max=50.0) if at == "0" else hidden).clamp(max=50.0)
+    assert float(hidden.max()) == 50.0  # the limit is reached
+    want = hidden @ weights["2.weight"].mT + weights["2.bias"]
+
+    def sampler(layer: Layer, rows: Tensor) -> Tensor:
+        return layer.linear(rows, weights[f"{layer.name}.weight"])
+
+    biases = {n: weights[n] for n in ("0.bias", "2.bias")}
+    found = made.outputs(sampler, x, {**made.start, **biases})
+    assert torch.allclose(found, want, rtol=1e-12)
+
+
+def test_a_hook_on_all_modules_is_called() -> None:
+    made = problem(NETWORKS["relu"]())
+    x = made.data.train.inputs
+
+    def sampler(layer: Layer, rows: Tensor) -> Tensor:
+        return layer.linear(rows, made.posterior(layer, made.start).mean)
+
+    before = made.outputs(sampler, x, made.start)
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, _, out: 2 * out if isinstance(module, nn.ReLU) else out
+    )
+    try:
+        after = made.outputs(sampler, x, made.start)
+    finally:
+        handle.remove()
+    assert not torch.allclose(before, after)
+    assert torch.equal(before, made.outputs(sampler, x, made.start))
+
+
+@pytest.mark.parametrize("name", ["another layer", "another name"])
+def test_a_bias_of_two_modules_is_one_parameter(name: str) -> None:
+    """Trained or measured as two, each would get a part of the gradient."""
+    first, second = nn.Linear(6, 6), nn.Linear(6, 6)
+    net: nn.Module = nn.Sequential(nn.Linear(4, 6), first, nn.Tanh(), second, nn.Linear(6, 3))
+    if name == "another layer":
+        second.bias = first.bias
+    else:
+
+        class Adds(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net, self.more = net, first.bias
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.net[2:](self.net[:2](x) + self.more)  # type: ignore[index, no-any-return]
+
+        net = Adds()
+    made = problem(net)
+    shared = [n for n, v in made.start.items() if v.shape == (6,)]
+    assert len(shared) == (2 if name == "another layer" else 3), shared
+    batch = Batch(*made.data.train)
+    found = get("naive")(made, made.start, batch, stream(KEY, dtype=torch.float64))
+    step = 1e-6
+    (tied,) = [n for n in shared if torch.equal(made.start[n], first.bias.detach())]
+    moved = {n: v.clone() for n, v in made.start.items()}
+    moved[tied][0] += step
+    other = get("naive")(made, moved, batch, stream(KEY, dtype=torch.float64))
+    slope = (other.value - found.value) / step
+    assert float(found.gradients[tied][0]) == pytest.approx(float(slope), rel=1e-4)

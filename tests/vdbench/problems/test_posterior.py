@@ -290,3 +290,21 @@ def test_what_is_refused(spec: object, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         from_spec(spec)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", [MeanLogVariance(), ThetaLogAlpha()], ids=lambda f: f.name)
+@pytest.mark.parametrize("field", ["scale", "variance"])
+def test_what_was_read_without_a_gradient_has_one_where_it_is_used(
+    form: Parameterization, field: str
+) -> None:
+    leaves = {n: v.clone().requires_grad_() for n, v in form.initial(WEIGHT).items()}
+    plain = torch.autograd.grad(getattr(form.gaussian(leaves), field).sum(), list(leaves.values()),
+                                materialize_grads=True)  # fmt: skip
+    q = form.gaussian(leaves)
+    with torch.no_grad():
+        assert float(getattr(q, field).sum()) > 0
+    found = torch.autograd.grad(getattr(q, field).sum(), list(leaves.values()),
+                                materialize_grads=True)  # fmt: skip
+    for one, other in zip(plain, found, strict=True):
+        assert torch.equal(one, other)
+    assert any(one.abs().sum() > 0 for one in plain)
