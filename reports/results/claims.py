@@ -9,10 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 import pandas as pd
+from scipy.special import stdtrit
 
 from reports.results.estimate import Estimate
 from reports.results.load import Results, Run
-from vdbench.statistics.verdicts import adjusted_level, widened
+from vdbench.statistics.verdicts import adjusted_level
 
 NOTHING = 1e-9
 """Up to here a figure is 0 but for rounding, and is left out of a picture."""
@@ -111,8 +112,30 @@ def answers(results: Results, run: str) -> list[Answer]:
 def _together(one: Estimate, level: float, count: int) -> Estimate:
     asked = adjusted_level(level, count)
     own = one.level if math.isfinite(one.level) else level
-    ends = widened((one.value, one.low, one.high), own, asked, log=one.low > 0)
-    return replace(one, low=ends[0], high=ends[1], level=max(own, asked))
+    low, high = (one.low, one.high) if own >= asked else _wider(one, own, asked)
+    return replace(one, low=low, high=high, level=max(own, asked))
+
+
+def _wider(one: Estimate, own: float, asked: float) -> tuple[float, float]:
+    """The ends of an interval at a higher level: the widest on the scales that intervals are symmetric on.
+
+    These are the figure itself, its logarithm (variances and their ratios) and its reciprocal (ratios to a mean that is
+    near 0), with quantiles of Student's t, whose degrees of freedom are few where the figure is a mean over seeds. An
+    interval without an end, or apart from its figure, is widened to none.
+    """
+    value, low, high = one.value, one.low, one.high
+    if not (-math.inf < low <= value <= high < math.inf):
+        return -math.inf, math.inf
+    freedom = max(1, one.n - 1)
+    factor = float(stdtrit(freedom, (1 + asked) / 2) / stdtrit(freedom, (1 + own) / 2))
+    lows, highs = [value + factor * (low - value)], [value + factor * (high - value)]
+    if low > 0:
+        lows.append(value * (low / value) ** factor)
+        highs.append(value * (high / value) ** factor)
+        left = 1 / value - factor * (1 / value - 1 / high)
+        highs.append(1 / left if left > 0 else math.inf)
+        return max(0.0, min(lows)), max(highs)
+    return min(lows), max(highs)
 
 
 def _figure(claim: Claim, rows: pd.DataFrame) -> Estimate | None:
@@ -157,6 +180,8 @@ def _quotient(over: Estimate, under: Estimate, apart: bool) -> Estimate | None:
     up = _add((over.high / over.value, under.value / under.low), apart)
     value = over.value / under.value
     level = min(over.level, under.level)
+    if not apart and level <= 0.5:
+        return None  # end to end both must hold, and at such levels nothing is promised of two
     level = level if apart else 1 - 2 * (1 - level)  # end to end both intervals must hold
     return Estimate(value, value / down, value * up, min(over.n, under.n), "1", level=level)
 

@@ -15,7 +15,8 @@ from reports.words.numbers import percent, show, slug
 
 EXPLAINED = (
     "A claim holds if the whole interval of our figure lies where the claim says; it does not hold if none of it does. "
-    "Otherwise it is inconclusive. The intervals of all claims hold together at {level} (Bonferroni). "
+    "Otherwise it is inconclusive. The intervals of all claims of a run are widened to hold together at {level} "
+    "(Bonferroni, by quantiles of Student's t: an approximation where few units or seeds were measured). "
     "'{recalled}': quoted from memory and not checked against the source."
 )
 
@@ -58,8 +59,16 @@ def picture(every: list[Answer], run: Run) -> list[Block]:
 def counted(every: list[Answer]) -> str:
     """Say how many claims hold, do not hold and are open."""
     counts = Counter(answer.held for answer in every)
-    said = [f"{counts[held]} {held.value}" for held in Held if counts[held]]
+    said = [
+        f"{counts[held]} {_plural(held) if counts[held] > 1 else held.value}"
+        for held in Held
+        if counts[held]
+    ]
     return f"Of {len(every)} claim{'s' * (len(every) > 1)}: {', '.join(said)}."
+
+
+def _plural(held: Held) -> str:
+    return {Held.YES: "hold", Held.NO: "do not hold"}.get(held, held.value)
 
 
 def claims_table(every: list[Answer], run: Run) -> Table:

@@ -15,7 +15,7 @@ from torch import nn
 
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import objective
-from vdbench.estimation.draws import gather
+from vdbench.estimation.draws import gather, trace
 from vdbench.estimation.options import get, label, options
 from vdbench.noise import Key, stream
 from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
@@ -164,3 +164,15 @@ def test_a_posterior_that_a_part_is_not_valid_for_is_refused() -> None:
         get("per-layer", **{"0": "local"})(
             problem, parameters, batch, stream(Key(), dtype=torch.float64)
         )
+
+
+def test_a_default_that_no_layer_uses_changes_nothing() -> None:
+    """Its noise is declared and not asked for, which is no fault of a mixture."""
+    problem, parameters = network(MeanLogVariance())
+    batch = gather(problem, np.arange(5))
+    names = {layer.name: "local" for layer in problem.layers}
+    for estimator in (
+        get("per-layer", default="flipout", **names),
+        get("antithetic", of=get("per-layer", default="flipout", **names)),
+    ):
+        assert trace(estimator, problem, parameters, batch).requests

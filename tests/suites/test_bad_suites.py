@@ -17,6 +17,8 @@ FACTORY = "problems.0.factory"
 
 SCORE = "estimators.2"
 
+CLAIM = {"says": "it is low", "metric": "ratio.variance.noise", "estimator": "local"}
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"estimaters": []}, r"unknown key 'estimaters'\. Did you mean 'estimators'\?"),
     "unknown key in a measure": (
@@ -38,6 +40,21 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key of nothing like it": (
         {"measures.bias.xyz": 1},
         r"unknown key 'xyz' in measures\.bias\. Expected one of: draws, units\.",
+    ),
+    "a claim without numbers": (
+        {"claims": [CLAIM]},
+        r"claims\.0: .*expected low, high or both: the claim is about where the figure lies",
+    ),
+    "a claim that nothing fulfils": (
+        {"claims": [{**CLAIM, "low": 5, "high": 1}]}, r"claims\.0: .*low 5 is above high 1",
+    ),
+    "a claim about another estimator": (
+        {"claims": [{**CLAIM, "low": 1, "estimator": "lokal"}]},
+        r"claims\.0\.estimator 'lokal' is not measured in this suite\. Did you mean 'local'\?",
+    ),
+    "a claim about another checkpoint": (
+        {"claims": [{**CLAIM, "low": 1, "over": {"checkpoint": "trained"}}]},
+        r"claims\.0\.over\.checkpoint 'trained' is not measured in this suite\.",
     ),
     "missing key": ({"baseline": ...}, r"key 'baseline' is missing\."),
     "missing key in a list": ({"problems.0.name": ...}, r"key 'problems\.0\.name' is missing\."),

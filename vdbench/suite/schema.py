@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Some = Annotated[int, Field(strict=True, ge=2, le=10**9)]
@@ -357,6 +357,15 @@ class ClaimSpec(_Model):
     batch_size: int | None = None
     against: str = ""
     over: dict[Literal["problem", "checkpoint", "batch_size", "role", "estimator"], Any] = {}
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> ClaimSpec:
+        """Refuse a claim without numbers, which nothing could contradict, and one that nothing could fulfil."""
+        if self.low is None and self.high is None:
+            raise ValueError("expected low, high or both: the claim is about where the figure lies")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        return self
 
 
 class Suite(_Model):

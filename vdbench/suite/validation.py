@@ -5,7 +5,7 @@ What a measure refuses stands with the measure (`vdbench.measures.protocol.Measu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from vdbench import limits
@@ -38,10 +38,34 @@ def check(where: str, suite: Suite) -> None:
             f"{nearest(suite.baseline, labels)}"
         )
     _check_problems(where, suite, labels)
+    _check_claims(where, suite, labels)
     if all(value is None for _, value in suite.measures):
         raise InputError(
             f"{where}: measures is empty.{nearest('', type(suite.measures).model_fields)}"
         )
+
+
+def _check_claims(where: str, suite: Suite, labels: Sequence[str]) -> None:
+    """See that claims are about what the suite measures."""
+    sizes = {0, *suite.batch_sizes, *(m for p in suite.problems for m in p.batch_sizes or ())}
+    known: dict[str, Collection[Any]] = {
+        "estimator": labels,
+        "against": labels,
+        "checkpoint": [checkpoint_name(c) for c in suite.checkpoints],
+        "batch_size": sizes,
+    }
+    for number, claim in enumerate(suite.claims):
+        asked = {name: getattr(claim, name) for name in known}
+        for at, given in (
+            ("", asked),
+            ("over.", {k: v for k, v in claim.over.items() if k in known}),
+        ):
+            for name, value in given.items():
+                if value not in ("", None) and value not in known[name]:
+                    raise InputError(
+                        f"{where}: claims.{number}.{at}{name} {shown(value)} is not measured in this suite."
+                        f"{nearest(str(value), map(str, known[name]))}"
+                    )
 
 
 def _labels(where: str, suite: Suite) -> list[str]:

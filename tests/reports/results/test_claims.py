@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 import pytest
+from scipy.special import stdtrit
 
 from reports.results.claims import Answer, Claim, Held, answers
 from reports.results.estimate import Estimate
@@ -57,14 +58,40 @@ def test_an_interval_lies_within_apart_or_neither(
 
 
 def test_several_claims_hold_together() -> None:
-    """Each interval is widened to the level of Bonferroni's correction: from z of 95 % to that of 97.5 %."""
+    """Each interval is widened to the level of Bonferroni's correction, from t of 95 % to that of 97.5 %.
+
+    The reciprocal is the scale on which the upper end moves farthest.
+    """
     claims = [{**BASE, "high": 1.0}, {**BASE, "role": "scale", "high": 1.0}, {**BASE, "role": "no"}]
-    rows = [row(0.5, 0.25, 1.0), row(0.5, 0.25, 0.9, role="scale")]
+    rows = [row(0.5, 0.25, 1.0), row(0.5, 0.25, 0.8, role="scale")]
     every = answers(results(rows, claims), "r")
-    factor = 2.2414027 / 1.9599640
-    assert every[0].ours.high == pytest.approx(0.5 * 2**factor)  # type: ignore[union-attr]
+    factor = stdtrit(63, 0.9875) / stdtrit(63, 0.975)
+    assert every[0].ours.high == pytest.approx(1 / (2 - factor))  # type: ignore[union-attr]
+    assert every[0].ours.low == pytest.approx(0.5 - 0.25 * factor)  # type: ignore[union-attr]
     assert every[0].ours.level == adjusted_level(0.95, 2)  # type: ignore[union-attr]
     assert [x.held for x in every] == [Held.OPEN, Held.YES, Held.UNMEASURED]
+
+
+@pytest.mark.parametrize("ends", [(0.3, math.inf), (0.6, 0.9), (0.1, 0.4)])
+def test_an_interval_that_cannot_be_widened_supports_no_claim(ends: tuple[float, float]) -> None:
+    """One without an end, or apart from its figure: alone it holds at its own level, of two nothing is known."""
+    rows = [row(0.5, *ends), row(0.5, 0.25, 0.9, role="scale")]
+    low, other = {**BASE, "low": 0.05}, {**BASE, "role": "scale", "high": 1.0}
+    (alone,) = answers(results(rows, [low]), "r")
+    both = answers(results(rows, [low, other]), "r")
+    assert alone.held is Held.YES
+    assert both[0].held is Held.OPEN
+
+
+def test_few_seeds_widen_more() -> None:
+    """A mean of three seeds has two degrees of freedom: half-widths grow as quantiles of Student's t."""
+    rows = [row(0.5, -0.1, 1.1), row(0.5, 0.25, 0.9, role="scale")]
+    table = results(rows, [{**BASE, "high": 9.0}, {**BASE, "role": "scale", "high": 1.0}])
+    table.frame["n"] = 3
+    found = answers(table, "r")[0].ours
+    assert found is not None
+    factor = stdtrit(2, 0.9875) / stdtrit(2, 0.975)
+    assert found.high == pytest.approx(0.5 + 0.6 * factor)
 
 
 def test_a_quotient_of_two_figures() -> None:

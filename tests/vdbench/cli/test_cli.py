@@ -246,6 +246,9 @@ def test_a_dry_run_measures_nothing(call: Call) -> None:
         "convergence",
     ]
     assert found["gradients_least"] == least / 2
+    timed = call("run", "tiny.yaml", "--dry-run", "--mode", "compile")
+    assert timed.code == 0
+    assert "mode" in timed.out.splitlines()[0].split()
     assert [p.name for p in Path().iterdir()] == ["tiny.yaml"]
 
 

@@ -41,7 +41,9 @@ def show(asked: Asked, json: bool) -> None:
             }
         )
         return
-    print_table([_shown(cell, bool(known)) for cell in cells])
+    # rows of what is timed have a mode, the others none
+    names = dict.fromkeys(key for cell in cells for key in cell)
+    print_table([_shown({n: cell.get(n, "") for n in names}, bool(known)) for cell in cells])
     say(f"{len(cells)} cells, {least:,} to {most:,} gradients; nothing was measured.")
     say(_in_seconds(known, len(cells)))
 
