@@ -38,10 +38,11 @@ class SumAndSample(MaskEstimator):
 
     A mask differs from the likeliest one, the mode, in some numbers. It is sampled outside $C$ number by number, each
     given those before it and that the mask is not in $C$. What is left for the others is a difference from 1: where it
-    is below the precision of the type (about 1e-7 in float32, all logits beyond ±16), the terms that it weights are lost
-    to rounding, a part of the gradient of that size.
+    is below the precision of the type (about 1e-7 in float32, all logits beyond ±16), the terms that it weights are
+    lost to rounding, a part of the gradient of that size.
 
-    Claim: unbiased for the ELBO of learned masks, dense and convolution; exact if all masks are enumerated; both to rounding.
+    Claim: unbiased for the ELBO of learned masks, dense and convolution, to rounding; exact if all masks are
+        enumerated.
     Cost: k + 1 products forward, k + 1 backward for θ, k = ``masks``; M·K numbers of noise per layer.
     Source: Liu, Regier, Tripuraneni, Jordan & McAuliffe 2019 (*Rao-Blackwellized stochastic gradients for discrete
     distributions*); the baseline is added here.

@@ -249,6 +249,10 @@ def test_a_dry_run_measures_nothing(call: Call) -> None:
     timed = call("run", "tiny.yaml", "--dry-run", "--mode", "compile")
     assert timed.code == 0
     assert "mode" in timed.out.splitlines()[0].split()
+    for words, why in (("--mode graph", "graph"), ("--set precision=bf16", "imitated on a CPU")):
+        said = call("run", "tiny.yaml", "--dry-run", *words.split())
+        assert said.code == 2
+        assert why in said.err
     assert [p.name for p in Path().iterdir()] == ["tiny.yaml"]
 
 

@@ -23,6 +23,7 @@ def show(asked: Asked, json: bool) -> None:
         InputError: The suite would be refused; only a GPU may be missing.
     """
     suite, (device, lacking) = _suite(asked), _device(asked.device)
+    _refuse(suite, device)
     cells = _cells(asked, suite, device)
     least, most = (sum(int(c[f"gradients_{end}"]) for c in cells) for end in ("least", "most"))
     known = [cell["seconds"] for cell in cells if cell["seconds"] is not None]
@@ -81,6 +82,15 @@ def _device(name: str) -> tuple[str, str]:
             "cuda",
             "device 'cuda': torch finds no usable GPU here, and this run would be refused.",
         )
+
+
+def _refuse(suite: Suite, device: str) -> None:
+    """Refuse what a run refuses: modes and precisions that the device has not."""
+    import torch
+
+    from vdbench.runner import prepare
+
+    prepare.refuse(suite, torch.device(device))
 
 
 def _suite(asked: Asked) -> Suite:
