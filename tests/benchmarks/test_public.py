@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vdbench.measures.throughput import gradient_call
+from vdbench.measures.timing import gradient_call
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_engine import NETWORKS, context, ratios

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import vdbench
-from vdbench.measures.throughput import gradient_call
+from vdbench.measures.timing import gradient_call
 from vdbench.noise import Key
 from vdbench.training import Trainer
 
