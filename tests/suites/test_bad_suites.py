@@ -52,6 +52,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"claims": [{**CLAIM, "low": 1, "estimator": "lokal"}]},
         r"claims\.0\.estimator 'lokal' is not measured in this suite\. Did you mean 'local'\?",
     ),
+    "a claim about a list of sizes": (
+        {"claims": [{**CLAIM, "low": 1, "over": {"batch_size": [16]}}]},
+        r"claims\.0\.over\.batch_size \[16\] is not measured in this suite\.",
+    ),
     "a claim about another checkpoint": (
         {"claims": [{**CLAIM, "low": 1, "over": {"checkpoint": "trained"}}]},
         r"claims\.0\.over\.checkpoint 'trained' is not measured in this suite\.",

@@ -15,7 +15,7 @@ from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator, default
 
 
-def get(name: str, **options: Any) -> Estimator:
+def get(name: str, /, **options: Any) -> Estimator:
     """An estimator by name, with its options set.
 
     An option that is an estimator, such as a wrapper's ``of``, is given as one, as a name, or as a suite writes it:

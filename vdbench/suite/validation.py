@@ -52,7 +52,7 @@ def _check_claims(where: str, suite: Suite, labels: Sequence[str]) -> None:
         "estimator": labels,
         "against": labels,
         "checkpoint": [checkpoint_name(c) for c in suite.checkpoints],
-        "batch_size": sizes,
+        "batch_size": sorted(sizes),  # a list: what is asked for may be of any type
     }
     for number, claim in enumerate(suite.claims):
         asked = {name: getattr(claim, name) for name in known}
