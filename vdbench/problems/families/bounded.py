@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vdbench.noise import Noise
-from vdbench.problems.parameterization import Parameterization, between
-from vdbench.problems.posterior import Law, Posterior
+from vdbench.problems.families.around import Around
+from vdbench.problems.parameterization import between
 from vdbench.problems.structure import Structure, Uncorrelated
 
 
@@ -72,8 +71,17 @@ class Interval(Uncorrelated):
         return math.log(self.mass * math.sqrt(2 * math.pi)) + 0.5 * self.variance
 
 
+class Independent(Around):
+    """Independent numbers, each symmetric about 0."""
+
+    @property
+    def separable(self) -> bool:
+        """It is: independent numbers."""
+        return True
+
+
 @dataclass(frozen=True)
-class Uniform(Parameterization):
+class Uniform(Independent):
     """W ~ U(μ − √3σ, μ + √3σ), independent, in (μ, log σ²) of each weight.
 
     The bounds move with μ and σ, and the path w = μ + σz through them: the pathwise gradient is unbiased. The score
@@ -83,40 +91,16 @@ class Uniform(Parameterization):
         sigma: Initial standard deviation of every weight.
     """
 
-    sigma: float = 0.05
     name: ClassVar[str] = "uniform"
-    roles: ClassVar[dict[str, str]] = {"mean": "mean", "log_variance": "scale"}
-
-    def __post_init__(self) -> None:
-        """Refuse a scale that is no scale."""
-        between("sigma", self.sigma, 0)
 
     @property
-    def law(self) -> Law:
-        """Structured."""
-        return "structured"
-
-    @property
-    def separable(self) -> bool:
-        """It is: independent numbers."""
-        return True
-
-    @property
-    def sign_symmetric(self) -> bool:
-        """It is: independent numbers, each symmetric about 0."""
-        return True
-
-    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
-        """μ = weight, log σ² = 2·log sigma."""
-        return around(weight, self.sigma)
-
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
-        """Mean μ, deviation σ, and uniform noise."""
-        return with_structure(coordinates, Interval(0.0))
+    def structure(self) -> Structure:
+        """Uniform noise."""
+        return Interval(0.0)
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(Parameterization):
+class TruncatedNormal(Independent):
     """W normal, cut off at ``bound`` deviations on either side of μ; independent, in (μ, log σ²) of each weight.
 
     σ is the deviation of the weight itself, after the cut, so that figures at one σ can be compared with other
@@ -128,48 +112,15 @@ class TruncatedNormal(Parameterization):
         bound: Where the normal law is cut off, in its deviations before the cut.
     """
 
-    sigma: float = 0.05
     bound: float = 2.0
     name: ClassVar[str] = "truncated-normal"
-    roles: ClassVar[dict[str, str]] = {"mean": "mean", "log_variance": "scale"}
 
     def __post_init__(self) -> None:
         """Refuse a scale that is no scale, and bounds that float32 does not see."""
-        between("sigma", self.sigma, 0)
+        super().__post_init__()
         between("bound", self.bound, 0.1, 4.5)
 
     @property
-    def law(self) -> Law:
-        """Structured."""
-        return "structured"
-
-    @property
-    def separable(self) -> bool:
-        """It is: independent numbers."""
-        return True
-
-    @property
-    def sign_symmetric(self) -> bool:
-        """It is: independent numbers, each symmetric about 0."""
-        return True
-
-    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
-        """μ = weight, log σ² = 2·log sigma."""
-        return around(weight, self.sigma)
-
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
-        """Mean μ, deviation σ, and normal noise within bounds."""
-        return with_structure(coordinates, Interval(self.bound))
-
-
-def around(weight: Tensor, sigma: float) -> dict[str, Tensor]:
-    """(μ, log σ²) at these weights, with one σ for all."""
-    return {"mean": weight.clone(), "log_variance": torch.full_like(weight, 2 * math.log(sigma))}
-
-
-def with_structure(coordinates: Mapping[str, Tensor], structure: Structure) -> Posterior:
-    """The law with deviation exp(½ log σ²) and noise of this structure."""
-    scale = torch.exp(0.5 * coordinates["log_variance"])
-    return Posterior(
-        coordinates["mean"], scale, scale.square(), law="structured", structure=structure
-    )
+    def structure(self) -> Structure:
+        """Normal noise within bounds."""
+        return Interval(self.bound)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from vdbench.noise import Noise
-from vdbench.problems.families.bounded import around, with_structure
-from vdbench.problems.parameterization import Parameterization, between
-from vdbench.problems.posterior import Law, Posterior
-from vdbench.problems.structure import Uncorrelated
+from vdbench.problems.families.around import Around
+from vdbench.problems.structure import Structure, Uncorrelated
 
 EULER = 0.57721566490153286
 
@@ -54,7 +51,7 @@ class Sphere(Uncorrelated):
 
 
 @dataclass(frozen=True)
-class Radial(Parameterization):
+class Radial(Around):
     """W = μ + σ ∘ z, z a direction uniform on the sphere times a half-normal radius; in (μ, log σ²) of each weight.
 
     A normal z of many numbers D lies at a distance near √D from its mean; a radial one anywhere, most often near the
@@ -66,28 +63,9 @@ class Radial(Parameterization):
         sigma: Initial standard deviation of every weight.
     """
 
-    sigma: float = 0.05
     name: ClassVar[str] = "radial"
-    roles: ClassVar[dict[str, str]] = {"mean": "mean", "log_variance": "scale"}
-
-    def __post_init__(self) -> None:
-        """Refuse a scale that is no scale."""
-        between("sigma", self.sigma, 0)
 
     @property
-    def law(self) -> Law:
-        """Structured."""
-        return "structured"
-
-    @property
-    def sign_symmetric(self) -> bool:
-        """It is: a rotation of the direction, such as a change of signs, leaves its law as it is."""
-        return True
-
-    def initial(self, weight: Tensor, place: int = 0) -> dict[str, Tensor]:
-        """μ = weight, log σ² = 2·log sigma."""
-        return around(weight, self.sigma)
-
-    def gaussian(self, coordinates: Mapping[str, Tensor]) -> Posterior:
-        """Mean μ, deviation σ, and radial noise."""
-        return with_structure(coordinates, Sphere())
+    def structure(self) -> Structure:
+        """Radial noise: a rotation of the direction, such as a change of signs, leaves its law as it is."""
+        return Sphere()
