@@ -58,11 +58,6 @@ class DoubleControlVariate(MaskEstimator):
             )
 
     @property
-    def draws_per_gradient(self) -> int:
-        """S."""
-        return self.samples
-
-    @property
     def passes_together(self) -> int:
         """Two for each sample."""
         return 2 * self.samples

@@ -55,11 +55,6 @@ class Rloo(MaskEstimator):
                 f"rloo: samples must be at least 2, not {self.samples}: with one there is nothing to leave in."
             )
 
-    @property
-    def draws_per_gradient(self) -> int:
-        """S."""
-        return self.samples
-
     def surrogate(self, network: Masked, noise: Noise) -> tuple[Tensor, Tensor]:
         """The mean over samples of Σ_m f_m, plus that of the slopes of the scores."""
         drawn = [
