@@ -23,9 +23,10 @@ from vdbench import (
 )
 from vdbench.errors import nearest
 from vdbench.estimation.base import Declaration
+from vdbench.estimation.validity import DERIVED
 
-NORMAL = {"independent-normal", "sign-symmetric", "normal-preactivations"}
-"""Posteriors that estimators are made for; independent normal weights are of each of these."""
+NORMAL = set(DERIVED)
+"""Posteriors that estimators are derived for; independent normal weights are of each of these."""
 
 
 @register(

@@ -20,6 +20,7 @@ from vdbench.estimation.binary_masks import (
     pilot_noise,
     pilots,
     score,
+    slope_apart,
 )
 
 
@@ -153,7 +154,6 @@ class Rebar(MaskEstimator):
 
     def _slope(self, logit: Tensor, mask: Tensor, z: Tensor) -> Tensor:
         """∂c/∂φ − ∂c̃/∂φ."""
-        side = torch.where(mask > 0.5, torch.sigmoid(logit), torch.sigmoid(-logit))
-        apart = 1 + side * torch.expm1(-z.abs())
+        apart = slope_apart(logit, mask, z)
         t = z / self.temperature
         return torch.sigmoid(t) * torch.sigmoid(-t) / self.temperature * apart

@@ -21,6 +21,7 @@ from vdbench.estimation.binary_masks import (
     pilot_noise,
     pilots,
     score,
+    slope_apart,
 )
 
 Surrogate = Mapping[str, Tensor]
@@ -181,7 +182,7 @@ class Relax(MaskEstimator):
 
         numbers = network.each(lambda logit, u: logit + logistic(u), uniforms)
         slopes, control = grad(total, has_aux=True)(numbers)
-        apart = network.each(self._apart, masks, numbers)
+        apart = network.each(slope_apart, masks, numbers)
         return control, {n: slope * apart[n] for n, slope in slopes.items()}
 
     def _squares(
@@ -196,8 +197,3 @@ class Relax(MaskEstimator):
             gradient = (each * scores[name] + slopes[name]).sum(0).sum_to_size(logit.shape)
             squares.append(gradient.square().sum())
         return torch.stack(squares).sum()
-
-    def _apart(self, logit: Tensor, mask: Tensor, z: Tensor) -> Tensor:
-        """1 − ∂z̃/∂φ, with ∂z̃/∂φ = s(1 − e^{−|z|}) and s the probability of the mask's value."""
-        side = torch.where(mask > 0.5, torch.sigmoid(logit), torch.sigmoid(-logit))
-        return 1 + side * torch.expm1(-z.abs())

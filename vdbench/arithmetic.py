@@ -6,11 +6,12 @@
 - ``bf16``: parameters in float32; the inputs of every product rounded to bfloat16 (7 bits after the point), sums in
   float32, and their result rounded to bfloat16.
 
-Both are what tensor cores compute. On a GPU they are torch's own: ``allow_tf32``, and `torch.autocast` to bfloat16. On
-a CPU they are imitated: inputs, and for ``bf16`` results, are rounded to nearest around products in float32. This gives
-the bias and the variance of that arithmetic, and says nothing of its time. Everything that is no product of matrices or
-convolution stays in float32, as it does under torch's own. A bias is added unrounded, where autocast rounds it too.
-Products written into memory that is given (``out=``, in place), of two vectors and of sparse matrices are not rounded.
+Both are what tensor cores are documented to compute; no GPU has been compared yet. On a GPU they are torch's own:
+``allow_tf32``, and `torch.autocast` to bfloat16. On a CPU they are imitated: inputs, and for ``bf16`` results, are
+rounded to nearest around products in float32. This gives the bias and the variance of that arithmetic, and says nothing
+of its time. Everything that is no product of matrices or convolution stays in float32, as it does under torch's own. A
+bias is added unrounded, where autocast rounds it too. Products written into memory that is given (``out=``, in place),
+of two vectors and of sparse matrices are not rounded.
 """
 
 from __future__ import annotations

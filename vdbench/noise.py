@@ -10,10 +10,10 @@ A key says how its numbers are made (`Key.noise`):
 - ``torch``: by torch's generator, seeded with a hash of the address. On a CPU it takes 32 bits of the seed, so that two
   given streams of one shape coincide by chance with probability 2⁻³²: among 65,536 of them one pair in two runs, which
   is nothing to a mean over them. A GPU has other numbers than a CPU.
-- ``philox``: by counter (`vdbench.kernels.philox`), the same bits on every device, in every precision and on every
-  machine. The address is the counter: the last two whole numbers of a path, such as a unit's and a draw's, are words of
-  it; so draws of one cell never overlap. The rest of the address is 96 bits of a hash. The numbers of many draws are
-  made in one call.
+- ``philox``: by counter (`vdbench.kernels.philox`), the same words everywhere, and the same numbers up to rounding on
+  every device, in every precision and on every machine. The address is the counter: the last two whole numbers of a
+  path, such as a unit's and a draw's, are words of it; so draws of one cell never overlap. The rest of the address is
+  96 bits of a hash. The numbers of many draws are made in one call.
 
 An estimator is handed a `Noise` and calls it: ``noise(layer.name, shape)``. Three sources stand behind it:
 `Stream` draws, `Recorder` draws and remembers what was asked for, `Injected` hands out given tensors, which is how
@@ -211,14 +211,11 @@ def draws(keys: Sequence[Key], request: Request, out: Tensor) -> Tensor:
         request: The rest of the address, with the law.
         out: Contiguous, (K, …).
     """
-    if keys and all(key.noise == PHILOX for key in keys):
+    if keys and keys[0].noise == PHILOX:  # a cell's keys are of one kind
         streams = torch.tensor([_stream(key, request) for key in keys])
         philox.LAWS[request.law](streams, out.view(len(keys), math.prod(out.shape[1:])))
         return out
     for row, key in zip(out, keys, strict=True):
-        if key.noise == PHILOX:
-            draw(key, request, row)
-            continue
         generator = torch.Generator(device=out.device)
         generator.manual_seed(_seed(f"{_text(key.path)}\x1f{_below(request)}"))
         LAWS[request.law](row, generator)
@@ -232,7 +229,7 @@ def _stream(key: Key, request: Request) -> tuple[int, ...]:
     for place in reversed(range(len(rest))):
         part = rest[place]
         if isinstance(part, numbers.Integral) and 0 <= part <= philox.WORD:
-            rest[place] = None  # no part of a path is; so the places of the numbers are hashed
+            rest[place] = None  # no part of a path is None: this marks where the numbers were
             held.insert(0, int(part))
             if len(held) == 2:
                 break

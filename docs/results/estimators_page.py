@@ -11,6 +11,7 @@ from reports.results.groups import Group
 from reports.results.load import load
 from reports.results.pareto import SECONDS, front, points
 from reports.results.ranking import EFFICIENCY
+from reports.sections.glance_sentences import short
 from reports.sections.section import Findings
 from reports.words.glossary import role_name
 from reports.words.numbers import show
@@ -43,9 +44,10 @@ def page() -> str:
     """The page, from what is committed."""
     found: dict[str, Seen] = defaultdict(Seen)
     for folder in sorted(path.parent for path in HERE.rglob("results.parquet")):
-        for group in Findings(load([folder])).groups:
-            if any(group.get(label, SECONDS) for label in group.labels):
-                add(found, group, folder.relative_to(HERE).as_posix())
+        groups = Findings(load([folder])).groups
+        timed = [g for g in groups if any(g.get(label, SECONDS) for label in g.labels)]
+        for place, group in zip(short(timed), timed, strict=True):
+            add(found, group, f"{folder.name}, {place}" if len(timed) > 1 else folder.name)
     rows = [row(label, seen) for label, seen in sorted(found.items())]
     head = [
         "estimator", "objective", "cost of a gradient", "posteriors", "on the front",
@@ -58,11 +60,11 @@ def page() -> str:
     return f"{HEAD}\n{table}\n\n{tail}"
 
 
-def add(found: dict[str, Seen], group: Group, run: str) -> None:
-    """Take in a place of a run."""
+def add(found: dict[str, Seen], group: Group, place: str) -> None:
+    """Take in a place of a run, named by both."""
     for role in (r for r in group.roles() if r not in ("bias", "weight", "all")):
         ahead = front(group, role)
-        where = f"{run.rpartition('/')[2]} ({role_name(role)})"
+        where = f"{place} ({role_name(role)})"
         for label in points(group, role):
             if not group.ranked(label):
                 continue
@@ -79,7 +81,11 @@ def row(label: str, seen: Seen) -> list[str]:
     """A line of the table."""
     shown = catalogue.show(base(label))
     declared = shown["declares"]
-    cost = re.search(r"Cost: (.+?)(?:\n[A-Z]|\n\n|$)", str(shown["about"]), re.DOTALL)
+    cost = re.search(
+        r"Cost: (.+?)(?:\n\s*(?:Source|Attributes|Example):|\n\s*\n|$)",
+        str(shown["about"]),
+        re.DOTALL,
+    )
     said = " ".join(cost[1].split()) if cost else ""
     ahead = "; ".join(seen.front) if seen.front else f"never, of {seen.places}"
     ratios = "; ".join(dict.fromkeys(seen.ratios))

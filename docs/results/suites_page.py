@@ -13,6 +13,7 @@ from reports.results.load import Results, load
 from reports.sections.glance_sentences import verdict
 from reports.sections.section import Findings
 from reports.words.numbers import show
+from vdbench.measures import registry
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "suites.md"
@@ -35,7 +36,7 @@ def page() -> str:
     for file in sorted(SUITES.glob("*.yaml")):
         suite = yaml.safe_load(file.read_text(encoding="utf-8"))
         if file.stem in found:
-            parts.append(entry(file.stem, str(suite["description"]), found[file.stem]))
+            parts.append(entry(file, str(suite["description"]), found[file.stem]))
         else:
             waiting.append(f"- `{file.stem}`: {suite['description']}")
     if waiting:
@@ -54,9 +55,9 @@ def committed() -> dict[str, Path]:
     return found
 
 
-def entry(name: str, question: str, folder: Path) -> str:
+def entry(file: Path, question: str, folder: Path) -> str:
     """A suite's part of the page."""
-    results = load([folder])
+    name, results = file.stem, load([folder])
     (info,) = (run.info for run in results.runs.values())
     scale = str(info["suite"].get("scale") or "full")
     link = folder.relative_to(HERE.parent).as_posix()
@@ -69,10 +70,23 @@ def entry(name: str, question: str, folder: Path) -> str:
         f"**{answer(results)}** ([report]({link}/report.md){size})",
         "",
     ]
+    if missing := lacking(file, scale, results):
+        lines += [f"The run is older than the suite, and is without {', '.join(missing)}.", ""]
     shown = picture(folder)
     if shown:
         lines += [f"![{name}]({link}/figures/{shown})", ""]
     return "\n".join(lines)
+
+
+def lacking(file: Path, scale: str, results: Results) -> list[str]:
+    """Estimators of the suite, at the scale of a run, that the run has not."""
+    suite = registry.load(file, [f"scale={scale}"])
+    known = {
+        str(item["name"])
+        for run in results.runs.values()
+        for item in run.info["suite"]["estimators"]
+    }
+    return sorted({spec.name for spec in suite.estimators} - known)
 
 
 def picture(folder: Path) -> str:

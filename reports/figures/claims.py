@@ -56,7 +56,7 @@ def claims_figure(every: list[Answer]) -> Figure:
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     log_ticks(axes.xaxis)
-    axes.set_xlabel("our figure, with the interval at which all hold together")
+    axes.set_xlabel("our figure, with simultaneous intervals")
     axes.grid(visible=False, axis="y")
     finish(axes)
     handles: list[Line2D | Patch] = [

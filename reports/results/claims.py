@@ -120,22 +120,20 @@ def _wider(one: Estimate, own: float, asked: float) -> tuple[float, float]:
     """The ends of an interval at a higher level: the widest on the scales that intervals are symmetric on.
 
     These are the figure itself, its logarithm (variances and their ratios) and its reciprocal (ratios to a mean that is
-    near 0), with quantiles of Student's t, whose degrees of freedom are few where the figure is a mean over seeds. An
-    interval without an end, or apart from its figure, is widened to none.
+    near 0); of a positive figure the first always reaches lowest and the last highest. Half-widths grow as quantiles of
+    Student's t, whose degrees of freedom are few where the figure is a mean over seeds. An interval without an end, or
+    apart from its figure, is widened to none.
     """
     value, low, high = one.value, one.low, one.high
     if not (-math.inf < low <= value <= high < math.inf):
         return -math.inf, math.inf
     freedom = max(1, one.n - 1)
     factor = float(stdtrit(freedom, (1 + asked) / 2) / stdtrit(freedom, (1 + own) / 2))
-    lows, highs = [value + factor * (low - value)], [value + factor * (high - value)]
-    if low > 0:
-        lows.append(value * (low / value) ** factor)
-        highs.append(value * (high / value) ** factor)
-        left = 1 / value - factor * (1 / value - 1 / high)
-        highs.append(1 / left if left > 0 else math.inf)
-        return max(0.0, min(lows)), max(highs)
-    return min(lows), max(highs)
+    least = value + factor * (low - value)
+    if low <= 0:
+        return least, value + factor * (high - value)
+    left = 1 / value - factor * (1 / value - 1 / high)
+    return max(0.0, least), 1 / left if left > 0 else math.inf
 
 
 def _figure(claim: Claim, rows: pd.DataFrame) -> Estimate | None:

@@ -68,6 +68,11 @@ class Contest:
         return bool(self.beaten) and not self.others
 
     @property
+    def open(self) -> list[str]:
+        """Those against which the leader is inconclusive; the rest of the others are equivalent to it, or as zero."""
+        return [x for x, e in self.others.items() if e.verdict is Verdict.INCONCLUSIVE]
+
+    @property
     def alone(self) -> bool:
         """Whether the leader has nobody to be compared with."""
         return not self.beaten and not self.others

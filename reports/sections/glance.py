@@ -7,13 +7,11 @@ from typing import Any
 
 from reports.document import Block, Explore, Facts, Paragraph, Picture, Table
 from reports.figures import draw
-from reports.results.claims import answers
 from reports.results.groups import Group
 from reports.results.load import Run
 from reports.results.panels import summary_roles
 from reports.results.published import matches_of
 from reports.results.ranking import EFFICIENCY, VARIANCE, Contest, ratio
-from reports.sections.claims import counted as counted_claims
 from reports.sections.environment import busy, load_average
 from reports.sections.glance_sentences import compared, short, verdict
 from reports.sections.instrument import instrument_blocks
@@ -28,6 +26,7 @@ from reports.sections.whole_trainings import training_blocks
 from reports.words.glossary import COORDINATES, role_name
 from reports.words.numbers import MISSING, percent, show, show_seconds
 from reports.words.verdicts import NAMED, few, levels, whom
+from vdbench.statistics.verdicts import Verdict
 
 
 class Glance:
@@ -63,7 +62,6 @@ def facts(found: Findings, run: Run, several: bool) -> list[tuple[str, str]]:
     groups = [group for group in found.groups if group.run.name == run.name]
     items = [
         ("Published results", published(groups)),
-        ("Claims", claimed(found, run)),
         ("Model", listed([model(name, one, len(problems)) for name, one in problems.items()])),
         ("Data", listed(list(dict.fromkeys(data(one) for one in problems.values())))),
         ("Measured at", where(groups)),
@@ -78,12 +76,6 @@ def published(groups: list[Group]) -> str:
     """Say whether the order is the published one; nothing where nothing was published."""
     found = [match for group in groups for match in matches_of(group) if len(match.order) > 1]
     return f"{in_order(found)}." if found else ""
-
-
-def claimed(found: Findings, run: Run) -> str:
-    """Count the suite's claims that hold; nothing where it makes none."""
-    every = answers(found.results, run.name)
-    return counted_claims(every) if every else ""
 
 
 def where(groups: list[Group]) -> str:
@@ -238,6 +230,9 @@ def surely(one: Contest) -> str:
         return "only ranked estimator"
     if one.significant:
         return f"significantly lower than {whom(one)}"
-    names = few(one.others)
-    over = f"; significantly lower than {counted(one.beaten)}" if one.beaten else ""
-    return f"not separated from {names}{over}"
+    equal = [x for x in one.others if x not in one.open]
+    parts = [f"not separated from {few(one.open)}"] if one.open else []
+    parts += [f"{Verdict.EQUIVALENT.words()} to {few(equal)}"] if equal and not one.zeros else []
+    parts += [f"0, as {few(equal)}"] if equal and one.zeros else []
+    parts += [f"significantly lower than {counted(one.beaten)}"] if one.beaten else []
+    return "; ".join(parts)

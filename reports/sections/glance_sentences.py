@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from reports.results.claims import answers
 from reports.results.estimate import Estimate
 from reports.results.groups import NOISY, Group
 from reports.results.ranking import EFFICIENCY, Contest, ratio
 from reports.results.sweeps import MINIBATCH, SYMBOL, Sweep
+from reports.sections.claims import counted
 from reports.sections.glance_elsewhere import about_vdbench, elsewhere
 from reports.sections.scaling import reading
 from reports.sections.section import Findings
@@ -35,13 +37,19 @@ def verdict(found: Findings) -> list[str]:
     """
     if itself := about_vdbench(found):
         return itself[:MOST]
-    said = [text for text in (slopes(found.sweeps),) if text]
+    said = [text for text in (claimed(found), slopes(found.sweeps)) if text]
     groups = compared(found.groups)
     if groups:
         said += answer(groups)
-    else:
+    elif not said:
         said += elsewhere(found)
     return said[:MOST] or ["Nothing was measured that estimators can be compared by."]
+
+
+def claimed(found: Findings) -> str:
+    """Count the suites' claims that hold; empty where none is made."""
+    every = [one for name in found.results.runs for one in answers(found.results, name)]
+    return counted(every) if every else ""
 
 
 def answer(groups: list[Group]) -> list[str]:
@@ -130,6 +138,9 @@ def undecided(group: Group, one: Contest, metric: str) -> str:
     if one.significant:
         return f"for {role} {one.leader} is the lowest{size}"
     ranked = sum(group.ranked(x) for x in group.labels)
+    if not one.open:
+        alike = names(list(one.others), ranked)
+        return f"for {role} {one.leader}{size} is {Verdict.EQUIVALENT.words()} to {alike}"
     return f"for {role} {one.leader}{size} is not separated from {names(list(one.others), ranked)}"
 
 
@@ -157,8 +168,11 @@ def many_places(groups: list[Group]) -> list[str]:
                 "lists them."]  # fmt: skip
     (best, count), *others = wins.most_common()
     rest = [f"{label} in {n}" for label, n in others[:NAMED]]
-    open_ones = total - sum(wins.values())
+    left = [one for g in groups for one in deciding(g)[1] if one.leader and not one.significant]
+    open_ones = sum(bool(one.open) for one in left)
     rest += [f"{open_ones} inconclusive"] if open_ones else []
+    same = len(left) - open_ones
+    rest += [f"{same} where the lowest are {Verdict.EQUIVALENT.words()}"] if same else []
     also = f", {both(rest)}" if rest else ""
     return [f"By {by}, {best} is {Verdict.LOWER.words()} than all others in {count} of {total} cases ({CASE})"
             f"{spread(sizes.get(best, []), best, groups[0].baseline)}{also}."]  # fmt: skip

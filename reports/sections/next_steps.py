@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.document import Block, Links, Paragraph
+from reports.results.claims import Held, answers
 from reports.results.open_pairs import Open, open_pairs
 from reports.results.ranking import VARIANCE
 from reports.sections.environment import busy
@@ -31,7 +32,10 @@ def leads(found: Findings) -> Links:
 def sentences(found: Findings) -> Iterator[str]:
     """Say what a reader should do with what the run found, a sentence each."""
     cases = [one for g in found.groups for one in deciding(g)[1] if one.leader and not one.alone]
-    undecided = [one for one in cases if not one.significant]
+    undecided = [one for one in cases if one.open]
+    unclear = sum(
+        one.held is Held.OPEN for name in found.results.runs for one in answers(found.results, name)
+    )
     if lost := count_failed(found):
         yield f"Look at why {counted(lost, 'measurement')} failed."
     if undecided:
@@ -40,7 +44,10 @@ def sentences(found: Findings) -> Iterator[str]:
         yield (
             f"{where} estimator is clearly the lowest: measure more to settle {them}, or take the choice as open."
         )
-    elif cases:
+    if unclear:
+        be, them = ("is", "it") if unclear == 1 else ("are", "them")
+        yield f"{counted(unclear, 'claim')} {be} inconclusive: measure more to settle {them}."
+    if cases and not undecided and not unclear:
         yield f"The answer above is settled{also(split(found)[1])}."
     timed = any(contests for metric, contests in map(deciding, found.groups) if metric != VARIANCE)
     if timed and any(busy(run) for run in found.results.runs.values()):

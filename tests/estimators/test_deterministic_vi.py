@@ -249,12 +249,24 @@ def test_other_networks_and_likelihoods_are_refused(
 
 def test_a_layer_that_is_too_wide_is_refused() -> None:
     at = of_module(
-        nn.Sequential(nn.Linear(3, 1600), nn.ReLU(), nn.Linear(1600, 2)), torch.arange(6) % 2
+        nn.Sequential(
+            nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1600), nn.ReLU(), nn.Linear(1600, 2)
+        ),
+        torch.arange(6) % 2,
     )
     with pytest.raises(
-        CellError, match=re.escape("would hold 6 · 1600² · 12 numbers for layer '0'")
+        CellError, match=re.escape("would hold 6 · 1600² · 12 numbers for layer '2'")
     ):
         found("deterministic-vi", at)
+
+
+def test_one_hidden_layer_is_not_counted_as_several() -> None:
+    """The integral over nodes is between two hidden layers only: with nodes counted, this would be refused."""
+    at = of_module(
+        nn.Sequential(nn.Linear(3, 1600), nn.ReLU(), nn.Linear(1600, 2)), torch.arange(6) % 2
+    )
+    gradient = found("deterministic-vi", at)
+    assert all(torch.isfinite(g).all() for g in gradient.gradients.values())
 
 
 def test_noise_that_outputs_share_is_refused() -> None:

@@ -171,8 +171,13 @@ def test_a_default_that_no_layer_uses_changes_nothing() -> None:
     problem, parameters = network(MeanLogVariance())
     batch = gather(problem, np.arange(5))
     names = {layer.name: "local" for layer in problem.layers}
-    for estimator in (
-        get("per-layer", default="flipout", **names),
-        get("antithetic", of=get("per-layer", default="flipout", **names)),
+    mixed, local = get("per-layer", default="flipout", **names), get("local")
+    for estimator, other in (
+        (mixed, local),
+        (get("antithetic", of=mixed), get("antithetic", of=local)),
     ):
         assert trace(estimator, problem, parameters, batch).requests
+        noise = stream(Key(), dtype=torch.float64)
+        found, want = (e(problem, parameters, batch, noise) for e in (estimator, other))
+        for name, gradient in want.gradients.items():
+            assert torch.equal(found.gradients[name], gradient), name

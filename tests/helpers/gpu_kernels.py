@@ -73,7 +73,7 @@ def _one_layer(at: Setting, size: int, width: int, precision: str) -> list[Row]:
     tried: list[Tiles | None] = [None, *(TILES if precision in ("ieee", "tf32") else [])]
     tried = tried if at.sizes == WHOLE else tried[:2]
     calls = {"torch": torch_s, **{f"fused {t or 'as chosen'}": kernel(t) for t in tried}}
-    with products_in("ieee" if precision == "ieee" else "tf32"):
+    with products_in("ieee" if precision in ("ieee", "tf32x3") else "tf32"):
         if at.graphs:
             calls = {name: captured(one, at.device) for name, one in calls.items()}
         taken = in_turn(calls, at.timing)

@@ -251,15 +251,6 @@ def test_two_paths_have_one_counter_only_if_they_are_one(one: list, other: list)
     assert (found[0] == found[1]) == same
 
 
-def test_draws_of_keys_of_both_kinds_are_each_made_as_its_key_says() -> None:
-    request = Request(("fc1",), (5,), "normal")
-    keys = [KEYS[TORCH], KEYS[PHILOX], KEYS[TORCH] / 1]
-    found = draws(keys, request, torch.empty(3, 5))
-    for row, key in zip(found, keys, strict=True):
-        assert torch.equal(row, draw(key, request, torch.empty(5)))
-    assert not torch.equal(found[0], found[1])
-
-
 def test_a_key_keeps_how_its_noise_is_made_and_its_seed_does_not_depend_on_it() -> None:
     assert (KEYS[PHILOX] / "a" / 1).noise == PHILOX
     assert (KEYS[PHILOX] / "a").seed() == (KEY / "a").seed()

@@ -42,7 +42,8 @@ class Watched:
         suite = FullSuite.model_validate(record["suite"])
         cells = plan.cells(suite, tuple(record["only"]))
         where = {
-            _cell(cell.measure, cell.estimator, cell.place.key(suite.seed).path) for cell in cells
+            _cell(cell.measure, cell.estimator, cell.place.key(suite.seed).path, cell.mode)
+            for cell in cells
         }
         begun = {w for a in self._addresses.values() for w in _cells_of(a) if w in where}
         known = {named(c) for c in record["cells"]}
@@ -114,11 +115,13 @@ def _cells_of(address: Mapping[str, Any]) -> list[str]:
     """The cells that a block is of, as `_cell` names them; a pass of several estimators is of several."""
     measure = PART_OF.get(str(address.get("measure")), address.get("measure"))
     group = address.get("group") or [address.get("estimator")]
-    return [canonical([measure, one, address.get("place")]) for one in group]
+    modes = address.get("modes") or ["eager" if "group" in address else ""] * len(group)
+    each = zip(group, modes, strict=True)
+    return [canonical([measure, one, address.get("place"), mode]) for one, mode in each]
 
 
-def _cell(measure: str, estimator: Any, place: Any) -> str:
-    return canonical([measure, identity(estimator), json.loads(json.dumps(list(place)))])
+def _cell(measure: str, estimator: Any, place: Any, mode: str) -> str:
+    return canonical([measure, identity(estimator), json.loads(json.dumps(list(place))), mode])
 
 
 def _said(address: Mapping[str, Any]) -> str:

@@ -212,3 +212,9 @@ def need_temperature(name: str, temperature: float) -> None:
         raise InputError(
             f"{name}: temperature must be a finite number above 0, not {temperature!r}."
         )
+
+
+def slope_apart(logit: Tensor, mask: Tensor, z: Tensor) -> Tensor:
+    """1 − ∂z̃/∂φ, of z̃ drawn given the mask: ∂z̃/∂φ = s(1 − e^{−|z|}), s the probability of the mask's value."""
+    side = torch.where(mask > 0.5, torch.sigmoid(logit), torch.sigmoid(-logit))
+    return 1 + side * torch.expm1(-z.abs())

@@ -90,7 +90,9 @@ def why_formed(estimator: Estimator, problem: Problem, parameters: Parameters) -
         return f"gradients are rounded as products in {problem.precision} are"
     if type(estimator).__call__ is not Pathwise.__call__ or not estimator.declaration.pure:
         return "the estimator is not one of sampled pre-activations alone"
-    if not form.elementwise or form.law != "normal" or form.sharing != "weights":
+    if not form.elementwise:
+        return f"weights share coordinates of the posterior '{form.name}'"
+    if form.law != "normal" or form.sharing != "weights":
         return f"the posterior '{form.name}' is not one of independent normal weights"
     return why_not_dense(problem, parameters)
 
@@ -98,7 +100,7 @@ def why_formed(estimator: Estimator, problem: Problem, parameters: Parameters) -
 def why_not_dense(problem: Problem, parameters: Parameters) -> str:
     """Why a network is not one of dense layers alone that vectorises; '' if it is."""
     behaviour, roles = problem.behaviour, problem.parameterization.roles
-    if not all(type(layer) is Layer and _used_once(problem, layer) for layer in problem.layers):
+    if not all(type(layer) is Layer and used_once(problem, layer) for layer in problem.layers):
         return "not all noisy layers are dense layers that an example meets once"
     own = {f"{layer.name}.{name}" for layer in problem.layers for name in (*roles, "bias")}
     if set(parameters) - own:
@@ -109,7 +111,8 @@ def why_not_dense(problem: Problem, parameters: Parameters) -> str:
     return ""
 
 
-def _used_once(problem: Problem, layer: Layer) -> bool:
+def used_once(problem: Problem, layer: Layer) -> bool:
+    """Whether an example meets a layer in one place of one call, with the examples on the first axis."""
     use, folds = problem.uses[layer.name], problem.behaviour.folds.get(layer.name, ())
     return use.places == 1 and use.calls == 1 and all(fold.plain for fold in folds)
 

@@ -106,9 +106,10 @@ def _need_dense(declared: Declaration, problem: Problem) -> None:
     if not others and not (local and problem.reused):
         return
     where = f"layer '{others[0]}' is not one" if others else "a layer is called several times"
+    once = " that an example meets once" if local else ""
     raise CellError(
-        f"estimator '{declared.name}' knows the pre-activations of correlated weights of dense layers that an example "
-        f"meets once, and {where} in problem '{problem.name}' with the posterior '{problem.parameterization.name}'; "
+        f"estimator '{declared.name}' knows the pre-activations of correlated weights of dense layers{once}, "
+        f"and {where} in problem '{problem.name}' with the posterior '{problem.parameterization.name}'; "
         f"expected an estimator that samples weights: {', '.join(_general())}."
     )
 

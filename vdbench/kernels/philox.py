@@ -169,11 +169,12 @@ def _filled(streams: Tensor, out: Tensor, law: Law) -> Tensor:
         return out.copy_(_filled(streams, out.float(), law))
     step = BLOCKS[out.device.type]
     together = max(1, step // max(1, blocks))
+    streams = streams.to(out.device)
     for row in range(0, rows, together):
         part = slice(row, row + together)
         for start in range(0, blocks, step):
             stop = min(start + step, blocks)
-            words = _words(streams[part].to(out.device), start, stop)
+            words = _words(streams[part], start, stop)
             for quarter, numbers in enumerate(law(words, out.dtype)):
                 begin = quarter * blocks + start
                 end = min(begin + stop - start, count)

@@ -47,11 +47,11 @@ class Place(NamedTuple):
 
 
 NAMES = ("problem", "checkpoint", "batch_size", "estimator", "measure", "mode")
-"""Keys of a cell's record that tell it from others; ``mode`` is absent of most."""
+"""Keys of a cell's record that name it; ``mode`` is absent of most."""
 
 
 def named(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells a cell from others, from its record."""
+    """What names a cell, from its record."""
     return tuple(record.get(key) for key in NAMES)
 
 

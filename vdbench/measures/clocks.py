@@ -1,4 +1,4 @@
-"""The clock of a GPU and whether it is throttled, by NVML where that is installed; nothing where it is not.
+"""The clock of a GPU and whether it is throttled, by NVML; nothing where the driver does not answer.
 
 A GPU that is too hot, or at its limit of power, runs slower than the one that is meant to be measured. Samples taken
 then are left out and counted. Where NVML is not there, nothing is known and nothing is left out.
@@ -67,7 +67,7 @@ def reader(device: torch.device) -> Callable[[], Clock]:
 
 @cache
 def _of_gpu(index: int) -> Callable[[], Clock]:
-    with contextlib.suppress(Exception):  # of a library that is not required, whatever it raises
+    with contextlib.suppress(Exception):  # no driver, no permission: nothing is known then
         import pynvml  # type: ignore[import-untyped,unused-ignore]
 
         pynvml.nvmlInit()

@@ -168,6 +168,9 @@ class _Asked:
         mine = (table["estimator"] == self.label) & (table["mode"] == self.mode)
         if not mine.any():
             return Outcome(self._cell, "failed", "no sample of it is stored")
+        throttled = int(table["throttled"][mine].sum())
+        if throttled == int(mine.sum()):
+            return Outcome(self._cell, "failed", "the device was throttled in every sample")
         count = int(table["round"].max()) + 1
         status = "ok" if count == spec.rounds else "bounded"
         reason = f"{count} of {spec.rounds} interleaved rounds"
@@ -175,7 +178,7 @@ class _Asked:
         if status == "bounded" and known(table, _timer(spec, self._session.suite)):
             status, reason = "converged", f"{reason}: medians known to ±{spec.precision:.2g}"
             detail["stop"] = "precision"
-        if throttled := int(table["throttled"][mine].sum()):
+        if throttled:
             reason += f"; {throttled} samples left out: the device was throttled"
             detail["throttled"] = throttled
         return Outcome(self._cell, status, reason, count, table, steps=steps, detail=detail)

@@ -68,7 +68,10 @@ def values(
 
 def busy_share(table: Table, label: str, levels: Levels, mode: str) -> list[MetricValue]:
     """The share of a gradient's time in which a GPU computes; nothing where it is not known."""
-    known = table["busy"][_mine(table, label, mode)] if "busy" in table else np.array([])
+    if "busy" not in table:
+        return []
+    # of whichever rows: the shares are of no round, and throttled ones hold them too
+    known = table["busy"][(table["estimator"] == label) & (table["mode"] == mode)]
     known = known[np.isfinite(known)]
     if not len(known):
         return []

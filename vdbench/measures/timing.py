@@ -3,7 +3,7 @@
 Warm-up comes first and apart; then rounds, each of which times one sample of every estimator in every mode
 (`vdbench.modes`) in an order of its own, so that a machine that slows down slows all of them. A sample repeats the call
 until it lasts long enough for the clock. On a GPU a sample lies between two device events, copies of the minibatch are
-taken in turn so that none is in its cache, and samples during which it was throttled are left out and counted; on a CPU
+taken in turn so that none is in its cache, and samples after which it was throttled are left out and counted; on a CPU
 a sample lies between two readings of the performance counter. One call is one minibatch's gradient as a training step
 would ask for it: one at a time, noise drawn inside. Each estimator has a process of its own, and one of them works at a
 time. As it has waited for its turn, it makes one call before each sample that is not timed. One that fails drops out,

@@ -92,6 +92,6 @@ def _compiled(flat: _Flat, example: Sequence[Tensor]) -> Callable[..., Sequence[
             with torch.no_grad():
                 made(*example)  # compiles
     except Exception as error:  # tracing and compilers raise many kinds
-        why = one_line(error).partition("Set TORCHDYNAMO_VERBOSE")[0][:300]
+        why = one_line(error).partition("Set TORCHDYNAMO_VERBOSE")[0][:300].strip()
         raise CellError(f"mode compile: {type(error).__name__}: {why}") from error
     return made

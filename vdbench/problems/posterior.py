@@ -190,7 +190,12 @@ class OnDemand(Posterior):
         found: dict[str, Tensor] = self.__dict__
         if name in found:
             return found[name]
-        made = cast(Callable[[], Tensor], tuple.__getitem__(self, place))()
+        given = tuple.__getitem__(self, place)
+        if isinstance(
+            given, Tensor
+        ):  # made by something that goes through the fields of a named tuple
+            return given
+        made = cast(Callable[[], Tensor], given)()
         if (
             torch.is_grad_enabled()
         ):  # one made without a graph would pass no gradient where it is used later

@@ -49,6 +49,7 @@ def _check_claims(where: str, suite: Suite, labels: Sequence[str]) -> None:
     """See that claims are about what the suite measures."""
     sizes = {0, *suite.batch_sizes, *(m for p in suite.problems for m in p.batch_sizes or ())}
     known: dict[str, Collection[Any]] = {
+        "problem": [p.name for p in suite.problems],
         "estimator": labels,
         "against": labels,
         "checkpoint": [checkpoint_name(c) for c in suite.checkpoints],

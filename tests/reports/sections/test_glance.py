@@ -206,6 +206,14 @@ def test_what_to_do_next_follows_from_what_was_found(
             for row in local]  # fmt: skip
     twin = [row for row in twin if row["metric"] != "pairwise.variance.total"]
     assert "estimator is clearly the lowest: measure more" in said([*first_rows, *twin], cells=[])
+    metric = "efficiency.variance_seconds"
+    same = [
+        row | {"label": "local", "against": "twin", "metric": f"pairwise.{metric}", "value": 1.0, "ci_low": 0.999,
+               "ci_high": 1.001}
+        for row in twin if row["metric"] == metric
+    ]  # fmt: skip
+    equal = [row for row in twin if not row["metric"].startswith("pairwise.")]
+    assert said([*first_rows, *equal, *same], cells=[]).startswith("The answer above is settled")
     failed = [{"measure": "bias", "problem": "p", "checkpoint": "c", "batch_size": 8,
                "estimator": "x", "status": "failed", "reason": "it raised"}]  # fmt: skip
     assert said(first_rows, cells=failed).startswith("Look at why 1 measurement failed.")

@@ -12,6 +12,7 @@ import pytest
 
 import vdbench
 from vdbench import cli
+from vdbench.cli import watching
 from vdbench.cli.verbs import watch
 from vdbench.cli.watching import Watched
 from vdbench.runner import record
@@ -137,3 +138,12 @@ def test_the_verb(
     code, out, err = call("nowhere")
     assert (code, out) == (2, "")
     assert err == "vdbench: 'nowhere' is not a run folder: there is no such folder.\n"
+
+
+def test_a_pass_in_two_modes_is_of_two_cells() -> None:
+    one = {"name": "naive"}
+    address = {"measure": "throughput", "group": [one, one], "modes": ["eager", "compile"]}
+    cells = watching._cells_of({**address, "place": ["a"]})
+    assert len(set(cells)) == 2
+    older = {"measure": "throughput", "group": [one], "place": ["a"]}
+    assert watching._cells_of(older) == [cells[0]]

@@ -304,6 +304,20 @@ def test_throttled_samples_are_left_out_and_pairs_keep_their_rounds() -> None:
     assert (ratio.estimate.value, ratio.estimate.n) == (10.0, 2)
 
 
+def test_how_busy_a_device_is_does_not_depend_on_throttling() -> None:
+    """The shares stand in some rows of the table, which are of no round of theirs."""
+    table = {
+        "estimator": np.array(["a"] * 12, dtype=object),
+        "mode": np.array(["eager"] * 12, dtype=object),
+        "round": np.arange(12),
+        "seconds": np.ones(12),
+        "throttled": np.array([1] * 8 + [0] * 4),
+        "busy": np.array([0.25] * 8 + [math.nan] * 4),
+    }
+    (share,) = busy_share(table, "a", Levels(0.5), "eager")
+    assert (share.estimate.value, share.estimate.n) == (0.25, 8)
+
+
 def test_a_throttled_sample_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     contexts = wound(monkeypatch, {"naive": 1.0})
     states = itertools.cycle([timing.clocks.Clock(1500.0), timing.clocks.Clock(900.0, True)])

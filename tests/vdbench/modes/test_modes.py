@@ -82,7 +82,7 @@ def test_compiled_gradients_are_the_eager_ones_to_rounding(name: str, precision:
 
 
 def test_a_gradient_is_traced_with_its_noise_as_an_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a compiler: what is traced is run as it is, and agrees bit by bit, call by call."""
+    """Without a compiler: what is traced is run as it is, and agrees to rounding, call by call."""
     monkeypatch.setattr(torch, "compile", lambda traced, **_: traced)
     ours, theirs = compiled.prepare(work()), eager.prepare(work())
     values = []
@@ -99,7 +99,7 @@ def test_the_cause_is_told_where_the_compiler_is_missing(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(torch, "compile", missing)
     with pytest.raises(
-        CellError, match=r"^mode compile: RuntimeError: No working C\+\+ compiler found\. $"
+        CellError, match=r"^mode compile: RuntimeError: No working C\+\+ compiler found\.$"
     ):
         compiled.prepare(work())
 

@@ -87,9 +87,10 @@ def test_pre_activations_of_correlated_weights_are_of_dense_layers(family: str) 
             if name not in refused.split():
                 assert trace(get(name), *at).requests
                 continue
+            once = " that an example meets once" if name == "local" else ""
             message = (
-                f"estimator '{name}' knows the pre-activations of correlated weights of dense layers that an example "
-                f"meets once, and layer '0' is not one in problem 'module' with the posterior '{family}'; expected an "
+                f"estimator '{name}' knows the pre-activations of correlated weights of dense layers{once}, "
+                f"and layer '0' is not one in problem 'module' with the posterior '{family}'; expected an "
                 "estimator that samples weights: grouped, naive, per-example."
             )
             with pytest.raises(CellError, match=re.escape(message)):
