@@ -10,7 +10,7 @@ CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome g
 AXE = build/browser/node_modules/axe-core/axe.min.js
 TOO_OLD = vdbench needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3
 
-.PHONY: help quick test long lint bench browser gallery faults fuzz engines kernels scaling zoo compare recommend coverage docs cases results suites clean
+.PHONY: help quick test long lint bench browser gallery faults fuzz engines kernels scaling zoo certificates compare recommend coverage docs cases results suites clean
 
 help:
 	@echo 'make quick   set up, run the suite "quick" on embedded data, write its report (minutes)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make kernels install Triton, test the fused kernels in its interpreter, compile them for a GPU (minutes)'
 	@echo 'make scaling time and memory of bookkeeping at 1,000, 10,000 and 100,000 blocks (an hour)'
 	@echo 'make zoo     check 147 wrong and 46 right estimators with five seeds (hours), write the table'
+	@echo 'make certificates  check every registered estimator (a quarter of an hour), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
 	@echo 'make recommend judge 30 recommendations on three models by long runs (two hours)'
 	@echo 'make coverage measure coverage where runs stop on 25 problems (hours), write the table'
@@ -99,6 +100,11 @@ zoo: $(VENV)/.installed-dev
 	mkdir -p $(dir $(ZOO))
 	$(BIN)/python -W ignore tests/zoo/campaign.py $(ZOO) 5
 	$(BIN)/python -W ignore tests/zoo/table.py $(ZOO) docs/results/zoo.md
+
+CERTIFICATES ?= runs/certificates.jsonl
+certificates: $(VENV)/.installed-dev
+	mkdir -p $(dir $(CERTIFICATES))
+	$(BIN)/python -W ignore tests/helpers/certificates_page.py $(CERTIFICATES)
 
 compare: $(VENV)/.installed-dev
 	PYTHONPATH=tests/helpers $(BIN)/python tests/helpers/compare_table.py 1000 20

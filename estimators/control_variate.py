@@ -137,6 +137,11 @@ class ControlVariate(Wrapper):
         """Those of the inner estimator with derivatives, and the directions of the exact second-order mean."""
         return self.of.passes_together * (4 * taylor.TOGETHER if self.order == "exact" else 4)
 
+    @property
+    def passes_each_weight(self) -> bool:
+        """Where the mean of the second order is exact."""
+        return self.order == "exact" or self.of.passes_each_weight
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:

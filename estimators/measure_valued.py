@@ -94,6 +94,11 @@ class MeasureValued(Estimator):
         """The costs at the coordinates that are moved."""
         return True
 
+    @property
+    def passes_each_weight(self) -> bool:
+        """Three times."""
+        return True
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:

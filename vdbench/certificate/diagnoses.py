@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from vdbench.certificate.exact_gradients import OBJECTIVES
-from vdbench.certificate.finding import OPEN, RAISES, Finding
+from vdbench.certificate.finding import LEFT_OUT, OPEN, RAISES, Finding
 from vdbench.certificate.sampling import Draws
 from vdbench.certificate.two_looks import Rows, Sample
 
@@ -102,6 +102,9 @@ def _only(
     wrong = {f.where.partition(":")[0] for f in biased}
     wrong |= {f.where.partition(":")[0] for f in findings if f.note.startswith(OPEN)}
     right = {f.where.partition(":")[0] for f in findings if f.test == "unbiased" and f.passed}
+    if any(f.note == LEFT_OUT for f in findings):
+        passed = f", and not on {', '.join(sorted(right - wrong))}" if right - wrong else ""
+        return f" It fails on {', '.join(sorted(wrong))}{passed}; further problems were left out."
     wrong_parts = [where[name] for name in wrong if name in where]
     right_parts = [where[name] for name in right - wrong if name in where]
     if not wrong_parts or not right_parts:

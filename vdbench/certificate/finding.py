@@ -13,6 +13,9 @@ Grade = Literal["bias", "robustness", "edge"]
 GRADES: tuple[Grade, ...] = ("bias", "robustness", "edge")
 """What a failure means, the gravest first: a wrong mean, a fault in ordinary use, one at the edge of the range."""
 
+LEFT_OUT = "left out, since the certificate had failed; --verbose makes all checks"
+"""What a finding says of what was not drawn any more."""
+
 SEEN = 0.1
 """A certificate that would miss a larger relative bias is inconclusive."""
 

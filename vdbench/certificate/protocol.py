@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from vdbench.certificate.finding import OPEN, Finding
 from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.sampling import Subject
-from vdbench.certificate.two_looks import Answer, Question, answers
+from vdbench.certificate.two_looks import Answer, Question, answers, certain
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator
 
@@ -55,14 +55,26 @@ class Check:
     applies: Callable[[Estimator], bool] = everyone
 
 
-def settle(asked: Sequence[Asked]) -> list[Finding]:
-    """All findings in order, after all looks at the questions."""
+def settle(asked: Sequence[Asked], closed: bool = False) -> list[Finding]:
+    """All findings in order, after all looks at the questions; none further of a ``closed`` certificate."""
     pending = [a for a in asked if isinstance(a, Pending)]
-    found = iter(answers([p.question for p in pending]))
+    found = iter(answers([p.question for p in pending], closed))
     settled: list[Finding] = []
     for item in asked:
         settled += _concluded(item, next(found)) if isinstance(item, Pending) else [item]
     return settled
+
+
+def at_once(subject: Subject, where: str, item: Asked) -> list[Asked]:
+    """The findings of a question that leaves no doubt, after which the certificate is closed; else what is asked."""
+    found = None
+    if isinstance(item, Pending) and not subject.complete:
+        found = certain(item.question)
+    if found is None:
+        return [item]
+    assert isinstance(item, Pending)
+    subject.closed.append(where)
+    return list(item.conclude(found))
 
 
 def _concluded(item: Pending, found: list[Answer]) -> list[Finding]:

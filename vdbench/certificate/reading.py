@@ -76,7 +76,7 @@ def coverage(features: Sequence[Exercised]) -> list[str]:
         return []
     seen = [f"{c.feature} ({', '.join(c.parts)})" for c in features if c.parts]
     refused = [f"{c.feature} ({', '.join(c.refused)})" for c in features if c.refused]
-    missing = [f"{c.feature} ({', '.join(c.missing)})" for c in features if c.missing]
+    missing = [f"{c.feature} ({_missing(c)})" for c in features if _missing(c)]
     return [
         f"exercised: {', '.join(seen)}",
         *([f"refused by the estimator: {', '.join(refused)}"] if refused else []),
@@ -94,11 +94,16 @@ def coverage_table(features: Sequence[Exercised]) -> list[str]:
             c.feature,
             ", ".join(f"{part}: {n}" for part, n in c.parts.items()),
             ", ".join(c.refused),
-            ", ".join(c.missing),
+            _missing(c),
         )
         for c in features
     ]
     return [*aligned([head, *rows]), f"beyond any of these problems: {'; '.join(BEYOND)}"]
+
+
+def _missing(feature: Exercised) -> str:
+    """What was not exercised of a feature."""
+    return ", ".join([*feature.missing, *([feature.beyond] if feature.beyond else [])])
 
 
 def time(findings: Sequence[Finding], seconds: float) -> str:

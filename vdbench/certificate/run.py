@@ -54,6 +54,7 @@ def check(
     device: str = "cpu",
     problem: Problem | None = None,
     batch_size: int = 32,
+    complete: bool = False,
     told: Callable[[str, int, int], None] = lambda name, number, count: None,
 ) -> Certificate:
     """Test whether an estimator does what it declares.
@@ -68,6 +69,8 @@ def check(
         problem: The user's own problem, to certify on that alone at its own parameters: draws are compared with those
             of a textbook sampler, on minibatches of its data.
         batch_size: M there.
+        complete: Whether all is drawn, also when it has failed; else what fails beyond doubt ends the drawing, and
+            further problems are left out.
         told: Told the name of each check before it is made, how many are done, and how many there are.
 
     Returns:
@@ -92,14 +95,17 @@ def check(
     asked: list[Asked] = []
     # there is no problem of convolutions alone
     with dense_layers_stand_in(), _one_thread():
-        stages = drawn(estimator.declaration.posteriors, key, ROUNDS[level])
-        subject = Subject(estimator, key, device, *WORK[level], draws, level == "full", stages)
+        few = estimator.passes_each_weight
+        stages = drawn(estimator.declaration.posteriors, key, ROUNDS[level], few)
+        subject = Subject(
+            estimator, key, device, *WORK[level], draws, level == "full", stages, complete
+        )
         made = checks_of(estimator)
         for number, one in enumerate(made):
             told(one.name, number, len(made) + 1)
             asked += guarded(one.name, "all", lambda one=one: one.ask(subject))  # type: ignore[misc]
         told("second looks", len(made), len(made) + 1)
-        findings = tuple(settle(asked))
+        findings = tuple(settle(asked, closed=bool(subject.closed)))
         coverage, where = _coverage(subject, findings)
     diagnosis = diagnose(findings, where)
     seconds = time.perf_counter() - start

@@ -36,7 +36,7 @@ WORK = 200
 """Numbers of one draw up to which there may be as many draws as a level allows; of larger ones there may be fewer."""
 
 FEWER = 1024
-"""Draws in a first look, at least, where one draw takes many random numbers."""
+"""Draws in a first look, at least, where one draw takes many random numbers, or a pass for each weight."""
 
 
 def block(requests: Sequence[Request], key: Key, count: int, like: Tensor) -> dict[Request, Tensor]:
@@ -140,6 +140,8 @@ class Subject:
         draws: Most draws of either, where the caller of the check says so.
         thorough: Whether a looped estimator is tried on problems that take many draws, too.
         drawn: The stages that were drawn for this check, by name.
+        complete: Whether all is drawn, also when the certificate has failed.
+        closed: Where it was found that the certificate has failed, so that no more is drawn; empty until then.
     """
 
     estimator: Estimator
@@ -150,6 +152,8 @@ class Subject:
     draws: int | None = None
     thorough: bool = False
     drawn: Mapping[str, Stage] = field(default_factory=dict)
+    complete: bool = True
+    closed: list[str] = field(default_factory=list)
     _made: dict[Any, Draws] = field(default_factory=dict)
     _states: dict[Any, Any] = field(default_factory=dict)
     _together_on: dict[Any, bool] = field(default_factory=dict)
@@ -204,7 +208,8 @@ class Subject:
         """Numbers of draws are multiples of this, up to the bound."""
         if drawn.alone:
             return LEAST_LOOPED
-        return PART if drawn.part > PART // 8 else FEWER
+        cheap = drawn.part > PART // 8 and not self.estimator.passes_each_weight
+        return PART if cheap else FEWER
 
     def bound(self, drawn: Draws) -> int:
         """Most draws in a first look; a gradient that is a mean of many draws is expensive, and counts as many."""

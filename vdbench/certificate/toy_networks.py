@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vdbench.datasets import Dataset, Split
 from vdbench.estimation.draws import gather
-from vdbench.problems.from_module import noisy
+from vdbench.problems.from_module import ours
 from vdbench.problems.layers import Convolution, NoisyModule
 from vdbench.problems.likelihoods import Categorical, GaussianNoise, Likelihood
 from vdbench.problems.parameterization import Parameterization
@@ -135,13 +135,14 @@ class Toy:
             inputs[1] = 0
         split = Split(*(torch.cat([t] * self.repeats) for t in (inputs, targets)))
         problem = small(
-            noisy(
+            ours(
                 nn.Sequential(*self._modules()).double(),
                 Dataset(self.name, split, split, self.classes),
                 name=self.name,
                 likelihood=self._likelihood(),
                 parameterization=form,
                 prior=GaussianPrior(1.0) if form.sharing == "weights" else NoPrior(),
+                keep_weights=True,
             )
         )
         parameters = {}

@@ -8,6 +8,11 @@ heavy it does not: but even if each look erred five times as often as it says, a
 certificates, `FALSE_ALARM`. A defect that the first look sees is seen by the others, whose standard errors are smaller
 and whose columns are fewer.
 
+Where a first look leaves no doubt, by `CERTAIN`, the others are taken at once, and a certificate that has failed draws
+no more. That is no easier to fail: p below `CERTAIN` is rarer than p below the rate of a first look over all columns,
+and the later looks have the family-wise rate `RATE` as always. A first look errs somewhere with probability RATE at
+most; the others have to err there.
+
 A column whose spread a few draws carry is not judged at all (`CARRIED`): its mean has no law that is known. The one
 thing that no number of draws excludes is a value so rare that no look has drawn it.
 """
@@ -35,6 +40,9 @@ LATER = {"second": 2, "third": 2}
 
 TOGETHER = 4
 """Questions that are looked at again, at most, as long as one of them fails: the rest would change no verdict."""
+
+CERTAIN = 1e-12
+"""p of a column of a first look that leaves no doubt: below the first looks' rate for as many as 10¹⁰ columns."""
 
 POWER = 0.96
 """The first look finds what `power` says with this probability, and all together with 0.95: the later ones see more."""
@@ -220,17 +228,37 @@ class Answer:
     open: bool = False
 
 
-def answers(questions: Sequence[Question]) -> list[list[Answer]]:
+def doubtless(samples: Sequence[Sample]) -> bool:
+    """Whether draws differ from the truth beyond doubt: few more will show it."""
+    return any(s.flagged(CERTAIN)[0] for s in samples)
+
+
+def certain(question: Question) -> list[Answer] | None:
+    """Answers of a question whose first look leaves no doubt, and whose other looks agree; else None."""
+    if question.declared:
+        return None
+    rows = [[_looked(s, CERTAIN) for s in question.first]]
+    if not _open(rows[0]):
+        return None
+    for look, times in LATER.items():
+        _again([question], rows, [0], look, times)
+    if not _open(rows[0]):
+        return None
+    return [_answer(s, one, CERTAIN) for s, one in zip(question.first, rows[0], strict=True)]
+
+
+def answers(questions: Sequence[Question], closed: bool = False) -> list[list[Answer]]:
     """All looks at all questions of a certificate together, an answer for every sample of each.
 
     The questions that differ most are looked at again, `TOGETHER` at a time, until one fails in all looks: it takes no
-    more for a certificate to fail. What then was not looked at again is open.
+    more for a certificate to fail. What then was not looked at again is open. Of a ``closed`` certificate, which has
+    failed already, no question is looked at again.
     """
     rate = RATE / max(1, sum(len(s.p) for q in questions for s in q.first))
     rows = [[_looked(s, rate) for s in q.first] for q in questions]
     asked = (k for k, row in enumerate(rows) if _open(row) and not questions[k].declared)
     waiting = sorted(asked, key=lambda k: _order(rows[k]))
-    while waiting:
+    while waiting and not closed:
         now, waiting = waiting[:TOGETHER], waiting[TOGETHER:]
         for look, times in LATER.items():
             _again(questions, rows, [k for k in now if _open(rows[k])], look, times)

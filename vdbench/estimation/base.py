@@ -135,6 +135,11 @@ class Estimator(ABC):
         return False
 
     @property
+    def passes_each_weight(self) -> bool:
+        """Whether one gradient passes the network for every weight, so that only few weights are cheap."""
+        return False
+
+    @property
     def own_whole_weights(self) -> bool:
         """Whether every example has its own sample of a weight that can only be sampled whole; else they share one."""
         return False
@@ -267,6 +272,11 @@ class Wrapper(Estimator):
     def costs_without_gradient(self) -> bool:
         """Whether the inner estimator does."""
         return self.of.costs_without_gradient
+
+    @property
+    def passes_each_weight(self) -> bool:
+        """Whether the inner estimator does."""
+        return self.of.passes_each_weight
 
     @property
     def own_whole_weights(self) -> bool:

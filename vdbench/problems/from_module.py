@@ -195,34 +195,41 @@ def ours(
     name: str,
     prior: Prior,
     parameterization: Parameterization,
+    likelihood: Likelihood | None = None,
+    layers: LayerChoice | None = None,
+    keep_weights: bool = False,
 ) -> Problem:
-    """A classification with a network of vdbench's own: dense and convolutional layers, each called once on examples.
+    """A network of vdbench's own: dense and convolutional layers, each called once with the example's axis first.
 
     What `noisy` asks of any module is known of these, and tested; one forward pass shows that the data fit and how an
-    example uses each layer. Weights are drawn under each seed.
+    example uses each layer.
 
     Args:
-        body: The network, from `vdbench.problems.networks`.
-        data: A bundled data set.
+        body: The network, from `vdbench.problems.networks` or `vdbench.certificate`.
+        data: Its data.
         name: Label in reports.
         prior: The KL term.
         parameterization: Coordinates of q.
+        likelihood: log p(target | output); default a classification.
+        layers: Which layers are noisy, as of `noisy`; default all.
+        keep_weights: Start from the network's weights, instead of drawing them under each seed.
 
     Raises:
         InputError: The data do not fit, or the KL of q from the prior is infinite.
     """
     kl.refuse(prior, parameterization, name)
-    selection = select(body, None, name)
+    selection = select(body, layers, name)
     _refuse_count(parameterization, selection, name)
     bare = Problem(
         name=name,
         module=body,
         layers=(),
         parameterization=parameterization,
-        likelihood=Categorical(),
+        likelihood=likelihood or Categorical(),
         prior=prior,
         data=data,
         start={},
+        keep_weights=keep_weights,
     )
     seen = Seen(
         precision=None,
@@ -233,7 +240,7 @@ def ours(
         derives=False,
         amount=0.0,
         rounding=torch.float64,
-        likelihood=Categorical(),
+        likelihood=bare.likelihood,
         said=(),
     )
     problem = built(body, selection, bare, seen, {})

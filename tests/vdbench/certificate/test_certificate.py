@@ -19,12 +19,12 @@ from estimators.naive import Naive
 from vdbench.certificate import Certificate, check, checks_of, exact_gradients, two_looks
 from vdbench.certificate.checks import CHECKS
 from vdbench.certificate.diagnoses import suggest
-from vdbench.certificate.finding import SEEN, Finding
+from vdbench.certificate.finding import LEFT_OUT, SEEN, Finding
 from vdbench.certificate.protocol import Pending, guarded, settle
 from vdbench.certificate.reference_problems import KINDS, STAGES, stage
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.stages.build import drawn
-from vdbench.certificate.two_looks import RATE, Question, Sample, answers
+from vdbench.certificate.two_looks import RATE, Question, Sample, answers, certain
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.options import get
@@ -41,11 +41,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @functools.cache
 def certified(name: str) -> Certificate:
     """The certificate of an estimator as it is by default, but for `OPTIONS`, made once."""
-    return check(get(name, **OPTIONS.get(name, {})), draws=None if name in DECIDED else 256)
+    return check(get(name), draws=None if name in DECIDED else 256)
 
-
-OPTIONS = {"measure-valued": {"limit": 60}}
-"""It passes three times for each weight: the larger problems take minutes. With a limit it refuses them."""
 
 FEW = 65536
 """Draws that a test is content with where it does not ask for power."""
@@ -123,6 +120,23 @@ def columns(estimator: Estimator) -> dict[str, int]:
         )
         for one in checks_of(estimator)
     }
+
+
+def test_what_fails_beyond_doubt_ends_the_drawing() -> None:
+    """And no right one: its certificate is the same whether it is to be complete or not."""
+    defect = DEFECTS["scale-n-over-m-is-missing"].estimator
+    short, whole = (check(defect, draws=2048, complete=all_of_it) for all_of_it in (False, True))
+    left = {f.where for f in short.findings if f.note == LEFT_OUT}
+    assert short.verdict == whole.verdict == "FAILED"
+    assert short.grade == whole.grade == "bias"
+    assert "dense" in left
+    assert not any(f.note == LEFT_OUT for f in whole.findings)
+    assert "further problems were left out" in short.diagnosis
+    assert {f.where for f in short.failed} < {f.where for f in whole.failed}
+    right = [
+        check(get("local"), draws=256, complete=all_of_it).findings for all_of_it in (False, True)
+    ]
+    assert right[0] == right[1]
 
 
 def test_at_least_twelve_defects_are_known() -> None:
@@ -301,6 +315,19 @@ def test_the_power_is_what_it_says() -> None:
     assert power is not None
     found = sum(answers(family(rng, power))[0][0].differs for _ in range(300))
     assert found >= 300 * 0.95 - 3 * (300 * 0.95 * 0.05) ** 0.5
+
+
+def test_only_what_leaves_no_doubt_is_decided_at_once() -> None:
+    """A factor of six standard errors is seen by the looks together, and not at once; one of fifteen is."""
+    rng = np.random.default_rng(7)
+    size = two_looks.CERTAIN
+    assert all(certain(family(rng)[0]) is None for _ in range(200))
+    assert certain(family(rng, 2.2 / 400**0.5)[0]) is None
+    found = certain(family(rng, 15 / 400**0.5)[0])
+    assert found is not None
+    assert all(one.differs and one.worst < size for one in found)
+    declared = replace(family(rng, 15 / 400**0.5)[0], declared=True)
+    assert certain(declared) is None
 
 
 def test_a_figure_without_spread_is_compared_to_rounding() -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import ndtri
+from torch import nn
 
-from vdbench.certificate.reference_problems import Stage
-from vdbench.certificate.stages import features
+from vdbench.certificate.reference_problems import KINDS, Stage, stage
+from vdbench.certificate.stages import build, features
 from vdbench.certificate.stages.build import drawn
 from vdbench.certificate.stages.features import REQUIRED
-from vdbench.certificate.stages.recipes import CORRELATED, RANKED, SYMMETRIC
+from vdbench.certificate.stages.recipes import BY_KIND, CORRELATED, RANKED, SYMMETRIC
 from vdbench.certificate.stages.sampled import textbook
 from vdbench.certificate.stages.softmax import expected_log_likelihood
+from vdbench.datasets import Dataset
 from vdbench.noise import Key
+from vdbench.problems.from_module import noisy, ours
+from vdbench.problems.problem import Problem
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,12 +66,63 @@ def _compare(stages: dict[str, Stage], objective: str) -> None:
 @pytest.mark.parametrize("kind", REQUIRED)
 @pytest.mark.parametrize("seed", range(2))
 def test_every_certificate_exercises_the_whole_list(kind: str, seed: int) -> None:
-    from vdbench.certificate.reference_problems import KINDS, stage
+    assert not missing(kind, seed)
 
-    stages = [*map(stage, KINDS[kind].exact), *drawn(kind, Key(("check", seed))).values()]
+
+@pytest.mark.parametrize("seed", range(2))
+def test_problems_of_few_weights_exercise_the_whole_list(seed: int) -> None:
+    """And none has more than a hundred weights, but that of six layers."""
+    assert not missing("independent-normal", seed, few=True)
+    for name, at in drawn("independent-normal", Key(("check", seed)), 1, True).items():
+        weights = sum(math.prod(layer.weight_shape) for layer in at.problem.layers)
+        assert weights <= (150 if name == "drawn deep" else 100), name
+
+
+def missing(kind: str, seed: int, few: bool = False) -> dict[str, tuple[str, ...]]:
+    """Parts of features that no problem of a certificate has."""
+    stages = [*map(stage, KINDS[kind].exact), *drawn(kind, Key(("check", seed)), 1, few).values()]
     found = features.exercised(kind, stages, [])
-    missing = {c.feature: c.missing for c in found if c.missing}
-    assert not missing
+    return {c.feature: c.missing for c in found if c.missing}
+
+
+def test_the_largest_sizes_are_those_of_the_problems() -> None:
+    """What lies beyond them is said to be not exercised."""
+    stages = {
+        n: list(drawn("independent-normal", Key(("check", 0)), 1, n).values())
+        for n in (False, True)
+    }
+    for few, inputs in ((False, 33), (True, 8)):
+        found = {
+            c.feature: c.beyond for c in features.exercised("independent-normal", stages[few], [])
+        }
+        assert found["inputs of a layer"] == f"above {inputs}"
+        assert found["examples of the minibatch, M"] in {f"above {m}" for m in range(131, 144)}
+        assert found["noisy layers"] == "above 6"
+
+
+@pytest.mark.parametrize(
+    "kind", ["independent-normal", pytest.param("any", marks=pytest.mark.long)]
+)
+def test_what_is_known_of_the_networks_is_what_is_seen(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The problems are made without trying the module: `noisy`, which tries it, makes the same of each."""
+    made: list[tuple[Problem, Problem]] = []
+
+    def both(body: nn.Module, data: Dataset, **options: Any) -> Problem:
+        made.append((ours(body, data, **options), noisy(body, data, **options)))
+        return made[-1][0]
+
+    monkeypatch.setattr(build, "ours", both)
+    drawn(kind, Key(("made twice",)))
+    assert len(made) >= len(BY_KIND[kind])
+    for known, seen in made:
+        assert known.uses == seen.uses
+        assert known.groups == seen.groups
+        assert all(f.plain for folds in seen.behaviour.folds.values() for f in folds)
+        assert known.behaviour == replace(seen.behaviour, folds={}, said=())
+        assert list(known.start) == list(seen.start)
+        assert all(torch.equal(value, seen.start[name]) for name, value in known.start.items())
 
 
 def test_other_seeds_draw_other_problems() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.special import ndtri, stdtrit
 
-from vdbench.certificate.finding import Finding
+from vdbench.certificate.finding import LEFT_OUT, Finding
 from vdbench.certificate.planning import for_spread
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind
@@ -29,6 +29,9 @@ SUGGESTS = "examples share noise: declare independent_examples=False, or draw ea
 TIMES = (4, 100)
 """How often the minibatch is repeated."""
 
+PILOT = 1024
+"""Draws that decide how many are needed where the law is judged, and are reported where it is not."""
+
 MOST = {4: 32768, 100: 4096}
 """Draws in a first look, at most, by the repetitions."""
 
@@ -37,6 +40,8 @@ def ask(subject: Subject) -> Iterable[Asked]:
     """The share of the noise variance that does not fall with M, in every layer and role of one stage."""
     if not subject.estimator.declaration.laws and subject.estimator.declaration.pure:
         return [Finding(NAME, "all", None, note="the estimator declares no noise")]
+    if subject.closed:
+        return [Finding(NAME, "all", None, note=LEFT_OUT)]
     return each_stage(NAME, [kind(subject.estimator).layer], subject, lambda at: _both(subject, at))
 
 
@@ -48,7 +53,7 @@ def _ask(subject: Subject, at: Stage, repeated: int) -> list[Asked]:
     declared = subject.estimator.declaration.independent_examples
 
     short = subject.on(at)
-    pilot = _samples(subject, at, repeated, "pilot", subject.looks(short))
+    pilot = _samples(subject, at, repeated, "pilot", min(PILOT, subject.looks(short)))
     wanted = for_spread(max((float(s.rows.std()) for s in pilot), default=0.0))
     count = min(MOST[repeated], subject.looks(short, wanted if declared else 0.0))
 

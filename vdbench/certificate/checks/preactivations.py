@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from vdbench.certificate.finding import Finding
+from vdbench.certificate.finding import LEFT_OUT, Finding
 from vdbench.certificate.planning import enough
 from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
 from vdbench.certificate.reference_problems import Stage, kind, served
@@ -48,6 +48,8 @@ def ask(subject: Subject) -> Iterable[Asked]:
     why = _nothing(subject.estimator)
     if why:
         return [Finding(NAME, "one dense layer", None, note=why)]
+    if subject.closed:
+        return [Finding(NAME, "all", None, note=LEFT_OUT)]
     of = kind(subject.estimator)
     return each_stage(NAME, [of.layer, *of.laws], subject, lambda at: _ask(subject, at))
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.exact_gradients import OBJECTIVES
-from vdbench.certificate.finding import Finding
+from vdbench.certificate.finding import LEFT_OUT, Finding
 from vdbench.certificate.planning import directions, enough, needed, weighted
-from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
+from vdbench.certificate.protocol import Asked, Check, Pending, at_once, each_stage
 from vdbench.certificate.reference_problems import Stage, served
 from vdbench.certificate.sampling import Draws, Subject
 from vdbench.certificate.stages import sampled
-from vdbench.certificate.two_looks import Answer, Question, Rows, Sample
+from vdbench.certificate.two_looks import Answer, Question, Rows, Sample, doubtless
 from vdbench.noise import Key
 
 NAME = "unbiased"
@@ -27,8 +27,15 @@ COSTLY = ("rectified", "classes", "deep")
 
 
 def ask(subject: Subject) -> Iterable[Asked]:
-    """A question for each exact stage of the estimator's kind of posterior."""
-    return each_stage(NAME, subject.compared, subject, lambda at: _ask(subject, at))
+    """A question for each stage of the estimator's kind of posterior, until one leaves no doubt that it fails."""
+    found: list[Asked] = []
+    for name in subject.compared:
+        if subject.closed:
+            found.append(Finding(NAME, name, None, note=LEFT_OUT))
+            continue
+        for item in each_stage(NAME, [name], subject, lambda at: _ask(subject, at)):
+            found += at_once(subject, name, item)
+    return found
 
 
 def _left_out(subject: Subject, drawn: Draws) -> str:
@@ -87,8 +94,12 @@ def _pending(subject: Subject, drawn: Draws, objective: str, draw: Draw) -> Pend
     def some(look: str, count: int) -> list[Sample]:
         return weighted(draw(look, count), weights)
 
-    count = subject.looks(drawn, needed(weighted(pilot, weights)))
-    first = enough(some, count, subject.bound(drawn), subject.unit(drawn))
+    pilot = weighted(pilot, weights)
+    if not subject.complete and doubtless(pilot):
+        first = some("first", subject.looks(drawn))
+    else:
+        count = subject.looks(drawn, needed(pilot))
+        first = enough(some, count, subject.bound(drawn), subject.unit(drawn))
     question = Question(
         NAME,
         lambda look, times: some(look, times * len(first[0].rows)),

@@ -29,7 +29,7 @@ from vdbench.datasets import Dataset, Split
 from vdbench.estimation.autodiff import differentiate
 from vdbench.estimation.draws import gather
 from vdbench.noise import Key, stream
-from vdbench.problems.from_module import noisy
+from vdbench.problems.from_module import ours
 from vdbench.problems.likelihoods import Categorical, GaussianNoise
 from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import GaussianPrior, NoPrior
@@ -43,18 +43,20 @@ PILOT, ENOUGH = 512, 60_000
 
 
 @functools.lru_cache(maxsize=6)
-def drawn(kind: str, key: Key, rounds: int = 1) -> dict[str, Stage]:
+def drawn(kind: str, key: Key, rounds: int = 1, few: bool = False) -> dict[str, Stage]:
     """The drawn stages of a kind of posterior, by name; other keys draw others.
 
     Args:
         kind: What an estimator declares as ``posteriors``.
         key: Address of the draw.
         rounds: How many of each family.
+        few: Whether none is to have many weights.
 
     Returns:
         The same stages for the same arguments; nobody may write into them.
     """
     found: dict[str, Stage] = {}
+    families = recipes.OF_FEW_WEIGHTS if few else recipes.FAMILIES
     for number in range(rounds):
         forms: dict[object, recipes.Coordinates] = {}
         for family, coordinates in recipes.BY_KIND[kind]:
@@ -65,18 +67,18 @@ def drawn(kind: str, key: Key, rounds: int = 1) -> dict[str, Stage]:
             name = f"drawn {family}" + recipes.said(coordinates, kind)
             name += f" {number + 1}" if number else ""
             form = forms[coordinates]()
-            found[name] = _best(name, family, form, here)
+            found[name] = _best(name, families[family], form, here)
     return found
 
 
 @functools.lru_cache(maxsize=64)
-def _best(name: str, family: str, form: Parameterization, key: Key) -> Stage:
+def _best(name: str, family: recipes.Family, form: Parameterization, key: Key) -> Stage:
     """The first problem that takes few draws, or the one that takes the fewest; kinds of posterior share many."""
     best: tuple[float, Stage] | None = None
     for k in range(TRIES):
         rng = random.Random((key / k).seed())
         recipe = recipes.seeded_modules(
-            lambda rng=rng: recipes.FAMILIES[family](rng, lambda: form),  # type: ignore[misc]
+            lambda rng=rng: family(rng, lambda: form),  # type: ignore[misc]
             (key / k).seed(),
         )
         stage = made(name, recipe, key / k)
@@ -146,7 +148,7 @@ def _problem(
         _set(module, recipe, rand)
     split = Split(inputs, targets)
     independent = recipe.form.sharing == "weights"
-    problem = noisy(
+    problem = ours(
         body,
         Dataset(name, split, split, recipe.classes),
         name=name,
@@ -154,6 +156,7 @@ def _problem(
         parameterization=recipe.form,
         prior=GaussianPrior(1.0) if independent else NoPrior(),
         layers=lambda path, module: path not in recipe.quiet,
+        keep_weights=True,
     )
     return small(problem), _parameters(problem, recipe, rand)
 

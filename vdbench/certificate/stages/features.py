@@ -28,17 +28,25 @@ class Exercised:
         parts: Those that problems had on which the mean was compared, with the number of such problems.
         refused: Parts of problems that the estimator refused, and no other had.
         missing: Parts that a certificate is to exercise, and this one did not.
+        beyond: Of a feature that is a number, what no problem had: all above the largest; else empty.
     """
 
     feature: str
     parts: dict[str, int]
     refused: tuple[str, ...]
     missing: tuple[str, ...]
+    beyond: str = ""
 
 
 def _depth(at: Stage) -> Parts:
     count = len(at.problem.layers)
     yield "1" if count == 1 else "2 or 3" if count < 4 else "4 to 6" if count < 7 else "above 6"
+
+
+def _inputs(at: Stage) -> Parts:
+    for layer in at.problem.layers:
+        count = layer.fan_in
+        yield "up to 4" if count < 5 else "5 to 15" if count < 16 else "16 to 33"
 
 
 def _outputs(at: Stage) -> Parts:
@@ -158,6 +166,7 @@ def _between(at: Stage) -> Parts:
 
 DENSE = {
     "noisy layers": (_depth, ("2 or 3", "4 to 6")),
+    "inputs of a layer": (_inputs, ()),
     "outputs of a layer": (_outputs, ("up to 4", "9 to 15")),
     "examples of the minibatch, M": (_examples, ("2 to 7", "8 to 31", "64 to 143")),
     "N/M": (_scale, ("whole", "not whole")),
@@ -231,10 +240,17 @@ REQUIRED: dict[str, dict[str, tuple[str, ...]]] = {
 
 BEYOND = (
     "embeddings", "recurrent layers and attention", "transposed, one- and three-dimensional convolutions",
-    "layers called several times", "minibatches above 143 examples", "more than 6 noisy layers",
-    "layers with more than 33 inputs or 15 outputs", "likelihoods other than Gaussian and softmax",
+    "layers called several times", "likelihoods other than Gaussian and softmax",
 )  # fmt: skip
 """What no drawn problem has."""
+
+LARGEST: dict[str, Callable[[Stage], int]] = {
+    "noisy layers": lambda at: len(at.problem.layers),
+    "inputs of a layer": lambda at: max(layer.fan_in for layer in at.problem.layers),
+    "outputs of a layer": lambda at: max(layer.outputs for layer in at.problem.layers),
+    "examples of the minibatch, M": lambda at: len(at.batch.inputs),
+}
+"""Features that are numbers, with the largest of a problem."""
 
 
 def parts(at: Stage) -> set[str]:
@@ -245,7 +261,8 @@ def parts(at: Stage) -> set[str]:
 def of_one(at: Stage) -> tuple[Exercised, ...]:
     """Every feature of one problem, of which none is required."""
     return tuple(
-        Exercised(feature, dict.fromkeys(read(at), 1), (), ()) for feature, read in READ.items()
+        Exercised(feature, dict.fromkeys(read(at), 1), (), (), _beyond(feature, [at]))
+        for feature, read in READ.items()
     )
 
 
@@ -267,5 +284,12 @@ def exercised(
                 parts[part] = parts.get(part, 0) + 1
         only = {part for at in refused for part in read(at)} - set(parts)
         missing = [p for p in REQUIRED[kind][feature] if p not in parts and p not in only]
-        found.append(Exercised(feature, parts, tuple(sorted(only)), tuple(missing)))
+        beyond = _beyond(feature, compared)
+        found.append(Exercised(feature, parts, tuple(sorted(only)), tuple(missing), beyond))
     return tuple(found)
+
+
+def _beyond(feature: str, compared: Sequence[Stage]) -> str:
+    if feature not in LARGEST or not compared:
+        return ""
+    return f"above {max(map(LARGEST[feature], compared))}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -136,14 +137,18 @@ def deep(rng: random.Random, next_form: Coordinates) -> Recipe:
     )  # fmt: skip
 
 
-def wide(rng: random.Random, next_form: Coordinates) -> Recipe:
-    """A layer of 33 inputs and 15 outputs, one without noise behind it, α of 10 to 1,000, and a large minibatch."""
+def wide(rng: random.Random, next_form: Coordinates, few: bool = False) -> Recipe:
+    """A layer of 33 inputs and 15 outputs, one without noise behind it, α of 10 to 1,000, and a large minibatch.
+
+    Of ``few`` weights it has 3 inputs and 9 outputs.
+    """
+    inputs, outputs = (3, 9) if few else (33, 15)
     bias = rng.random() < 0.5
-    last = nn.Linear(15, rng.randint(2, 4), bias=not bias)
-    dense = (nn.Linear(33, 15, bias=bias), last)
+    last = nn.Linear(outputs, rng.randint(2, 4), bias=not bias)
+    dense = (nn.Linear(inputs, outputs, bias=bias), last)
     examples = rng.choice([131, 133, 135, 137, 139, 141, 143])
     return Recipe(
-        "wide", dense, (33,), last.out_features, examples,
+        "wide", dense, (inputs,), last.out_features, examples,
         _not_whole(rng, examples, 1.3, 1.9), next_form(), (10, 1000), rng.choice([1.0, 10.0]),
         quiet=("1",), heavy=True,
     )  # fmt: skip
@@ -175,11 +180,14 @@ def sequence(rng: random.Random, next_form: Coordinates) -> Recipe:
     )  # fmt: skip
 
 
-def convolution(rng: random.Random, next_form: Coordinates) -> Recipe:
-    """Two convolutions: one with strides and numbers of padding, one with groups and ``same``; both dilated."""
+def convolution(rng: random.Random, next_form: Coordinates, few: bool = False) -> Recipe:
+    """Two convolutions: one with strides and numbers of padding, one with groups and ``same``; both dilated.
+
+    Of ``few`` weights both have two channels and kernels of 2 × 2.
+    """
     groups = rng.choice([1, 2])
-    channels, middle, last = 2 * groups // groups, rng.choice([2, 4]), 2
-    kernel = rng.choice([(2, 3), (3, 2), (2, 2), (3, 3)])
+    channels, middle, last = 2 * groups // groups, rng.choice([2, 2 if few else 4]), 2
+    kernel = (2, 2) if few else rng.choice([(2, 3), (3, 2), (2, 2), (3, 3)])
     stride = rng.choice([(2, 3), (3, 2), (2, 2), (2, 3), (3, 2)])
     dilation = rng.choice([(1, 2), (2, 1)])
     padding = rng.choice([(1, 0), (0, 1), (1, 2), (2, 1), (1, 1)])
@@ -195,8 +203,8 @@ def convolution(rng: random.Random, next_form: Coordinates) -> Recipe:
         groups=groups, bias=bias,
     )  # fmt: skip
     second = nn.Conv2d(
-        middle, last, rng.choice([(2, 3), (3, 2), (3, 3)]), padding="same", dilation=dilation[::-1],
-        groups=3 - groups, bias=not bias,
+        middle, last, (2, 2) if few else rng.choice([(2, 3), (3, 2), (3, 3)]), padding="same",
+        dilation=dilation[::-1], groups=3 - groups, bias=not bias,
     )  # fmt: skip
     examples = rng.randint(2, 5)
     return Recipe(
@@ -205,9 +213,12 @@ def convolution(rng: random.Random, next_form: Coordinates) -> Recipe:
     )  # fmt: skip
 
 
-def softmax(rng: random.Random, next_form: Coordinates) -> Recipe:
-    """Ten classes: a layer without noise, LayerNorm and tanh before one with noise in (μ, log σ²)."""
-    inputs, hidden, classes = rng.randint(2, 4), rng.randint(2, 4), 10
+def softmax(rng: random.Random, next_form: Coordinates, few: bool = False) -> Recipe:
+    """Ten classes: a layer without noise, LayerNorm and tanh before one with noise in (μ, log σ²).
+
+    Of ``few`` weights it has two hidden units.
+    """
+    inputs, hidden, classes = rng.randint(2, 4), rng.randint(2, 2 if few else 4), 10
     examples = rng.choice([39, 43, 45, 47, 53, 55, 61, 63])
     modules = (
         nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.Tanh(),
@@ -219,11 +230,16 @@ def softmax(rng: random.Random, next_form: Coordinates) -> Recipe:
     )  # fmt: skip
 
 
-def network(rng: random.Random, next_form: Coordinates) -> Recipe:
-    """Two noisy layers with LayerNorm and a bend between them: compared with draws of a textbook sampler."""
+def network(rng: random.Random, next_form: Coordinates, few: bool = False) -> Recipe:
+    """Two noisy layers with LayerNorm and a bend between them: compared with draws of a textbook sampler.
+
+    Of ``few`` weights it is a regression with three inputs, four hidden units and two outputs.
+    """
     inputs, hidden, classes = rng.randint(3, 5), rng.randint(4, 6), rng.choice([0, 0, 2, 3, 4, 5])
     bend = rng.choice([nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.Softplus])()
     outputs = classes or rng.randint(2, 3)
+    if few:
+        inputs, hidden, classes, outputs = 3, 4, 0, 2
     examples = rng.randint(8, 12)
     modules = (nn.Linear(inputs, hidden), nn.LayerNorm(hidden), bend, nn.Linear(hidden, outputs))
     return Recipe(
@@ -238,6 +254,12 @@ FAMILIES: dict[str, Family] = {
     one.__name__: one for one in (deep, wide, sequence, convolution, softmax, network, pair)
 }
 """Every family, by name."""
+
+OF_FEW_WEIGHTS: dict[str, Family] = {
+    **FAMILIES,
+    **{one.__name__: partial(one, few=True) for one in (wide, convolution, softmax, network)},
+}
+"""The same for estimators that pass the network for every weight."""
 
 OF_NORMAL = ("deep", "wide", "sequence", "convolution", "softmax", "network")
 """Families that are tried with independent normal weights."""

@@ -52,7 +52,9 @@ def check_verb(
     ] = None,
     batch_size: Annotated[int, Option(help="M, with --problem.")] = 32,
     allow: Allowed = None,
-    verbose: Annotated[bool, Option("--verbose", help="Every finding, in a table.")] = False,
+    verbose: Annotated[
+        bool, Option("--verbose", help="All checks to their end, and every finding in a table.")
+    ] = False,
     strict: Annotated[bool, Option("--strict", help="Exit code 1 for INCONCLUSIVE, too.")] = False,
     seed: Annotated[int, Option(help="Random seed.")] = 0,
     device: Annotated[str, Option(help="cpu or cuda.")] = "cpu",
@@ -71,7 +73,7 @@ def check_verb(
         with repeatable("A check keeps nothing: the same command begins anew."), checks() as told:
             one = check(
                 estimator, level=level, draws=draws, seed=seed, device=device,  # type: ignore[arg-type]
-                problem=own, batch_size=batch_size, told=told,
+                problem=own, batch_size=batch_size, complete=verbose, told=told,
             )  # fmt: skip
         found.append(one)
         if not json:
