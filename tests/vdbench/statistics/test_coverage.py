@@ -225,12 +225,13 @@ def test_ratios_of_cells_that_stop_at_different_looks_are_covered(shared: float)
     assert good, message
 
 
-@pytest.mark.parametrize("n", [3, 10])
-def test_means_over_a_few_skewed_seeds_are_covered(n: int) -> None:
-    """Skewed as what Student's interval covers with 93 %: a gamma law of shape 4, and the other way round."""
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("shape", [1, 4])
+def test_means_over_a_few_skewed_seeds_are_covered(n: int, shape: int) -> None:
+    """Skewed as what Student's interval covers with 88 and 93 %: exponential, and a gamma law of shape 4."""
     rng, runs = np.random.default_rng(11), 3000
     for sign in (1, -1):
-        rows = sign * (rng.gamma(4, size=(runs, n)) - 4)
+        rows = sign * (rng.gamma(shape, size=(runs, n)) - shape)
         found = [seed_mean(x, 0.95) for x in rows]
         hits = sum(e.low <= 0 <= e.high for e in found)
         good, message = report(f"{sign}, {n} seeds", hits, runs, 0.95)
