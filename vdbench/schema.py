@@ -82,6 +82,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "units": ("integer", "units at which a cell stopped"),
     "width": ("number", "widest relative half-width where it stopped"),
     "widest": ("string", "quantity, layer and role of the widest interval"),
+    "aim": ("number", "half-width that was aimed at for it, where the suite has targets"),
     "needed": ("integer", "about how many units the tails of its rows ask for, where it stopped with too few"),
     "rounds": ("integer", "interleaved rounds that were timed"),
     "launch_bound": ("boolean", "whether the device computes less than half of the time, by its interval"),

@@ -79,8 +79,9 @@ def bounded(run: Run) -> list[tuple[int, int]]:
     for cell in run.cells:
         width, units = (cell["detail"].get(key) for key in ("width", "units"))
         stopped = cell.get("measure") == "variance" and cell["detail"].get("stop") == "max_units"
-        if stopped and precision and width and units:
-            found.append((math.ceil(units * (width / precision) ** 2), int(units)))
+        aim = cell["detail"].get("aim", precision)
+        if stopped and aim and width and units:
+            found.append((math.ceil(units * (width / aim) ** 2), int(units)))
     return found
 
 

@@ -48,6 +48,28 @@ class MetricValue:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Intervals that are to be narrow.
+
+    Attributes:
+        quantity: ``noise`` or ``total``; '' for both.
+        layer: A layer, or ``all`` for the average over layers; '' for every layer by itself.
+        role: A role; '' for every one.
+        precision: Relative half-width.
+    """
+
+    quantity: str
+    layer: str
+    role: str
+    precision: float
+
+    def means(self, group: Group, quantity: str) -> bool:
+        """Whether it is about a quantity of a layer and role."""
+        layer = self.layer == group.layer if self.layer else group.layer != "all"
+        return layer and self.role in ("", group.role) and self.quantity in ("", quantity)
+
+
+@dataclass(frozen=True)
 class LookSchedule:
     """When a cell looks at its intervals, and how precise they are to be.
 
@@ -58,6 +80,7 @@ class LookSchedule:
         block: Units measured and stored together; each look is a multiple of it. 0 for the first look.
         anytime: Whether the intervals of all looks hold together, for a run that is stopped by hand. A run that
             stops on the width of its intervals alone needs no such boundary (`vdbench.statistics.tails`).
+        targets: The intervals that are to be so narrow; none for noise and total in every layer and role.
     """
 
     looks: tuple[int, ...]
@@ -65,6 +88,14 @@ class LookSchedule:
     precision: float
     block: int = 0
     anytime: bool = False
+    targets: tuple[Target, ...] = ()
+
+    def aim(self, group: Group, quantity: str) -> float | None:
+        """The half-width that is aimed at for noise or total of a layer and role; None where it may be any."""
+        if not self.targets:
+            return self.precision
+        aims = [t.precision for t in self.targets if t.means(group, quantity)]
+        return min(aims, default=None)
 
     def z(self, n: int, comparisons: int = 1) -> float:
         """Critical value at the look at n units, Bonferroni-adjusted for so many comparisons."""

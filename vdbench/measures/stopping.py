@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vdbench import statistics
-from vdbench.measures.metrics import LookSchedule, UnitRows
+from vdbench.measures.metrics import LookSchedule, Target, UnitRows
 from vdbench.measures.variance_metrics import units_needed, widest
 from vdbench.problems.problem import Group
 from vdbench.store import Table, concatenate
@@ -31,7 +31,11 @@ def schedule_of(spec: VarianceSpec, level: float) -> LookSchedule:
     looks = statistics.looks if spec.anytime else statistics.fine_looks
     first = spec.first_units
     found = looks(first, spec.max_units)
-    return LookSchedule(found, level, spec.precision, first, spec.anytime)
+    targets = tuple(
+        Target(t.quantity or "", t.layer or "", t.role or "", t.precision or spec.precision)
+        for t in spec.targets
+    )
+    return LookSchedule(found, level, spec.precision, first, spec.anytime, targets)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Stopped:
 
     Attributes:
         rows: Its units.
-        width: Largest relative half-width among noise and total variances.
+        width: Relative half-width of the interval that lacks most.
+        aim: The half-width that was aimed at for that.
         converged: Whether that is the precision asked for, or better; else the bound was reached.
         reason: In words.
         detail: In facts.
@@ -51,6 +56,7 @@ class Stopped:
     converged: bool
     reason: str
     detail: Mapping[str, Any]
+    aim: float
 
     @property
     def status(self) -> str:
@@ -109,16 +115,14 @@ class Stopping:
         units = f"{self._taken} units"
         if found is None or not math.isfinite(found.width):
             return f"{units}, at most {self._schedule.looks[-1]}"
-        return (
-            f"{units}, ±{100 * found.width:.2g} % (±{100 * self._schedule.precision:.2g} % asked)"
-        )
+        return f"{units}, ±{100 * found.width:.2g} % (±{100 * found.aim:.2g} % asked)"
 
     @property
     def share(self) -> float:
         """Units taken, of those that the last look foresees: a half-width falls with the root of their number."""
         found, most = getattr(self, "stopped", None), self._schedule.looks[-1]
         if found is not None and math.isfinite(found.width):
-            needed = found.rows.n * (found.width / self._schedule.precision) ** 2
+            needed = found.rows.n * (found.width / found.aim) ** 2
             most = min(most, max(math.ceil(needed), self._taken, 1))
         return self._taken / most
 
@@ -132,15 +136,19 @@ class Stopping:
 
     def _look(self, n: int) -> Stopped:
         rows = UnitRows(concatenate(self._parts), *self._about)
-        width, where = widest(rows, self._schedule)
+        width, where, aim = widest(rows, self._schedule)
         facts = {"units": n, "width": width, "widest": where}
-        if width <= self._schedule.precision:
-            reason = f"±{self._schedule.precision:.3g} reached at {n} units"
-            return Stopped(rows, width, True, reason, {"stop": "precision", **facts})
+        if self._schedule.targets:
+            facts["aim"] = aim
+        if width <= aim:
+            reason = f"±{aim:.3g} reached at {n} units"
+            if self._schedule.targets:
+                reason += f", in all that was asked for; last in {where}"
+            return Stopped(rows, width, True, reason, {"stop": "precision", **facts}, aim)
         found = f"the widest interval is ±{width:.2g}, {where}"
         needed = units_needed(rows, self._schedule)
         if needed:
             found = f"too few units for these tails, {where}; about {needed:,} would do"
             facts["needed"] = needed
         reason = f"max_units {n} reached; {found}"
-        return Stopped(rows, width, False, reason, {"stop": "max_units", **facts})
+        return Stopped(rows, width, False, reason, {"stop": "max_units", **facts}, aim)

@@ -34,8 +34,9 @@ class Variance(Measure):
             _check_parts(f"{where}: measures.variance", suite, spec)
 
     def check_problem(self, suite: Suite, problem: Problem) -> None:
-        """See that the estimators measured in part have the same objective here as their data part's source."""
+        """See that every target is there, and that who is measured in part has the objective of its data part here."""
         spec = self.asked(suite)
+        _check_targets(suite, spec, problem)
         if _in_part(spec):
             _check_objectives(suite, spec, problem)
 
@@ -229,6 +230,29 @@ def _check_separate(at: str, estimator: Estimator, name: str, spec: VarianceSpec
             f"{at}: '{name}' does not draw separate weights for each example, so rao_blackwell is not its noise; "
             "expected per-example."
         )
+
+
+def _check_targets(suite: Suite, spec: VarianceSpec, problem: Problem) -> None:
+    """See that the problem has a layer and role of each target."""
+    groups = {problem.groups[name] for name in problem.free(problem.start)}
+    layers, roles = ({getattr(g, key) for g in groups} for key in ("layer", "role"))
+    for number, target in enumerate(spec.targets):
+        at = f"suite '{suite.name}': measures.variance.targets.{number}"
+        for key, value, known in (
+            ("layer", target.layer, layers | {"all"}),
+            ("role", target.role, roles),
+        ):
+            if value is not None and value not in known:
+                raise InputError(
+                    f"{at}: problem '{problem.name}' has no {key} '{value}'.{nearest(value, known)}"
+                )
+        if target.layer not in (None, "all") and target.role is not None:
+            own = {g.role for g in groups if g.layer == target.layer}
+            if target.role not in own:
+                raise InputError(
+                    f"{at}: layer '{target.layer}' of problem '{problem.name}' has no role '{target.role}'; it has "
+                    f"{', '.join(sorted(own))}."
+                )
 
 
 def _check_objectives(suite: Suite, spec: VarianceSpec, problem: Problem) -> None:

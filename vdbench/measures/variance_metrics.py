@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from vdbench import statistics
 from vdbench.measures.metrics import SQUARED, LookSchedule, MetricValue, UnitRows
+from vdbench.problems.problem import Group
 from vdbench.suite.schema import Suite
 
 T = TypeVar("T")
 
 
-def widest(rows: UnitRows, schedule: LookSchedule) -> tuple[float, str]:
-    """The largest relative half-width among the noise and total variances, and whose it is."""
+class Widest(NamedTuple):
+    """The interval that lacks most.
+
+    Attributes:
+        width: Its relative half-width.
+        where: Whose it is.
+        aim: The half-width that is aimed at for it.
+    """
+
+    width: float
+    where: str
+    aim: float
+
+
+def widest(rows: UnitRows, schedule: LookSchedule) -> Widest:
+    """The noise or total variance whose interval is widest, beside what is aimed at for it."""
     found = []
-    for group in rows.sizes:
-        for quantity in ("noise", "total"):
-            estimate = rows.positive(group, quantity, schedule.z(rows.n))
-            found.append(
-                (estimate.relative_half_width, f"{quantity} of {group.layer} {group.role}")
-            )
-    return max(found)
+    z = schedule.z(rows.n)
+    for group, quantity, aim in aims(rows, schedule):
+        width = rows.positive(group, quantity, z).relative_half_width
+        found.append(Widest(width, f"{quantity} of {group.layer} {group.role}", aim))
+    return max(found, key=lambda one: (one.width / one.aim, one.where))
+
+
+def aims(rows: UnitRows, schedule: LookSchedule) -> list[tuple[Group, str, float]]:
+    """Every noise and total variance that is to be known to a precision, with that."""
+    # without targets, averages over layers follow from the layers
+    groups = rows.groups() if schedule.targets else list(rows.sizes)
+    asked = ((g, q, schedule.aim(g, q)) for g in groups for q in ("noise", "total"))
+    return [(g, q, aim) for g, q, aim in asked if aim is not None]
 
 
 def units_needed(rows: UnitRows, schedule: LookSchedule) -> int:
     """About how many units every interval needs, where those of one are too few for their tails; else 0."""
     z = schedule.z(rows.n)
-    return max(rows.positive(g, q, z).needed for g in rows.sizes for q in ("noise", "total"))
+    return max(rows.positive(g, q, z).needed for g, q, _ in aims(rows, schedule))
 
 
 def variance(rows: UnitRows, schedule: LookSchedule) -> list[MetricValue]:
@@ -37,8 +58,9 @@ def variance(rows: UnitRows, schedule: LookSchedule) -> list[MetricValue]:
     for group in rows.groups():
         for quantity in ("total", "noise"):
             estimate = rows.positive(group, quantity, z)
-            reached = estimate.relative_half_width <= schedule.precision
-            status = "converged" if reached else "bounded"
+            aim = schedule.aim(group, quantity)
+            reached = aim is not None and estimate.relative_half_width <= aim
+            status = "ok" if aim is None else "converged" if reached else "bounded"
             figures.append(
                 MetricValue(
                     f"variance.{quantity}",

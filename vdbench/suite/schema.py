@@ -95,11 +95,29 @@ class CheckpointSpec(_Model):
     learning_rate: Positive = 1e-3
 
 
+class TargetSpec(_Model):
+    """Intervals that are to be narrow before a cell stops.
+
+    Attributes:
+        quantity: ``noise`` or ``total``; None for both.
+        layer: Name of a layer, or ``all`` for the average over layers; None for every layer by itself.
+        role: ``mean``, ``scale``, …; None for every role.
+        precision: Relative half-width; None for that of the measure.
+    """
+
+    quantity: Literal["noise", "total"] | None = None
+    layer: str | None = None
+    role: str | None = None
+    precision: Share | None = None
+
+
 class VarianceSpec(_Model):
     """Gradient variance, until noise and total are known to ``precision`` or ``max_units`` are spent.
 
     Attributes:
         precision: Relative half-width aimed at.
+        targets: The intervals that it is aimed at for; default those of noise and total in every layer and role. All
+            others are measured with the units that these take, however wide they are.
         first_units: Units at the first look.
         max_units: Most units.
         anytime: Whether intervals hold at all looks together, so that a run may be stopped by hand because of what its
@@ -113,6 +131,7 @@ class VarianceSpec(_Model):
     """
 
     precision: Share = 0.05
+    targets: list[TargetSpec] = []
     first_units: Count = 64
     max_units: Count = 4096
     anytime: bool = False

@@ -209,7 +209,7 @@ def test_a_cell_says_how_precise_it_is_and_how_far() -> None:
         (0.01, 8 * size),
     ):
         rows = UnitRows({}, {})
-        stopping.stopped = Stopped(rows, width, False, "", {})
+        stopping.stopped = Stopped(rows, width, False, "", {}, 0.1)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(UnitRows, "n", 64)
             assert stopping.share == 8 * size / max(needed, 8 * size)

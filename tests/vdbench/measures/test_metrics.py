@@ -59,7 +59,7 @@ def test_variance_says_which_figures_are_precise_enough() -> None:
     assert chosen(found, "variance.noise", "fc1").status == "converged"
     assert chosen(found, "variance.noise", "fc1").estimate == Estimate(2, 2, 2, 32)
     assert chosen(found, "variance.total", "fc2").status == "bounded"
-    width, where = variance_metrics.widest(made, SCHEDULE)
+    width, where, aim = variance_metrics.widest(made, SCHEDULE)
     # not the aggregate over layers: precision is asked for layer by layer
     assert where.split(" of ")[1] in {f"{g.layer} {g.role}" for g in SIZES}
     widths = [
@@ -67,7 +67,7 @@ def test_variance_says_which_figures_are_precise_enough() -> None:
         for g in SIZES
         for q in ("noise", "total")
     ]
-    assert width == max(widths)
+    assert (width, aim) == (max(widths), SCHEDULE.precision)
 
 
 def test_noise_and_data_add_up_to_the_total() -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from small_suites import changed
 
 from vdbench import statistics
+from vdbench.certificate.reference_problems import stage
+from vdbench.errors import InputError
 from vdbench.measures.metrics import APART, MetricValue, UnitRows
+from vdbench.measures.registry import load
 from vdbench.measures.stopping import Stopped, Stopping, schedule_of
+from vdbench.measures.variance import Variance
 from vdbench.measures.variance_metrics import variance
 from vdbench.problems.problem import Group
 from vdbench.runner.results import standing
 from vdbench.statistics import Estimate
 from vdbench.statistics.sequential import LEAST, two_sided
-from vdbench.suite.schema import VarianceSpec
+from vdbench.suite.schema import TargetSpec, VarianceSpec
 
 GROUP = Group("a", "mean")
 
@@ -49,6 +55,87 @@ def test_a_run_stops_at_the_first_look_that_is_narrow() -> None:
     widths = [statistics.positive_mean(rows[:n], two_sided(0.95)) for n in (before, stopped.rows.n)]
     assert widths[0].relative_half_width > 0.1 >= widths[1].relative_half_width
     assert stopped.reason == f"±0.1 reached at {stopped.rows.n} units"
+
+
+TWO = {Group("a", "mean"): 3, Group("a", "scale"): 1, Group("b", "mean"): 1}
+
+
+def towards(targets: list[dict[str, Any]], **more: Any) -> Stopped:
+    """Stop on rows of two layers, those of ``scale`` with a long tail, those of ``b`` between."""
+    rng = np.random.default_rng(4)
+    rows = {Group("a", "mean"): rng.chisquare(16, 4096), Group("a", "scale"): rng.chisquare(1, 4096),
+            Group("b", "mean"): rng.chisquare(4, 4096)}  # fmt: skip
+    spec = VarianceSpec(
+        first_units=16, max_units=4096, targets=[TargetSpec(**t) for t in targets], **more
+    )
+    stopping = Stopping(schedule_of(spec, 0.95), TWO)
+    for start, stop in stopping.blocks():
+        stopping.add(
+            {
+                f"{g.layer}|{g.role}|{q}": rows[g][start:stop] * (2 if q == "total" else 1)
+                for g in TWO
+                for q in ("noise", "total", "data", "signal")
+            }
+        )
+    return stopping.stopped
+
+
+def test_a_run_stops_where_its_targets_are_narrow() -> None:
+    """What no target is about is as wide as it is, and is not said to be short of anything."""
+    every = towards([], precision=0.1)
+    means = towards([{"role": "mean"}], precision=0.1)
+    one = towards([{"role": "mean", "layer": "a", "quantity": "noise"}], precision=0.1)
+    both = towards(
+        [{"role": "mean", "layer": "a", "precision": 0.05}, {"role": "scale", "precision": 0.5}]
+    )
+    average = towards([{"role": "mean", "layer": "all"}], precision=0.1)
+    assert every.rows.n > means.rows.n > average.rows.n >= one.rows.n
+    assert all(stopped.converged for stopped in (every, means, one, both, average))
+    schedule = schedule_of(VarianceSpec(targets=[TargetSpec(role="mean", layer="a")]), 0.95)
+    status = {
+        (f.layer, f.role): f.status
+        for f in variance(one.rows, schedule)
+        if f.metric == "variance.noise"
+    }
+    assert status == {
+        ("a", "mean"): "bounded", ("a", "scale"): "ok", ("b", "mean"): "ok", ("all", "mean"): "ok",
+        ("all", "scale"): "ok",
+    }  # fmt: skip
+    z = two_sided(0.95)
+    widths = {g: both.rows.positive(g, "noise", z).relative_half_width for g in TWO}
+    assert widths[Group("a", "mean")] <= 0.05
+    assert 0.05 < widths[Group("a", "scale")] <= 0.5
+    assert both.detail["aim"] in (0.05, 0.5)
+    assert both.width <= both.aim
+    assert "in all that was asked for" in both.reason
+
+
+def test_a_target_that_is_not_reached_is_named() -> None:
+    """The one that lacks most by its own precision, although another interval is wider."""
+    asked = [
+        {"role": "mean", "layer": "a", "precision": 0.001},
+        {"role": "scale", "precision": 0.9},
+    ]
+    stopped = towards(asked)
+    assert not stopped.converged
+    assert stopped.detail["widest"].endswith("of a mean")
+    assert stopped.aim == 0.001
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"layer": "fc9"}, "problem 'rectified' has no layer 'fc9'."),
+        ({"role": "means"}, "problem 'rectified' has no role 'means'. Did you mean 'mean'?"),
+        ({"layer": "0", "role": "alpha"}, "problem 'rectified' has no role 'alpha'."),
+    ],
+)
+def test_targets_that_are_not_there_are_refused(target: dict[str, str], message: str) -> None:
+    problem = stage("rectified").problem
+    suite = load(changed({"measures.variance": {"targets": [{"role": "mean"}, target]}}))
+    with pytest.raises(InputError) as caught:
+        Variance().check_problem(suite, problem)
+    assert str(caught.value).startswith("suite 'tiny': measures.variance.targets.1: " + message)
 
 
 def test_a_few_rows_that_decide_give_no_interval_and_say_what_would_do() -> None:
