@@ -65,8 +65,8 @@ def headline(run_dirs: Sequence[Path]) -> list[str]:
         run_dirs: Run folders, as for :func:`write`.
 
     Returns:
-        Sentences on vdbench itself, where a run measured it; then for each problem, checkpoint and
-        batch size; what to use comes first, after the name of what is compared.
+        How many claims of the suites hold; sentences on vdbench itself, where a run measured it; then for each
+        problem, checkpoint and batch size; what to use comes first, after the name of what is compared.
 
     Raises:
         InputError: As for :func:`write`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reports.results.instrument import places
+from reports.sections.glance_sentences import claimed
 from reports.sections.instrument import summary
 from reports.sections.section import Findings
 from reports.sections.summary import MANY, left_out, single
@@ -17,11 +18,12 @@ def headline(found: Findings) -> list[str]:
         found: What the runs say.
 
     Returns:
-        Sentences on vdbench itself, where a run measured it; then on whole trainings; then for each problem,
-        checkpoint and batch size.
+        How many claims of the suites hold; sentences on vdbench itself, where a run measured it; then on whole
+        trainings; then for each problem, checkpoint and batch size.
     """
     results, groups = found.results, found.groups
-    said = [
+    said = [text] if (text := claimed(found)) else []
+    said += [
         f"{title}. {lead} {text}"
         for run, title, rows in places(results)
         for lead, text in summary(rows, run.level)

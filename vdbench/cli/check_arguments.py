@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from vdbench import problems
-from vdbench.errors import InputError
+from vdbench.errors import InputError, nearest, shown
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.options import get
+from vdbench.measures.registry import load
 from vdbench.problems.problem import Problem
+from vdbench.suite import yaml_file
+from vdbench.suite.schema import ProblemSpec
 from vdbench.suite.yaml_text import YamlError, parse
 
 
@@ -38,11 +41,13 @@ def subjects(name: str, options: Sequence[str] = (), of: Sequence[str] = ()) -> 
     return [_made(one, values, of) for one in names]
 
 
-def own_problem(factory: str, allow: Sequence[str], plugins: Sequence[Path]) -> Problem:
-    """A problem by its factory, as a suite names it.
+def own_problem(text: str, allow: Sequence[str], plugins: Sequence[Path]) -> Problem:
+    """A problem by its factory, as a suite names it, or one of a suite's.
 
     Args:
-        factory: A factory of vdbench, or ``module:factory`` of the user's own.
+        text: A factory of vdbench, ``module:factory`` of the user's own, or ``suite:problem`` with a bundled suite's
+            name or the path of a YAML file. A module that ``allow`` or ``plugins`` name comes before a suite of that
+            name.
         allow: Modules and factories that may be run.
         plugins: Files that were loaded, whose modules may be run, too.
 
@@ -50,8 +55,29 @@ def own_problem(factory: str, allow: Sequence[str], plugins: Sequence[Path]) -> 
         InputError: It is not allowed, cannot be found or returns no problem.
     """
     named = [*allow, *(plugin.stem for plugin in plugins)]
-    problems.need_allowed("check --problem", {"own": factory}, named)
-    return problems.build("own", factory, {})
+    suite, colon, name = text.rpartition(":")
+    if colon and text not in named and suite not in named and _is_suite(suite):
+        spec = _of_suite(suite, name)
+        name, factory, options = spec.name, spec.factory, spec.options
+    else:
+        name, factory, options = "own", text, {}
+    problems.need_allowed("check --problem", {name: factory}, named)
+    return problems.build(name, factory, options)
+
+
+def _is_suite(text: str) -> bool:
+    """Whether a text names a bundled suite, or a file as suites are in."""
+    return text in yaml_file.names() or Path(text).suffix in (".yaml", ".yml")
+
+
+def _of_suite(suite: str, name: str) -> ProblemSpec:
+    """A problem of a suite, by its name there."""
+    known = {spec.name: spec for spec in load(suite).problems}
+    if name not in known:
+        raise InputError(
+            f"check --problem: suite '{suite}' has no problem {shown(name)}.{nearest(name, known)}"
+        )
+    return known[name]
 
 
 def _made(name: str, values: dict[str, Any], of: Sequence[str]) -> Estimator:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from scipy.special import stdtrit
 
+from reports import headline
 from reports.results.claims import Answer, Claim, Held, answers
 from reports.results.estimate import Estimate
 from reports.results.load import Results, Run
+from reports.results.load import load as load_run
 from reports.sections import claims as section
 from vdbench.measures.registry import load
 from vdbench.runner import plan
@@ -55,6 +58,13 @@ def test_an_interval_lies_within_apart_or_neither(
     found = results([row(0.5, 0.4, 0.6)], [{**BASE, "low": low, "high": high}])
     (answer,) = answers(found, "r")
     assert (answer.held, answer.ours.low, answer.ours.high) == (held, 0.4, 0.6)  # type: ignore[union-attr]
+
+
+def test_a_terminal_says_first_how_many_claims_hold() -> None:
+    folder = Path(__file__).parents[3] / "docs/results/small/coordinates"
+    every = answers(load_run([folder]), "coordinates")
+    assert len(every) > 1
+    assert headline([folder])[0] == section.counted(every)
 
 
 def test_several_claims_hold_together() -> None:

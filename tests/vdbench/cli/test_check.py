@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vdbench import cli
-from vdbench.cli.check_arguments import subjects
+from vdbench.cli.check_arguments import own_problem, subjects
 from vdbench.errors import InputError
 from vdbench.estimation.options import label
 
@@ -138,3 +138,49 @@ def test_options_for_a_file_of_several_are_refused() -> None:
     Path("two.py").write_text(GOOD + GOOD.split("\n\n\n", 1)[1].replace('"mine"', '"other"'))
     with pytest.raises(InputError, match="registers 2"):
         subjects("two.py", [], ["local"])
+
+
+SUITE = """\
+name: mine
+problems:
+  - {name: small, factory: classification, options: {widths: [3]}}
+  - {name: own, factory: "elsewhere_there:make"}
+checkpoints: [initial]
+batch_sizes: [8]
+estimators: [local]
+baseline: local
+measures: {variance: {}}
+"""
+
+
+def test_a_problem_is_named_as_a_suite_has_it() -> None:
+    Path("my.yaml").write_text(SUITE)
+    found = own_problem("my.yaml:small", [], [])
+    assert found.name == "small"
+    assert found.layers[0].outputs == 3
+    assert own_problem("quick:digits", [], []).name == "digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("quick:digts", "suite 'quick' has no problem 'digts'. Did you mean 'digits'?"),
+        ("my.yaml:own", "'own' would run elsewhere_there:make, which nobody has allowed"),
+        ("absent.yaml:own", "absent.yaml"),
+        ("qick:digits", "would run qick:digits, which nobody has allowed"),
+        (":digits", "':digits' is no package.module:factory"),
+    ],
+)
+def test_a_problem_that_no_suite_has_is_refused(text: str, sentence: str) -> None:
+    Path("my.yaml").write_text(SUITE)
+    with pytest.raises(InputError) as refused:
+        own_problem(text, [], [])
+    assert sentence in str(refused.value)
+
+
+def test_a_module_that_is_allowed_comes_before_a_suite_of_its_name() -> None:
+    Path("quick.py").write_text(
+        "import vdbench\n\n\ndef digits():\n    return vdbench.problems.classification(widths=[2])\n"
+    )
+    assert own_problem("quick:digits", ["quick"], []).name == "own"
+    sys.modules.pop("quick", None)

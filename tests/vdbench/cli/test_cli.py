@@ -187,6 +187,7 @@ def test_what_an_estimator_is_for_is_shown(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (("list",), "list: say what: estimators, suites, problems, datasets; such as: vdbench list estimators."),
         (("list", "estimator"), "list estimator: there is no such list. Did you mean 'estimators'?"),
         (("show", "nave"), "show nave: nothing has that name. Did you mean 'naive'?"),
         (("show", "nowhere.yaml"), "suite 'nowhere.yaml' cannot be read: No such file or directory."),

@@ -46,8 +46,8 @@ def check_verb(
     problem: Annotated[
         str | None,
         Option(
-            metavar="FACTORY",
-            help="Certify on your own problem: a name, or MODULE:FACTORY with --allow MODULE.",
+            metavar="PROBLEM",
+            help="Certify on one problem: SUITE:PROBLEM, a factory, or MODULE:FACTORY with --allow MODULE.",
         ),
     ] = None,
     batch_size: Annotated[int, Option(help="M, with --problem.")] = 32,

@@ -17,13 +17,17 @@ def list_verb(
     what: Annotated[
         str,
         Argument(help="estimators, suites, problems or datasets.", autocompletion=completion.lists),
-    ],
+    ] = "",
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
     """List the estimators, suites, problems or data sets."""
     from vdbench.cli import catalogue
 
+    if not what:
+        raise InputError(
+            f"list: say what: {', '.join(catalogue.LISTS)}; such as: vdbench list estimators."
+        )
     if what not in catalogue.LISTS:
         raise InputError(f"list {what}: there is no such list.{nearest(what, catalogue.LISTS)}")
     load_plugins(plugin)
