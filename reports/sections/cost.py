@@ -6,7 +6,7 @@ from reports.document import Block, Paragraph
 from reports.figures import draw
 from reports.results.panels import cost_metrics
 from reports.results.size_lines import TIME
-from reports.sections.environment import busy
+from reports.sections.environment import busy, by_counter
 from reports.sections.pictures import Caption, picture
 from reports.sections.section import Findings, heading
 from reports.sections.tables import cost_table
@@ -32,7 +32,8 @@ class Cost:
         if not timed:
             return []
         runs = {group.run.name: group.run for group in timed}
-        blocks: list[Block] = [Paragraph(said) for run in runs.values() if (said := busy(run))]
+        warnings = [warn(run) for run in runs.values() for warn in (busy, by_counter)]
+        blocks: list[Block] = [Paragraph(said) for said in warnings if said]
         for group in timed:
             shown = [picture(CAPTION, group, draw.cost)] if cost_metrics(group) else []
             blocks += [heading(self.anchor, group), *shown, tables[group.title]]

@@ -85,6 +85,17 @@ def busy(run: Run) -> str:
     )
 
 
+def by_counter(run: Run) -> str:
+    """Say that times on a CPU include random numbers by counter, which take longer there; empty for other runs."""
+    suite = run.info.get("suite") or {}
+    if suite.get("noise") != "philox" or str(run.info.get("device") or "cpu") != "cpu":
+        return ""
+    return (
+        "Random numbers were made by counter (noise: philox), which takes longer on a CPU than torch's generator: "
+        "times are higher than in a run with noise: torch, the more the more numbers a gradient needs."
+    )
+
+
 def source(run: Run) -> str:
     """Say which commit ran, and whether the working tree differed from it."""
     git = run.info.get("git") or {}

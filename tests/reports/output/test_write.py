@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import csv
 import math
 import re
@@ -426,6 +427,21 @@ def test_a_busy_machine_is_said_beside_the_cost(
     assert (said in text.split("## Cost per gradient")[1].split("## ")[0]) == warned
     assert f"| load average at the start (1, 5, 15 min) | {load}, 0.5, 0.25 |" in text
     assert "packages torch" not in text
+
+
+def test_times_of_random_numbers_by_counter_are_said_to_be_longer(
+    run_folder: Path, make_run: Callable[..., Path], report: Callable[..., str]
+) -> None:
+    rows = [row for row in rows_of(run_folder) if row["problem"] == "digits-mlp"]
+    suite = json.loads((run_folder / "run.json").read_text())["suite"]
+    cost = {
+        noise: report(make_run(rows, suite={**suite, "noise": noise})).split(
+            "## Cost per gradient"
+        )[1]
+        for noise in ("torch", "philox")
+    }
+    said = "Random numbers were made by counter (noise: philox), which takes longer on a CPU"
+    assert (said in cost["torch"], said in cost["philox"]) == (False, True)
 
 
 def test_the_bias_of_a_layer_is_named_so_but_in_the_csv(
