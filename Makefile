@@ -28,7 +28,7 @@ help:
 	@echo 'make zoo     check 147 wrong and 46 right estimators with five seeds (hours), write the table'
 	@echo 'make certificates  check every registered estimator (a quarter of an hour), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
-	@echo 'make recommend judge 30 recommendations on three models by long runs (two hours)'
+	@echo 'make recommend judge 30 recommendations on three models by long runs (an hour), write the page'
 	@echo 'make coverage measure coverage where runs stop on 25 problems (hours), write the table'
 	@echo 'make docs    write the estimator pages from the docstrings'
 	@echo 'make cases   write the list of small models and what becomes of each'
@@ -110,7 +110,9 @@ compare: $(VENV)/.installed-dev
 	PYTHONPATH=tests/helpers $(BIN)/python tests/helpers/compare_table.py 1000 20
 
 recommend: $(VENV)/.installed-dev
-	$(BIN)/python -W ignore tests/helpers/recommend_campaign.py 1 10 4096
+	mkdir -p build
+	$(BIN)/python -W ignore tests/helpers/recommend_campaign.py 1 10 4096 > build/recommend.log
+	$(BIN)/python tests/helpers/recommend_table.py build/recommend.log docs/results/recommend.md 1 10
 
 coverage: $(VENV)/.installed-dev
 	$(BIN)/python tests/helpers/coverage_table.py

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import json
 import csv
+import json
 import math
 import re
 import shutil
