@@ -20,7 +20,7 @@ help:
 	@echo 'make bench   time vdbench itself against plain loops'
 	@echo 'make browser show the pages of committed runs in an installed Chromium (some minutes), keep screenshots'
 	@echo 'make gallery compare mean gradients on ten models with plain torch (an hour), write the table'
-	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (half an hour)'
+	@echo 'make faults  disturb 1,022 runs, run estimators that misbehave, compare every figure (half an hour), write the page'
 	@echo 'make fuzz    read 20,400 mutated suites and 500 odd command lines (half an hour)'
 	@echo 'make engines measure one suite in every way, on Ray and through submitit too, compare (minutes)'
 	@echo 'make kernels install Triton, test the fused kernels in its interpreter, compile them for a GPU (minutes)'
@@ -72,8 +72,10 @@ gallery: $(VENV)/.installed-dev
 	$(BIN)/python tests/helpers/gallery_table.py $(MODELS)
 
 faults: $(VENV)/.installed-dev
-	$(BIN)/python tests/helpers/fault_campaign.py 1022
-	$(BIN)/python -W ignore tests/helpers/misbehaving.py
+	mkdir -p build
+	$(BIN)/python tests/helpers/fault_campaign.py 1022 > build/faults.log
+	$(BIN)/python -W ignore tests/helpers/misbehaving.py > build/misbehaving.log
+	$(BIN)/python tests/helpers/fault_page.py build/faults.log build/misbehaving.log docs/results/faults.md
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -W ignore tests/helpers/fuzzing.py
