@@ -25,7 +25,7 @@ with those of a run that was not disturbed (times aside).
 - *Silently wrong*, *figures lost*, *bytes lost* (a finished block that is gone), *not healed*, *raised* (another error
   than the project's own): what must not be.
 
-Of the 660 faults tried on version 0.1, 29 gave silently wrong figures, and in 105 cells were lost that no rerun
+Of the 660 faults tried on version 0.1, 29 gave silently wrong figures, and 105 lost cells that no rerun
 brought back.
 
 """

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_suites import Refused, changed, written
+
+import vdbench
+from vdbench.measures.registry import load
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -243,3 +247,9 @@ def test_a_bad_suite_is_refused(kind: str, refused: Refused) -> None:
         "suite 'suite.yaml': " in said or "suite 'tiny': " in said or "problem 'digits': " in said
     )
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("own", [5, True, 0.5, "score", {"score": 1}])
+def test_estimators_of_a_problem_with_exact_variances_are_a_list(own: object) -> None:
+    with pytest.raises(vdbench.InputError, match=r"problems\.0\.estimators"):
+        load("mohamed2020", [f"problems.0.estimators={json.dumps(own)}"])

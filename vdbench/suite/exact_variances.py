@@ -208,9 +208,9 @@ def _of(problem: Mapping[str, Any], estimators: Sequence[Any]) -> Iterator[dict[
     from vdbench.estimation.options import label, options
 
     toy = _toy(problem.get("options", {}))
-    if toy is None:
-        return  # the problem itself is refused, once it is made
     own = problem.get("estimators")
+    if toy is None or not isinstance(own, list | None):
+        return  # the problem itself is refused, once it is made or its keys are checked
     for estimator in estimators:
         if own is not None and label(estimator) not in own:
             continue
