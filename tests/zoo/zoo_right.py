@@ -20,6 +20,7 @@ from zoo_making import (
     times,
 )  # fmt: skip
 
+from estimators.naive import Naive
 from vdbench.estimation.options import get
 from vdbench.noise import Noise
 from vdbench.problems.layers import Layer
@@ -188,7 +189,7 @@ def two_samples_for_two_halves(layer: Layer, x: Tensor, q: Posterior, noise: Noi
 
 
 def _mixture(g, problem, at, batch, noise):  # type: ignore[no-untyped-def]
-    other = OfNaive.__mro__[1]()(problem, at, batch, noise.at("other"))
+    other = Naive()(problem, at, batch, noise.at("other"))
     mix = one_in(noise, 3, g.value)
     return type(g)(
         g.value, {n: t * (1 - mix) + mix * other.gradients[n] for n, t in g.gradients.items()}
