@@ -69,6 +69,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "target": ("number", "ELBO to be reached, nats"),
     "reached": ("integer", "seeds that reached the target"),
     "seeds": ("integer", "seeds in all"),
+    "pairs": ("integer", "seeds whose evaluation took antithetic pairs of weight samples; independent in the others"),
     "comparisons": ("integer", "comparisons that the level is adjusted for"),
     "points": ("integer", "batch sizes or samples of a fit"),
     "distance": ("number", "farthest of these from the fitted line, in half-widths of its interval"),

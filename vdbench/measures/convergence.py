@@ -36,7 +36,7 @@ from vdbench.training.trainer import Trainer, evaluate
 
 Curve = np.ndarray[Any, np.dtype[np.float64]]
 
-VERSION = "2"
+VERSION = "3"
 """Changes whenever a row may change; part of every block's address."""
 
 
@@ -48,7 +48,7 @@ class Plan:
         steps: Training steps in all.
         evaluations: How often the ELBO is evaluated after the first, at equally spaced steps.
         learning_rate: Adam's.
-        samples: Weight samples of the evaluation, in antithetic pairs; even.
+        samples: Weight samples of the evaluation, in antithetic pairs where those are less noisy; even.
         examples: Training examples that the ELBO is estimated from, others for each seed; None for all.
     """
 
@@ -80,7 +80,7 @@ def rows(context: Context, plan: Plan, seed: int) -> Table:
 
     Returns:
         One row an evaluation: ``step``, ``seconds`` (of training alone), ``elbo`` (nats), ``nll`` (nats an
-        example) and ``error`` (percent) of the test set, NaN without one.
+        example) and ``error`` (percent) of the test set, NaN without one; ``pairs``, 1 where weight samples were pairs.
 
     Raises:
         CellError: Training diverged.
@@ -105,8 +105,8 @@ def rows(context: Context, plan: Plan, seed: int) -> Table:
             trainer.advance(mark - trainer.step)
             seconds += _clock(problem.device) - began
         worth = evaluate(problem, trainer.parameters, key, plan.samples, plan.examples)
-        found.append((mark, seconds, worth.elbo, worth.nll, worth.error))
-    names = ("step", "seconds", "elbo", "nll", "error")
+        found.append((mark, seconds, worth.elbo, worth.nll, worth.error, float(worth.pairs)))
+    names = ("step", "seconds", "elbo", "nll", "error", "pairs")
     columns = zip(*found, strict=True)
     return {name: np.array(values) for name, values in zip(names, columns, strict=True)}
 
@@ -160,6 +160,7 @@ def values(seeds: list[Table], level: float, target: float | None) -> list[Metri
                 "nats",
                 step=float(step),
                 seconds=float(np.mean([s["seconds"][place] for s in seeds])),
+                detail=_pairs(seeds, place),
             )
         )
     for metric, name, unit in (
@@ -173,6 +174,12 @@ def values(seeds: list[Table], level: float, target: float | None) -> list[Metri
     if target is not None:
         found.append(_seconds_to_target(seeds, level, target))
     return found
+
+
+def _pairs(seeds: list[Table], place: int) -> dict[str, int]:
+    """How many seeds took antithetic pairs at an evaluation; blocks of version 2 took them always and do not say so."""
+    known = [int(s["pairs"][place]) for s in seeds if "pairs" in s]
+    return {"pairs": sum(known)} if known else {}
 
 
 def _seconds_to_target(seeds: list[Table], level: float, target: float) -> MetricValue:

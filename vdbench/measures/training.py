@@ -29,7 +29,7 @@ from vdbench.suite.training_recipe import left, recipe_of, spec_of
 from vdbench.training.history import PREFIX, Tracker, Tracking, hold_out
 from vdbench.training.trainer import Trainer, train
 
-VERSION = "3"
+VERSION = "4"
 """Changes whenever a row may change; part of every block's address."""
 
 

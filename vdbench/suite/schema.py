@@ -212,7 +212,7 @@ class TrainingSpec(_Model):
         log_alpha_bounds: Lowest and highest log α, null for none.
         validation: Share of the training set that is held out; the parameters of its best epoch are reported.
         patience: Epochs without a better one after which training stops; null to train on to the end.
-        samples: S, weight samples of a prediction, in antithetic pairs.
+        samples: S, weight samples of a prediction, in antithetic pairs where those make the ELBO less noisy.
         evaluations: How often, beside the start, test set and ELBO are evaluated.
         examples: Training examples that the ELBO is estimated from; null for all.
         prune: log α from which on a weight is pruned; null not to prune.

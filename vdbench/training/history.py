@@ -158,11 +158,12 @@ class Tracker:
             "training.elbo": terms.elbo,
             "training.expected_log_likelihood": terms.log_likelihood,
             "training.kl": terms.kl,
+            "evaluation.pairs": float(terms.pairs),
         }
         if not problem.data.has_test:
             return found
         mean = predict(problem, parameters, [mean_weights(problem, parameters)], test)
-        draws = samples_of(problem, parameters, self.key, plan.samples)
+        draws = samples_of(problem, parameters, self.key, plan.samples, terms.pairs)
         sampled = predict(problem, parameters, draws, test)
         return {
             **found,

@@ -77,7 +77,7 @@ def test_seconds_to_a_target() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_one_row_an_evaluation(name: str) -> None:
     found = rows(context(name), PLAN, 0)
-    assert list(found) == ["step", "seconds", "elbo", "nll", "error"]
+    assert list(found) == ["step", "seconds", "elbo", "nll", "error", "pairs"]
     assert found["step"].tolist() == [0, 4, 8, 12]
     assert found["seconds"][0] == pytest.approx(0, abs=1e-3)
     assert (np.diff(found["seconds"]) > 0).all()

@@ -111,18 +111,18 @@ INSTRUMENT = {
 
 ADDRESSES: dict[str, str] = {
     "bias": "b2eb7fb8303ac9fd7d92f0dfe233a964",
-    "convergence": "58f754b7dcf1eeb86267d25a4123b0a1",
+    "convergence": "7a05447fa2d7c7eb5a22775a6f2acd15",
     "few-examples": "866d0cfc3143086a5b69aa2a7be05812",
     "independence": "fd7ffd4381ef617d654f9dd39043ab66",
     "memory": "99be097a41c9706764967e13903818b4",
     "throughput": "344fc6a55f2e3771ee05983d6f1c0fd3",
-    "training": "1d10ac124e57e8eced483454e274f780",
+    "training": "9748e469daaee6a7abbc5a2ce01be42d",
     "variance": "294d7933d2597c4359c2c64fcc4b8064",
 }
 
 INSTRUMENT_ADDRESSES: dict[str, str] = {
     "bias": "d71eb5b5a5df5284c4668fa13af0c85d",
-    "convergence": "9e11c245d7c2be3d936979ca72ab1f5a",
+    "convergence": "7e33eaca716cd4de9f4f7a8ac61bac6d",
     "instrument.bias": "89f82d7a12b9b95c26a4ee162e2bb521",
     "instrument.passes": "e428f6dc4c08361d336e7011476e94f8",
     "instrument.runs": "eeabdf49a68d18662b773bc1bdb2ae6c",

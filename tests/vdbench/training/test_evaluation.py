@@ -17,10 +17,13 @@ from vdbench.problems.gaussian import MeanLogVariance, ThetaLogAlpha
 from vdbench.problems.likelihoods import Categorical, GaussianNoise
 from vdbench.problems.problem import Problem
 from vdbench.training.evaluation import (
+    PILOT,
     bound,
     calibration_error,
     evaluate,
+    fixed,
     mean_weights,
+    pairs_are_better,
     predict,
     sampled_weights,
     samples_of,
@@ -111,6 +114,73 @@ def test_samples_are_antithetic_pairs_about_the_mean() -> None:
         assert not torch.allclose(other[name], plus[name])
 
 
+def test_independent_samples_begin_the_pairs() -> None:
+    """So that who takes pairs and who does not share half of their noise."""
+    problem = classifier()
+    parameters = problem.initial(KEY)
+    alone = list(samples_of(problem, parameters, KEY, 3, pairs=False))
+    plus = [sampled_weights(problem, parameters, KEY, 2 * s) for s in range(3)]
+    for one, other in zip(alone, plus, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def line(off: float) -> Problem:
+    """A regression on its own prediction, off by as much as is given: log-likelihood −(ε·x − off)²/2 and a constant."""
+    x = torch.tensor([[1.0], [1.0]], dtype=torch.float64)
+    data = Dataset("line", Split(x, 2 * x + off), Split(x, 2 * x + off), 1)
+    module = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight.fill_(2.0)
+    return noisy(
+        module, data, likelihood=GaussianNoise(1.0), parameterization=MeanLogVariance(sigma=0.3)
+    )
+
+
+def test_pairs_are_taken_where_they_are_less_noisy() -> None:
+    """ρ = (Var q − Var l)/(Var q + Var l), with l = off·ε odd and q = ε²/2 even: −1 far off, 1 at the prediction."""
+    for off, better in ((100.0, True), (0.0, False)):
+        problem = line(off)
+        assert pairs_are_better(problem, problem.start, KEY, problem.data.train) is better
+        found = evaluate(problem, problem.start, KEY, 4)
+        weights = list(samples_of(problem, problem.start, KEY, 4, better))
+        assert found.pairs is better
+        assert found.nll == predict(problem, problem.start, weights, problem.data.test).nll
+        assert bound(problem, problem.start, KEY, 4).pairs is better
+
+
+def test_the_choice_is_as_good_as_the_better_of_both() -> None:
+    """Variance of the mean log-likelihood of two samples over 400 keys, each with a pilot of its own.
+
+    Wrong choices may cost a tenth. Limits are four standard errors of what is compared: 1e-4 of false alarms.
+    """
+    problem = classifier(1.0)
+    parameters, split = problem.initial(KEY), problem.data.train
+    found: dict[str, list[float]] = {"pairs": [], "alone": [], "chosen": []}
+    for k in range(400):
+        both = {}
+        for name, pairs in (("pairs", True), ("alone", False)):
+            weights = samples_of(problem, parameters, KEY / k, 2, pairs)
+            both[name] = float(np.mean([fit(problem, parameters, w) for w in weights]))
+            found[name].append(both[name])
+        chosen = pairs_are_better(problem, parameters, KEY / k, split)
+        found["chosen"].append(both["pairs" if chosen else "alone"])
+    squares = {name: (np.array(v) - np.mean(v)) ** 2 for name, v in found.items()}
+    best = min(squares["pairs"], squares["alone"], key=lambda s: float(s.mean()))
+    worse = squares["chosen"] - 1.1 * best
+    told = {name: float(s.mean()) for name, s in squares.items()}
+    assert worse.mean() < 4 * worse.std() / 20, told
+    for name in ("pairs", "alone"):
+        gap = np.array(found["chosen"]) - found[name]
+        assert abs(gap.mean()) < 4 * gap.std() / 20 + 1e-12, (name, gap.mean(), gap.std() / 20)
+
+
+def fit(problem: Problem, parameters: dict[str, Tensor], weights: dict[str, Tensor]) -> float:
+    """Mean log-likelihood of the training set under one weight."""
+    with torch.no_grad():
+        outputs = problem.outputs(fixed(weights), problem.data.train.inputs, parameters)
+        return float(problem.likelihood(outputs, problem.data.train.targets).mean())
+
+
 @pytest.mark.parametrize("examples", [None, 13])
 def test_bound_and_prediction_are_evaluate_in_batches(examples: int | None) -> None:
     problem = classifier()
@@ -120,7 +190,8 @@ def test_bound_and_prediction_are_evaluate_in_batches(examples: int | None) -> N
     assert found.elbo == pytest.approx(whole.elbo, rel=1e-12)
     assert found.elbo == pytest.approx(found.log_likelihood - found.kl, rel=1e-12)
     assert found.kl == pytest.approx(float(problem.kl(parameters)), rel=1e-12)
-    draws = samples_of(problem, parameters, KEY, 6)
+    draws = samples_of(problem, parameters, KEY, 6, whole.pairs)
+    assert found.pairs == whole.pairs
     test = predict(problem, parameters, draws, problem.data.test, rows=5)
     assert test.nll == pytest.approx(whole.nll, rel=1e-12)
     assert test.error == pytest.approx(whole.error, rel=1e-12)
@@ -161,7 +232,7 @@ def test_memory_holds_one_batch_at_a_time() -> None:
     predict(counted, parameters, samples_of(counted, parameters, KEY, 2), problem.data.test, 9)
     bound(counted, parameters, KEY, 2, rows=9)
     assert max(seen) == 9
-    assert sum(seen) == 4 * 41
+    assert sum(seen) == (4 + 2 * PILOT) * 41
 
 
 def test_other_coordinates_have_their_own_mean() -> None:
