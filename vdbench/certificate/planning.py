@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vdbench.certificate.finding import SEEN
+from vdbench.certificate.finding import MARGIN, SEEN
 from vdbench.certificate.reference_problems import Stage
-from vdbench.certificate.two_looks import Rows, Sample
+from vdbench.certificate.two_looks import CARRIED, Rows, Sample
 
 STEPS = 6.3
 """Standard errors from 0 at which a bias is seen: the limit of a look, 4.5, and the 1.8 of its power."""
@@ -72,6 +72,16 @@ def needed_of(at: Stage, rows: Mapping[str, Rows]) -> float:
     return needed(weighted(parts, directions(parts)))
 
 
+def carrying(samples: Sequence[Sample], most: int) -> float:
+    """Draws with which `CARRIED` of them should carry every spread that is judged; 0 where more than ``most``."""
+    lacking = [
+        len(s.rows) * CARRIED * MARGIN / s.judged_by
+        for s in samples
+        if s.judged_by is not None and s.judged_by < CARRIED
+    ]
+    return max((count for count in lacking if count <= most), default=0.0)
+
+
 def for_spread(spread: float) -> float:
     """Draws with which `SEEN` is seen in a mean whose draws have this standard deviation."""
     return (STEPS * spread / SEEN) ** 2
@@ -80,7 +90,7 @@ def for_spread(spread: float) -> float:
 def enough(
     draw: Callable[[str, int], list[Sample]], first: int, most: int, unit: int
 ) -> list[Sample]:
-    """Draws for a first look: as many as a pilot asked for, and more where their own spread asks for more.
+    """Draws for a first look: as many as a pilot asked for, and more where their own spread or tails ask for more.
 
     Args:
         draw: ``draw(address, count)``.
@@ -90,7 +100,8 @@ def enough(
     """
     found = draw("first", first)
     for k in range(ROUNDS):
-        have, want = max(len(s.rows) for s in found), needed(found)
+        have = max(len(s.rows) for s in found)
+        want = max(needed(found), carrying(found, most))
         if not have < want < math.inf or have < first or have >= most:
             break
         more = min(most - have, math.ceil((want - have) / unit) * unit)

@@ -20,6 +20,7 @@ from vdbench.certificate import Certificate, check, checks_of, exact_gradients, 
 from vdbench.certificate.checks import CHECKS
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.finding import LEFT_OUT, SEEN, Finding
+from vdbench.certificate.planning import enough
 from vdbench.certificate.protocol import Pending, guarded, settle
 from vdbench.certificate.reference_problems import KINDS, STAGES, stage
 from vdbench.certificate.sampling import Subject
@@ -417,6 +418,26 @@ def test_a_noisy_mean_names_the_mistake_that_is_as_near() -> None:
     assert "1/5 of the gradient" in wide
     assert "With these draws it may as well be" in wide
     assert "no known mistake explains" in said(0.001)
+
+
+def test_a_first_look_draws_more_where_few_draws_carry_its_spread() -> None:
+    """One draw in 200 carries a spread of a half: 4,096 draws have about 20, and no more are made than may be."""
+
+    def drawn_with(most: int) -> Sample:
+        rng = np.random.default_rng(9)
+
+        def draw(look: str, count: int) -> list[Sample]:
+            hit = (rng.random((count, 1)) < 1 / 200) - 1 / 200
+            return [Sample("", 1 + 0.5 * hit / (1 / 200) ** 0.5, np.ones(1))]
+
+        return enough(draw, 4096, most, 1024)[0]
+
+    plenty, bound = drawn_with(100_000), drawn_with(8192)
+    assert len(bound.rows) == 4096
+    assert 8192 < len(plenty.rows) <= 32768
+    for one, sees in ((plenty, True), (bound, False)):
+        assert one.judged_by is not None
+        assert (one.judged_by >= two_looks.CARRIED) is sees
 
 
 def test_what_a_few_draws_carry_is_not_judged() -> None:
