@@ -35,6 +35,9 @@ NUMBERS = 2**23
 WORK = 200
 """Numbers of one draw up to which there may be as many draws as a level allows; of larger ones there may be fewer."""
 
+FURTHER = 6
+"""How many times as many draws of large ones are made where that decides them."""
+
 FEWER = 1024
 """Draws in a first look, at least, where one draw takes many random numbers, or a pass for each weight."""
 
@@ -202,7 +205,7 @@ class Subject:
         """Draws in a first look: as many as needed, between a least number and `bound`."""
         unit = self.unit(drawn)
         wanted = max(needed, unit) if math.isfinite(needed) else unit
-        return min(self.bound(drawn), math.ceil(wanted / unit) * unit)
+        return min(self.bound(drawn, needed), math.ceil(wanted / unit) * unit)
 
     def unit(self, drawn: Draws) -> int:
         """Numbers of draws are multiples of this, up to the bound."""
@@ -211,16 +214,21 @@ class Subject:
         cheap = drawn.part > PART // 8 and not self.estimator.passes_each_weight
         return PART if cheap else FEWER
 
-    def bound(self, drawn: Draws) -> int:
-        """Most draws in a first look; a gradient that is a mean of many draws is expensive, and counts as many."""
+    def bound(self, drawn: Draws, needed: float = 0.0) -> int:
+        """Most draws in a first look; a gradient that is a mean of many draws is expensive, and counts as many.
+
+        Of a large draw there are fewer, and up to `FURTHER` times as many where that is what is needed.
+        """
         if drawn.alone and self.estimator.declaration.pure:
             return LEAST_LOOPED  # it has failed by not being vectorised: its draws decide nothing
         if self.draws is not None:
             return self.draws
         if drawn.alone:
             return self.few
-        most = min(self.most, self.most * WORK // drawn.numbers)
-        return max(self.unit(drawn), most // self.estimator.draws_per_gradient)
+        cost = self.estimator.draws_per_gradient
+        most = min(self.most, self.most * WORK // drawn.numbers) // cost
+        further = min(self.most // cost, FURTHER * most)
+        return max(self.unit(drawn), further if most < needed <= further else most)
 
     def _checked(self, made: Draws) -> Draws:
         """The same, looped where it cannot be vectorised; the test of several draws says why."""

@@ -134,9 +134,8 @@ def test_what_fails_beyond_doubt_ends_the_drawing() -> None:
     assert not any(f.note == LEFT_OUT for f in whole.findings)
     assert "further problems were left out" in short.diagnosis
     assert {f.where for f in short.failed} < {f.where for f in whole.failed}
-    right = [
-        check(get("local"), draws=256, complete=all_of_it).findings for all_of_it in (False, True)
-    ]
+    # of the draws that are allowed, some problems take all: none is to be cut short
+    right = [check(get("naive"), draws=8192, complete=k).findings for k in (False, True)]
     assert right[0] == right[1]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.exact_gradients import OBJECTIVES
-from vdbench.certificate.finding import LEFT_OUT, Finding
+from vdbench.certificate.finding import LEFT_OUT, MARGIN, Finding
 from vdbench.certificate.planning import directions, enough, needed, weighted
 from vdbench.certificate.protocol import Asked, Check, Pending, at_once, each_stage
 from vdbench.certificate.reference_problems import Stage, served
@@ -88,18 +88,20 @@ def _against(drawn: Draws, objective: str, key: Key) -> Draw | None:
 
 
 def _pending(subject: Subject, drawn: Draws, objective: str, draw: Draw) -> Pending:
-    pilot = draw("pilot", PILOT)
-    weights = directions(pilot)
+    raw = draw("pilot", PILOT)
+    weights = directions(raw)
+    pilot = weighted(raw, weights)
 
     def some(look: str, count: int) -> list[Sample]:
         return weighted(draw(look, count), weights)
 
-    pilot = weighted(pilot, weights)
-    if not subject.complete and doubtless(pilot):
+    # without the weights, which are fitted to these very draws
+    if not subject.complete and doubtless(raw):
         first = some("first", subject.looks(drawn))
     else:
-        count = subject.looks(drawn, needed(pilot))
-        first = enough(some, count, subject.bound(drawn), subject.unit(drawn))
+        wanted = MARGIN * needed(pilot)
+        count = subject.looks(drawn, wanted)
+        first = enough(some, count, subject.bound(drawn, wanted), subject.unit(drawn))
     question = Question(
         NAME,
         lambda look, times: some(look, times * len(first[0].rows)),
