@@ -215,10 +215,11 @@ def draws(keys: Sequence[Key], request: Request, out: Tensor) -> Tensor:
         streams = torch.tensor([_stream(key, request) for key in keys])
         philox.LAWS[request.law](streams, out.view(len(keys), math.prod(out.shape[1:])))
         return out
+    generator = torch.Generator(device=out.device)  # a seed sets all of its state
+    fill, below = LAWS[request.law], f"\x1f{_below(request)}"
     for row, key in zip(out, keys, strict=True):
-        generator = torch.Generator(device=out.device)
-        generator.manual_seed(_seed(f"{_text(key.path)}\x1f{_below(request)}"))
-        LAWS[request.law](row, generator)
+        generator.manual_seed(_seed(_text(key.path) + below))
+        fill(row, generator)
     return out
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,9 +31,8 @@ def fixed_split(examples: int, train: int) -> tuple[np.ndarray[Any, Any], np.nda
 def read_digits() -> tuple[np.ndarray[Any, Any], ...]:
     """Training inputs (1437, 64) in [0, 1] and classes (1437,), then the same of the 360 for testing."""
     import numpy as np
-    from sklearn.datasets import load_digits
 
-    pixels, classes = load_digits(return_X_y=True)  # pixels are whole numbers from 0 to 16
+    pixels, classes = _table("digits.csv.gz", 0)  # pixels are whole numbers from 0 to 16
     inputs = pixels.astype(np.float32) / np.float32(16)
     train, test = fixed_split(len(pixels), DIGITS_TRAIN)
     return inputs[train], classes[train], inputs[test], classes[test]
@@ -40,12 +41,30 @@ def read_digits() -> tuple[np.ndarray[Any, Any], ...]:
 def read_breast_cancer() -> tuple[np.ndarray[Any, Any], ...]:
     """Training inputs (455, 30), standardised, and classes (455,), then the same of the 114 for testing."""
     import numpy as np
-    from sklearn.datasets import load_breast_cancer
 
-    measured, classes = load_breast_cancer(return_X_y=True)
+    measured, classes = _table("breast_cancer.csv", 1)
     train, test = fixed_split(len(measured), BREAST_CANCER_TRAIN)
     inputs = standardised(measured, train).astype(np.float32)
     return inputs[train], classes[train], inputs[test], classes[test]
+
+
+def _table(name: str, header: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A table of scikit-learn's: all columns but the last, and the last as classes.
+
+    The file is read where it is: to import scikit-learn takes most of a second, and each process of a run would.
+
+    Args:
+        name: Of the file in ``sklearn/datasets/data``.
+        header: Lines before the numbers.
+    """
+    import numpy as np
+
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / name
+    values = np.loadtxt(file, delimiter=",", skiprows=header)
+    return values[:, :-1], values[:, -1].astype(np.int64)
 
 
 def standardised(values: np.ndarray[Any, Any], train: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

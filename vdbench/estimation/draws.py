@@ -98,22 +98,56 @@ def trace(
     returned.check(name, gradient, problem.free(parameters))
     requests = tuple(recorder.requests)
     _check_requests(name, requests, _laws(estimator, problem), _has_parts(estimator))
-    seen = problem.behaviour
-    together = seen.vectorises
-    if estimator.costs_without_gradient or not requests:
-        together = together and seen.vectorises_values
-    if not (estimator.declaration.pure and together):
+    if not takes_together(estimator, problem, bool(requests)):
         return Trace(requests, 0)
     numbers = sum(int(np.prod(r.shape)) for r in requests)
+    examples = batch.inputs.shape[0]
+    inputs = batch.inputs.numel() // examples
+    return Trace(requests, together(estimator, problem, parameters, numbers, examples, inputs))
+
+
+def takes_together(estimator: Estimator, problem: Problem, noisy: bool) -> bool:
+    """Whether draws of an estimator may be taken in one vectorised call on a problem, for what they compute.
+
+    Args:
+        estimator: Which.
+        problem: Where.
+        noisy: Whether a draw asks for noise.
+    """
+    seen = problem.behaviour
+    found = seen.vectorises
+    if estimator.costs_without_gradient or not noisy:
+        found = found and seen.vectorises_values
+    return estimator.declaration.pure and found
+
+
+def together(
+    estimator: Estimator,
+    problem: Problem,
+    parameters: Parameters,
+    numbers: int,
+    examples: int,
+    inputs: int,
+) -> int:
+    """Draws that one vectorised call takes, by the bytes that they hold; 0 where one draw fills the budget.
+
+    Args:
+        estimator: One that `takes_together`.
+        problem: Where.
+        parameters: All.
+        numbers: Of noise in one draw.
+        examples: M.
+        inputs: Numbers in one example.
+    """
     weights = sum(value.numel() for value in parameters.values())
-    activations = batch.inputs.numel() + batch.inputs.shape[0] * sum(
-        use.inputs + use.outputs for use in problem.uses.values()
+    activations = examples * (
+        inputs + sum(use.inputs + use.outputs for use in problem.uses.values())
     )
     itemsize = torch.empty((), dtype=problem.dtype).element_size()
     passes = estimator.passes_together
     held = itemsize * (2 * numbers + 3 * passes * (weights + activations))
     count = BUDGET[problem.device.type] // held
-    return Trace(requests, int(count) if count >= 2 else 0)
+    return int(count) if count >= 2 else 0
 
 
 def _laws(estimator: Estimator, problem: Problem) -> set[str]:

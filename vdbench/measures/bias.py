@@ -16,8 +16,10 @@ from torch import Tensor
 from vdbench import statistics
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.options import identity, label
+from vdbench.measures import expected
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context, column
+from vdbench.measures.expected import Expected
 from vdbench.measures.metrics import MetricValue, UnitRows
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
@@ -128,6 +130,10 @@ class Bias(Measure):
         spec = self.asked(suite)
         count = 4 * spec.units * spec.draws
         return count, count
+
+    def memory(self, suite: Suite, cell: Cell, context: Context, limit: int) -> Expected:
+        """Averages of a call's units, their products, and one draw on each of its minibatches."""
+        return expected.averages(context, max(1, expected.draws_together(context) // 8))
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
         """A fixed number of units against the reference."""

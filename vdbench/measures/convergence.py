@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,15 @@ import numpy as np
 import torch
 
 from vdbench import statistics
+from vdbench.datasets import Split
 from vdbench.datasets.splits import NO_TEST
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.draws import fitted, trace
+from vdbench.measures import expected, live_bytes
 from vdbench.measures.cells import TRAINING, Cell, Outcome, fits, on
 from vdbench.measures.context import Context
+from vdbench.measures.expected import Expected
 from vdbench.measures.metrics import MetricValue
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
@@ -230,12 +233,25 @@ class Convergence(Measure):
         count = self.asked(suite).steps * self.asked(suite).seeds
         return count, count
 
+    def memory(self, suite: Suite, cell: Cell, context: Context, limit: int) -> Expected:
+        """Parameters of two trainings with Adam's moments, a gradient, and the evaluation of all examples at once."""
+        spec, problem = self.asked(suite), context.problem
+        train = min(spec.examples or problem.examples, problem.examples)
+
+        def judged(test: int, count: int) -> object:
+            own = _shorter(problem, count, test)
+            return evaluate(own, context.parameters, context.key / "memory", spec.samples)
+
+        tests = len(problem.data.test.targets) if problem.data.has_test else 1
+        found = live_bytes.expected(judged, tests, train)
+        return expected.training(context, found, copies=5)
+
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
         """One training a seed."""
         (cell,) = cells
         spec = self.asked(session.suite)
         context = site.untrained(cell.estimator)
-        try_at_start(context)
+        try_at_start(site, context)
         plan = Plan(spec.steps, spec.evaluations, spec.learning_rate, spec.samples, spec.examples)
         seeds = []
         for seed in range(spec.seeds):
@@ -269,10 +285,20 @@ class Convergence(Measure):
             yield outcome, values(outcome.data, suite.level, target)
 
 
-def try_at_start(context: Context) -> None:
+def _shorter(problem: Problem, train: int, test: int) -> Problem:
+    """The same problem with its first examples alone."""
+    data = problem.data
+    first = Split(*(t[:train] for t in data.train))
+    tests = Split(*(t[: test if data.has_test else 0] for t in data.test))
+    return replace(problem, data=replace(data, train=first, test=tests))
+
+
+def try_at_start(site: Site, context: Context) -> None:
     """Take one draw at initialisation: an estimator that breaks its contract is not trained with."""
     start = context.problem.initial(context.key)
     state = fitted(context.estimator, context.problem, start, context.key / "fit")
+    for ask in site.before:
+        ask(replace(context, parameters=start, state=state))
     batch = context.batch(context.key / "trace")
     trace(context.estimator, context.problem, start, batch, state)
 

@@ -28,7 +28,10 @@ from vdbench.errors import CellError, one_line
 from vdbench.estimation import registry
 from vdbench.estimation.base import Estimator
 from vdbench.estimation.options import options
+from vdbench.measures import expected
 from vdbench.measures.cells import Cell, Outcome, everywhere
+from vdbench.measures.context import Context
+from vdbench.measures.expected import Expected
 from vdbench.measures.metrics import MetricValue
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
@@ -194,6 +197,10 @@ class Memory(Measure):
         """One a process; that which warms it up is not counted."""
         count = self.asked(suite).repetitions
         return count, count
+
+    def memory(self, suite: Suite, cell: Cell, context: Context, limit: int) -> Expected:
+        """One gradient."""
+        return expected.one(context)
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
         """One process a repetition."""

@@ -27,8 +27,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vdbench import statistics
 from vdbench.estimation.base import Estimator
-from vdbench.measures import variance_units
+from vdbench.measures import expected, variance_units
 from vdbench.measures.cells import Cell, Outcome, everywhere
+from vdbench.measures.context import Context
+from vdbench.measures.expected import Expected
 from vdbench.measures.metrics import MetricValue, UnitRows
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
@@ -65,6 +67,10 @@ class NoiseScale(Measure):
         """Four a unit."""
         count = 4 * self.asked(suite).units
         return count, count
+
+    def memory(self, suite: Suite, cell: Cell, context: Context, limit: int) -> Expected:
+        """That of its units."""
+        return expected.units(context, limit)
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
         """A fixed number of units."""

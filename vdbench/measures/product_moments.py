@@ -107,7 +107,11 @@ def _small(of: Of, name: str, uses: list[Product]) -> bool:
     if not plain:
         return False
     outputs, inputs = of.layer.weight_shape
-    rows = 4 * sum(p.slopes.shape[2] for p in uses)
+    return _fewer(outputs, inputs, 4 * sum(p.slopes.shape[2] for p in uses))
+
+
+def _fewer(outputs: int, inputs: int, rows: int) -> bool:
+    """Whether inner products of so many rows, of a unit's four draws, cost less than a gradient of this shape."""
     # in float64, which takes twice the time
     return 2 * rows * rows * (outputs + inputs) < outputs * inputs * (rows + 4 * FORMED)
 
@@ -144,6 +148,44 @@ def _gram(rows: Tensor) -> Tensor:
     return torch.bmm(rows, rows.transpose(1, 2))
 
 
+def _rows_at_once(shape: tuple[int, ...], places: int, examples: int, tile: int) -> int:
+    # a long product has its inputs arranged anew for every call
+    least = 8 if examples <= 128 else 256
+    return min(shape[0], max(least, 2 * tile // (shape[1] * places)))
+
+
+def room(drawn: Drawn, layers: list[Of], units: int, examples: int) -> int:
+    """Bytes that `add` takes for so many units, besides what is drawn.
+
+    Args:
+        drawn: Draws of the same estimator, of any number of examples.
+        layers: As of `add`.
+        units: U.
+        examples: M of each minibatch.
+    """
+    most = 0
+    for of in layers:
+        mine = [p for p in drawn.products if p.layer == of.layer.name]
+        if mine:
+            most = max(most, _room(mine, of.layer.weight_shape, units, examples))
+    return most
+
+
+def _room(mine: list[Product], shape: tuple[int, ...], units: int, examples: int) -> int:
+    outputs, inputs = shape
+    like, draws = mine[0].slopes, mine[0].slopes.shape[1]
+    rows, each, tile = 2 * draws * examples, like.element_size(), TILE[like.device.type]
+    # of one product alone: slopes and inputs joined, and in float64; two tables of inner products
+    inner = units * ((8 + each) * rows * (outputs + inputs) + 2 * 8 * rows * rows)
+    if not _fewer(outputs, inputs, 4 * examples):
+        inner = 0
+    places = 2 * min(units, max(1, tile // (outputs * inputs)))
+    step = _rows_at_once(shape, places, examples, tile)
+    count = len(mine) + sum(p.kind in SAMPLED for p in mine) + 1
+    looked_at = 3 * min(2 * tile, places * step * inputs)
+    return inner + each * (count * draws * places * step * inputs + looked_at)
+
+
 class _Rows:
     """Some units' gradients in the weights of one layer, formed some rows at a time.
 
@@ -161,12 +203,8 @@ class _Rows:
             products = [p._replace(slopes=_differences(p.slopes)) for p in products]
         self._products = [_Factors(p, sums.buffers, str(k)) for k, p in enumerate(products)]
         examples = max(p.slopes.shape[2] for p in products)
-        outputs, inputs = of.layer.weight_shape
-        # a long product has its inputs arranged anew for every call
-        least = 8 if examples <= 128 else 256
-        self._step = min(
-            outputs, max(least, 2 * TILE[products[0].slopes.device.type] // (inputs * self._places))
-        )
+        tile = TILE[products[0].slopes.device.type]
+        self._step = _rows_at_once(of.layer.weight_shape, self._places, examples, tile)
 
     def add(self, formed: Slopes, parameters: Parameters, added: Added) -> None:
         """Take in the gradients in some coordinates."""

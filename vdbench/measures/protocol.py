@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from vdbench.estimation.base import Estimator
 from vdbench.measures.cells import Cell, Outcome
+from vdbench.measures.context import Context
+from vdbench.measures.expected import Expected
 from vdbench.measures.metrics import MetricValue
 from vdbench.measures.session import Session, Site
 from vdbench.problems.problem import Problem
@@ -79,6 +81,17 @@ class Measure(ABC):
             cell: Which.
             examples: Training examples of the problems that are known.
         """
+
+    def memory(self, suite: Suite, cell: Cell, context: Context, limit: int) -> Expected | None:
+        """What a cell is expected to take; None where that is not known.
+
+        Args:
+            suite: What is asked for.
+            cell: Which.
+            context: Its estimator, with parameters; no draw of its minibatch size has been taken yet.
+            limit: Bytes that it may take.
+        """
+        return None
 
     @abstractmethod
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:

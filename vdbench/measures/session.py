@@ -146,6 +146,7 @@ class Site:
         session: The run's.
         chunks: Keeps how many draws are taken together.
         estimators: Those of the place, in order.
+        before: Called with each context before a draw of its minibatch size is taken.
     """
 
     place: Place
@@ -156,6 +157,7 @@ class Site:
     session: Session
     chunks: Chunks
     estimators: Sequence[Estimator]
+    before: Sequence[Callable[[Context], None]] = ()
     _contexts: dict[tuple[Estimator, int | None], Context | BaseException] = field(
         default_factory=dict
     )
@@ -227,6 +229,8 @@ class Site:
             self.chunks.chunk(chunk),
             examples,
         )
+        for ask in self.before:
+            ask(context)
         self.chunks.fix_chunk(chunk, context.traced.together)
         return context
 

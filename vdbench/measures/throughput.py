@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from vdbench.estimation.base import Estimator
-from vdbench.measures import throughput_metrics
+from vdbench.measures import expected, throughput_metrics
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
+from vdbench.measures.expected import Expected
 from vdbench.measures.metrics import MetricValue, UnitRows
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
@@ -49,6 +50,10 @@ class Throughput(Measure):
     def gradients(self, suite: Suite, cell: Cell, examples: Mapping[str, int]) -> tuple[int, int]:
         """One a round; the calls within a sample are not counted."""
         return 8, self.asked(suite).rounds
+
+    def memory(self, suite: Suite, cell: Cell, context: Context, limit: int) -> Expected:
+        """One gradient at a time."""
+        return expected.one(context)
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
         """All estimators of the place in one interleaved pass, alone on the device.

@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator
-from vdbench.measures import training_metrics
+from vdbench.measures import expected, live_bytes, training_metrics
 from vdbench.measures.cells import TRAINED, Cell, Outcome, fits, on
 from vdbench.measures.context import Context
 from vdbench.measures.convergence import no_test, try_at_start
+from vdbench.measures.expected import Expected
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.problems.problem import Problem
@@ -26,6 +29,7 @@ from vdbench.schedules import Recipe
 from vdbench.store import Address, Damaged, Ledger, Table, arrays, digest
 from vdbench.suite.schema import Suite, TrainingSpec
 from vdbench.suite.training_recipe import left, recipe_of, spec_of
+from vdbench.training.evaluation import ROWS, fixed, mean_weights
 from vdbench.training.history import PREFIX, Tracker, Tracking, hold_out
 from vdbench.training.trainer import Trainer, train
 
@@ -194,13 +198,25 @@ class Training(Measure):
         fewest = min(spec.epochs, 1 + (spec.patience or spec.epochs))
         return each * fewest, each * spec.epochs
 
+    def memory(self, suite: Suite, cell: Cell, context: Context, limit: int) -> Expected:
+        """Parameters with Adam's moments, the best ones, a gradient, and some examples predicted at once."""
+        problem, parameters = context.problem, context.parameters
+
+        def predicted(_: int, rows_: int) -> object:
+            with torch.no_grad():
+                use = fixed(mean_weights(problem, parameters))
+                return problem.outputs(use, problem.data.train.inputs[:rows_], parameters).double()
+
+        found = live_bytes.expected(predicted, 1, min(ROWS, problem.examples))
+        return expected.training(context, found, copies=6)
+
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
         """One whole training a seed, each a block of its own; one that is killed goes on from its last epoch."""
         (cell,) = cells
         spec = _spec(session.suite, cell)
         plan = Plan(spec, recipe_of(spec))
         context = site.untrained(cell.estimator)
-        try_at_start(context)
+        try_at_start(site, context)
         seeds = []
         for seed in range(spec.seeds):
             session.progress.detail(f"seed {seed + 1} of {spec.seeds}")

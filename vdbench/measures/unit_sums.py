@@ -51,6 +51,21 @@ AGREE = {torch.float32: 1e-3, torch.float64: 1e-9}
 
 
 @dataclass
+class Limits:
+    """What a call holds at most, where memory is scarce.
+
+    Attributes:
+        units: Units of one call.
+        places: Minibatches whose draws are taken at once, in products.
+        why: Why gradients are held one by one; '' where they need not be.
+    """
+
+    units: int = 2**30
+    places: int = 2**30
+    why: str = ""
+
+
+@dataclass
 class Way:
     """How an estimator's units are taken at a place.
 
@@ -108,18 +123,45 @@ def of(context: Context, units: list[int], use: Way | None = None) -> dict[str, 
 
 def at_once(context: Context) -> int:
     """Units of one call: as many as the draws taken together make, and where those are none, what activations allow."""
+    most = limits(context).units
     if way(context).name != "products":
-        return max(1, context.traced.together // 4)
-    return max(1, min(MOST, FIT[context.problem.device.type] // (4 * _activations(context))))
+        return max(1, min(most, context.traced.together // 4))
+    return min(most, units_of_products(context, _numbers(context)))
 
 
-def _activations(context: Context) -> int:
+def limits(context: Context) -> Limits:
+    """What calls hold at most at a place; as `vdbench.measures.expected` has set it, else by caches alone."""
+    found: Limits = context.shared.get("limits", Limits())
+    return found
+
+
+def units_of_products(context: Context, numbers: int) -> int:
+    """Units of one call in products, by what a cache holds.
+
+    Args:
+        context: Where.
+        numbers: Of noise in one draw.
+    """
+    held = 4 * _activations(context, numbers)
+    return max(1, min(MOST, FIT[context.problem.device.type] // held))
+
+
+def places_of_products(context: Context, numbers: int) -> int:
+    """Minibatches whose draws are taken at once, in products; arguments as of `units_of_products`."""
+    held = 2 * _activations(context, numbers)
+    return max(1, HELD[context.problem.device.type] // held)
+
+
+def _numbers(context: Context) -> int:
+    return sum(math.prod(r.shape) for r in context.traced.requests)
+
+
+def _activations(context: Context, numbers: int) -> int:
     """Bytes that one draw holds between its forward and its backward pass, weight samples among them."""
     width = sum(use.inputs + 6 * use.outputs for use in context.problem.uses.values())
     item = torch.empty((), dtype=context.problem.dtype).element_size()
     examples = context.examples or context.batch_size
-    noise = sum(math.prod(r.shape) for r in context.traced.requests)
-    return item * (examples * width + 2 * noise)
+    return item * (examples * width + 2 * numbers)
 
 
 def _keys(context: Context, places: list[Key]) -> list[Key]:
@@ -146,7 +188,7 @@ def _noise(context: Context, use: Way, places: list[Key]) -> dict[Request, Tenso
 def _products(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
     assert use.products is not None
     noise = _noise(context, use, places)
-    step = max(1, HELD[context.problem.device.type] // (2 * _activations(context)))
+    step = min(limits(context).places, places_of_products(context, _numbers(context)))
     parts = []
     for start in range(0, len(places), step):
         part = slice(start, start + step)
@@ -181,22 +223,30 @@ def _joined(parts: list[Drawn]) -> Drawn:
 
 
 def _together(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
-    noise = _noise(context, use, places)
-    problem, parameters = context.problem, context.parameters
-    if why_not_dense(problem, parameters):
-        # of other networks it is known that draws vectorise, and not that draws of minibatches do
-        count = next((v.shape[1] for v in noise.values()), 1)
-        each = Batch(*(t.repeat_interleave(count, 0) for t in batches))
-        flat = {r: v.flatten(0, 1) for r, v in noise.items()}
-        drawn = vectorised(context.estimator, problem, parameters, each, flat, context.state)
-        found = {n: g.view(len(places), count, -1) for n, g in drawn.gradients.items()}
-    else:
-        both = on_each(context.estimator, problem, parameters, batches, noise, context.state)
-        found = {n: g.flatten(2) for n, g in both.gradients.items()}
-    for name, value in found.items():
+    for name, value in gradients(context, batches, _noise(context, use, places)).items():
         slope = context.divergence.get(name)
         pair = product_moments.pair(value)
         sums.add(name, *pair, None if slope is None else slope.flatten())
+
+
+def gradients(context: Context, batches: Batch, noise: dict[Request, Tensor]) -> dict[str, Tensor]:
+    """Gradients of all draws on P minibatches in one vectorised call, by parameter (P, D, n).
+
+    Args:
+        context: Where.
+        batches: Inputs (P, M, …).
+        noise: With first dimensions (P, D).
+    """
+    problem, parameters = context.problem, context.parameters
+    if not why_not_dense(problem, parameters):
+        both = on_each(context.estimator, problem, parameters, batches, noise, context.state)
+        return {n: g.flatten(2) for n, g in both.gradients.items()}
+    # of other networks it is known that draws vectorise, and not that draws of minibatches do
+    places, count = len(batches.inputs), next((v.shape[1] for v in noise.values()), 1)
+    each = Batch(*(t.repeat_interleave(count, 0) for t in batches))
+    flat = {r: v.flatten(0, 1) for r, v in noise.items()}
+    drawn = vectorised(context.estimator, problem, parameters, each, flat, context.state)
+    return {n: g.view(places, count, -1) for n, g in drawn.gradients.items()}
 
 
 def _one_by_one(context: Context, use: Way, batches: Batch, places: list[Key], sums: Sums) -> None:
@@ -224,6 +274,9 @@ def _one_by_one(context: Context, use: Way, batches: Batch, places: list[Key], s
 
 
 def _choose(context: Context) -> Way:
+    scarce = limits(context).why
+    if scarce:
+        return Way("one by one", scarce)
     other = Way("together" if context.traced.together else "one by one")
     problem, parameters = context.problem, context.parameters
     other.why = why_formed(context.estimator, problem, parameters)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from vdbench.errors import CellError, InputError, nearest
 from vdbench.estimation.base import Estimator, independent_examples, objective
 from vdbench.estimation.options import identity, label
-from vdbench.measures import few_examples, rao_blackwell, unit_sums, variance_units
+from vdbench.measures import expected, few_examples, rao_blackwell, unit_sums, variance_units
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
+from vdbench.measures.expected import Expected
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.measures.stopping import Stopped, Stopping, look_schedule, schedule_of
@@ -49,6 +51,14 @@ class Variance(Measure):
         spec = self.asked(suite)
         looks = schedule_of(spec, suite.level).looks
         return 4 * looks[0], 4 * looks[-1]
+
+    def memory(self, suite: Suite, cell: Cell, context: Context, limit: int) -> Expected | None:
+        """That of its units; of one that is measured by another's pre-activations it is not known."""
+        spec = self.asked(suite)
+        if cell.label in spec.rao_blackwell:
+            return None
+        few = spec.few_examples.get(cell.label)
+        return expected.units(context if few is None else replace(context, examples=few), limit)
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:
         """One cell, on whole minibatches, on few examples of each, or by another estimator's pre-activations."""

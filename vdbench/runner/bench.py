@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vdbench.estimation.base import Estimator
+from vdbench.measures import foresight
 from vdbench.measures.cells import SWEPT, Cell, Outcome, Place
 from vdbench.measures.guard import Guard
 from vdbench.measures.protocol import Measure
@@ -181,8 +183,9 @@ class Bench:
         values, file, guard = self.open(place)
         if (place, alone) not in self._sites:
             here = list(dict.fromkeys(c.estimator for c in self._at(place)))
+            fits = partial(foresight.fits, self.session)
             self._sites[place, alone] = Site(place, self._here, self.built.fingerprint, values, file,
-                                             self.session, self.chunks, here)  # fmt: skip
+                                             self.session, self.chunks, here, [fits])  # fmt: skip
         guard.use(self.threads_of(alone))
         self.session.store.guards[:] = [guard.check]
         return self._sites[place, alone]
@@ -205,8 +208,12 @@ class Bench:
             if measure.together and not measure.apart:
                 cells, failed = site.ready(cells)
             if cells:
+                ahead = foresight.Foresight(self.session, site, measure, cells)
+                self.session.store.before[:] = [ahead.look]
                 with self.session.attempt(cells, found):
                     found += measure.measure(self.session, site, cells)
+                self.session.store.before.clear()
+                ahead.note(found)
         return failed + found
 
     def ask(self, place: Place, estimator: Estimator, question: Any, *more: Any) -> Any:

@@ -18,7 +18,6 @@ FREED = 31 << 20
 for _module in (
     "pandas",
     "pyarrow.parquet",
-    "sklearn.datasets",
     "torch._dynamo",
     "torch.fx.experimental.symbolic_shapes",
     "torch.profiler",

@@ -26,12 +26,14 @@ class Store:
         ledger: Told what was read and what did not fit; one of its own by default.
         measuring: Whether what is not stored may be measured.
         guards: Called before anything is stored; each raises an error where it must not be.
+        before: Called before anything is measured; each raises an error where it cannot be.
     """
 
     folder: Path
     ledger: Ledger = field(default=None, compare=False)  # type: ignore[assignment]
     measuring: bool = True
     guards: list[Callable[[], None]] = field(default_factory=list, compare=False)
+    before: list[Callable[[], None]] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         """Begin a ledger, where there is none."""
@@ -113,10 +115,12 @@ class Store:
         """Refuse to go on where nothing may be measured.
 
         Raises:
-            CellError: Nothing may be.
+            CellError: Nothing may be; or what is called before says why not.
         """
         if not self.measuring:
             raise CellError("not measured yet: the run folder has no block of it.")
+        for ask in self.before:
+            ask()
 
 
 def concatenate(parts: list[Table]) -> Table:

@@ -78,7 +78,7 @@ def run_verb(
         return
     asked = Asked(suite, device, with_modes(setting, mode), only or [], plugin or [], allow or [])
     if dry_run:
-        dry.show(asked, json)
+        dry.show(asked, json, explain)
         return
     from vdbench import runner
     from vdbench.cli.progress import automatic
