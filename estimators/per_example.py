@@ -98,6 +98,11 @@ class PerExample(Estimator):
         """That is what it is."""
         return True
 
+    def examples_together(self, problem: Problem) -> int:
+        """A chunk."""
+        weights = sum(math.prod(layer.weight_shape) for layer in problem.layers)
+        return max(1, min(self.chunk, LARGEST // weights))
+
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
     ) -> Gradient:
@@ -113,8 +118,7 @@ class PerExample(Estimator):
                 problem, parameters, batch, _masking(self, problem, noise), problem.scale(batch)
             )
         total: Gradient | None = None
-        weights = sum(math.prod(layer.weight_shape) for layer in problem.layers)
-        held = max(1, min(self.chunk, LARGEST // weights))
+        held = self.examples_together(problem)
         for start, stop in _parts(problem, batch.inputs.shape[0], held):
             part = Batch(*(t[start:stop] for t in batch))
             own = [noise.at("example", start + m) for m in range(part.inputs.shape[0])]

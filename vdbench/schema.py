@@ -91,6 +91,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "stopped_early": ("array", "epoch at which patience ended each seed's training, or null"),
     "best": ("array", "epoch whose parameters each seed's training gave"),
     "way": ("string", "how the draws of a variance were taken: `products`, `together` or `one by one`"),
+    "evaluated_on": ("integer", "training examples that ELBOs are estimated from, others for each seed, where not all"),
     "memory_expected": ("integer", "bytes of tensors that it was expected to hold at most, before it began"),
     "way_why": ("string", "why they were not taken as products"),
 }  # fmt: skip

@@ -129,6 +129,10 @@ class Estimator(ABC):
         """Forward passes whose activations one draw holds at once; draws are vectorised the fewer for it."""
         return 1
 
+    def examples_together(self, problem: Problem) -> int | None:
+        """Examples of a minibatch that it passes at once on a problem; None for all of them."""
+        return None
+
     @property
     def costs_without_gradient(self) -> bool:
         """Whether it takes log-likelihoods of which it takes no gradient, which some networks vectorise less well."""
@@ -267,6 +271,10 @@ class Wrapper(Estimator):
     def passes_together(self) -> int:
         """The inner estimator's."""
         return self.of.passes_together
+
+    def examples_together(self, problem: Problem) -> int | None:
+        """The inner estimator's."""
+        return self.of.examples_together(problem)
 
     @property
     def costs_without_gradient(self) -> bool:

@@ -145,13 +145,16 @@ def seconds_to(target: float, seconds: Curve, elbo: Curve) -> float:
     return float(seconds[i - 1] + share * (seconds[i] - seconds[i - 1]))
 
 
-def values(seeds: list[Table], level: float, target: float | None) -> list[MetricValue]:
+def values(
+    seeds: list[Table], level: float, target: float | None, message: str = ""
+) -> list[MetricValue]:
     """ELBO by step and second, final ELBO, test figures, and seconds to a target.
 
     Args:
         seeds: One training each.
         level: Of the intervals over seeds.
         target: ELBO to be reached, nats; None for no such figure.
+        message: What is said of ELBOs.
     """
     found = []
     for place, step in enumerate(seeds[0]["step"]):
@@ -164,6 +167,7 @@ def values(seeds: list[Table], level: float, target: float | None) -> list[Metri
                 step=float(step),
                 seconds=float(np.mean([s["seconds"][place] for s in seeds])),
                 detail=_pairs(seeds, place),
+                message=message,
             )
         )
     for metric, name, unit in (
@@ -173,7 +177,8 @@ def values(seeds: list[Table], level: float, target: float | None) -> list[Metri
     ):
         values = [float(s[name][-1]) for s in seeds]
         if all(math.isfinite(v) for v in values):
-            found.append(MetricValue(metric, statistics.seed_mean(values, level), level, unit))
+            estimate, said = statistics.seed_mean(values, level), message if name == "elbo" else ""
+            found.append(MetricValue(metric, estimate, level, unit, message=said))
     if target is not None:
         found.append(_seconds_to_target(seeds, level, target))
     return found
@@ -268,7 +273,8 @@ class Convergence(Measure):
             seeds.append(session.store.get(address, partial(rows, context, plan, seed)))
             _refuse_diverged(seeds[-1], seed)
         reason = f"{spec.seeds} seeds of {spec.steps} steps{no_test(context.problem)}"
-        return [Outcome(cell, "ok", reason, spec.seeds, seeds)]
+        detail = evaluated_on(context.problem, spec.examples)
+        return [Outcome(cell, "ok", reason, spec.seeds, seeds, detail=detail)]
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
         """ELBO by step, final values, and seconds to the suite's target.
@@ -282,7 +288,7 @@ class Convergence(Measure):
             first, last = (np.mean([seed["elbo"][end] for seed in seeds]) for end in (0, -1))
             target = float(first + 0.9 * (last - first))
         for outcome in here.values():
-            yield outcome, values(outcome.data, suite.level, target)
+            yield outcome, values(outcome.data, suite.level, target, subset(outcome))
 
 
 def _shorter(problem: Problem, train: int, test: int) -> Problem:
@@ -301,6 +307,21 @@ def try_at_start(site: Site, context: Context) -> None:
         ask(replace(context, parameters=start, state=state))
     batch = context.batch(context.key / "trace")
     trace(context.estimator, context.problem, start, batch, state)
+
+
+def evaluated_on(problem: Problem, examples: int | None) -> dict[str, int]:
+    """How many training examples ELBOs are estimated from, as a fact of a cell; nothing where that is all of them."""
+    return {} if examples is None or examples >= problem.examples else {"evaluated_on": examples}
+
+
+def subset(outcome: Outcome) -> str:
+    """What is said of ELBOs that are estimated from some training examples; '' where that is all of them."""
+    count = outcome.detail.get("evaluated_on")
+    if count is None:
+        return ""
+    return (
+        f"from {count} training examples, others for each seed: the interval includes their choice"
+    )
 
 
 def no_test(problem: Problem) -> str:

@@ -109,7 +109,7 @@ def gradient(context: Context) -> Peak:
         noise = stream(context.key / "memory", context.problem.device, context.problem.dtype)
         return batch, _call(context, batch, noise)
 
-    return _once(context, "gradient", lambda: live_bytes.expected(one, 1, _examples(context)))
+    return _once(context, "gradient", lambda: live_bytes.expected(one, 1, *_size(context)))
 
 
 def one(context: Context) -> Expected:
@@ -186,6 +186,11 @@ def _first(context: Context, examples: int) -> Batch:
 
 def _examples(context: Context) -> int:
     return context.examples or context.batch_size
+
+
+def _size(context: Context) -> tuple[int, int | None]:
+    """Examples of a minibatch, and how many the estimator passes at once, if not all."""
+    return _examples(context), context.estimator.examples_together(context.problem)
 
 
 def _once(context: Context, what: str, find: Callable[[], Peak]) -> Peak:
@@ -283,7 +288,7 @@ def _together(context: Context, small: _Small, count: int) -> Expected:
         at, batches, noise = small.units(2 * units_, examples)
         return unit_sums.gradients(at, batches, noise), batches, noise
 
-    found = live_bytes.expected(draw, count, _examples(context))
+    found = live_bytes.expected(draw, count, *_size(context))
     return Expected(
         found.peak,
         {f"{4 * count} draws at once": found.peak, "of these gradients": found.held},

@@ -94,24 +94,31 @@ def follow(call: Callable[[], Any]) -> Course:
     return Course(tuple(live.names), tuple(live.live), held)
 
 
-def expected(call: Callable[[int, int], Any], draws: int, examples: int) -> Peak:
+def expected(
+    call: Callable[[int, int], Any], draws: int, examples: int, together: int | None = None
+) -> Peak:
     """Peak of a computation at a size, from its course at smaller ones.
 
     Args:
         call: Computes with so many draws and so many examples; it is called up to twelve times.
         draws: How many are meant.
         examples: How many are meant.
+        together: Examples that are computed with at once, if not all: operations are the same from these on, and from
+            twice as many a line is continued.
 
     Returns:
         Exact as far as bytes are linear in both numbers and the operations are the same at all sizes. Where they are
         not, the peaks at a quarter and an eighth of the size are continued in a line.
     """
-    sizes = tuple(_smaller(size, SIZES) for size in (draws, examples))
+    few = SIZES if together is None or together >= examples else (together, 2 * together)
+    sizes = (_smaller(draws, SIZES), _smaller(examples, few))
     found = _at(call, *sizes)
-    if len({course.names for course in found.values()}) > 1:
-        sizes = tuple(
-            _smaller(size, tuple(max(2, size // share) for share in SHARES))
-            for size in (draws, examples)
+    if few is not SIZES:
+        live = {at: np.array([float(course.peak)]) for at, course in found.items()}
+    elif len({course.names for course in found.values()}) > 1:
+        sizes = (
+            _smaller(draws, tuple(max(2, draws // share) for share in SHARES)),
+            _smaller(examples, tuple(max(2, examples // share) for share in SHARES)),
         )
         found = _at(call, *sizes)
         live = {at: np.array([float(course.peak)]) for at, course in found.items()}

@@ -20,7 +20,7 @@ from vdbench.estimation.base import Estimator
 from vdbench.measures import expected, live_bytes, training_metrics
 from vdbench.measures.cells import TRAINED, Cell, Outcome, fits, on
 from vdbench.measures.context import Context
-from vdbench.measures.convergence import no_test, try_at_start
+from vdbench.measures.convergence import evaluated_on, no_test, subset, try_at_start
 from vdbench.measures.expected import Expected
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
@@ -236,12 +236,13 @@ class Training(Measure):
             seeds.append(store.get(address, compute))
             keep_result(file, address, store.ledger)
         reason = f"{spec.seeds} seeds of up to {spec.epochs} epochs{no_test(context.problem)}"
-        return [Outcome(cell, "ok", reason, spec.seeds, seeds, detail=_epochs(seeds, spec.epochs))]
+        detail = {**_epochs(seeds, spec.epochs), **evaluated_on(context.problem, spec.examples)}
+        return [Outcome(cell, "ok", reason, spec.seeds, seeds, detail=detail)]
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
         """What the trainings gave, and their course."""
         for outcome in mine(self, outcomes).values():
-            yield outcome, training_metrics.values(outcome.data, suite.level)
+            yield outcome, training_metrics.values(outcome.data, suite.level, subset(outcome))
 
     def across(self, session: Session, outcomes: Sequence[Outcome]) -> Values:
         """Differences between problems, seed by seed; writes the table of all trainings' epochs."""

@@ -37,13 +37,22 @@ UNITS = {
 }  # fmt: skip
 """Metrics and their units, in the order of the rows."""
 
+OF_EXAMPLES = ("training.elbo", "training.expected_log_likelihood")
+"""Metrics that may be estimated from some of the training examples."""
+
 COMPARED = ("test.error", "test.error.mean_weights", "test.nll", "test.nll.mean_weights",
             "test.ece", "test.ece.mean_weights")  # fmt: skip
 """Metrics of which differences between problems are taken."""
 
 
-def values(seeds: Sequence[Table], level: float) -> list[MetricValue]:
-    """What the trainings of one cell gave, then their course at the tracked epochs that all of them reached."""
+def values(seeds: Sequence[Table], level: float, message: str = "") -> list[MetricValue]:
+    """What the trainings of one cell gave, then their course at the tracked epochs that all of them reached.
+
+    Args:
+        seeds: Their tables.
+        level: Of the intervals.
+        message: What is said of metrics `OF_EXAMPLES`.
+    """
     found = []
     for metric, unit in UNITS.items():
         for layer in _layers(seeds[0], FINAL + metric):
@@ -52,7 +61,11 @@ def values(seeds: Sequence[Table], level: float) -> list[MetricValue]:
     for metric, unit in UNITS.items():
         for layer in _layers(seeds[0], metric):
             found += _course(seeds, metric, layer, level, unit)
-    return [value for value in found if value.estimate.n]
+    return [
+        replace(value, message=message) if value.metric in OF_EXAMPLES else value
+        for value in found
+        if value.estimate.n
+    ]
 
 
 def _course(

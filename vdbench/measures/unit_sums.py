@@ -50,7 +50,7 @@ AGREE = {torch.float32: 1e-3, torch.float64: 1e-9}
 """Relative difference of a trial's sums beyond which products are not used: far above rounding."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Limits:
     """What a call holds at most, where memory is scarce.
 
