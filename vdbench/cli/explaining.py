@@ -1,4 +1,4 @@
-"""``vdbench run --explain``: the way in which the draws of each cell were taken, and why."""
+"""``vdbench run --explain``: the way in which the draws of each cell were taken, why, and the memory expected of it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def show(folder: Path) -> None:
 
 def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows, from ``run.json``."""
+    from vdbench.measures.expected import in_words
+
     found = []
     for cell in record["cells"]:
         if cell["measure"] != "variance":
@@ -35,7 +37,13 @@ def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
         nothing = FAILED if cell["status"] == "failed" else STORED
         names = {key: cell[key] for key in ("problem", "checkpoint", "batch_size", "estimator")}
         why = detail.get("way_why", "" if "way" in detail else nothing)
+        size = detail.get("memory_expected")
         found.append(
-            {**names, "way": detail.get("way", "–"), "why": why or "gradients are products"}
+            {
+                **names,
+                "way": detail.get("way", "–"),
+                "why": why or "gradients are products",
+                "memory": "–" if size is None else in_words(size),
+            }
         )
     return found

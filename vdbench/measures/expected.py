@@ -32,7 +32,7 @@ from vdbench.suite.schema import Suite
 SHARE = 0.9
 """Of a machine's memory that a cell may take, where its suite does not say how much."""
 
-SLACK = 1.25
+SLACK = 1.5
 """How much more may be taken than tensors hold, by allocator and libraries: calls are made smaller for it."""
 
 

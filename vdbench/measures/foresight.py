@@ -1,4 +1,7 @@
-"""What memory the cells of a job are expected to take: looked at once, before the first of their units is measured."""
+"""What memory the cells of a job are expected to take: looked at once, before the first of their units is measured.
+
+On a CPU alone: how much of a GPU's memory is free is not known before.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Foresight:
         Raises:
             CellError: It does not fit; says what it is expected to take.
         """
-        if self._looked or len(self.cells) != 1:
+        if self._looked or len(self.cells) != 1 or self.session.device.type != "cpu":
             return
         self._looked = True
         (cell,), suite = self.cells, self.session.suite
@@ -91,11 +94,13 @@ def begun(context: Context) -> Context:
 
 
 def fits(session: Session, context: Context) -> None:
-    """See that a single gradient fits, before one is taken.
+    """See that a single gradient fits, before one is taken; on a CPU.
 
     Raises:
         CellError: It does not.
     """
+    if session.device.type != "cpu":
+        return
     limit = expected.may_take(session.suite)
     try:
         found = expected.one(context)

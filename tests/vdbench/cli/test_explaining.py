@@ -27,7 +27,9 @@ def test_each_cell_has_its_way_and_why(tmp_path: Path, monkeypatch: pytest.Monke
     words = ["run", "suite.yaml", "--out", "run", "--explain", "--quiet"]
     first, again = (CliRunner().invoke(app, words) for _ in range(2))
     assert first.exit_code == again.exit_code == 0, first.output + again.output
-    assert re.search(r"8 +local +products +gradients are products", first.output), first.output
+    assert re.search(r"8 +local +products +gradients are products +[0-9.]+ MiB", first.output), (
+        first.output
+    )
     why = "the estimator is not one of sampled pre-activations alone"
     assert re.search(rf"8 +score +together +{why}", first.output), first.output
     assert len(re.findall("none: all its figures were there already", again.output)) == 2
