@@ -249,7 +249,8 @@ def units(context: Context, limit: int) -> Expected:
     count = draws_together(context)
     ways: list[Callable[[], Expected]] = []
     if not why_formed(context.estimator, context.problem, context.parameters):
-        trial = _together(context, small, 1) if count else one
+        # four draws at once hold no more than four alone, and share some of it
+        trial = 4 * gradient(context).peak if count else one.bytes
         products = _Products(context, small, trial)
         ways = products.ways()
     if count:
@@ -299,7 +300,7 @@ def _together(context: Context, small: _Small, count: int) -> Expected:
 class _Products:
     """Units whose gradients are never whole."""
 
-    def __init__(self, context: Context, small: _Small, trial: Expected) -> None:
+    def __init__(self, context: Context, small: _Small, trial: int) -> None:
         self._context, self._small, self._trial = context, small, trial
         self._numbers = numbers(context)
         self._way = unit_sums.prepared(small.at(min(2, _examples(context))))
@@ -326,7 +327,7 @@ class _Products:
         examples = _examples(self._context)
         room = product_moments.room(self._drawn, self._way.layers, units_, examples)
         # the trial has gradients beside the noise and the buffers of products
-        trial = 4 * item * self._numbers + self._trial.bytes
+        trial = 4 * item * self._numbers + self._trial
         largest = room + max(made, whole.held, trial)
         return Expected(
             self._prepared + largest,

@@ -30,6 +30,15 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
     "deterministic": {}, "naive": {}, "local": {}, "flipout": {}, "per-example": {},
     "antithetic": {}, "samples": {"samples": 2}, "score": {"samples": 4},
 }  # fmt: skip
+KINDS = ("dense", "convolution", "sequence")
+SHORT = [("dense", "local"), ("dense", "per-example"), ("sequence", "antithetic")]
+WAYS = [
+    pytest.param(kind, name, marks=[] if (kind, name) in SHORT else pytest.mark.long)
+    for kind in KINDS
+    for name in ESTIMATORS
+]
+"""Networks and estimators whose units are followed, most of them in a long test."""
+
 EXACT, UNITS = 0.001, 0.15
 """Relative difference of one gradient, and of a call of units, from what is held in truth."""
 
@@ -91,7 +100,7 @@ def truth(at: Context) -> live_bytes.Course:
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-@pytest.mark.parametrize("kind", ["dense", "convolution", "sequence"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_gradient_holds_what_was_expected(kind: str, name: str, small: dict[str, Any]) -> None:
     at = context(small[kind], name, 96)
     found, held = expected.gradient(at), truth(at)
@@ -99,8 +108,7 @@ def test_a_gradient_holds_what_was_expected(kind: str, name: str, small: dict[st
     assert found.held == pytest.approx(held.held, rel=EXACT), (found, held.held)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
-@pytest.mark.parametrize("kind", ["dense", "convolution", "sequence"])
+@pytest.mark.parametrize(("kind", "name"), WAYS)
 def test_units_hold_what_was_expected(kind: str, name: str, small: dict[str, Any]) -> None:
     """Of whichever way, trial and all, from nothing prepared."""
     at = context(small[kind], name, 48)
@@ -113,7 +121,7 @@ def test_units_hold_what_was_expected(kind: str, name: str, small: dict[str, Any
     assert found.bytes == pytest.approx(held, rel=UNITS, abs=3 * 2**20), (found, held)
 
 
-@pytest.mark.parametrize("name", ["naive", "local", "per-example", "antithetic"])
+@pytest.mark.parametrize("name", ["local", "antithetic"])
 def test_scarce_memory_makes_calls_smaller_and_figures_stay(
     name: str, small: dict[str, Any]
 ) -> None:
@@ -221,7 +229,7 @@ def measured(kind: str, name: str, size: int) -> tuple[int, int]:
 @pytest.mark.alone
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is reset on Linux")
 @pytest.mark.parametrize("name", ["naive", "local", "per-example", "antithetic"])
-@pytest.mark.parametrize("kind", ["dense", "convolution", "sequence"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_process_takes_what_was_expected(kind: str, name: str) -> None:
     found, taken = measured(kind, name, 64)
     print(f"\n{kind}, {name}: expected {found / 2**20:.1f} MiB, taken {taken / 2**20:.1f} MiB")
