@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -54,9 +55,22 @@ def _compared(subject: Subject, exact: Stage, other: Stage, k: int) -> tuple[flo
     noise = _noise(subject, drawn, k)
     truth = drawn.given(Noise(Injected(noise)))
     cast = {r: v.to(other.problem.device, other.problem.dtype) for r, v in noise.items()}
-    state = drawn.state if exact.problem.dtype == other.problem.dtype else subject.state(other)
+    # what it was fitted to is rounded, too: pilot draws of another type would be other draws
+    state = _cast(drawn.state, other.problem)
     found = replace(drawn, stage=other, state=state).given(Noise(Injected(cast)))
     return _excess(subject.estimator, exact.problem, exact.parameters, found, truth)
+
+
+def _cast(state: Any, to: Problem) -> Any:
+    """A state, of tuples, lists, dicts and tensors, on a problem's device and of its type; what is none stays."""
+    if isinstance(state, torch.Tensor):
+        return state.to(to.device, to.dtype if state.is_floating_point() else state.dtype)
+    if isinstance(state, dict):
+        return {key: _cast(value, to) for key, value in state.items()}
+    if isinstance(state, tuple | list):
+        parts = [_cast(value, to) for value in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    return state
 
 
 def _noise(subject: Subject, drawn: Draws, k: int) -> dict[Request, torch.Tensor]:

@@ -17,7 +17,7 @@ import vdbench
 from estimators.local import Local
 from estimators.naive import Naive
 from vdbench.certificate import Certificate, check, checks_of, exact_gradients, two_looks
-from vdbench.certificate.checks import CHECKS
+from vdbench.certificate.checks import CHECKS, precision
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.finding import LEFT_OUT, SEEN, Finding
 from vdbench.certificate.planning import enough
@@ -137,6 +137,17 @@ def test_what_fails_beyond_doubt_ends_the_drawing() -> None:
     # of the draws that are allowed, some problems take all: none is to be cut short
     right = [check(get("naive"), draws=8192, complete=k).findings for k in (False, True)]
     assert right[0] == right[1]
+
+
+def test_what_an_estimator_is_fitted_to_is_rounded_and_not_fitted_anew() -> None:
+    """Pilot draws in float32 are other draws: a baseline of theirs says nothing of how digits cancel."""
+    estimator = get("score", baseline="optimal")
+    subject = Subject(
+        estimator, Key(("check", 0)), drawn=drawn("independent-normal", Key(("check", 0)))
+    )
+    found = list(precision.ask(subject))
+    assert len(found) > 10
+    assert not [str(f) for f in found if f.passed is False]
 
 
 def test_at_least_twelve_defects_are_known() -> None:
