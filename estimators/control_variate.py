@@ -29,7 +29,7 @@ from vdbench.estimation import taylor
 from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import Declaration
 from vdbench.estimation.draws import gather, minibatch
-from vdbench.noise import POSTERIOR, SYMMETRIC, Injected, Kept, Request, stream
+from vdbench.noise import Injected, Kept, Request, stream
 
 PILOT_EXAMPLES = 64
 """Examples of a pilot minibatch."""
@@ -100,24 +100,11 @@ class ControlVariate(Wrapper):
 
     def _unfit(self) -> str:
         """Why the estimator cannot have this control variate; empty if it can."""
-        laws = self.of.declaration.laws
-        odd = [law for law in laws if law not in (*SYMMETRIC, POSTERIOR)]
         if self.kind == "delta":
             if isinstance(self.of, Score):
                 return ""
             return "has no cost times a score of weights to take a Taylor polynomial of; expected 'score' of kind delta"
-        if not self.of.declaration.pure:
-            return "draws its own noise, along which nobody else can differentiate"
-        if not self.of.pathwise:
-            return (
-                "is not pathwise, so that its gradient has no derivative along its noise; expected a pathwise one of "
-                "kind hvp, or 'score' of kind delta"
-            )
-        if odd:
-            return f"takes {odd[0]} noise, whose mean is not 0; expected normal noise"
-        if not {"normal", POSTERIOR} & set(laws):
-            return "draws no normal noise for a Taylor polynomial to be in"
-        return ""
+        return taylor.refusal(self.of, "a pathwise one of kind hvp, or 'score' of kind delta")
 
     @property
     def order(self) -> str:
@@ -166,12 +153,7 @@ class ControlVariate(Wrapper):
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any
     ) -> tuple[Gradient, dict[str, Tensor]]:
         """The inner estimator's draw, and c − E[c]."""
-        form = problem.parameterization
-        if form.law != "normal":
-            raise CellError(
-                f"{self.named}: the posterior '{form.name}' of problem '{problem.name}' has "
-                f"{'no' if form.law == 'none' else form.law} noise; expected normal noise."
-            )
+        taylor.need_normal(self.named, problem)
         kept = Kept(noise.source)
         gradient = self.of(problem, parameters, batch, Noise(kept, noise.path), state)
         if self.kind == "delta":
@@ -193,13 +175,7 @@ class ControlVariate(Wrapper):
             return control
         normal = taylor.normal(numbers)
         if self.order == "exact":
-            count = sum(value.numel() for value in normal.values())
-            if count > self.limit:
-                raise CellError(
-                    f"{self.named}: the exact mean of the second order takes a third derivative for every number "
-                    f"drawn, and one draw of '{self.of.declaration.name}' takes {count:,}; expected at most "
-                    f"{self.limit:,}, a higher value of its option limit, or curvature: sampled."
-                )
+            taylor.need_few(self, self.of, numbers, self.limit, ", or curvature: sampled")
             mean = taylor.quadratic_mean(draw, numbers)
         else:
             signs = {r: noise.source(_probe(noise, r)) for r in normal}

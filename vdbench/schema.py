@@ -93,6 +93,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "way": ("string", "how the draws of a variance were taken: `products`, `together` or `one by one`"),
     "evaluated_on": ("integer", "training examples that ELBOs are estimated from, others for each seed, where not all"),
     "memory_expected": ("integer", "bytes of tensors that it was expected to hold at most, before it began"),
+    "passes_to_fit": ("integer", "passes over the training split that fitting the estimator takes"),
     "way_why": ("string", "why they were not taken as products"),
 }  # fmt: skip
 """Keys of ``detail``, of a row of the table and of a cell in ``run.json``: JSON type and meaning."""

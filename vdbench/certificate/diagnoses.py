@@ -151,7 +151,7 @@ def suggest(drawn: Draws, objective: str, sample: Sample, rate: float = 0.01) ->
 def mistakes(drawn: Draws, objective: str, sample: Sample) -> Iterator[tuple[Rows, str]]:
     """Means that known mistakes would have, and how each is named."""
     t, batch = sample.truth, drawn.stage
-    scale = batch.problem.scale(batch.batch)
+    scale = batch.problem.examples / batch.size
     yield (
         0 * t,
         (

@@ -7,13 +7,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from vdbench.certificate import exact_gradients, toy_networks
 from vdbench.certificate.exact_gradients import Truth
 from vdbench.certificate.toy_networks import Toy
+from vdbench.datasets import Split
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator, objective
+from vdbench.noise import Key, stream
 from vdbench.problems.dropout import BinaryDropout, LearnedBinary
 from vdbench.problems.families.bounded import TruncatedNormal, Uniform
 from vdbench.problems.families.low_rank import LowRankPlusDiagonal
@@ -36,6 +39,8 @@ class Stage:
         exact: Gives the exact gradient of an objective, None of one that it has none of; None where the stage has
             none at all and is compared with draws of a textbook sampler.
         toy: What a fixed stage was made of.
+        subsampled: Whether every draw is on a random part of the minibatch, which then is the whole data set.
+        fitted_at: Where an estimator is fitted, if not at ``parameters``.
     """
 
     name: str
@@ -44,6 +49,60 @@ class Stage:
     batch: Batch
     exact: Callable[[str], Truth | None] | None = None
     toy: Toy | None = None
+    subsampled: bool = False
+    fitted_at: Parameters | None = None
+
+    @property
+    def size(self) -> int:
+        """Examples of a draw."""
+        count = len(self.batch.inputs)
+        return max(1, count - max(1, count // 4)) if self.subsampled else count
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What distinguishes it from other stages."""
+        where = (self.name, self.problem.dtype, self.problem.device)
+        return (*where, self.subsampled, self.fitted_at is not None)
+
+    def minibatches(self, key: Key, count: int) -> Batch:
+        """Minibatches of so many draws, (count, M, …): the same for all, or drawn anew without replacement."""
+        if not self.subsampled:
+            return Batch(*(t.expand(count, *t.shape) for t in self.batch))
+        examples = len(self.batch.inputs)
+        numbers = np.random.Generator(np.random.PCG64(key.seed())).random((count, examples))
+        chosen = torch.from_numpy(numbers.argsort(1)[:, : self.size]).to(self.problem.device)
+        return Batch(*(t[chosen] for t in self.batch))
+
+    def of_data(self) -> Stage:
+        """The same with its minibatch for the whole data set, of which each draw takes a random part.
+
+        The gradient is that of the minibatch, no longer scaled to the larger data set.
+        """
+        data, exact, scale = self.problem.data, self.exact, self.problem.scale(self.batch)
+        train = Split(*self.batch)
+
+        def truth(objective: str) -> Truth | None:
+            found = exact(objective) if exact else None
+            return None if found is None else {n: value / scale for n, value in found.items()}
+
+        return replace(
+            self,
+            problem=replace(self.problem, data=replace(data, train=train)),
+            exact=truth if exact else None,
+            subsampled=True,
+        )
+
+    def fitted_elsewhere(self) -> Stage:
+        """The same for an estimator that was fitted some way off, as one is some training steps after its fit."""
+        noise = stream(Key(("fitted elsewhere", self.name)), "cpu", torch.float64)
+        moved = {
+            name: value + AWAY * noise(name, value.shape).to(value)
+            for name, value in self.parameters.items()
+        }
+        free = self.problem.free(self.parameters)
+        return replace(
+            self, fitted_at={n: moved[n] if n in free else v for n, v in self.parameters.items()}
+        )
 
     def truth(self, objective: str) -> Truth | None:
         """The exact gradient of an objective; None where the stage has no exact sum of it."""
@@ -68,6 +127,9 @@ class Stage:
         whole = not targets.is_floating_point()
         return Batch(inputs.to(dtype), targets if whole else targets.to(dtype))
 
+
+AWAY = 0.3
+"""Standard deviation of the distance of every parameter from where an estimator was fitted."""
 
 KINKED = ("elbo", "elbo-gaussian-preactivations")
 """Objectives that are one in a dense network with independent normal weights, and have a sum where it has kinks."""

@@ -73,7 +73,8 @@ class Draws:
     @property
     def noiseless(self) -> bool:
         """Whether all draws are equal."""
-        return self.estimator.declaration.pure and not self.traced.requests
+        drawn = not self.estimator.declaration.pure or self.traced.requests
+        return not (drawn or self.stage.subsampled)
 
     def one(self, key: Key) -> Gradient:
         """One draw, by itself, as a training step takes it."""
@@ -114,7 +115,7 @@ class Draws:
 
     def _part(self, key: Key, size: int) -> dict[str, Rows]:
         at = self.stage
-        batches = Batch(*(t.expand(size, *t.shape) for t in at.batch))
+        batches = at.minibatches(key / "minibatches", size)
         where = (self.estimator, at.problem, at.parameters, batches)
         if self.alone:
             keys = [key / k for k in range(size)]
@@ -178,23 +179,24 @@ class Subject:
         Raises:
             CellError: The estimator refuses the stage's problem.
         """
-        place = (at.name, len(at.batch.inputs), at.problem.dtype, at.problem.device)
+        place = (*at.place, len(at.batch.inputs))
         if place not in self._made:
             self._made[place] = self._checked(self.fresh(at))
         return self._made[place]
 
     def state(self, at: Stage) -> Any:
         """What the estimator is fitted to on a stage: always the same, so it is fitted once."""
-        place = (at.name, at.problem.dtype, at.problem.device)
-        if place not in self._states:
+        if at.place not in self._states:
             key = self.key / "fit" / at.name
-            self._states[place] = self.estimator.fit(at.problem, at.parameters, key)
-        return self._states[place]
+            where = at.parameters if at.fitted_at is None else at.fitted_at
+            self._states[at.place] = self.estimator.fit(at.problem, where, key)
+        return self._states[at.place]
 
     def fresh(self, at: Stage) -> Draws:
         """Draws on a stage that are not kept."""
         state = self.state(at)
-        traced = draws.trace(self.estimator, at.problem, at.parameters, at.batch, state)
+        batch = Batch(*(t[: at.size] for t in at.batch))
+        traced = draws.trace(self.estimator, at.problem, at.parameters, batch, state)
         return Draws(self.estimator, at, state, traced, not self.estimator.declaration.pure)
 
     def once(self, at: Stage, key: Key) -> Gradient:

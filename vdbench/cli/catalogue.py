@@ -107,8 +107,7 @@ def _show_estimator(name: str) -> Row:
     )
     wraps = {}
     if issubclass(cls, Wrapper):
-        own = ("name", "version")
-        declares = {key: value if key in own else AS_WRAPPED for key, value in declares.items()}
+        declares = {key: _own(cls, key, value) for key, value in declares.items()}
         wraps = {"wraps": [other for other in registry.names() if _can_wrap(cls, other)]}
     return {
         "kind": "estimator",
@@ -118,6 +117,16 @@ def _show_estimator(name: str) -> Row:
         **wraps,
         "about": inspect.getdoc(cls),
     }
+
+
+def _own(cls: type[Wrapper], key: str, value: Any) -> Any:
+    """What a wrapper declares by itself: its name and version, and what it changes of the estimator it wraps."""
+    if key in ("name", "version"):
+        return value
+    made = cls.declared.name and get(cls.declared.name)
+    assert isinstance(made, Wrapper)
+    mine, inner = (getattr(d, key) for d in (made.declaration, made.of.declaration))
+    return AS_WRAPPED if mine == inner else mine
 
 
 def _can_wrap(cls: type[Wrapper], name: str) -> bool:

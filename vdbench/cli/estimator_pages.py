@@ -25,6 +25,7 @@ DECLARED = {
     "objective": "objective class",
     "objective_on_convolution": "on convolutions",
     "unbiased": "unbiased",
+    "unbiased_given_minibatch": "unbiased given the minibatch",
     "independent_examples": "noise of examples independent",
     "laws": "noise laws",
     "posteriors": "posteriors",
@@ -46,7 +47,12 @@ def page(name: str) -> str:
     shown = catalogue.show(name)
     parts = [f"# {name}", NOTE, _prose(shown["about"])]
     declares = shown["declares"]
-    rows = [(words, _value(declares[key])) for key, words in DECLARED.items() if key in declares]
+    rows = [
+        (words, _value(declares[key]))
+        for key, words in DECLARED.items()
+        # nearly all are, or are as what they wrap
+        if key in declares and (key != "unbiased_given_minibatch" or declares[key] is False)
+    ]
     parts.append(_table(("declared", ""), rows))
     if shown["options"] != ["none"]:
         options = [tuple(f"`{part}`" for part in o.split("=", 1)) for o in shown["options"]]

@@ -69,6 +69,8 @@ class Declaration:
             them; ``learned-binary`` where it is made for those.
         objective_on_convolution: The objective class where several places of one example share a weight, as in a
             convolution; empty where it is ``objective`` there too.
+        unbiased_given_minibatch: Whether its mean given a minibatch is the gradient of that minibatch, as it is unless
+            it controls the data part of the variance. If not, its mean is right on average over minibatches alone.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Declaration:
     pure: bool = True
     posteriors: str = "independent-normal"
     objective_on_convolution: str = ""
+    unbiased_given_minibatch: bool = True
 
 
 class Estimator(ABC):
@@ -147,6 +150,15 @@ class Estimator(ABC):
     def own_whole_weights(self) -> bool:
         """Whether every example has its own sample of a weight that can only be sampled whole; else they share one."""
         return False
+
+    @property
+    def refit_epochs(self) -> int:
+        """Epochs of training after which `fit` is called anew, at the parameters of then; 0 for never."""
+        return 0
+
+    def passes_to_fit(self, state: Any) -> int:
+        """Gradients of the whole training split that `fit` took for a state; 0 where it took pilot draws."""
+        return 0
 
     @property
     def separate_weights(self) -> bool:
@@ -290,6 +302,15 @@ class Wrapper(Estimator):
     def own_whole_weights(self) -> bool:
         """As the inner estimator's examples."""
         return self.of.own_whole_weights
+
+    @property
+    def refit_epochs(self) -> int:
+        """As often as the inner estimator, whose state this is."""
+        return self.of.refit_epochs
+
+    def passes_to_fit(self, state: Any) -> int:
+        """Those of the inner estimator."""
+        return self.of.passes_to_fit(state)
 
     def objective_on(self, problem: Problem) -> str:
         """The inner estimator's."""

@@ -53,6 +53,7 @@ def register(
     pure: bool = True,
     posteriors: str | None = None,
     objective_on_convolution: str = "",
+    unbiased_given_minibatch: bool = True,
 ) -> Callable[[E], E]:
     """Class decorator that puts an estimator into the registry with what it declares of itself.
 
@@ -71,6 +72,8 @@ def register(
         posteriors: ``independent-normal`` (the default), ``sign-symmetric``, ``normal-preactivations``,
             ``row-shared``, ``any`` or ``learned-binary``: those it is valid for.
         objective_on_convolution: Objective class where several places of one example share a weight, if another.
+        unbiased_given_minibatch: Whether the mean given a minibatch is the gradient of that minibatch; False where it
+            is right on average over minibatches alone.
 
     Raises:
         InputError: The name is taken or malformed, a declaration is missing or superfluous, or the class is not a
@@ -104,6 +107,7 @@ def register(
             "pure": None if pure else pure,
             "posteriors": posteriors,
             "objective_on_convolution": objective_on_convolution or None,
+            "unbiased_given_minibatch": None if unbiased_given_minibatch else False,
         }
         _check_declared(where, wraps, declared, more)
         _check_class(cls, where)
@@ -119,6 +123,7 @@ def register(
                 pure=pure,
                 posteriors=kept,
                 objective_on_convolution=objective_on_convolution,
+                unbiased_given_minibatch=unbiased_given_minibatch,
                 **declared,  # type: ignore[arg-type]
             )
         _registry[name] = cls

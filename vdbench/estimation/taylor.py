@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from vdbench.errors import CellError
-from vdbench.noise import Request
+from vdbench.estimation.base import Estimator, Wrapper
+from vdbench.noise import POSTERIOR, SYMMETRIC, Request
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch, Parameters, Problem
 
@@ -67,6 +68,65 @@ def _along(
 def normal(numbers: Numbers) -> dict[Request, Tensor]:
     """The normal numbers among the noise."""
     return {request: value for request, value in numbers.items() if request.law == "normal"}
+
+
+def refusal(of: Estimator, expected: str) -> str:
+    """Why an estimator has no Taylor polynomial in its noise whose mean is known; empty if it has.
+
+    Args:
+        of: Which.
+        expected: What is asked for in its place where it is not pathwise.
+    """
+    laws = of.declaration.laws
+    odd = [law for law in laws if law not in (*SYMMETRIC, POSTERIOR)]
+    if not of.declaration.pure:
+        return "draws its own noise, along which nobody else can differentiate"
+    if not of.pathwise:
+        return (
+            "is not pathwise, so that its gradient has no derivative along its noise; "
+            f"expected {expected}"
+        )
+    if odd:
+        return f"takes {odd[0]} noise, whose mean is not 0; expected normal noise"
+    if not {"normal", POSTERIOR} & set(laws):
+        return "draws no normal noise for a Taylor polynomial to be in"
+    return ""
+
+
+def need_normal(named: str, problem: Problem) -> None:
+    """Refuse a posterior whose noise is not normal.
+
+    Raises:
+        CellError: It is not.
+    """
+    form = problem.parameterization
+    if form.law != "normal":
+        raise CellError(
+            f"{named}: the posterior '{form.name}' of problem '{problem.name}' has "
+            f"{'no' if form.law == 'none' else form.law} noise; expected normal noise."
+        )
+
+
+def need_few(wrapper: Wrapper, of: Estimator, numbers: Numbers, limit: int, instead: str) -> None:
+    """Refuse the exact mean of the second order where it would take too many derivatives.
+
+    Raises:
+        CellError: One draw takes more normal numbers than the limit.
+    """
+    count = sum(value.numel() for value in normal(numbers).values())
+    if count > limit:
+        raise CellError(
+            f"{wrapper.named}: the exact mean of the second order takes a third derivative for every number drawn, "
+            f"and one draw of '{of.declaration.name}' takes {count:,}; expected at most {limit:,}, a higher value of "
+            f"its option limit{instead}."
+        )
+
+
+def affine(draw: Draw, numbers: Numbers) -> Named:
+    """A gradient without its normal numbers, and the part that is linear in them: its mean is the former."""
+    what = "a control variate differentiates the gradient along its noise"
+    still, slope = along(*_ray(draw, numbers, normal(numbers)), what)
+    return {name: value + slope[name] for name, value in still.items()}
 
 
 def linear(draw: Draw, numbers: Numbers) -> Named:

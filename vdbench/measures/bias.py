@@ -4,6 +4,10 @@ A unit is one minibatch and on it four independent averages of several draws eac
 r₁, r₂ of an unbiased reference estimator. For every
 parameter (g₁−r₁)(g₂−r₂) estimates the squared bias given the minibatch, and r₁r₂ the squared gradient, both
 without bias; averaged over the parameters of a layer and role, relative bias = √(E[(g₁−r₁)(g₂−r₂)] / E[r₁r₂]).
+
+An estimator that is unbiased on average over minibatches alone (`Declaration.unbiased_given_minibatch`) has two
+minibatches a unit, one for g₁ and r₁ and one for g₂ and r₂. What is estimated is then the squared bias over
+minibatches.
 """
 
 from __future__ import annotations
@@ -59,9 +63,9 @@ def rows(context: Context, reference: Context, draws: int, start: int, stop: int
 
 def _rows(context: Context, reference: Context, draws: int, units: list[int]) -> Table:
     places = [context.key / "unit" / unit for unit in units]
-    batches = context.batches([place / "minibatch" for place in places])
-    ours = [_average(context, batches, draws, places, "estimator", half) for half in (1, 2)]
-    theirs = [_average(reference, batches, draws, places, "reference", half) for half in (1, 2)]
+    batches = {half: _batches(context, places, half) for half in (1, 2)}
+    ours = [_average(context, batches[h], draws, places, "estimator", h) for h in (1, 2)]
+    theirs = [_average(reference, batches[h], draws, places, "reference", h) for h in (1, 2)]
     bias = {n: (ours[0][n] - theirs[0][n]) * (ours[1][n] - theirs[1][n]) for n in ours[0]}
     size = {n: theirs[0][n] * theirs[1][n] for n in ours[0]}
     table: Table = {}
@@ -69,6 +73,14 @@ def _rows(context: Context, reference: Context, draws: int, units: list[int]) ->
         for group, mean in context.mean(values).items():
             table[column(group, quantity)] = mean
     return table
+
+
+def _batches(context: Context, places: list[Key], half: int) -> Batch:
+    """The minibatches of one half: those of the other, unless the estimator is right on average over them alone."""
+    keys = [place / "minibatch" for place in places]
+    if half == 2 and not context.estimator.declaration.unbiased_given_minibatch:
+        keys = [key / half for key in keys]
+    return context.batches(keys)
 
 
 def _average(

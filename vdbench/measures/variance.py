@@ -79,7 +79,7 @@ class Variance(Measure):
                 stopping.add(units(session, context, start, stop))
             found = stopping.stopped
         rows = found.rows
-        detail = {**found.detail, **unit_sums.told(context)}
+        detail = {**found.detail, **unit_sums.told(context), **_fitting(context)}
         return [Outcome(cell, found.status, found.reason, rows.n, rows, detail=detail)]
 
     def _on_few_examples(
@@ -125,6 +125,12 @@ class Variance(Measure):
         rows = {name: outcome.data for name, outcome in here.items()}
         for name, outcome in here.items():
             yield outcome, variance_values(suite, name, rows, look_schedule(suite))
+
+
+def _fitting(context: Context) -> dict[str, int]:
+    """What fitting the estimator took, where that is passes over the data."""
+    passes = context.estimator.passes_to_fit(context.state)
+    return {"passes_to_fit": passes} if passes else {}
 
 
 def _tell(session: Session, stopping: Stopping) -> None:
@@ -207,6 +213,12 @@ def _check_parts(at: str, suite: Suite, spec: VarianceSpec) -> None:
             f"{at}: data_from '{spec.data_from}' is itself in {asked[spec.data_from]}."
         )
     source = known[spec.data_from].declaration
+    for name in (*asked, spec.data_from):
+        if not known[name].declaration.unbiased_given_minibatch:
+            raise InputError(
+                f"{at}: '{name}' controls the data part of its variance, which is its own; expected estimators whose "
+                "mean is the gradient of each minibatch."
+            )
     for name, option in asked.items():
         if option == "rao_blackwell":
             _check_separate(at, known[name], name, spec)

@@ -117,6 +117,8 @@ def refused(estimator: Estimator, baseline: Estimator, problem: Problem) -> str:
     """Why an estimator is not compared with the baseline on a problem; '' if it is."""
     if not estimator.declaration.unbiased:
         return "declares a bias"
+    if not estimator.declaration.unbiased_given_minibatch:
+        return "has an anchor, and its variance here would be that right after it is made, not that of a training"
     mine, theirs = objective(estimator, problem), objective(baseline, problem)
     if mine != theirs:
         return f"estimates the gradient of another objective here, {mine} and not {theirs}"

@@ -116,6 +116,7 @@ class Trainer:
 
     def _advance(self) -> None:
         key = self.key / "step" / self.step
+        self._refit()
         batch = self._minibatch()
         noise = stream(key, self.problem.device, self.problem.dtype)
         gradient = call(
@@ -141,6 +142,13 @@ class Trainer:
         self._bound()
         self._state = self.estimator.update(self._state, gradient)
         self.step += 1
+
+    def _refit(self) -> None:
+        """Fit the estimator anew where its time has come."""
+        every = self.estimator.refit_epochs * self.steps_per_epoch
+        if every and self.step and self.step % every == 0:
+            key = self.key / "fit" / self.step
+            self._state = fitted(self.estimator, self.problem, self.parameters, key)
 
     def _adam(self) -> torch.optim.Adam:
         """Adam of the trained parameters in one pass, which divides the gradient by N on its way."""

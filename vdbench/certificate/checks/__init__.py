@@ -6,6 +6,7 @@ from vdbench.certificate.checks import (
     contract,
     devices,
     finite,
+    fitted_elsewhere,
     layer_draws,
     layer_kl,
     layer_mapping,
@@ -22,6 +23,7 @@ from vdbench.certificate.protocol import Check
 CHECKS: tuple[Check, ...] = (
     contract.CHECK,
     unbiased.CHECK,
+    fitted_elsewhere.CHECK,
     preactivations.CHECK,
     minibatch_law.CHECK,
     finite.CHECK,

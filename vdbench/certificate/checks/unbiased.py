@@ -1,4 +1,8 @@
-"""Is the mean of the gradient the gradient of the objective? Compared with exact sums, in every layer and role."""
+"""Is the mean of the gradient the gradient of the objective? Compared with exact sums, in every layer and role.
+
+The minibatch is the same in all draws. An estimator whose mean is right on average over minibatches alone is given a
+random part of it in every draw, and the gradient is that of the whole.
+"""
 
 from __future__ import annotations
 
@@ -46,17 +50,24 @@ def _left_out(subject: Subject, drawn: Draws) -> str:
 
 
 def _ask(subject: Subject, at: Stage) -> list[Asked]:
+    if not subject.estimator.declaration.unbiased_given_minibatch:
+        at = at.of_data()
+    return compared(NAME, subject, at)
+
+
+def compared(test: str, subject: Subject, at: Stage) -> list[Asked]:
+    """The question whether the mean on a stage is right, asked in the name of a test."""
     drawn = subject.on(at)
     why = _left_out(subject, drawn)
     if why:
-        return [Finding(NAME, at.name, None, note=why)]
+        return [Finding(test, at.name, None, note=why)]
     objective = served(subject.estimator, at)
-    key = subject.key / NAME / at.name
+    key = subject.key / test / at.name
     some = _against(drawn, objective, key)
     if some is None:
         why = f"no exact gradient of the objective '{objective}'; known: {', '.join(OBJECTIVES)}"
-        return [Finding(NAME, at.name, None, note=why)]
-    return [_pending(subject, drawn, objective, some)]
+        return [Finding(test, at.name, None, note=why)]
+    return [_pending(test, subject, drawn, objective, some)]
 
 
 Draw = Callable[[str, int], list[Sample]]
@@ -87,7 +98,7 @@ def _against(drawn: Draws, objective: str, key: Key) -> Draw | None:
     return differences
 
 
-def _pending(subject: Subject, drawn: Draws, objective: str, draw: Draw) -> Pending:
+def _pending(test: str, subject: Subject, drawn: Draws, objective: str, draw: Draw) -> Pending:
     raw = draw("pilot", PILOT)
     weights = directions(raw)
     pilot = weighted(raw, weights)
@@ -103,12 +114,12 @@ def _pending(subject: Subject, drawn: Draws, objective: str, draw: Draw) -> Pend
         count = subject.looks(drawn, wanted)
         first = enough(some, count, subject.bound(drawn, wanted), subject.unit(drawn))
     question = Question(
-        NAME,
+        test,
         lambda look, times: some(look, times * len(first[0].rows)),
         first,
         declared=not drawn.estimator.declaration.unbiased,
     )
-    return Pending(question, lambda found: [_finding(drawn, objective, a) for a in found])
+    return Pending(question, lambda found: [_finding(test, drawn, objective, a) for a in found])
 
 
 def samples(at: Stage, rows: dict[str, Rows], truth: dict[str, Rows]) -> list[Sample]:
@@ -129,7 +140,7 @@ def samples(at: Stage, rows: dict[str, Rows], truth: dict[str, Rows]) -> list[Sa
     return found
 
 
-def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
+def _finding(test: str, drawn: Draws, objective: str, answer: Answer) -> Finding:
     sample, declared = answer.sample, drawn.estimator.declaration
     biased = not declared.unbiased
     relative = sample.relative(answer.rate)
@@ -142,12 +153,12 @@ def _finding(drawn: Draws, objective: str, answer: Answer) -> Finding:
         measured = answer.differs or answer.few
         seen = "measured" if measured else "not seen at this number of draws"
         return Finding(
-            NAME, sample.where, True, figure, low, high, None, answer.power,
+            test, sample.where, True, figure, low, high, None, answer.power,
             f"declared biased, {seen}: {note}", against=objective, draws=answer.draws, carried=answer.carried,
         )  # fmt: skip
     suggests = suggest(drawn, objective, sample, answer.rate) if answer.differs else ""
     return Finding(
-        NAME, sample.where, not answer.differs, figure, low, high, limit, answer.power, note, suggests,
+        test, sample.where, not answer.differs, figure, low, high, limit, answer.power, note, suggests,
         objective, answer.draws, answer.carried,
     )  # fmt: skip
 
