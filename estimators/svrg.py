@@ -26,7 +26,7 @@ from vdbench import (
 from vdbench.estimation import anchor
 from vdbench.estimation.anchor import Anchored
 from vdbench.estimation.base import Declaration, average
-from vdbench.noise import SYMMETRIC, Injected, Kept, Recorder, Request, Stream, stream
+from vdbench.noise import SYMMETRIC, Injected, Kept, Recorder, Request
 
 
 @register("svrg", version="1")
@@ -164,7 +164,7 @@ class Svrg(Anchored):
         count = iter(range(problem.examples))
 
         def draw(batch: Batch) -> dict[str, Tensor]:
-            noise = stream(key / next(count), problem.device, problem.dtype)
+            noise = anchor.kept_noise(problem, key / next(count))
             return self.of(problem, state["anchor"], batch, noise, state["of"]).gradients
 
         return anchor.of_all(problem, draw)
@@ -174,7 +174,7 @@ class Svrg(Anchored):
         batch = next(anchor.parts(problem))
         found: dict[str, list[Tensor]] = {}
         for k in range(self.pairs):
-            recorder = Recorder(Stream(key / k, problem.device, problem.dtype))
+            recorder = Recorder(anchor.kept_noise(problem, key / k).source)
             Naive()(problem, at, Batch(batch.inputs[:1], batch.targets[:1]), Noise(recorder))
             for request in recorder.requests:
                 if request.law not in SYMMETRIC:

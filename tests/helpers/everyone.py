@@ -63,6 +63,9 @@ DENSE_ALONE = ("deterministic-vi",)
 ALONE: list[tuple[str, dict[str, Any]]] = [
     ("control-variate", {"curvature": "sampled", "coefficient": "fitted", "pilot": 1}),
     ("control-variate", {"of": "score", "kind": "delta", "curvature": "sampled"}),
+    ("svrg", {"control": "fixed", "pairs": 2, "distance": 0.5}),
+    ("svrg", {"of": "local", "control": "stored", "draws": 2}),
+    ("joint-control-variate", {"curvature": "exact"}),
 ]
 """Wrappers with options that are too dear to be tried around everything."""
 

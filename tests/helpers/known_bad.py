@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from estimators.local import Local, safe_sqrt
+from estimators.svrg import Svrg
 from vdbench.estimation.base import Declaration, Estimator, Gradient, pathwise_gradient
 from vdbench.estimation.pathwise import Pathwise
 from vdbench.noise import Noise
@@ -388,3 +389,26 @@ score(
     "contains the very cost",
 )  # fmt: skip
 score("log-density-by-difference", BadScore(by_difference, none), "float32", "σ = 1e-5")
+
+
+# Anchors
+
+
+@dataclass(frozen=True)
+class OfTwoPlaces(Svrg):
+    """What is subtracted is taken at the parameters, the mean that is added at the anchor."""
+
+    @property
+    def declaration(self) -> Declaration:
+        return replace(super().declaration, name="svrg-of-two-places")
+
+    def __call__(
+        self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
+    ) -> Gradient:
+        moved = {**state, "anchor": dict(parameters)}
+        return super().__call__(problem, parameters, batch, noise, moved)
+
+
+DEFECTS["svrg-of-two-places"] = Defect(
+    OfTwoPlaces(of=Local()), "fitted elsewhere", "mean", "of one anchor"
+)

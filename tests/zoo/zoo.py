@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zoo_anchors
 import zoo_gradients
 import zoo_masks
 import zoo_mixtures
@@ -22,6 +23,7 @@ FILES = (
     zoo_masks,
     zoo_mixtures,
     zoo_moments,
+    zoo_anchors,
     zoo_right,
 )
 """Where they are."""

@@ -96,12 +96,12 @@ OPEN = "differs in the first look, and was not looked at again since other findi
 """How the note of a finding begins that is left open."""
 
 BIASES = (
-    "unbiased", "pre-activations", "minibatch law", "layer mapping", "layer spread", "layer KL",
+    "unbiased", "fitted elsewhere", "pre-activations", "minibatch law", "layer mapping", "layer spread", "layer KL",
 )  # fmt: skip
 """Tests of which a failure is a wrong gradient."""
 
 EDGE = re.compile(r"[σα] = \d|almost")
 """Places at the edge of the range."""
 
-COMPARES = ("unbiased", "pre-activations", "layer KL")
+COMPARES = ("unbiased", "fitted elsewhere", "pre-activations", "layer KL")
 """Tests whose power is that of seeing a relative bias of a mean."""

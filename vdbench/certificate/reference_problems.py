@@ -128,7 +128,7 @@ class Stage:
         return Batch(inputs.to(dtype), targets if whole else targets.to(dtype))
 
 
-AWAY = 0.3
+AWAY = 0.2
 """Standard deviation of the distance of every parameter from where an estimator was fitted."""
 
 KINKED = ("elbo", "elbo-gaussian-preactivations")

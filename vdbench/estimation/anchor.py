@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vdbench.errors import CellError, InputError
 from vdbench.estimation.base import Declaration, Gradient, Wrapper
 from vdbench.estimation.draws import gather
-from vdbench.noise import Key, stream
+from vdbench.noise import Key, Noise, Request, Source, stream
 from vdbench.problems.problem import Batch, Parameters, Problem
 
 EXAMPLES = 1024
@@ -103,7 +104,7 @@ class Anchored(Wrapper):
         found = {name: value.detach().clone() for name, value in parameters.items()}
         if not self.distance:
             return found
-        noise = stream(key / "distance", problem.device, problem.dtype)
+        noise = kept_noise(problem, key / "distance")
         for layer in problem.layers:
             names = [n for n in (f"{layer.name}.{role}" for role in MEANS) if n in found]
             if not names:
@@ -114,6 +115,24 @@ class Anchored(Wrapper):
             scale = problem.posterior(layer, parameters).scale.detach()
             found[names[0]] += self.distance * scale * noise(layer.name, scale.shape)
         return found
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """Numbers of a source in another floating-point type."""
+
+    source: Source
+    dtype: torch.dtype
+
+    def __call__(self, request: Request) -> Tensor:
+        """Ask the source, and cast."""
+        return self.source(request).to(self.dtype)
+
+
+def kept_noise(problem: Problem, key: Key) -> Noise:
+    """Noise of which a state is made: drawn in float64, so that it is the same in every precision."""
+    source = stream(key, problem.device, torch.float64).source
+    return Noise(_Cast(source, problem.dtype))
 
 
 def parts(problem: Problem) -> Iterator[Batch]:

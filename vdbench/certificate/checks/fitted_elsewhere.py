@@ -5,14 +5,23 @@ Asked of estimators that control the data part of their variance: they are fitte
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from vdbench.certificate.checks import unbiased
-from vdbench.certificate.protocol import Asked, Check, each_stage
+from vdbench.certificate.finding import Finding
+from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
+from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.sampling import Subject
+from vdbench.certificate.two_looks import Answer
 from vdbench.estimation.base import Estimator
 
 NAME = "fitted elsewhere"
+
+SUGGESTS = (
+    "what is subtracted and the mean that is added are not of one anchor: compute both at the parameters that fit was "
+    "given, and keep these in the state."
+)
 
 
 def applies(estimator: Estimator) -> bool:
@@ -22,12 +31,22 @@ def applies(estimator: Estimator) -> bool:
 
 def ask(subject: Subject) -> Iterable[Asked]:
     """A question for each exact stage."""
-    return each_stage(
-        NAME,
-        subject.compared,
-        subject,
-        lambda at: unbiased.compared(NAME, subject, at.of_data().fitted_elsewhere()),
-    )
+    return each_stage(NAME, subject.compared, subject, lambda at: _ask(subject, at))
+
+
+def _ask(subject: Subject, at: Stage) -> list[Asked]:
+    asked = unbiased.compared(NAME, subject, at.of_data().fitted_elsewhere())
+    return [replace(a, conclude=_pointed(a)) if isinstance(a, Pending) else a for a in asked]
+
+
+def _pointed(pending: Pending) -> Callable[[list[Answer]], list[Finding]]:
+    """The conclusion, with what a failure points to."""
+
+    def conclude(found: list[Answer]) -> list[Finding]:
+        made = pending.conclude(found)
+        return [replace(f, suggests=SUGGESTS) if f.passed is False else f for f in made]
+
+    return conclude
 
 
 CHECK = Check(NAME, "the mean, with a state that was fitted at other parameters", ask, applies)
