@@ -45,11 +45,12 @@ class Svrg(Anchored):
     - ``mean``: the gradient at the anchor's mean weights, $\nabla_{\tilde\phi} L_B(\tilde\mu)$. In the scales it is 0,
       so that their data part stays. For a quadratic loss nothing is left of the data part in μ at the anchor.
     - ``fixed``: the mean of the gradients at ``pairs`` pairs $\pm\varepsilon_k$ of weight samples at the anchor, drawn
-      once and kept. The same samples are in $c_B$ and in $c_N$, so that no bias comes of their being few. Their
-      gradient in σ is $\sigma_iH_{ii}$ and a part of the other curvatures that falls as one over the pairs.
+      once and kept. The same samples are in $c_B$ and in $c_N$, so that no bias comes of their being few. For a
+      quadratic loss their gradient in $\sigma_i$ is $\frac1K\sum_k\varepsilon_{ki}\sum_jH_{ij}\sigma_j\varepsilon_{kj}$:
+      $\sigma_iH_{ii}$, and an error whose variance falls as one over the pairs.
     - ``stored``: $c_B = g_B(\tilde\phi, \varepsilon)$, with the noise of the draw, and for $c_N$ the average of
       ``draws`` gradients of the whole training split with noise of their own. At the anchor nothing is left of the
-      variance, noise and data alike. But $c_N$ is random, and its error $c_N - E[g_N(\tilde\phi)]$, of variance
+      variance, noise and data alike. But $c_N$ is random, and its error $c_N - E[g_N(\tilde\phi)]$, of variance up to
       $\mathrm{Var}[g_N]/S$, is a bias of all gradients until the next anchor. Declared biased.
 
     With the noise of the draw in $c_N$ as well, nothing would be biased, and every draw would take a pass over the

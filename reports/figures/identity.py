@@ -98,6 +98,12 @@ FAMILIES = (
         "price-hessian", "price-hessian(probes=4)", "price-hessian(smooth=True)",
         "price-hessian(probes=4, smooth=True)", "gradsq", "gradsq(squares=examples)",
     )),
+    Family(112, (
+        "svrg", "svrg(naive)", "svrg(naive, control=fixed)", "svrg(naive, control=stored)",
+        "svrg(naive, distance=1)", "joint-control-variate", "joint-control-variate(naive)",
+        "joint-control-variate(naive, distance=0.3)", "joint-control-variate(naive, distance=1)",
+        "joint-control-variate(naive, distance=3)",
+    )),
 )  # fmt: skip
 """Estimators by family. Listed labels keep their places for good."""
 
