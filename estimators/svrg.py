@@ -46,8 +46,8 @@ class Svrg(Anchored):
       so that their data part stays. For a quadratic loss nothing is left of the data part in μ at the anchor.
     - ``fixed``: the mean of the gradients at ``pairs`` pairs $\pm\varepsilon_k$ of weight samples at the anchor, drawn
       once and kept. The same samples are in $c_B$ and in $c_N$, so that no bias comes of their being few. For a
-      quadratic loss their gradient in $\sigma_i$ is $\frac1K\sum_k\varepsilon_{ki}\sum_jH_{ij}\sigma_j\varepsilon_{kj}$:
-      $\sigma_iH_{ii}$, and an error whose variance falls as one over the pairs.
+      quadratic loss, its gradient in $\sigma_i$ is $\frac1K\sum_k\varepsilon_{ki}\sum_jH_{ij}\sigma_j\varepsilon_{kj}$,
+      that is $\sigma_iH_{ii}$ and an error whose variance falls as one over the pairs.
     - ``stored``: $c_B = g_B(\tilde\phi, \varepsilon)$, with the noise of the draw, and for $c_N$ the average of
       ``draws`` gradients of the whole training split with noise of their own. At the anchor nothing is left of the
       variance, noise and data alike. But $c_N$ is random, and its error $c_N - E[g_N(\tilde\phi)]$, of variance up to

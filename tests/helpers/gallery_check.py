@@ -274,6 +274,8 @@ def valid(at: Place) -> tuple[list[Estimator], dict[str, str]]:
             without[name] = "made for another posterior"
         elif not declared.unbiased:
             without[name] = "declares a bias"
+        elif not declared.unbiased_given_minibatch:
+            without[name] = "unbiased on average over minibatches alone"
         elif objective(estimator, at.problem) not in OBJECTIVES:
             without[name] = f"objective {objective(estimator, at.problem)}"
         elif why := refused(estimator, at):

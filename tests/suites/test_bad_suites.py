@@ -105,6 +105,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         },
         r"'local' cannot take its data part from 'deterministic': they are not both unbiased",
     ),
+    "data from one with an anchor": (
+        {
+            "estimators.2": {"name": "svrg", "options": {"of": "local"}},
+            "measures.variance": {"few_examples": {"local": 2}, "data_from": "svrg(local)"},
+        },
+        r"'svrg\(local\)' controls the data part of its variance, which is its own",
+    ),
     "more than a minibatch": (
         {"measures.variance": {"few_examples": {"local": 17}, "data_from": "naive"}},
         r"few_examples of 'local' is 17, more than batch size 16\.",

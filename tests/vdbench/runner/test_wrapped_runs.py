@@ -179,8 +179,12 @@ def test_show_says_what_a_wrapper_takes() -> None:
         assert set(shown["wraps"]) >= {"local", "naive", "per-example", "score"}
         assert "deterministic" not in shown["wraps"]
         assert shown["declares"]["objective"] == catalogue.AS_WRAPPED
+        assert shown["declares"]["unbiased_given_minibatch"] == catalogue.AS_WRAPPED
         assert shown["options"][0] == "of=naive"
         assert f"name: {name}\n" in catalogue.text(shown)
+    anchored = catalogue.show("svrg")["declares"]
+    assert anchored["unbiased_given_minibatch"] is False
+    assert anchored["unbiased"] == catalogue.AS_WRAPPED
     assert "antithetic" in catalogue.show("samples")["wraps"]
     assert "antithetic" not in catalogue.show("antithetic")["wraps"]
     assert catalogue.show("local")["declares"]["objective"] == "elbo"
