@@ -95,14 +95,12 @@ class Stage:
     def fitted_elsewhere(self) -> Stage:
         """The same for an estimator that was fitted some way off, as one is some training steps after its fit."""
         noise = stream(Key(("fitted elsewhere", self.name)), "cpu", torch.float64)
-        moved = {
-            name: value + AWAY * noise(name, value.shape).to(value)
-            for name, value in self.parameters.items()
-        }
-        free = self.problem.free(self.parameters)
-        return replace(
-            self, fitted_at={n: moved[n] if n in free else v for n, v in self.parameters.items()}
-        )
+        moved = dict(self.parameters)
+        for name, value in self.problem.free(self.parameters).items():
+            logarithm = name.endswith(("log_variance", "log_alpha", "logit"))
+            size = 1.0 if logarithm else value.square().mean().sqrt()
+            moved[name] = value + AWAY * size * noise(name, value.shape).to(value)
+        return replace(self, fitted_at=moved)
 
     def truth(self, objective: str) -> Truth | None:
         """The exact gradient of an objective; None where the stage has no exact sum of it."""
@@ -128,8 +126,8 @@ class Stage:
         return Batch(inputs.to(dtype), targets if whole else targets.to(dtype))
 
 
-AWAY = 0.2
-"""Standard deviation of the distance of every parameter from where an estimator was fitted."""
+AWAY = 0.15
+"""How far a parameter is from where an estimator was fitted: of its size, or of 1 where it is a logarithm; RMS."""
 
 KINKED = ("elbo", "elbo-gaussian-preactivations")
 """Objectives that are one in a dense network with independent normal weights, and have a sum where it has kinks."""
