@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from vdbench.certificate.checks import unbiased
 from vdbench.certificate.finding import Finding
-from vdbench.certificate.protocol import Asked, Check, Pending, each_stage
+from vdbench.certificate.protocol import Asked, Check, Pending
 from vdbench.certificate.reference_problems import Stage
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.two_looks import Answer
@@ -31,7 +31,7 @@ def applies(estimator: Estimator) -> bool:
 
 def ask(subject: Subject) -> Iterable[Asked]:
     """A question for each exact stage."""
-    return each_stage(NAME, subject.compared, subject, lambda at: _ask(subject, at))
+    return unbiased.on_each(NAME, subject, lambda at: _ask(subject, at))
 
 
 def _ask(subject: Subject, at: Stage) -> list[Asked]:

@@ -32,12 +32,17 @@ COSTLY = ("rectified", "classes", "deep")
 
 def ask(subject: Subject) -> Iterable[Asked]:
     """A question for each stage of the estimator's kind of posterior, until one leaves no doubt that it fails."""
+    return on_each(NAME, subject, lambda at: _ask(subject, at))
+
+
+def on_each(test: str, subject: Subject, ask: Callable[[Stage], Iterable[Asked]]) -> list[Asked]:
+    """What is asked on each stage where the mean is compared, until a finding leaves no doubt."""
     found: list[Asked] = []
     for name in subject.compared:
         if subject.closed:
-            found.append(Finding(NAME, name, None, note=LEFT_OUT))
+            found.append(Finding(test, name, None, note=LEFT_OUT))
             continue
-        for item in each_stage(NAME, [name], subject, lambda at: _ask(subject, at)):
+        for item in each_stage(test, [name], subject, ask):
             found += at_once(subject, name, item)
     return found
 
