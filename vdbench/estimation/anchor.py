@@ -7,7 +7,7 @@ anchor, it is a gradient of B's examples, and its mean the same gradient of all 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,7 @@ class Anchored(Wrapper):
     @property
     def declaration(self) -> Declaration:
         """The inner estimator's, but unbiased on average over minibatches alone."""
-        made = super().declaration
-        return Declaration(**{**vars(made), "unbiased_given_minibatch": False})
+        return replace(super().declaration, unbiased_given_minibatch=False)
 
     @property
     def pathwise(self) -> bool:
