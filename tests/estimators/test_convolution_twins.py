@@ -27,7 +27,7 @@ from convolution_twins import (
 )
 from everyone import DENSE_ALONE, everyone, fitting, prior, rare
 from oracles import COORDINATES
-from twins import BATCH, EXAMPLES, Twin, agrees, mixed
+from twins import BATCH, EXAMPLES, Given, Twin, agrees, mixed
 from twins_perturbed import (
     activity_perturbation,
     evolution_strategies,
@@ -37,7 +37,16 @@ from twins_perturbed import (
     spsa,
 )
 from twins_score import measure_valued, score_local
-from twins_wrapped import antithetic, hvp, latin_hypercube, samples, sobol, sticking
+from twins_wrapped import (
+    anchored,
+    antithetic,
+    hvp,
+    latin_hypercube,
+    polynomial,
+    samples,
+    sobol,
+    sticking,
+)
 
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.draws import Trace, gather, gradients, trace
@@ -49,7 +58,7 @@ from vdbench.problems.problem import Batch
 
 LOCAL: dict[str, Any] = {"linear": linear, "likelihood": log_likelihood}
 
-TWINS: list[tuple[str, dict[str, object], Twin]] = [
+TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
     ("deterministic", {}, pathwise(deterministic)),
     ("naive", {}, pathwise(naive)),
     ("per-example", {}, pathwise(per_example)),
@@ -68,6 +77,15 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ),
     ("measure-valued", {}, measure_valued(whole)),
     ("control-variate", {"of": "naive"}, hvp(whole, pathwise(naive))),
+    ("svrg", {"distance": 0.5}, anchored(pathwise(naive), pathwise(deterministic))),
+    (
+        "joint-control-variate",
+        {"distance": 0.5},
+        anchored(
+            pathwise(naive),
+            polynomial(pathwise(deterministic), pathwise(naive), hvp(whole, pathwise(naive))),
+        ),
+    ),
     ("samples", {"of": "per-example", "samples": 2}, samples(2, pathwise(per_example))),
     ("antithetic", {"of": "local"}, antithetic(pathwise(local))),
     ("type-a", {}, pathwise(type_a)),
@@ -101,7 +119,7 @@ TWINS: list[tuple[str, dict[str, object], Twin]] = [
     ("name", "options", "twin"), TWINS, ids=[f"{n}{tuple(o.values())}" for n, o, _ in TWINS]
 )
 def test_agrees_with_its_twin(
-    name: str, options: dict[str, object], twin: Twin, coordinates: Parameterization
+    name: str, options: dict[str, object], twin: Twin | Given, coordinates: Parameterization
 ) -> None:
     estimator = get(name, **options)
     problem, parameters = network(fitting(estimator, coordinates), prior(estimator))

@@ -38,7 +38,17 @@ from twins_perturbed import (
     spsa,
 )
 from twins_score import fitted, measure_valued, score, score_local
-from twins_wrapped import antithetic, delta, hvp, latin_hypercube, samples, sobol, sticking
+from twins_wrapped import (
+    anchored,
+    antithetic,
+    delta,
+    hvp,
+    latin_hypercube,
+    polynomial,
+    samples,
+    sobol,
+    sticking,
+)
 
 from vdbench.estimation.draws import gather
 from vdbench.estimation.options import get
@@ -86,6 +96,17 @@ TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
         "control-variate",
         {"of": get("score", samples=2, baseline="leave-one-out"), "kind": "delta"},
         delta(2, True),
+    ),
+    ("svrg", {"distance": 0.5}, anchored(pathwise(naive), pathwise(deterministic))),
+    (
+        "svrg",
+        {"of": "local", "control": "stored", "draws": 2, "distance": 0.5},
+        anchored(pathwise(local), pathwise(local)),
+    ),
+    (
+        "joint-control-variate",
+        {"distance": 0.5},
+        anchored(pathwise(naive), polynomial(pathwise(deterministic), pathwise(naive), hvp())),
     ),
     ("samples", {"of": "local", "samples": 3}, samples(3, pathwise(local))),
     ("samples", {"of": get("score", samples=2), "samples": 2}, samples(2, score(2, False))),

@@ -20,6 +20,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "latin-hypercube": {"laws": ("uniform",)},
     "sobol": {"laws": ("uniform",), "independent_examples": False},
     "sticking-the-landing": {"posteriors": "independent-normal"},
+    "svrg": {"unbiased_given_minibatch": False},
+    "joint-control-variate": {"unbiased_given_minibatch": False},
 }
 """What a wrapper declares of its own."""
 

@@ -11,7 +11,7 @@ import torch
 from scipy.special import ndtri
 from scipy.stats import qmc
 from torch import Tensor
-from twins import LAYERS, Twin, Weights, backward, mean, naive, pathwise, posterior
+from twins import LAYERS, Given, Twin, Weights, backward, mean, naive, pathwise, posterior
 from twins_score import Cost, chained, layers_of, score, scores, whole
 
 from vdbench.noise import Noise
@@ -75,6 +75,36 @@ def hvp(cost: Cost = whole, inner: Twin | None = None) -> Twin:
         )
         control |= {f"{a}.bias": curved[f"{a}.bias"] for a in q}
         return value, {name: g - control[name] for name, g in gradients.items()}
+
+    return twin
+
+
+def anchored(inner: Twin, control: Twin) -> Given:
+    """Less a twin at the anchor, plus the state's own mean over all examples: test_anchors.py computes that by hand."""
+
+    def made(state: Any) -> Twin:
+        def twin(
+            leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            value, gradients = inner(leaves, inputs, targets, noise)
+            there = {n: v.detach().clone().requires_grad_() for n, v in state["anchor"].items()}
+            _, taken = control(there, inputs, targets, noise)
+            return value, {n: g - taken[n] + state["whole"].get(n, 0) for n, g in gradients.items()}
+
+        return twin
+
+    return Given(made)
+
+
+def polynomial(still: Twin, sampled: Twin, rest: Twin) -> Twin:
+    """Constant and linear part of a draw: without noise, and what a first-order control variate takes of the draw."""
+
+    def twin(
+        leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        given = (leaves, inputs, targets, noise)
+        (value, constant), (_, draw), (_, left) = still(*given), sampled(*given), rest(*given)
+        return value, {n: c + draw[n] - left[n] for n, c in constant.items()}
 
     return twin
 
