@@ -136,7 +136,10 @@ def rare(estimator: Estimator) -> bool:
     inner = wrapped(estimator)
     if inner is None or estimator == type(estimator)():
         return False
-    return inner != type(inner)() or inner.declaration.name not in TYPICAL or fitted(estimator)
+    name = inner.declaration.name
+    if not estimator.declaration.unbiased_given_minibatch and name not in ("naive", "local"):
+        return True  # what is done at an anchor is the same around all
+    return inner != type(inner)() or name not in TYPICAL or fitted(estimator)
 
 
 def fitted(estimator: Estimator) -> bool:
