@@ -56,7 +56,11 @@ def moved(state: Any, device: str) -> Any:
         return state.to(device)
     if isinstance(state, dict):
         return {name: moved(item, device) for name, item in state.items()}
-    return type(state)(moved(item, device) for item in state)
+    return (
+        type(state)(moved(item, device) for item in state)
+        if isinstance(state, (tuple, list))
+        else state
+    )
 
 
 class Case:

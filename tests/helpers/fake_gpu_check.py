@@ -146,7 +146,9 @@ def there(state: Any, device: str) -> Any:
         return torch.empty(state.shape, dtype=state.dtype, device=device)
     if isinstance(state, dict):
         return {name: there(item, device) for name, item in state.items()}
-    return type(state)(there(item, device) for item in state)
+    if isinstance(state, (tuple, list)):
+        return type(state)(there(item, device) for item in state)
+    return state
 
 
 def check(
