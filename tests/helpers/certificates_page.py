@@ -37,9 +37,9 @@ Results of `vdbench check` for every registered estimator, at level small and se
 unless stated otherwise. `make certificates` makes the checks and writes this page.
 
 **Power** is the smallest relative bias that would be found with a probability of 95 %, in the least sensitive layer and
-role. Above 0.1 the verdict is INCONCLUSIVE, and **where** names that role. **Draws** are the most on one problem. The
-[zoo](zoo.md) has what the certificate finds in estimators that are known to be wrong, and how often it accuses right
-ones.
+role. Above 0.1 the verdict is INCONCLUSIVE, and **where** names that role; a bias that is declared is measured and not
+judged ([below](#estimators-that-declare-a-bias)). **Draws** are the most on one problem. The [zoo](zoo.md) has what the
+certificate finds in estimators that are known to be wrong, and how often it accuses right ones.
 
 | estimator | verdict | findings | not applicable | power | where | draws, at most | draws that should settle it \
 | processor time |
