@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SPLIT_SEED = 2015
 DIGITS_TRAIN = 1437
 BREAST_CANCER_TRAIN = 455
+DIABETES_TRAIN = 354
 
 
 def fixed_split(examples: int, train: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -46,6 +47,18 @@ def read_breast_cancer() -> tuple[np.ndarray[Any, Any], ...]:
     train, test = fixed_split(len(measured), BREAST_CANCER_TRAIN)
     inputs = standardised(measured, train).astype(np.float32)
     return inputs[train], classes[train], inputs[test], classes[test]
+
+
+def read_diabetes() -> tuple[np.ndarray[Any, Any], ...]:
+    """Training inputs (354, 10) and targets (354, 1), both standardised, then the same of the 88 for testing."""
+    import numpy as np
+    from sklearn.datasets import load_diabetes
+
+    measured, progression = load_diabetes(return_X_y=True, scaled=False)
+    train, test = fixed_split(len(measured), DIABETES_TRAIN)
+    inputs = standardised(measured, train).astype(np.float32)
+    targets = standardised(progression[:, None], train).astype(np.float32)
+    return inputs[train], targets[train], inputs[test], targets[test]
 
 
 def _table(name: str, header: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

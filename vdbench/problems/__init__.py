@@ -19,6 +19,7 @@ from vdbench.problems.from_module import noisy as noisy
 from vdbench.problems.from_module import ours
 from vdbench.problems.identity import fingerprint as fingerprint
 from vdbench.problems.problem import Problem
+from vdbench.problems.regression import regression
 
 _stand_in: ContextVar[Callable[[str], Dataset] | None] = ContextVar("stand_in", default=None)
 """Gives data sets in place of `datasets.load`, for a check that fetches nothing."""
@@ -81,6 +82,7 @@ def _named(model: str, body: nn.Module) -> str:
 FACTORIES: dict[str, Callable[..., Problem]] = {
     "classification": classification,
     "logistic-regression": toys.logistic_regression,
+    "regression": regression,
     "toy-cost": toys.toy_cost,
     "toy-dimension": toys.toy_dimension,
 }
