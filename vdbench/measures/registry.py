@@ -21,6 +21,7 @@ from vdbench.measures.noise_scale import NoiseScale
 from vdbench.measures.protocol import Measure
 from vdbench.measures.rounding import Rounding
 from vdbench.measures.throughput import Throughput
+from vdbench.measures.time_to_target import TimeToTarget
 from vdbench.measures.training import Training
 from vdbench.measures.variance import Variance
 from vdbench.suite.schema import MeasuresSpec, Suite
@@ -37,6 +38,7 @@ MEASURES: tuple[Measure, ...] = (
     Power(),
     Kills(),
     Convergence(),
+    TimeToTarget(),
     Training(),
 )
 

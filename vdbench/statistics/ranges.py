@@ -45,8 +45,10 @@ def possible(metric: str) -> tuple[float, float]:
     if kind in ("", "adjusted.") and of in POSSIBLE:
         low, high = POSSIBLE[of]
         return low - high, high - low
-    if metric.startswith(("ratio.", "pairwise.")):
+    if metric.startswith(("ratio.", "pairwise.", "adjusted.ratio.", "target.")):
         return 0.0, math.inf
+    if metric.startswith("correlation."):
+        return -1.0, 1.0
     return -math.inf, math.inf
 
 
