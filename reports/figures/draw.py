@@ -54,6 +54,13 @@ def plane(group: Group) -> list[Figure]:
     return [plane_figure(group)]
 
 
+def times_to_target(group: Group) -> list[Figure]:
+    """Draw variance × time against the time to a target."""
+    from reports.figures.time_to_target import target_figure
+
+    return [target_figure(group)]
+
+
 def curves(group: Group) -> list[Figure]:
     """Draw the ELBO in training."""
     from reports.figures.elbo_curves import curve_figure

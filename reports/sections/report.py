@@ -39,6 +39,7 @@ from reports.sections.scaling import Scaling
 from reports.sections.section import Findings, ReportSection
 from reports.sections.speed import Speed
 from reports.sections.summary import Summary
+from reports.sections.time_to_target import TimeToTarget
 from reports.sections.training import Training
 from reports.sections.variance import Variance
 from reports.sections.variance_time import VarianceAndTime
@@ -57,6 +58,7 @@ SECTIONS: tuple[ReportSection, ...] = (
     Modes(),
     Speed(),
     VarianceAndTime(),
+    TimeToTarget(),
     Training(),
     Bias(),
     NoiseScale(),

@@ -1,4 +1,4 @@
-"""Trainings to a target as figures: median steps and seconds, paired ratios, and rank correlations with the variance."""
+"""Trainings to a target as figures: median steps and seconds, paired ratios, rank correlations with the variance."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def _total(place: Place, label: str, role: str) -> Estimate | None:
 
 
 def _usable(estimate: Estimate | None) -> bool:
-    return estimate is not None and 0 < estimate.low and math.isfinite(estimate.high)
+    return estimate is not None and estimate.low > 0 and math.isfinite(estimate.high)
 
 
 def _of_role(

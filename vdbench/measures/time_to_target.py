@@ -185,9 +185,7 @@ def steps_to(target: float, table: Table) -> float:
     return seconds_to(target, table["step"], table["elbo"])
 
 
-def choose(
-    tables: Mapping[float, Sequence[Table]], target: float, steps: int
-) -> float:
+def choose(tables: Mapping[float, Sequence[Table]], target: float, steps: int) -> float:
     """The rate with the lowest mean of steps to the target, all steps where it was not reached; see the module.
 
     Args:

@@ -63,8 +63,7 @@ def median(samples: Ranges, level: float) -> Estimate:
     :func:`vdbench.statistics.median`.
 
     Returns:
-        The estimate; its value is NaN where the ranges leave the median of the samples open, and inf where more than
-        half of them are above the horizon.
+        The estimate; its value is NaN where the ranges leave the median of the samples open.
 
     Raises:
         ValueError: ``level`` is not strictly between 0 and 1.

@@ -39,9 +39,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Rows:
         return np.asarray((a * b).sum(-1) / scale, dtype=np.float64)
 
 
-def correlation(
-    x: ArrayLike, y: ArrayLike, drawn: tuple[Rows, Rows], level: float
-) -> Estimate:
+def correlation(x: ArrayLike, y: ArrayLike, drawn: tuple[Rows, Rows], level: float) -> Estimate:
     """Estimate the rank correlation of two figures.
 
     Args:
@@ -95,9 +93,7 @@ def lognormal(
     return np.asarray(ends[:, 1] * np.exp(deviation * normal), dtype=np.float64)
 
 
-def medians(
-    samples: ArrayLike, horizon: float, draws: int, generator: np.random.Generator
-) -> Rows:
+def medians(samples: ArrayLike, horizon: float, draws: int, generator: np.random.Generator) -> Rows:
     """Draw medians of times anew, the seeds with replacement and the same ones for all (Efron 1979).
 
     Args:
