@@ -1,7 +1,11 @@
-"""Write docs/results/estimators.md: every estimator, what it costs and where it was on the front of committed runs."""
+"""Write docs/results/estimators.md: every estimator, what it costs and where it was on the front of committed runs.
+
+Which were on the front on the four problems goes to ``fronts.json`` too, which the estimators' own pages are made with.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -19,6 +23,15 @@ from vdbench.cli import catalogue
 
 HERE = Path(__file__).parent
 PAGE = HERE / "estimators.md"
+FRONTS = HERE / "fronts.json"
+FOUR = ("all-estimators", "all-mask-estimators")
+"""Suites with all estimators on four problems."""
+PROBLEMS = {
+    "small": "small: 64-8-10, digits",
+    "mnist": "MNIST: 784-64-64-10",
+    "convolutions": "convolutions, MNIST",
+    "regression": "regression: 10-16-1",
+}
 HEAD = """# Which estimators are worth their time?
 
 Written by `make suites` from the committed runs that measured both variance and time. An estimator is on the front at a
@@ -26,8 +39,17 @@ place, for a kind of parameter, if no other of its objective is significantly fa
 may be there because a comparison is inconclusive. "Never" says only that it was not on the front in these runs.
 
 Times are of the machines and models of these runs, which are small: on larger models the products cost more, and calls
-less. Estimators without a committed time are listed below the table. Ratios are variance × seconds, divided by that of
-the run's baseline; intervals as in the run.
+less. Ratios are variance × seconds, divided by that of the run's baseline; intervals as in the run.
+"""
+ON_FOUR = """## All estimators on four problems
+
+The suites `all-estimators` (baseline `naive`) and `all-mask-estimators` (baseline `reinforce`) at minibatches of 32.
+They were run while other programs worked on the machine. Estimators were timed in turn, so that ratios of times are
+of the same moments; their intervals are wide. "dropout" is noise that the outputs of an input feature share.
+Estimators that are biased, or serve another objective than the baseline, are not ranked: their ratios are given, and
+they are never on the front. On convolutions these include `local` and all that wrap it.
+"""
+OTHERS = """## Other committed runs
 """
 
 
@@ -43,21 +65,126 @@ class Seen:
 def page() -> str:
     """The page, from what is committed."""
     found: dict[str, Seen] = defaultdict(Seen)
+    four: dict[str, OnFour] = defaultdict(OnFour)
     for folder in sorted(path.parent for path in HERE.rglob("results.parquet")):
         groups = Findings(load([folder])).groups
         timed = [g for g in groups if any(g.get(label, SECONDS) for label in g.labels)]
         for place, group in zip(short(timed), timed, strict=True):
-            add(found, group, f"{folder.name}, {place}" if len(timed) > 1 else folder.name)
+            if folder.name in FOUR:
+                add_four(four, group)
+            else:
+                add(found, group, f"{folder.name}, {place}" if len(timed) > 1 else folder.name)
     rows = [row(label, seen) for label, seen in sorted(found.items())]
     head = [
         "estimator", "objective", "cost of a gradient", "posteriors", "on the front",
         "variance × seconds",
     ]  # fmt: skip
     every = {name["name"] for name in catalogue.estimators()}
-    missing = sorted(every - {base(label) for label in found})
-    table = "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
-    tail = f"Without a committed time: {', '.join(missing)}.\n" if missing else ""
-    return f"{HEAD}\n{table}\n\n{tail}"
+    missing = sorted(every - {base(label) for label in [*found, *four]})
+    tail = f"\nWithout a committed time: {', '.join(missing)}.\n" if missing else ""
+    return f"{HEAD}\n{ON_FOUR}\n{summary(four)}\n{four_table(four)}\n\n{OTHERS}\n{table(head, rows)}\n{tail}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
+
+
+@dataclass
+class OnFour:
+    """What an estimator came to on the four problems.
+
+    Attributes:
+        ranked: Cases, a problem and a kind of parameter each, in which it was ranked.
+        front: Those in which it was on the front.
+        ratios: By problem, variance × seconds of each kind of parameter to the baseline's.
+    """
+
+    ranked: list[str] = field(default_factory=list)
+    front: list[str] = field(default_factory=list)
+    ratios: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+def add_four(four: dict[str, OnFour], group: Group) -> None:
+    """Take in one of the four problems."""
+    problem, _, kind = group.problem.partition("-")
+    more = f", {kind}" if kind else ""
+    for role in group.headline_roles():
+        ahead = front(group, role)
+        for label in points(group, role):
+            ranked, seen = group.ranked(label), four[label]
+            where = f"{problem} ({role_name(role)}{more})"
+            if ranked:
+                seen.ranked.append(where)
+            if label in ahead:
+                seen.front.append(where)
+            said = "" if ranked else ", not ranked"
+            ratio = group.get(label, f"ratio.{EFFICIENCY}", "all", role)
+            text = "1" if label == group.baseline else show(ratio)
+            seen.ratios[problem].append(f"{text} ({role_name(role)}{more}{said})")
+
+
+def four_table(four: dict[str, OnFour]) -> str:
+    """An estimator a row, a problem a column."""
+    head = [
+        "estimator",
+        "objective",
+        "cost of a gradient",
+        "valid for",
+        *PROBLEMS.values(),
+        "on the front",
+    ]
+    rows = []
+    for label, seen in sorted(four.items()):
+        about = described(label)
+        ratios = ["; ".join(seen.ratios[problem]) or "–" for problem in PROBLEMS]
+        ahead = "; ".join(seen.front) or (
+            f"never, of {len(seen.ranked)}" if seen.ranked else "not ranked"
+        )
+        rows.append([label, about["objective"], about["cost"], about["valid"], *ratios, ahead])
+    return table(head, rows)
+
+
+def summary(four: dict[str, OnFour]) -> str:
+    """Which were on the front anywhere, which never, and which were not ranked."""
+    parts = []
+    for words, kept in (
+        ("On the front anywhere", {x: s for x, s in four.items() if s.front}),
+        ("Never", {x: s for x, s in four.items() if s.ranked and not s.front}),
+        ("Not ranked anywhere", {x: s for x, s in four.items() if not s.ranked}),
+    ):
+        told = [
+            f"{x} ({len(s.front)} of {len(s.ranked)})" if s.front else x
+            for x, s in sorted(kept.items())
+        ]
+        parts.append(f"**{words}:** {', '.join(told) or 'none'}.\n")
+    return "\n".join(parts)
+
+
+def fronts() -> dict[str, str]:
+    """A sentence for the page of each estimator that was on the four problems."""
+    four: dict[str, OnFour] = defaultdict(OnFour)
+    for folder in sorted(path.parent for path in HERE.rglob("results.parquet")):
+        if folder.name in FOUR:
+            for group in Findings(load([folder])).groups:
+                add_four(four, group)
+    found: dict[str, list[str]] = defaultdict(list)
+    for label, seen in sorted(four.items()):
+        of = f"of {len(seen.ranked)} cases (a problem and a kind of parameter each)"
+        if seen.front:
+            said = (
+                f"`{label}` was on the front of variance against time in {len(seen.front)} {of}: "
+            )
+            found[base(label)].append(said + "; ".join(seen.front))
+        elif seen.ranked:
+            found[base(label)].append(
+                f"`{label}` was on the front of variance against time in none {of}"
+            )
+        else:
+            found[base(label)].append(
+                f"`{label}` was measured, and is not ranked: it is biased, or serves another objective"
+            )
+    return {name: ". ".join(said) + "." for name, said in sorted(found.items())}
 
 
 def add(found: dict[str, Seen], group: Group, place: str) -> None:
@@ -78,25 +205,31 @@ def add(found: dict[str, Seen], group: Group, place: str) -> None:
 
 
 def row(label: str, seen: Seen) -> list[str]:
-    """A line of the table."""
-    shown = catalogue.show(base(label))
-    declared = shown["declares"]
-    cost = re.search(
-        r"Cost: (.+?)(?:\n\s*(?:Source|Attributes|Example):|\n\s*\n|$)",
-        str(shown["about"]),
-        re.DOTALL,
-    )
-    said = " ".join(cost[1].split()) if cost else ""
+    """A line of the table of other runs."""
+    about = described(label)
     ahead = "; ".join(seen.front) if seen.front else f"never, of {seen.places}"
     ratios = "; ".join(dict.fromkeys(seen.ratios))
     return [
-        label,
-        str(declared.get("objective", "as wrapped")),
-        said.replace("|", "\\|"),
-        str(declared.get("posteriors", "")) or "any",
-        ahead,
-        ratios or "baseline",
-    ]
+        label, about["objective"], about["cost"], about["posteriors"], ahead, ratios or "baseline",
+    ]  # fmt: skip
+
+
+def described(label: str) -> dict[str, str]:
+    """What an estimator says of itself: objective, posteriors, cost, and what it is valid for."""
+    shown = catalogue.show(base(label))
+    declared = shown["declares"]
+
+    def line(name: str) -> str:
+        end = r"(?:\n\s*(?:Cost|Source|Attributes|Example):|\n\s*\n|$)"
+        said = re.search(rf"{name}: (.+?){end}", str(shown["about"]), re.DOTALL)
+        return " ".join(said[1].split()).replace("|", "\\|") if said else ""
+
+    return {
+        "objective": str(declared.get("objective", "as wrapped")),
+        "posteriors": str(declared.get("posteriors", "")) or "any",
+        "cost": line("Cost"),
+        "valid": f"posteriors: {declared.get('posteriors', '') or 'any'}; {line('Claim')}",
+    }
 
 
 def base(label: str) -> str:
@@ -106,3 +239,6 @@ def base(label: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8", newline="\n")
+    FRONTS.write_text(
+        json.dumps(fronts(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
+    )

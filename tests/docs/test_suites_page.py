@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -33,6 +34,11 @@ def test_a_page_is_current(name: str) -> None:
     assert text == made.page(), f"{made.PAGE.name} is out of date: make suites"
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert (made.PAGE.parent / link).is_file(), link
+
+
+def test_what_the_estimators_pages_say_of_the_runs_is_current() -> None:
+    made = script("estimators_page")
+    assert json.loads(made.FRONTS.read_text(encoding="utf-8")) == made.fronts(), "make suites docs"
 
 
 def test_every_suite_is_on_the_page() -> None:

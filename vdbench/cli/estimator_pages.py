@@ -3,14 +3,17 @@
 ``python -m vdbench.cli.estimator_pages [FOLDER]`` writes ``docs/estimators``.
 
 A page says what ``vdbench show`` says, for a reader of the repository: the docstring with its formulas as LaTeX, what
-is declared, the options with their defaults, and, of a wrapper, what it can wrap.
+is declared, the options with their defaults, and, of a wrapper, what it can wrap. Where an estimator was measured on
+the four problems of ``docs/results/estimators.md``, its page says what it came to there.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from vdbench.cli import catalogue
 from vdbench.estimation import registry
 
 FOLDER = Path("docs/estimators")
+
+FRONTS = "results/fronts.json"
+"""Beside the folder of the pages: by estimator, where it was on the front of variance against time."""
 
 NOTE = "<!-- Made from the docstrings by `make docs`: change them, not this page. -->"
 
@@ -35,17 +41,23 @@ DECLARED = {
 """The words of a page for what is declared, in order."""
 
 
-def pages() -> dict[str, str]:
-    """Every page by its file name: one for each estimator that comes with vdbench, and the index."""
+def pages(fronts: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Every page by its file name: one for each estimator that comes with vdbench, and the index.
+
+    Args:
+        fronts: By estimator, what it came to on the four problems; None for nothing.
+    """
     names = [n for n in registry.names() if registry.find(n).__module__.startswith("estimators.")]
-    found = {f"{name}.md": page(name) for name in names}
+    found = {f"{name}.md": page(name, (fronts or {}).get(name, "")) for name in names}
     return {"README.md": index(names), **found}
 
 
-def page(name: str) -> str:
-    """The page of one estimator."""
+def page(name: str, measured: str = "") -> str:
+    """The page of one estimator, with what it came to on the four problems."""
     shown = catalogue.show(name)
     parts = [f"# {name}", NOTE, _prose(shown["about"])]
+    if measured:
+        parts.append(f"**Measured** on [four problems](../results/estimators.md): {measured}")
     declares = shown["declares"]
     rows = [
         (words, _value(declares[key]))
@@ -110,10 +122,17 @@ def _table(head: tuple[str, ...], rows: list[Any]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
+def measured(folder: Path) -> dict[str, str]:
+    """What committed runs say of the estimators, for pages in a folder; nothing where there is no such file."""
+    file = folder.parent / FRONTS
+    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found
+
+
 def write(folder: Path) -> list[Path]:
     """Write all pages, and remove those of estimators that are there no longer."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = {folder / name: text for name, text in pages().items()}
+    made = {folder / name: text for name, text in pages(measured(folder)).items()}
     for old in set(folder.glob("*.md")) - set(made):
         old.unlink()
     for path, text in made.items():

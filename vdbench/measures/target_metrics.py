@@ -249,9 +249,9 @@ def _of_role(
     found = [_correlation(f"correlation.target.steps.{rate}", whole, level, role, detail)]
     timed = [seconds for label in labels if (seconds := place.seconds(label))]
     if len(timed) == len(labels):
-        seconds = [one.estimate for one in timed]
-        clock = rank_correlation.lognormal(seconds, level, DRAWS, generator)
-        s = np.array([one.value for one in seconds])
+        each = [one.estimate for one in timed]
+        clock = rank_correlation.lognormal(each, level, DRAWS, generator)
+        s = np.array([one.value for one in each])
         taken, longer = _seconds(median, s, horizon), _seconds(longer, clock, horizon)
         whole = rank_correlation.correlation(x * s, taken, (again * clock, longer), level)
         found.append(_correlation(f"correlation.target.seconds.{rate}", whole, level, role, detail))

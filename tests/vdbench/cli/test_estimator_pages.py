@@ -17,11 +17,17 @@ FOLDER = Path(__file__).parents[3] / "docs" / "estimators"
 
 def test_the_pages_are_what_the_docstrings_say() -> None:
     """A page that is missing, left over or older than its docstring: run ``make docs``."""
-    made = estimator_pages.pages()
+    made = estimator_pages.pages(estimator_pages.measured(FOLDER))
     there = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
     assert sorted(there) == sorted(made)
     old = [name for name, text in made.items() if there[name] != text]
     assert not old, f"run make docs: {old}"
+
+
+def test_a_page_says_what_was_measured() -> None:
+    plain, told = estimator_pages.page("local"), estimator_pages.page("local", "never.")
+    assert "Measured" not in plain
+    assert "**Measured** on [four problems](../results/estimators.md): never." in told
 
 
 def test_pages_of_what_is_gone_are_removed(tmp_path: Path) -> None:
