@@ -37,6 +37,7 @@ def light(report: Document, run: str) -> Document:
     claims = [b for s in report.sections if s.anchor == "claims" for b in s.blocks]
     first = claims or [b for s in report.sections if s.anchor in FIRST for b in s.blocks]
     kept = {b.name for b in first if isinstance(b, Picture)} or {p.name for p in pictures[:1]}
+    kept |= {p.name for p in pictures if p.name.startswith("time-to-target-")}
     sections = [
         replace(s, blocks=[b for b in s.blocks if not isinstance(b, Picture) or b.name in kept])
         for s in report.sections

@@ -157,7 +157,7 @@ def test_options_reach_posterior_and_prior() -> None:
     ("factory", "options", "message"),
     [
         ("clasification", {}, "factory 'clasification' is unknown. Did you mean 'classification'? One of your own"),
-        ("zzz", {}, "factory 'zzz' is unknown. Expected one of: classification, logistic-regression, toy-cost, "),
+        ("zzz", {}, "factory 'zzz' is unknown. Expected one of: classification, logistic-regression, regression, toy"),
         ("classification", {"width": [3]}, "classification has no option 'width'. Did you mean 'widths'?"),
         ("classification", {"widths": [0]}, "widths must be a list of whole numbers above 0, not [0]."),
         ("classification", {"widths": 32}, "widths must be a list of whole numbers above 0, not 32."),
