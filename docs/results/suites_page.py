@@ -18,7 +18,17 @@ from vdbench.measures import registry
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "suites.md"
 SUITES = HERE.parents[1] / "suites"
-KINDS = ("time-to-target-", "claims-", "over-", "scaling-", "coverage-", "cost-", "courses-", "summary-", "")
+KINDS = (
+    "time-to-target-",
+    "claims-",
+    "over-",
+    "scaling-",
+    "coverage-",
+    "cost-",
+    "courses-",
+    "summary-",
+    "",
+)
 """Beginnings of the names of pictures, the one that says most of a suite first."""
 HEAD = """# Suites
 

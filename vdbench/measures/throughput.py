@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vdbench.errors import CellError
 from vdbench.estimation.base import Estimator
 from vdbench.measures import expected, throughput_metrics
 from vdbench.measures.cells import Cell, Outcome, everywhere
@@ -23,7 +24,7 @@ from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.measures.stopping import look_schedule
 from vdbench.measures.throughput_metrics import Levels
-from vdbench.measures.timing import Here, Sample, Timer, known, looks, rounds
+from vdbench.measures.timing import PROCESSOR, WALL, Here, Sample, Timer, known, looks, rounds
 from vdbench.measures.variance_metrics import compared, variance, variance_ratios
 from vdbench.modes.registry import EAGER
 from vdbench.store import Table
@@ -61,6 +62,11 @@ class Throughput(Measure):
         Where one fails in it, the pass is stored as that of the others. Once it works, a new pass is made with it.
         """
         spec = self.asked(session.suite)
+        if spec.clock == PROCESSOR and session.device.type != "cpu":
+            raise CellError(
+                f"throughput by clock: processor is of a CPU, and this run is on {session.device.type}; "
+                "expected clock: wall."
+            )
         timer = _timer(spec, session.suite)
         group = [_Asked(session, site, cell) for cell in cells]
         good = [one for one in group if one.ready()]
@@ -109,6 +115,8 @@ class Throughput(Measure):
         """Values of an estimator in a mode, among those that were timed in it."""
         name, mode, levels = outcome.cell.label, outcome.cell.mode, self._levels(suite)
         found = throughput_metrics.values(outcome.data, name, outcome.cell.batch_size, levels, mode)
+        if self.asked(suite).clock == PROCESSOR:
+            found = [replace(one, message="processor time") for one in found]
         seconds = found[0]
         found.append(throughput_metrics.epoch(seconds, outcome.steps))
         found += throughput_metrics.busy_share(outcome.data, name, levels, mode)
@@ -178,7 +186,8 @@ class _Asked:
             return Outcome(self._cell, "failed", "the device was throttled in every sample")
         count = int(table["round"].max()) + 1
         status = "ok" if count == spec.rounds else "bounded"
-        reason = f"{count} of {spec.rounds} interleaved rounds"
+        by = " of processor time" if spec.clock == PROCESSOR else ""
+        reason = f"{count} of {spec.rounds} interleaved rounds{by}"
         detail: dict[str, Any] = {"rounds": count}
         if status == "bounded" and known(table, _timer(spec, self._session.suite)):
             status, reason = "converged", f"{reason}: medians known to ±{spec.precision:.2g}"
@@ -224,17 +233,19 @@ def _address(group: Sequence[_Asked], suite: Suite) -> dict[str, Any]:
         "budget": spec.budget_seconds,
         **({} if spec.precision is None else {"width": spec.precision}),
         **({} if suite.modes[0] == EAGER else {"ranked": suite.modes[0]}),
+        **({} if spec.clock == WALL else {"clock": spec.clock}),
     }
 
 
 # what is asked of an estimator where it is
 
 
-def _here(context: Context, mode: str) -> Here:
+def _here(session: Session, context: Context, mode: str) -> Here:
     """Made once, so that its calls are numbered on."""
     made: dict[str, Here] = context.__dict__.setdefault("timed", {})
     if mode not in made:
-        made[mode] = Here(context, mode)
+        spec = session.suite.measures.throughput
+        made[mode] = Here(context, mode, spec.clock if spec else WALL)
     return made[mode]
 
 
@@ -244,19 +255,19 @@ def _named(session: Session, context: Context) -> Mapping[str, Any]:
 
 def calibrated(session: Session, context: Context, timer: Timer, mode: str = EAGER) -> int:
     """Asked of an estimator where it is: warm up; how often a call is to be repeated in a sample."""
-    return _here(context, mode).calibrate(timer)
+    return _here(session, context, mode).calibrate(timer)
 
 
 def sampled(
     session: Session, context: Context, repeats: int, mode: str = EAGER
 ) -> tuple[float, float, bool]:
     """Asked of an estimator where it is: the values of a `Sample`, over so many calls."""
-    seconds, mhz, throttled = _here(context, mode).sample(repeats)
+    seconds, mhz, throttled = _here(session, context, mode).sample(repeats)
     return seconds, mhz, throttled
 
 
 def _busy(session: Session, context: Context, mode: str) -> list[float]:
-    return _here(context, mode).busy()
+    return _here(session, context, mode).busy()
 
 
 def _finished(session: Session, context: Context) -> bool:

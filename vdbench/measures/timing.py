@@ -4,10 +4,11 @@ Warm-up comes first and apart; then rounds, each of which times one sample of ev
 (`vdbench.modes`) in an order of its own, so that a machine that slows down slows all of them. A sample repeats the call
 until it lasts long enough for the clock. On a GPU a sample lies between two device events, copies of the minibatch are
 taken in turn so that none is in its cache, and samples after which it was throttled are left out and counted; on a CPU
-a sample lies between two readings of the performance counter. One call is one minibatch's gradient as a training step
-would ask for it: one at a time, noise drawn inside. Each estimator has a process of its own, and one of them works at a
-time. As it has waited for its turn, it makes one call before each sample that is not timed. One that fails drops out,
-and the others go on.
+a sample lies between two readings of the performance counter. On a machine that does other things too it may lie
+between two readings of the process's processor time: waiting for a core is not in that, a slower core is. One call is
+one minibatch's gradient as a training step would ask for it: one at a time, noise drawn inside. Each estimator has a
+process of its own, and one of them works at a time. As it has waited for its turn, it makes one call before each sample
+that is not timed. One that fails drops out, and the others go on.
 
 With ``precision``, a pass ends before its last round once every median is known well enough. It is looked at after 8
 rounds, 16, and so on; each of these looks has its share of the error rate, so that intervals hold whichever ends it.
@@ -38,6 +39,9 @@ from vdbench.store import Table
 
 LEAST = 8
 """Rounds that are taken at least: fewer have no interval at 99 %."""
+
+WALL, PROCESSOR = "wall", "processor"
+"""Clocks: of the wall, and of the process, which stands still while it waits for a core."""
 
 CACHES = 2
 """Copies of a minibatch take so many times the memory of the GPU's cache."""
@@ -115,8 +119,15 @@ class Timed(Protocol):
 class Here:
     """An estimator that is timed in this process."""
 
-    def __init__(self, context: Context, mode: str = EAGER) -> None:
-        """Prepare it: recorded or compiled where the mode says so, and not called yet where it is eager."""
+    def __init__(self, context: Context, mode: str = EAGER, by: str = WALL) -> None:
+        """Prepare it: recorded or compiled where the mode says so, and not called yet where it is eager.
+
+        Args:
+            context: Which, and where.
+            mode: How it is computed.
+            by: Which clock: ``wall``, or ``processor`` on a CPU.
+        """
+        self._by = by
         self.label, self.mode = context.label, mode
         self._call, self._device = gradient_call(context, mode), context.problem.device
         self._name = context.estimator.declaration.name
@@ -125,12 +136,12 @@ class Here:
 
     def calibrate(self, timer: Timer) -> int:
         """Warm up; how often a call is to be repeated in a sample."""
-        return _calibrate(self._call, self._device, timer)
+        return _calibrate(self._call, self._device, timer, self._by)
 
     def sample(self, repeats: int) -> Sample:
         """Seconds per call, after one that is not timed; what that returns is checked."""
         returned.check(self._name, self._call(), self._free)
-        seconds = sample(self._call, repeats, self._device)
+        seconds = sample(self._call, repeats, self._device, self._by)
         return Sample(seconds, *self._clock())
 
     def busy(self) -> list[float]:
@@ -260,8 +271,8 @@ def _copies(batch: Batch, device: torch.device) -> int:
     return 1 + CACHES * cache // max(1, held)
 
 
-def sample(one: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Seconds per call over ``repeats`` calls in a row."""
+def sample(one: Callable[[], object], repeats: int, device: torch.device, by: str = WALL) -> float:
+    """Seconds per call over ``repeats`` calls in a row, on a CPU by the wall's clock or the processor's."""
     if device.type == "cuda":
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         torch.cuda.synchronize(device)
@@ -271,16 +282,19 @@ def sample(one: Callable[[], object], repeats: int, device: torch.device) -> flo
         end.record()
         torch.cuda.synchronize(device)
         return float(begin.elapsed_time(end)) / 1e3 / repeats
-    began = time.perf_counter()
+    read = time.process_time if by == PROCESSOR else time.perf_counter
+    began = read()
     for _ in range(repeats):
         one()
-    return (time.perf_counter() - began) / repeats
+    return (read() - began) / repeats
 
 
-def _calibrate(one: Callable[[], object], device: torch.device, timer: Timer) -> int:
+def _calibrate(
+    one: Callable[[], object], device: torch.device, timer: Timer, by: str = WALL
+) -> int:
     """Warm up, and find how often a call is to be repeated in a sample."""
-    sample(one, 1, device)  # apart: the first call loads libraries
-    warm = [sample(one, 1, device)]
+    sample(one, 1, device, by)  # apart: the first call loads libraries
+    warm = [sample(one, 1, device, by)]
     while len(warm) < 5 and warm[0] < timer.sample_seconds:
-        warm.append(sample(one, 1, device))
+        warm.append(sample(one, 1, device, by))
     return max(1, math.ceil(timer.sample_seconds / float(np.median(warm))))

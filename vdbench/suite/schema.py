@@ -170,11 +170,14 @@ class ThroughputSpec(_Model):
         rounds: At most.
         budget_seconds: No further round is begun after so many seconds.
         precision: Relative half-width of the intervals of all medians at which a pass ends; None for all rounds.
+        clock: ``wall``, on a machine that does nothing else; or ``processor``, of a CPU, which leaves out the time in
+            which a process waits for a core.
     """
 
     rounds: Annotated[int, Field(strict=True, ge=8, le=10**9)] = 30
     budget_seconds: Positive = 60.0
     precision: Share | None = None
+    clock: Literal["wall", "processor"] = "wall"
 
 
 class MemorySpec(_Model):

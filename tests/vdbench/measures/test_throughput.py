@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -11,7 +14,10 @@ import pytest
 import torch
 
 import vdbench
-from vdbench.errors import InputError
+from vdbench.errors import CellError, InputError
+from vdbench.measures import timing
+from vdbench.measures.registry import load
+from vdbench.measures.throughput import Throughput
 
 SUITE: dict[str, Any] = {
     "name": "modes",
@@ -119,3 +125,35 @@ def test_variance_under_bf16_is_measured_on_a_cpu(tmp_path: Path) -> None:
     ratio = found["bf16"] / found["float32"]
     assert (ratio != 1).all()
     assert ((ratio - 1).abs() < 0.5).all(), ratio
+
+
+def test_processor_time_leaves_out_waiting() -> None:
+    def wait() -> None:
+        time.sleep(0.02)
+
+    device = torch.device("cpu")
+    assert timing.sample(wait, 2, device) >= 0.02
+    assert timing.sample(wait, 2, device, timing.PROCESSOR) < 0.01
+
+
+def test_a_pass_by_the_processor_s_clock_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its seconds are the readings of that clock: here, of one that counts its calls in units of 0.25 s."""
+    ticks = itertools.count()
+    monkeypatch.setattr(timing.time, "process_time", lambda: 0.25 * next(ticks))
+    measures = {"throughput": {"rounds": 8, "budget_seconds": 600, "clock": "processor"}}
+    record, table = run(tmp_path / "run", modes=["eager"], measures=measures)
+    assert {c["reason"] for c in record["cells"]} == {"8 of 8 interleaved rounds of processor time"}
+    rows = table[table["metric"] == TIME]
+    assert set(rows["message"]) == {"processor time"}
+    assert rows["value"].tolist() == [0.25, 0.25]
+
+
+def test_the_processor_s_clock_is_refused_on_a_gpu() -> None:
+    suite = load({**SUITE, "measures": {"throughput": {"clock": "processor"}}})
+    session: Any = SimpleNamespace(suite=suite, device=torch.device("cuda"))
+    with pytest.raises(
+        CellError, match="is of a CPU, and this run is on cuda; expected clock: wall"
+    ):
+        Throughput().measure(session, SimpleNamespace(), [])  # type: ignore[arg-type] # refused before
