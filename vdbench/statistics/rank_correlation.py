@@ -6,6 +6,21 @@ lower a correlation, and a redrawn figure has them twice. The draws therefore li
 as the estimate lies below the truth: the interval reaches over the quantiles of the draws and over their mirror images
 at the estimate (the basic bootstrap). It is not shorter than either. Where no error is large enough to change a rank,
 its length is 0.
+
+Coverage at 95 % in simulations of 12 things, figures with errors of 10 % and medians of ten seeds (400 runs each,
+standard error 1 point; ``spread`` is the standard deviation of the log figures, ``link`` their correlation, ``seeds``
+that of log times over seeds):
+
+===============================  ========
+spread 1.5, link 0.9, seeds 0.2    98 %
+the same, a quarter censored       98 %
+spread 1.5, link 0, seeds 0.2      98 %
+spread 0.5, link 0.9, seeds 0.2    96 %
+spread 0.5, link 0.5, seeds 0.3    97 %
+spread 0.2, link 0.9, seeds 0.3    88 %
+===============================  ========
+
+In the last case all things differ by less than their errors, and there is no order to be found.
 """
 
 from __future__ import annotations
