@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from reports.results.estimate import Estimate
 from reports.results.load import Results, Run
+from vdbench.statistics import ranges
 from vdbench.statistics.verdicts import adjusted_level
 
 NOTHING = 1e-9
@@ -104,7 +105,7 @@ def answers(results: Results, run: str) -> list[Answer]:
         if one is None:
             found.append(Answer(claim, None, Held.UNMEASURED))
             continue
-        wide = _together(one, results.runs[run].level, count)
+        wide = _possible(claim, _together(one, results.runs[run].level, count))
         found.append(Answer(claim, wide, claim.judge(wide)))
     return found
 
@@ -114,6 +115,14 @@ def _together(one: Estimate, level: float, count: int) -> Estimate:
     own = one.level if math.isfinite(one.level) else level
     low, high = (one.low, one.high) if own >= asked else _wider(one, own, asked)
     return replace(one, low=low, high=high, level=max(own, asked))
+
+
+def _possible(claim: Claim, wide: Estimate) -> Estimate:
+    """Without what the figure cannot be: a rank correlation above 1; of a quotient of two, nothing is known."""
+    if claim.over:
+        return wide
+    low, high = ranges.clip(claim.metric, wide.value, wide.low, wide.high)
+    return replace(wide, low=low, high=high)
 
 
 def _wider(one: Estimate, own: float, asked: float) -> tuple[float, float]:

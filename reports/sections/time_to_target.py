@@ -33,8 +33,8 @@ CAPTION = Caption(
     "time-to-target",
     "Variance × time against time to the target",
     "Seconds to the target ELBO, each estimator at its own learning rate, against variance × time at the checkpoint. "
-    "An arrow: less than half of the trainings reached the target, which would take longer. Hollow markers are not "
-    "ranked.",
+    "An arrow: the interval has no upper end, as some trainings did not reach the target. Without an interval, the "
+    "mark is where the trainings ended. Hollow markers are not ranked.",
     f"{SECONDS}.own",
 )
 
@@ -119,7 +119,7 @@ def taken(steps: Estimate | None) -> str:
 def ratio(found: Estimate | None) -> str:
     """Write a paired ratio; where its median is not known, the ends of its interval."""
     if found is None or found.measured:
-        return show(found)
+        return show(found, 1)
     if found.low <= 0 and found.high == float("inf"):
         return MISSING
     low, high = (render(x, -1 if 0.1 <= x < 100 else 0, True) for x in (found.low, found.high))

@@ -104,6 +104,18 @@ def test_few_seeds_widen_more() -> None:
     assert found.high == pytest.approx(0.5 + 0.6 * factor)
 
 
+def test_a_widened_interval_ends_where_the_figure_s_range_does() -> None:
+    """Of two claims, that of a rank correlation of 0.9 [0.7, 0.99] is widened beyond 1, and cut there."""
+    name = "correlation.target.steps.own"
+    rows = [row(0.9, 0.7, 0.99, metric=name), row(0.5, 0.4, 0.6)]
+    found = answers(
+        results(rows, [{**BASE, "metric": name, "low": 0.1}, {**BASE, "low": 0.1}]), "r"
+    )
+    assert found[0].ours is not None
+    assert found[0].ours.low < 0.7
+    assert found[0].ours.high == 1.0
+
+
 def test_a_quotient_of_two_figures() -> None:
     """Of other places independent, and half-widths add in squares; of one place not, and they add."""
     rows = [
