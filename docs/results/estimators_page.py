@@ -46,9 +46,9 @@ ON_FOUR = """## All estimators on four problems
 The suites `all-estimators` (baseline `naive`) and `all-mask-estimators` (baseline `reinforce`) at minibatches of 32.
 They were run while other programs worked on the machine: times are processor times, taken in turn. "dropout" is noise
 that the outputs of an input feature share. The fastest estimator is always on the front, which `naive` and `reinforce`
-mostly are. Estimators that are biased, or serve another objective than the baseline, are not ranked: their ratios are given, and
-they are never on the front. On convolutions these include `local` and all that wrap it. A dash: not valid there, not
-feasible, or failed (`sum-and-sample` on MNIST, whose gradient was not finite).
+mostly are. Estimators that are biased, or serve another objective than the baseline, are not ranked: their ratios are
+given, and they are never on the front. On convolutions these include `local` and all that wrap it. A dash: not valid
+there, not feasible, or failed (`sum-and-sample` on MNIST, whose gradient was not finite).
 """
 OTHERS = """## Other committed runs
 """
