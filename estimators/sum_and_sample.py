@@ -87,7 +87,11 @@ class SumAndSample(MaskEstimator):
         masks = [_split(torch.where(logits > 0, 1 - d, d), uniforms) for d in deviations]
         costs = [network.costs(one) for one in masks]
         kept = list(zip(weights, costs, strict=True))[: len(found.chances)]
-        base = torch.stack([w * f.detach() for w, f in kept]).sum(0) / found.chances.sum()
+        total = found.chances.sum()
+        # any mean of the enumerated costs will do, where hundreds of masks leave their probabilities at 0 in float32
+        even = torch.stack([f.detach() for _, f in kept]).mean(0)
+        base = torch.stack([w * f.detach() for w, f in kept]).sum(0) / total
+        base = torch.where(total > 0, base, even)
         slopes = [
             network.slope(w * (f - base), network.each(score, one))
             for w, f, one in zip(weights, costs, masks, strict=True)

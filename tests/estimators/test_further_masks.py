@@ -183,6 +183,27 @@ def single(phi: float) -> tuple[At, float]:
 PHI = [-3.0, -0.4, 0.0, 0.7, 2.5]
 
 
+def test_sum_and_sample_where_all_chances_vanish() -> None:
+    """200 undecided masks: the likeliest have a chance of 2^-200, which is 0 in float32 and a number in float64.
+
+    They are equally likely, so that the baseline is the plain mean of their costs in both.
+    """
+    problem, parameters, batch = tiny(LearnedBinary(0.5), 3, (200, 1))
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        at = {name: value.to(dtype) for name, value in parameters.items()}
+        data = Batch(batch.inputs.to(dtype), batch.targets.to(dtype))
+
+        def noise(name: Any, shape: Any, law: str = "uniform", dtype: Any = dtype) -> Tensor:
+            return torch.rand(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+        found[dtype] = get("sum-and-sample")(problem.to("cpu", dtype), at, data, noise)
+    wide = found[torch.float64].gradients
+    assert any(value.abs().max() > 0 for value in wide.values())
+    for name, value in found[torch.float32].gradients.items():
+        torch.testing.assert_close(value.double(), wide[name], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("phi", PHI)
 @pytest.mark.parametrize("samples", [2, 3, 5])
 def test_closed_moments_of_arms(phi: float, samples: int) -> None:
