@@ -48,7 +48,7 @@ They were run while other programs worked on the machine: times are processor ti
 that the outputs of an input feature share. The fastest estimator is always on the front, which `naive` and `reinforce`
 mostly are. Estimators that are biased, or serve another objective than the baseline, are not ranked: their ratios are
 given, and they are never on the front. On convolutions these include `local` and all that wrap it. A dash: not valid
-there, not feasible, or failed (`sum-and-sample` on MNIST, whose gradient was not finite).
+there, or not feasible.
 """
 OTHERS = """## Other committed runs
 """
