@@ -44,8 +44,8 @@ from vdbench.store import Table
 from vdbench.suite.schema import Count, Even, Finite, Positive, Some, Suite
 from vdbench.training.trainer import Trainer, evaluate
 
-VERSION = "1"
-"""Changes whenever a row may change; part of every block's address."""
+VERSION = "2"
+"""Changes whenever a row may change; part of every block's address. In 1, evaluations took antithetic pairs always."""
 
 FIRST = 10
 """Step of the first evaluation after the start."""
@@ -64,7 +64,7 @@ class TimeToTargetSpec(BaseModel):
         choose_seeds: Trainings at each rate, from which it is chosen.
         seeds: Further trainings, which are reported.
         steps: Most steps of a training.
-        samples: Weight samples of an evaluation, in antithetic pairs.
+        samples: Weight samples of an evaluation, in antithetic pairs where those are less noisy.
         examples: Training examples that the ELBO is estimated from; null for all.
     """
 
