@@ -36,7 +36,7 @@ from vdbench.estimation.base import Estimator
 from vdbench.measures import target_metrics
 from vdbench.measures.cells import Cell, Outcome, everywhere, fits
 from vdbench.measures.context import Context
-from vdbench.measures.convergence import seconds_to, try_at_start
+from vdbench.measures.convergence import evaluated_on, seconds_to, try_at_start
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.problems.problem import Problem
@@ -251,7 +251,7 @@ class TimeToTarget(Measure):
         (cell,) = cells
         spec = self.asked(session.suite)
         context, target = site.untrained(cell.estimator), spec.targets[cell.problem]
-        try_at_start(context)
+        try_at_start(site, context)
         done, total = 0, len(spec.learning_rates) * spec.choose_seeds + 2 * spec.seeds
 
         def train(rate: float, seed: int) -> Table:
@@ -272,7 +272,11 @@ class TimeToTarget(Measure):
         lost = sum(math.isnan(float(t["elbo"][-1])) for each in tables for t in each)
         reached = sum(map(math.isfinite, best))
         reason = f"{reached} of {spec.seeds} seeds reached {target:g} nats at rate {own:g}"
-        return [Outcome(cell, "ok", reason, spec.seeds, Trained(own, shared, best, lost))]
+        data, detail = (
+            Trained(own, shared, best, lost),
+            evaluated_on(context.problem, spec.examples),
+        )
+        return [Outcome(cell, "ok", reason, spec.seeds, data, detail=detail)]
 
     def values(self, suite: Suite, outcomes: Sequence[Outcome]) -> Values:
         """Times to the target, their ratios to the baseline's, and rank correlations with the variance."""
