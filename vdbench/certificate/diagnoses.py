@@ -17,6 +17,10 @@ CLOSE = 4.0
 """A mistake explains a mean whose every coordinate lies within so many standard errors of what it would be."""
 
 
+UNKNOWN = "no known mistake explains every coordinate"
+"""Said of a wrong mean that nothing here accounts for."""
+
+
 def diagnose(findings: Sequence[Finding], where: Mapping[str, set[str]]) -> str:
     """What the failures come from, most likely: one sentence, and where it shows.
 
@@ -31,7 +35,11 @@ def diagnose(findings: Sequence[Finding], where: Mapping[str, set[str]]) -> str:
             return found
     biased = [f for f in failed if f.test == "unbiased" and f.grade == "bias"]
     if biased:
-        return f"{_commonest(biased)}{_only(findings, biased, where)}"
+        said = _commonest(biased)
+        law = next((f for f in failed if f.test == "pre-activations" and f.suggests), None)
+        if UNKNOWN in said and law is not None:  # the law that is drawn says more
+            said = f"of the pre-activations of one dense layer: {law.suggests}"
+        return f"{said}{_only(findings, biased, where)}"
     return _commonest(failed) if failed else ""
 
 
@@ -142,8 +150,8 @@ def suggest(drawn: Draws, objective: str, sample: Sample, rate: float = 0.01) ->
     if relative is not None:
         factor = 1 + relative[0]
         return (
-            f"along the exact gradient the mean is {factor:.3g} times as long, and no known mistake explains every "
-            "coordinate: compare the estimator's formula term by term, the path through the scale first."
+            f"along the exact gradient the mean is {factor:.3g} times as long, and {UNKNOWN}: compare "
+            "the estimator's formula term by term, the path through the scale first."
         )
     return "the mean is not 0 where the exact gradient is 0: is a detach() missing?"
 

@@ -49,7 +49,8 @@ def test_a_file_passes_and_its_broken_option_fails(
     assert call(monkeypatch, "mine.py") == 0
     said = capsys.readouterr().out
     assert said.startswith("mine: PASSED at level small: a relative bias of 0.")
-    assert "not exercised: embeddings" in said
+    assert "not exercised: noisy layers (above " in said
+    assert "; embeddings; " in said
     assert call(monkeypatch, "mine.py", "--option", "half=true", "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["passed"] is False
@@ -59,6 +60,7 @@ def test_a_file_passes_and_its_broken_option_fails(
     assert any(
         f["test"] == "pre-activations" for f in certificate["findings"] if f["passed"] is False
     )
+    assert "their variance is not Σ x²σ²" in certificate["diagnosis"]
 
 
 @pytest.mark.long
