@@ -81,7 +81,7 @@ def _row(c: dict[str, Any]) -> str:
     cells = [
         c["label"], c["verdict"], len(c["findings"]), sum(f["passed"] is None for f in c["findings"]),
         _power(c), _where(c), f"{max((f['draws'] for f in of), default=0):,}",
-        "–" if c["draws"] is None else f"{c['draws']:,}", f"{c['processor']:.1f} s",
+        _settle(c), f"{c['processor']:.1f} s",
     ]  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |\n"
 
@@ -90,6 +90,13 @@ def _power(c: dict[str, Any]) -> str:
     if c["power"] is None:
         return "–"
     return "exact" if float(c["power"]) < 1e-6 else f"{float(c['power']):.2g}"
+
+
+def _settle(c: dict[str, Any]) -> str:
+    """The draws that should decide it, where draws would."""
+    if c["draws"] is not None:
+        return f"{c['draws']:,}"
+    return "out of reach" if c["verdict"] == "INCONCLUSIVE" else "–"
 
 
 def _where(c: dict[str, Any]) -> str:

@@ -17,6 +17,9 @@ Verdict = Literal["PASSED", "FAILED", "INCONCLUSIVE"]
 LEVELS: tuple[Level, ...] = ("small", "full")
 """How much work a check does: seconds, or as many minutes."""
 
+FAR = 1e9
+"""Draws beyond which a number is no advice."""
+
 EXACT = 1e-6
 """A detectable bias below this is rounding: the draws do not differ."""
 
@@ -95,9 +98,9 @@ class Certificate:
 
     @property
     def draws(self) -> int | None:
-        """Draws with which an inconclusive certificate should be decided; None where draws would not decide it."""
+        """Draws with which an inconclusive certificate should be decided; None where none within reach would."""
         needed = max((f.needed for f in self.blind), default=0.0)
-        if not self.blind or not math.isfinite(needed):
+        if not self.blind or not needed <= FAR:
             return None
         unit: int = 10 ** max(0, math.floor(math.log10(max(needed, 1.0))) - 1)
         return math.ceil(needed / unit) * unit
@@ -208,7 +211,7 @@ class Certificate:
             else f"{carried}{more}, so that its mean cannot be judged."
         )
         if self.draws is None:
-            return found
+            return f"{found} No number of draws within reach would settle it." if lacking else found
         return f"{found} --draws {self.draws} should settle it, in {reading.time(self.findings, self.seconds)}."
 
 

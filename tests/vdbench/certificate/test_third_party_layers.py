@@ -303,6 +303,9 @@ def test_a_verdict_of_pass_needs_power() -> None:
     weak = verdict(power=0.5)
     assert weak.draws == 30000
     assert "--draws 30000 should settle it, in about 60 s." in weak.summary()
+    blind = verdict(power=1e4)
+    assert blind.draws is None
+    assert "No number of draws within reach would settle it." in blind.summary()
     assert (
         verdict(power=0.5, limit=None).verdict == "PASSED"
     )  # a declared bias, which is not judged
