@@ -126,3 +126,9 @@ def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
 def test_a_dry_run_refuses_an_unknown_data_set() -> None:
     with pytest.raises(InputError, match=r"digit.*Did you mean 'digits'"):
         check("p", "classification", {"dataset": "digit"})
+
+
+@pytest.mark.parametrize("name", ["quick", "kingma2015-table1", "instrument", "time-to-target"])
+def test_a_suite_as_a_run_records_it_asks_for_the_same(name: str) -> None:
+    suite = load(name)
+    assert load(suite.model_dump(mode="json")) == suite

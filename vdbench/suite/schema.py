@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Some = Annotated[int, Field(strict=True, ge=2, le=10**9)]
@@ -305,6 +312,11 @@ class MeasuresSpec(_Model):
     false_alarms: FalseAlarmsSpec | None = None
     power: PowerSpec | None = None
     kills: KillsSpec | None = None
+
+    @model_serializer(mode="wrap")
+    def _asked(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Those asked for alone: read from a suite, ``null`` asks for a measure with its defaults."""
+        return {name: value for name, value in plain(self).items() if value is not None}
 
     def of(self, name: str) -> Any:
         """The options of a measure; None where it is not asked for."""
