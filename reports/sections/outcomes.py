@@ -167,6 +167,9 @@ def why_stopped(cell: dict[str, Any]) -> str:
         if "width" in detail and "widest" in detail:
             half = format_number(100 * detail["width"], 2)
             width = f"; widest interval ±{half} %, {detail['widest']}"
+            if "aim" in detail:  # of those that are to be narrow: others may be wider
+                aim = format_number(100 * detail["aim"], 2)
+                width = f"; {detail['widest']} has ±{half} %, ±{aim} % asked"
         if "needed" in detail:
             widest, needed = detail.get("widest", ""), format_number(detail["needed"])
             width = f"; too few units for these tails, {widest}; about {needed} would do"

@@ -32,9 +32,13 @@ def more_units(lead: str, wanted: Sequence[tuple[int | None, int]], run: Run) ->
     if not words or not isinstance(known, dict) or not within:
         return []
     growth = max(want / have for want, have in within)
-    precision = float(known.get("precision") or 0.05) / math.sqrt(growth)
-    words += ["--set", f"measures.variance.max_units={rounded(max(want for want, _ in within))}",
-              "--set", f"measures.variance.precision={precision:.2g}"]  # fmt: skip
+    words += ["--set", f"measures.variance.max_units={rounded(max(want for want, _ in within))}"]
+    aims = {"precision": float(known.get("precision") or 0.05)}
+    for number, target in enumerate(known.get("targets") or []):
+        if target.get("precision"):  # of its own, so that a cell would stop where it did
+            aims[f"targets.{number}.precision"] = float(target["precision"])
+    for name, aim in aims.items():
+        words += ["--set", f"measures.variance.{name}={aim / math.sqrt(growth):.2g}"]
     said = (
         f"this takes about {growth:.1f} times the units of this run, into a run folder of its own."
     )

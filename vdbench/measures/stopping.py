@@ -146,6 +146,8 @@ class Stopping:
                 reason += f", in all that was asked for; last in {where}"
             return Stopped(rows, width, True, reason, {"stop": "precision", **facts}, aim)
         found = f"the widest interval is ±{width:.2g}, {where}"
+        if self._schedule.targets:
+            found = f"{where} has ±{width:.2g}, ±{aim:.3g} asked"
         needed = units_needed(rows, self._schedule)
         if needed:
             found = f"too few units for these tails, {where}; about {needed:,} would do"

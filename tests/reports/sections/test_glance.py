@@ -173,6 +173,33 @@ def test_what_failed_or_was_bounded_has_a_command(
     assert f"```sh\nvdbench run quick {more}\n```" in section
 
 
+def test_targets_of_a_bounded_cell_are_named_and_tightened(
+    make_run: Callable[..., Path], first_rows: list[Row], report: Callable[..., str]
+) -> None:
+    """A target with a precision of its own would stop the cell where it did; others may have wider intervals."""
+    stop = {
+        "stop": "max_units",
+        "units": 400,
+        "width": 0.2,
+        "aim": 0.1,
+        "widest": "noise of fc1 mean",
+    }
+    cell = {"problem": "digits-mlp", "checkpoint": "initial", "batch_size": 128, "measure": "variance",
+            "estimator": "naive", "status": "bounded", "reason": "", "n": 400, "detail": stop}  # fmt: skip
+    targets = [{"role": "scale", "precision": None}, {"role": "mean", "precision": 0.1}]
+    variance = {"precision": 0.05, "targets": targets, "max_units": 400}
+    suite = {"name": "quick", "measures": {"variance": variance}}
+    text = report(make_run(first_rows, suite=suite, cells=[cell], command="vdbench run quick"))
+    section = text.split("## Failed and incomplete")[1].split("\n## ")[0]
+    assert "noise of fc1 mean has ±20 %, ±10 % asked" in section
+    assert "widest" not in section
+    settings = [word.strip("`\n") for word in section.split() if word.startswith("measures.")]
+    assert settings == [
+        "measures.variance.max_units=1600", "measures.variance.precision=0.025",
+        "measures.variance.targets.1.precision=0.05",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("command", ["", "pytest x", "vdbench run 'x", "vdbench report x"])
 def test_no_command_is_made_up(
     make_run: Callable[..., Path], first_rows: list[Row], report: Callable[..., str], command: str

@@ -120,6 +120,9 @@ def test_a_target_that_is_not_reached_is_named() -> None:
     assert not stopped.converged
     assert stopped.detail["widest"].endswith("of a mean")
     assert stopped.aim == 0.001
+    assert "widest" not in stopped.reason
+    assert "of a mean has ±" in stopped.reason
+    assert stopped.reason.endswith("±0.001 asked")
 
 
 @pytest.mark.parametrize(
