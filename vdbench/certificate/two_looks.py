@@ -11,7 +11,8 @@ and whose columns are fewer.
 Where a first look leaves no doubt, by `CERTAIN`, the others are taken at once, and a certificate that has failed draws
 no more. That is no easier to fail: p below `CERTAIN` is rarer than p below the rate of a first look over all columns,
 and the later looks have the family-wise rate `RATE` as always. A first look errs somewhere with probability RATE at
-most; the others have to err there.
+most; the others have to err there. Draws that all are the same number, and not the truth, may be waiting for a rare
+one: they leave doubt, and are not looked at with fewer draws for it (`doubtless`).
 
 A column whose spread a few draws carry is not judged at all (`CARRIED`): its mean has no law that is known. The one
 thing that no number of draws excludes is a value so rare that no look has drawn it.
@@ -92,6 +93,21 @@ class Sample:
         found: Rows = self.rows.std(0, ddof=1) / np.sqrt(len(self.rows))
         return found
 
+    @property
+    def _size(self) -> Rows:
+        return np.maximum(np.abs(self.truth), self.scale)
+
+    @cached_property
+    def _exact(self) -> NDArray[np.bool_]:
+        """Which columns' draws differ by rounding alone."""
+        found: NDArray[np.bool_] = self.error <= ROUNDING * self._size
+        return found
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the draws of a column are all the same number, and not the truth: a rare one may be missing."""
+        return bool((self._exact & (self.p[: len(self.mean)] == 0) & np.isfinite(self.mean)).any())
+
     @cached_property
     def along(self) -> Rows | None:
         """Relative deviation of every draw along the truth: ⟨g − t, w⟩/⟨t, w⟩; None where the truth is 0.
@@ -110,8 +126,7 @@ class Sample:
     def p(self) -> Rows:
         """Two-sided p of every column, and of the projections on the truth, which see a common factor."""
         gap, error = self.mean - self.truth, self.error
-        size = np.maximum(np.abs(self.truth), self.scale)
-        exact = error <= ROUNDING * size
+        size, exact = self._size, self._exact
         t = np.divide(gap, error, out=np.zeros_like(gap), where=~exact)
         p = 2 * stdtr(len(self.rows) - 1, -np.abs(t))
         p[exact] = np.where(np.abs(gap) <= 10 * ROUNDING * size, 1.0, 0.0)[exact]
@@ -230,7 +245,7 @@ class Answer:
 
 def doubtless(samples: Sequence[Sample]) -> bool:
     """Whether draws differ from the truth beyond doubt: few more will show it."""
-    return any(s.flagged(CERTAIN)[0] for s in samples)
+    return any(not s.waiting and s.flagged(CERTAIN)[0] for s in samples)
 
 
 def certain(question: Question) -> list[Answer] | None:

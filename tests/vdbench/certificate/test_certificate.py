@@ -25,7 +25,7 @@ from vdbench.certificate.protocol import Pending, guarded, settle
 from vdbench.certificate.reference_problems import KINDS, STAGES, stage
 from vdbench.certificate.sampling import Subject
 from vdbench.certificate.stages.build import drawn
-from vdbench.certificate.two_looks import RATE, Question, Sample, answers, certain
+from vdbench.certificate.two_looks import RATE, Question, Sample, answers, certain, doubtless
 from vdbench.errors import InputError
 from vdbench.estimation.base import Estimator, Gradient
 from vdbench.estimation.options import get
@@ -339,6 +339,21 @@ def test_only_what_leaves_no_doubt_is_decided_at_once() -> None:
     assert all(one.differs and one.worst < size for one in found)
     declared = replace(family(rng, 15 / 400**0.5)[0], declared=True)
     assert certain(declared) is None
+
+
+def test_draws_that_may_be_waiting_for_a_rare_one_leave_doubt() -> None:
+    """512 draws of what is 10,000 once in 10,000 times, and else 0, miss it 19 times of 20: more are taken."""
+    rng = np.random.default_rng(7)
+    normal, truth = rng.standard_normal((512, 2)) + 1, np.ones(2)
+    names = ["common", "rare"]
+    rare = Sample("", normal * [1.0, 0.0], truth, names)
+    assert rare.flagged(two_looks.CERTAIN)[0]
+    assert not doubtless([rare])
+    assert not doubtless([Sample("", normal, truth, names)])
+    assert doubtless([Sample("", 2 * normal, truth, names)])
+    assert doubtless([rare, Sample("", 3 * normal, truth, names)])
+    lost = rare.rows * np.where(np.arange(512) == 5, np.nan, 1.0)[:, None]
+    assert doubtless([Sample("", lost, truth, names)])
 
 
 def test_a_figure_without_spread_is_compared_to_rounding() -> None:
