@@ -248,7 +248,7 @@ class Convergence(Measure):
             return evaluate(own, context.parameters, context.key / "memory", spec.samples)
 
         tests = len(problem.data.test.targets) if problem.data.has_test else 1
-        found = live_bytes.expected(judged, tests, train)
+        found = live_bytes.expected(judged, tests, train, doubted=expected.doubted(context))
         return expected.training(context, found, copies=5)
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:

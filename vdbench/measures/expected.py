@@ -109,7 +109,9 @@ def gradient(context: Context) -> Peak:
         noise = stream(context.key / "memory", context.problem.device, context.problem.dtype)
         return batch, _call(context, batch, noise)
 
-    return _once(context, "gradient", lambda: live_bytes.expected(one, 1, *_size(context)))
+    return _once(
+        context, "gradient", lambda: live_bytes.expected(one, 1, *_size(context), doubted(context))
+    )
 
 
 def one(context: Context) -> Expected:
@@ -139,6 +141,18 @@ def training(context: Context, evaluation: Peak, copies: int) -> Expected:
         held + max(drawn, evaluation.peak),
         {"parameters": held, "one draw": drawn, "evaluation": evaluation.peak},
     )
+
+
+def doubt(context: Context, limit: int) -> None:
+    """Have what is expected beyond a limit looked at once more, at a larger size."""
+    context.shared.pop("expected", None)
+    context.shared["doubted"] = [limit]
+
+
+def doubted(context: Context) -> list[int] | None:
+    """What `doubt` said, for `vdbench.measures.live_bytes.expected`."""
+    found: list[int] | None = context.shared.get("doubted")
+    return found
 
 
 def numbers(context: Context) -> int:
@@ -289,7 +303,7 @@ def _together(context: Context, small: _Small, count: int) -> Expected:
         at, batches, noise = small.units(2 * units_, examples)
         return unit_sums.gradients(at, batches, noise), batches, noise
 
-    found = live_bytes.expected(draw, count, *_size(context))
+    found = live_bytes.expected(draw, count, *_size(context), doubted(context))
     return Expected(
         found.peak,
         {f"{4 * count} draws at once": found.peak, "of these gradients": found.held},
@@ -340,7 +354,9 @@ class _Products:
 
     def _peak(self, places: int) -> Peak:
         if places not in self._found:
-            self._found[places] = live_bytes.expected(self._draw, places, _examples(self._context))
+            self._found[places] = live_bytes.expected(
+                self._draw, places, _examples(self._context), doubted=doubted(self._context)
+            )
         return self._found[places]
 
     def _draw(self, places: int, examples: int) -> tuple[Drawn, object, object]:

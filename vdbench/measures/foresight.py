@@ -49,6 +49,11 @@ class Foresight:
         context = self._context(cell)
         limit = expected.may_take(suite)
         self.found = None if context is None else of_cell(self.measure, suite, cell, context, limit)
+        if context is not None and self.found is not None and self.found.bytes > limit:
+            expected.doubt(
+                context, limit
+            )  # nothing that fits is refused for a line that goes astray
+            self.found = of_cell(self.measure, suite, cell, context, limit)
         if self.found is not None and context is not None:
             expected.refuse(self.found, limit, suite.memory is not None)
             context.shared["limits"] = self.found.limits
@@ -104,6 +109,9 @@ def fits(session: Session, context: Context) -> None:
     limit = expected.may_take(session.suite)
     try:
         found = expected.one(context)
+        if found.bytes > limit:
+            expected.doubt(context, limit)
+            found = expected.one(context)
     except Exception:  # as above
         return
     expected.refuse(found, limit, session.suite.memory is not None)

@@ -25,6 +25,14 @@ SHARES = (8, 4)
 """Parts of the size asked for at which it is followed where its operations depend on the size."""
 
 
+NEAR = 0.8
+"""Of what a line says at a larger size, what must be found there for it to be believed."""
+
+
+class Unforeseen(Exception):
+    """A computation takes less at a larger size than its course at small ones says: nothing is known of it."""
+
+
 class Peak(NamedTuple):
     """Bytes of tensors, without those that were there before.
 
@@ -94,8 +102,15 @@ def follow(call: Callable[[], Any]) -> Course:
     return Course(tuple(live.names), tuple(live.live), held)
 
 
+Sizes = tuple[int, ...]
+
+
 def expected(
-    call: Callable[[int, int], Any], draws: int, examples: int, together: int | None = None
+    call: Callable[[int, int], Any],
+    draws: int,
+    examples: int,
+    together: int | None = None,
+    doubted: list[int] | None = None,
 ) -> Peak:
     """Peak of a computation at a size, from its course at smaller ones.
 
@@ -105,10 +120,15 @@ def expected(
         examples: How many are meant.
         together: Examples that are computed with at once, if not all: operations are the same from these on, and from
             twice as many a line is continued.
+        doubted: Bytes that may be taken. A peak beyond a quarter of them is followed at a larger size, too, which by
+            the line takes half of them at most; the list is emptied if that bears it out.
 
     Returns:
         Exact as far as bytes are linear in both numbers and the operations are the same at all sizes. Where they are
         not, the peaks at a quarter and an eighth of the size are continued in a line.
+
+    Raises:
+        Unforeseen: It was doubted, with reason: a network may pass its inputs in parts of its own.
     """
     few = SIZES if together is None or together >= examples else (together, 2 * together)
     sizes = (_smaller(draws, SIZES), _smaller(examples, few))
@@ -126,16 +146,37 @@ def expected(
         live = {at: np.array(course.live or (0,), dtype=float) for at, course in found.items()}
     meant = (draws, examples)
     held = _continued({at: np.array([float(c.held)]) for at, c in found.items()}, sizes, meant)
-    return Peak(round(float(_continued(live, sizes, meant).max())), round(float(held[0])))
+    peak = round(float(_continued(live, sizes, meant).max()))
+    if doubted and peak > doubted[0] / 4:
+        _look(call, live, sizes, examples, doubted[0])
+        doubted.clear()
+    return Peak(peak, round(float(held[0])))
+
+
+def _look(
+    call: Callable[[int, int], Any],
+    live: Mapping[tuple[int, int], np.ndarray[Any, Any]],
+    sizes: tuple[Sizes, ...],
+    examples: int,
+    most: int,
+) -> None:
+    """Follow a computation with the most examples that take half of what may be taken, by the line of few draws."""
+    draws, known = sizes[0][0], sizes[1][-1]
+
+    def said(count: int) -> float:
+        return float(_continued(live, sizes, (draws, count)).max())
+
+    size = known
+    while 2 * size <= examples and said(2 * size) <= most / 2:
+        size *= 2
+    if size > known and follow(lambda: call(draws, size)).peak < NEAR * said(size):
+        raise Unforeseen
 
 
 def _smaller(size: int, few: tuple[int, ...]) -> tuple[int, ...]:
     """Two sizes below one, or that size itself where it is no larger."""
     low, high = min(few), max(few)
     return (low, high) if low < high < size else (size,)
-
-
-Sizes = tuple[int, ...]
 
 
 def _at(

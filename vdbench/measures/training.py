@@ -207,7 +207,8 @@ class Training(Measure):
                 use = fixed(mean_weights(problem, parameters))
                 return problem.outputs(use, problem.data.train.inputs[:rows_], parameters).double()
 
-        found = live_bytes.expected(predicted, 1, min(ROWS, problem.examples))
+        most, doubted = min(ROWS, problem.examples), expected.doubted(context)
+        found = live_bytes.expected(predicted, 1, most, doubted=doubted)
         return expected.training(context, found, copies=6)
 
     def measure(self, session: Session, site: Site, cells: Sequence[Cell]) -> list[Outcome]:

@@ -186,6 +186,49 @@ def test_operations_that_depend_on_the_size_are_continued_from_larger_sizes() ->
     assert found.held == found.peak == 10 * 250 * 400 * 4
 
 
+@pytest.mark.parametrize("part", [8, 33, 300])
+def test_what_is_passed_in_parts_is_not_refused_for_its_whole(part: int) -> None:
+    def call(draws: int, examples: int) -> Tensor:
+        x = torch.ones(draws, examples, 4)
+        return torch.cat([(rows @ torch.ones(4, 4096)).sum(-1) for rows in x.split(part, 1)], 1)
+
+    def whole(draws: int, examples: int) -> Tensor:
+        return (torch.ones(draws, examples, 4) @ torch.ones(4, 4096)).sum(-1)
+
+    # 800 MiB by the line where parts are larger than what it is drawn from
+    doubted = [64 * 2**20]
+    with pytest.raises(live_bytes.Unforeseen):
+        live_bytes.expected(call, 1, 50_000, doubted=doubted)
+    assert doubted
+    assert live_bytes.expected(whole, 1, 50_000, doubted=doubted).peak > 700 * 2**20
+    assert not doubted  # seen once, and believed
+
+
+def test_a_network_that_splits_its_inputs_is_measured(tmp_path: Path) -> None:
+    class Split32(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 1024), nn.Linear(1024, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            each = x.split(32)
+            return torch.cat([self.second(self.first(rows).relu()) for rows in each])
+
+    draw = torch.Generator().manual_seed(1)
+    data = (torch.rand(20_000, 8, generator=draw), torch.randint(3, (20_000,), generator=draw))
+    finished = vdbench.run(
+        {
+            "name": "split", "threads": 1, "checkpoints": ["initial"], "batch_sizes": [4], "memory": 0.06,
+            "problems": [{"name": "p", "problem": (Split32(), data)}], "estimators": ["local"], "baseline": "local",
+            "measures": {"convergence": {"steps": 2, "evaluations": 1, "seeds": 2, "batch_size": 64, "samples": 2}},
+        },
+        tmp_path / "run",
+        isolate=False,
+    )  # fmt: skip
+    (cell,) = json.loads((tmp_path / "run" / "run.json").read_text())["cells"]
+    assert not finished.failed, cell["reason"]
+
+
 def test_what_was_there_before_is_not_counted() -> None:
     before = torch.zeros(1000)
     found = live_bytes.follow(lambda: (before + 1).sum())
