@@ -242,7 +242,7 @@ def _of_role(
     )
     again = rank_correlation.lognormal(totals, level, DRAWS, generator)
     longer = rank_correlation.medians(steps, horizon, DRAWS, generator)
-    median = np.median(np.minimum(steps, horizon), axis=1)
+    median = rank_correlation.median(steps, horizon)
     x = np.array([t.value for t in totals])
     detail = {"estimators": len(labels), "seeds": steps.shape[1]}
     whole = rank_correlation.correlation(x, median, (again, longer), level)

@@ -120,6 +120,12 @@ def medians(samples: ArrayLike, horizon: float, draws: int, generator: np.random
     Returns:
         Shape (draws, k).
     """
-    found = np.minimum(np.asarray(samples, dtype=np.float64), horizon)
+    found = np.asarray(samples, dtype=np.float64)
     chosen = generator.integers(found.shape[1], size=(draws, found.shape[1]))
-    return np.asarray(np.median(found[:, chosen], axis=-1).T, dtype=np.float64)
+    return median(found[:, chosen], horizon).T
+
+
+def median(samples: ArrayLike, horizon: float) -> Rows:
+    """Median along the last axis; of an even number half of which was censored it is not known, and is the horizon."""
+    # in this order: cut first, half of the seeds at the horizon would give a number between
+    return np.minimum(np.median(np.asarray(samples, dtype=np.float64), axis=-1), horizon)

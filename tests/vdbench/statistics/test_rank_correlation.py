@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from vdbench.statistics import Estimate
 from vdbench.statistics.proportions import at_least
-from vdbench.statistics.rank_correlation import correlation, lognormal, medians, spearman
+from vdbench.statistics.rank_correlation import correlation, lognormal, median, medians, spearman
 from vdbench.statistics.sequential import two_sided
 
 ALARM = 1e-4
@@ -92,3 +92,10 @@ def test_what_cannot_be_ranked_is_refused() -> None:
         correlation([1, 2], [1, 2], (nothing, nothing), LEVEL)
     with pytest.raises(ValueError, match="expected figures with finite intervals above 0"):
         lognormal([Estimate(1.0, 0.0, 2.0, 3)], LEVEL, 5, np.random.default_rng(0))
+
+
+def test_a_median_that_is_not_known_is_the_horizon() -> None:
+    half = [[400.0] * 5 + [np.inf] * 5, [700.0] * 10, [np.inf] * 10]
+    assert median(half, 800.0).tolist() == [800.0, 700.0, 800.0]
+    drawn = medians(half, 800.0, 200, np.random.default_rng(0))
+    assert set(drawn[:, 0]) <= {400.0, 800.0}
