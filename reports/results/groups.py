@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 TRAINING = "training"
 TRAINED = "trained"
-"""Checkpoint of whole trainings, which have tables of their own."""
+"""Checkpoint of whole trainings, which have tables of their own; a checkpoint of a suite may be called so, too."""
+WHOLE = (
+    "training", "test.", "sparsity.", "alpha.", "difference.", "adjusted.difference.",
+)  # fmt: skip
+"""Beginnings of the metrics of whole trainings."""
 DUST = 1e-11
 """The share of the baseline's variance below which another is 0 but for rounding."""
 NOISY = ("mean", "theta", "scale", "factor", "alpha", "logit")
@@ -248,9 +252,15 @@ def groups_of(results: Results) -> list[Group]:
 
 def placed(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a place: not those over several sizes, of whole trainings, or about vdbench itself."""
-    sized = (frame["batch_size"] > 0) & (frame["samples"] != 0) & (frame["checkpoint"] != TRAINED)
+    sized = (frame["batch_size"] > 0) & (frame["samples"] != 0) & ~whole(frame)
     rows: pd.DataFrame = frame[sized & ~frame["metric"].str.startswith(APART)]
     return rows
+
+
+def whole(frame: pd.DataFrame) -> pd.Series:
+    """Say which rows are of whole trainings."""
+    found: pd.Series = (frame["checkpoint"] == TRAINED) & frame["metric"].str.startswith(WHOLE)
+    return found
 
 
 def make_group(results: Results, key: tuple[Any, ...], shown: list[int]) -> Group:

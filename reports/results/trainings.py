@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reports.results.estimate import Estimate
-from reports.results.groups import TRAINED, estimate_of
+from reports.results.groups import estimate_of, whole
 from reports.results.load import EPOCHS, Results, Run
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def trainings_of(results: Results) -> list[Trainings]:
     found = []
     for run in results.runs.values():
         frame = results.frame
-        rows = frame[(frame["run"] == run.name) & (frame["checkpoint"] == TRAINED)]
+        rows = frame[(frame["run"] == run.name) & whole(frame)]
         rows = rows[rows["status"] != "failed"]
         if rows.empty:
             continue
