@@ -45,9 +45,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"measures.bias.xyz": 1},
         r"unknown key 'xyz' in measures\.bias\. Expected one of: draws, units\.",
     ),
-    "a checkpoint called as trainings are": (
-        {"checkpoints.0.name": "training"}, r"a checkpoint is called 'training', as the trainings of convergence are",
-    ),
     "a claim without numbers": (
         {"claims": [CLAIM]},
         r"claims\.0: .*expected low, high or both: the claim is about where the figure lies",

@@ -14,9 +14,6 @@ from vdbench.estimation.options import label
 from vdbench.suite.grid import checkpoint_name, count, expand, single
 from vdbench.suite.schema import ProblemSpec, Suite
 
-TRAINING = "training"
-"""The checkpoint that rows of convergence state."""
-
 
 def check(where: str, suite: Suite) -> None:
     """Look up every name and check every option, before anything is measured.
@@ -112,11 +109,6 @@ def _check_names(where: str, suite: Suite) -> None:
             f"problems.{place}.{key}": getattr(problem, key) for key in ("name", "group", "axis")
         }
     named |= {f"checkpoints.{place}.name": c.name for place, c in enumerate(suite.checkpoints)}
-    if TRAINING in (checkpoint_name(c) for c in suite.checkpoints):
-        raise InputError(
-            f"{where}: a checkpoint is called '{TRAINING}', as the trainings of convergence are in the results; "
-            "expected another name."
-        )
     for at, name in named.items():
         if len(name.encode()) > limits.NAME:
             raise InputError(
