@@ -95,6 +95,7 @@ kernels: $(VENV)/.installed-dev
 scaling: $(VENV)/.installed-dev
 	rm -rf build/scaling
 	$(BIN)/python tests/helpers/scaling_table.py build/scaling
+	$(BIN)/python -W ignore tests/helpers/cell_overhead.py
 
 # What was checked before is in $(ZOO) and is not checked again.
 ZOO ?= runs/zoo.jsonl
