@@ -14,6 +14,7 @@ from reports.sections.glance_elsewhere import about_vdbench, elsewhere
 from reports.sections.scaling import reading
 from reports.sections.section import Findings
 from reports.sections.summary_sentences import NAMES, cost_of, deciding, winner
+from reports.sections.time_to_target import CORRELATION
 from reports.words.glossary import ROLES
 from reports.words.numbers import format_number, show
 from reports.words.verdicts import ADJUSTED, NAMED, both, efficiency_basis, whom
@@ -37,7 +38,8 @@ def verdict(found: Findings) -> list[str]:
     """
     if itself := about_vdbench(found):
         return itself[:MOST]
-    said = [text for text in (claimed(found), slopes(found.sweeps)) if text]
+    answered = (claimed(found), slopes(found.sweeps), foretold(found.groups))
+    said = [text for text in answered if text]
     groups = compared(found.groups)
     if groups:
         said += answer(groups)
@@ -50,6 +52,24 @@ def claimed(found: Findings) -> str:
     """Count the suites' claims that hold; empty where none is made."""
     every = [one for name in found.results.runs for one in answers(found.results, name)]
     return counted(every) if every else ""
+
+
+def foretold(groups: list[Group]) -> str:
+    """Say whether variance × time orders estimators as the time to a target does; empty where that was not asked."""
+    measured = [group for group in groups if group.has(CORRELATION)]
+    places = short(measured) if len(measured) > 1 else [""]
+    said = [
+        f"{show(found)} for {ROLES.get(role, role)}{f' at {place}' if place else ''}"
+        for place, group in zip(places, measured, strict=False)
+        for role in group.roles(CORRELATION)
+        if (found := group.get(group.baseline, CORRELATION, "all", role))
+    ]
+    if not said:
+        return ""
+    return (
+        "Rank correlation of variance × time with seconds to the target, each estimator at its own learning rate: "
+        f"{both(said)}."
+    )
 
 
 def answer(groups: list[Group]) -> list[str]:
@@ -89,7 +109,12 @@ def one_place(group: Group) -> list[str]:
         size = amount(group, best, metric, measured)
         return [f"{low}{size} ({basis(group, metric)}).", price(group, [best])]
     parts = [undecided(group, one, metric) for one in measured]
-    said = f"No estimator is clearly the lowest by {NAMES[metric]}: {'; '.join(parts)}."
+    settled = all(
+        one.significant for one in measured
+    )  # and not by one estimator, which would have won
+    none = "No one estimator is the lowest" if settled else "No estimator is clearly the lowest"
+    every = " for all parameters" if settled else ""
+    said = f"{none} by {NAMES[metric]}{every}: {'; '.join(parts)}."
     return [said, price(group, list(dict.fromkeys(one.leader for one in measured)))]
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from reports.figures.time_to_target import target_figure
+from reports.results.groups import groups_of
 from reports.results.load import load
+from reports.sections import glance_sentences
 from reports.sections.section import Findings
 from reports.sections.time_to_target import taken, verdict
 
@@ -93,3 +95,16 @@ def test_the_picture_has_an_arrow_where_most_are_censored(folder: Path) -> None:
 def test_what_is_not_known_is_not_judged() -> None:
     assert verdict(None) == ""
     assert taken(None) == "–"
+
+
+def test_the_first_screen_says_whether_variance_foretells_time(folder: Path) -> None:
+    said = " ".join(glance_sentences.verdict(Findings(load([folder]))))
+    assert "Rank correlation of variance × time with seconds to the target" in said
+    assert "0.80 [0.60, 1.00] for the means μ and 0.80 [0.60, 1.00] for the scales log σ²" in said
+
+
+def test_two_winners_are_no_open_question() -> None:
+    results = Path(__file__).parents[3] / "docs" / "results" / "time-to-target"
+    (group, _) = groups_of(load([results]))
+    said = glance_sentences.one_place(group)[0]
+    assert said.startswith("No one estimator is the lowest by variance × time for all parameters:")
