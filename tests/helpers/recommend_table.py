@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import beta
+from vdbench.statistics.proportions import share
 
 HEAD = """\
 # How good recommendations are
@@ -72,9 +72,9 @@ def _counts(kinds: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def _share(count: int, of: int) -> str:
-    low = beta.ppf(0.025, count, of - count + 1) if count else 0.0
-    high = beta.ppf(0.975, count + 1, of - count) if count < of else 1.0
-    return f"{count} of {of}: {100 * count / of:.0f} [{100 * low:.0f}, {100 * high:.0f}] %"
+    found = share(count, of, 0.95)
+    ends = f"{100 * found.low:.0f}, {100 * found.high:.0f}"
+    return f"{count} of {of}: {100 * found.value:.0f} [{ends}] %"
 
 
 def _named(kinds: dict[str, list[dict[str, Any]]], candidates: dict[str, str]) -> str:

@@ -8,11 +8,11 @@ heavy it does not: but even if each look erred five times as often as it says, a
 certificates, `FALSE_ALARM`. A defect that the first look sees is seen by the others, whose standard errors are smaller
 and whose columns are fewer.
 
-Where a first look leaves no doubt, by `CERTAIN`, the others are taken at once, and a certificate that has failed draws
-no more. With light tails that is no easier to fail: p below `CERTAIN` is rarer than p below the rate of a first look over all columns,
-and the later looks have the family-wise rate `RATE` as always. A first look errs somewhere with probability RATE at
-most; the others have to err there. Draws that all are the same number, and not the truth, may be waiting for a rare
-one: they leave doubt, and are not looked at with fewer draws for it (`doubtless`).
+Where a first look leaves no doubt, by `CERTAIN`, the others are taken at once, and a certificate that has failed
+draws no more. With light tails that is no easier to fail: p below `CERTAIN` is rarer than p below the rate of a first
+look over all columns, and the later looks have the family-wise rate `RATE` as always. A first look errs somewhere
+with probability RATE at most; the others have to err there. Draws that all are the same number, and not the truth,
+may be waiting for a rare one: they leave doubt, and are not looked at with fewer draws for it (`doubtless`).
 
 A column whose spread a few draws carry is not judged at all (`CARRIED`): its mean has no law that is known. The one
 thing that no number of draws excludes is a value so rare that no look has drawn it.
