@@ -74,6 +74,7 @@ DETAILS: dict[str, tuple[str, str]] = {
     "most_steps": ("integer", "steps after which a training that had not reached the target ended"),
     "estimators": ("integer", "estimators that a rank correlation is over"),
     "comparisons": ("integer", "comparisons that the level is adjusted for"),
+    "largest_error": ("number", "critical value of the largest error of all of them, where it is below Bonferroni's"),
     "points": ("integer", "batch sizes or samples of a fit"),
     "distance": ("number", "farthest of these from the fitted line, in half-widths of its interval"),
     "claimed": ("number", "level that the intervals claim"),

@@ -16,6 +16,7 @@ from vdbench.measures.expected import Expected
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.measures.stopping import Stopped, Stopping, look_schedule, schedule_of
+from vdbench.measures.together import Together
 from vdbench.measures.variance_metrics import variance_values
 from vdbench.problems.problem import Problem
 from vdbench.store import Table
@@ -123,8 +124,10 @@ class Variance(Measure):
         """Parts, signal-to-noise ratio, and paired ratios to the other estimators."""
         here = mine(self, outcomes)
         rows = {name: outcome.data for name, outcome in here.items()}
+        schedule = look_schedule(suite)
+        together = Together(rows, schedule)
         for name, outcome in here.items():
-            yield outcome, variance_values(suite, name, rows, look_schedule(suite))
+            yield outcome, variance_values(suite, name, rows, schedule, together)
 
 
 def _fitting(context: Context) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from vdbench import statistics
 from vdbench.measures.metrics import SQUARED, LookSchedule, MetricValue, UnitRows
+from vdbench.measures.together import Together
 from vdbench.problems.problem import Group
 from vdbench.suite.schema import Suite
 
@@ -93,7 +94,12 @@ def variance(rows: UnitRows, schedule: LookSchedule) -> list[MetricValue]:
 
 
 def variance_ratios(
-    rows: UnitRows, other: UnitRows, schedule: LookSchedule, against: str, comparisons: int = 0
+    rows: UnitRows,
+    other: UnitRows,
+    schedule: LookSchedule,
+    against: str,
+    comparisons: int = 0,
+    together: Together | None = None,
 ) -> list[MetricValue]:
     """Paired ratios of total and noise to another estimator's.
 
@@ -104,6 +110,7 @@ def variance_ratios(
         against: Label of the denominator.
         comparisons: 0 for the ratio to the baseline; else the number of pairs of estimators that the level is
             adjusted for, times the number of layers where a row is about one of them.
+        together: The place whose pairs hold together, where its intervals are narrower; None for Bonferroni's.
     """
     layers = len({group.layer for group in rows.sizes})
     kind = "pairwise" if comparisons else "ratio"
@@ -113,20 +120,28 @@ def variance_ratios(
             continue
         count = max(1, comparisons * (1 if group.layer == "all" else layers))
         level = 1 - (1 - schedule.level) / count
-        z = schedule.between(rows.n, other.n, count)
+        bonferroni = schedule.between(rows.n, other.n, count)
         for quantity in ("total", "noise"):
             a, b = rows.of(group, quantity), other.of(group, quantity)
+            z, each = bonferroni, None
+            if together and comparisons:
+                z, each = together.reach(group, quantity, bonferroni)
+            more = {"comparisons": count} if comparisons else {}
             figures.append(
                 MetricValue(
                     f"{kind}.variance.{quantity}",
                     statistics.ratio(a, b, z, signed=rows.signed or other.signed),
-                    level,
+                    level if each is None else each,
                     "1",
                     layer=group.layer,
                     role=group.role,
                     message=rows.message or (other.message and f"{against}: {other.message}"),
                     against=against,
-                    detail={**rows.detail, **({"comparisons": count} if comparisons else {})},
+                    detail={
+                        **rows.detail,
+                        **more,
+                        **({} if each is None else {"largest_error": z}),
+                    },
                 )
             )
     return figures
@@ -149,7 +164,11 @@ def compared(suite: Suite, label: str, outcomes: Mapping[str, T]) -> Iterator[tu
 
 
 def variance_values(
-    suite: Suite, label: str, units: Mapping[str, UnitRows], schedule: LookSchedule
+    suite: Suite,
+    label: str,
+    units: Mapping[str, UnitRows],
+    schedule: LookSchedule,
+    together: Together | None = None,
 ) -> list[MetricValue]:
     """Values of one estimator's variance, and its ratios to the baseline and to every other estimator.
 
@@ -158,8 +177,9 @@ def variance_values(
         label: Of the estimator.
         units: Of all estimators of the place, by label.
         schedule: Of all of them.
+        together: The pairs of the place; None for levels that are the same in every repetition (Bonferroni).
     """
     found = variance(units[label], schedule)
     for other, denominator, comparisons in compared(suite, label, units):
-        found += variance_ratios(units[label], denominator, schedule, other, comparisons)
+        found += variance_ratios(units[label], denominator, schedule, other, comparisons, together)
     return found

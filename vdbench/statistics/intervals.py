@@ -162,11 +162,7 @@ def _double_sampling(short: Rows, long: Rows) -> _Log:
     n, count = len(short), len(long)
     (mine, above), (common, _), (every, below) = map(moments, (short, long[:n], long))
     w, u = short / mine, long / common
-    spread = float(np.var(u[:n], ddof=1))
-    beta = float(np.cov(w, u[:n])[0, 1]) / spread if spread else 0.0
-    beta = min(1.0, max(-1.0, beta))
-    if beta * (every / common - 1) <= -1:  # a positive mean would be carried below zero
-        beta = 0.0
+    beta = regression(short, long)
     value = mine * (1 + beta * (every / common - 1)) / every
     # what each unit adds: the rest of the regression in the common units, the longer's mean in all
     adds = -(1 - beta) * (long / every - 1) / count
@@ -174,6 +170,17 @@ def _double_sampling(short: Rows, long: Rows) -> _Log:
     adds[:n] += (rest - rest.mean()) / n
     error = math.sqrt(float((adds**2).sum()) * n / (n - 1))
     return _Log(value, error, shape(adds), above / mine, below / every, n)
+
+
+def regression(short: Rows, long: Rows) -> float:
+    """How much of a relative change of the mean of ``long`` the mean of ``short`` goes along with; see `ratio`."""
+    n = len(short)
+    u = long / moments(long[:n])[0]
+    spread = float(np.var(u[:n], ddof=1))
+    beta = float(np.cov(short / moments(short)[0], u[:n])[0, 1]) / spread if spread else 0.0
+    beta = min(1.0, max(-1.0, beta))
+    # a positive mean would be carried below zero
+    return 0.0 if beta * (float(u.mean()) - 1) <= -1 else beta
 
 
 def ratio_root(numerator: ArrayLike, denominator: ArrayLike, z: float) -> Estimate:

@@ -12,8 +12,9 @@ inconclusive             none of these                    none of these       IN
 The first line that fits counts: a difference that is sure but small is significant, not equivalent. Limits of
 a ratio are symmetric on the logarithmic scale, so that a / b and b / a get opposite verdicts.
 
-Several comparisons are judged together at one level by Bonferroni's correction. An interval that is known only at a
-lower level is widened first, on the scale on which it is symmetric, by the quotient of the normal quantiles.
+Several comparisons are judged together at one level by Bonferroni's correction, unless their intervals hold together
+already (`vdbench.statistics.simultaneous`). An interval that is known only at a lower level is widened first, on the
+scale on which it is symmetric, by the quotient of the normal quantiles.
 """
 
 from __future__ import annotations
