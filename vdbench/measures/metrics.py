@@ -47,17 +47,23 @@ class MetricValue:
             object.__setattr__(self, "estimate", replace(e, low=low, high=high))
 
 
+FIGURE, RATIO, VERDICT = "figure", "ratio", "verdict"
+"""What a target is an interval of: a variance, its ratio to the baseline's, or this at the level of verdicts."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Intervals that are to be narrow.
 
     Attributes:
+        interval: One of `FIGURE`, `RATIO`, `VERDICT`.
         quantity: ``noise`` or ``total``; '' for both.
         layer: A layer, or ``all`` for the average over layers; '' for every layer by itself.
         role: A role; '' for every one.
         precision: Relative half-width.
     """
 
+    interval: str
     quantity: str
     layer: str
     role: str
@@ -90,12 +96,18 @@ class LookSchedule:
     anytime: bool = False
     targets: tuple[Target, ...] = ()
 
-    def aim(self, group: Group, quantity: str) -> float | None:
+    def aim(self, group: Group, quantity: str, interval: str = FIGURE) -> float | None:
         """The half-width that is aimed at for noise or total of a layer and role; None where it may be any."""
         if not self.targets:
-            return self.precision
-        aims = [t.precision for t in self.targets if t.means(group, quantity)]
+            return self.precision if interval == FIGURE else None
+        aims = [
+            t.precision for t in self.targets if t.interval == interval and t.means(group, quantity)
+        ]
         return min(aims, default=None)
+
+    def own(self) -> LookSchedule:
+        """The same without targets that need the baseline's units."""
+        return replace(self, targets=tuple(t for t in self.targets if t.interval == FIGURE))
 
     def z(self, n: int, comparisons: int = 1) -> float:
         """Critical value at the look at n units, Bonferroni-adjusted for so many comparisons."""
@@ -119,6 +131,21 @@ APART = 3
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What a target needs that is a ratio.
+
+    Attributes:
+        label: The baseline.
+        rows: Its units, the same as those that they stand beside.
+        comparisons: Pairs of estimators at the place.
+    """
+
+    label: str
+    rows: UnitRows
+    comparisons: int
+
+
+@dataclass(frozen=True)
 class UnitRows:
     """Unit rows of one cell.
 
@@ -128,6 +155,7 @@ class UnitRows:
         message: How they were obtained, where not from whole gradients.
         signed: Whether single rows of the total may be negative, although what their mean estimates is not.
         detail: The facts of ``message``.
+        beside: The baseline's, where ratios to it are waited for; else None.
     """
 
     table: Table
@@ -135,6 +163,7 @@ class UnitRows:
     message: str = ""
     signed: bool = False
     detail: Mapping[str, Any] = field(default_factory=dict)
+    beside: Beside | None = None
     cache: dict[tuple[Group, str], Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property

@@ -7,13 +7,13 @@ it again and again with fresh units, so that what is found about coverage is fou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vdbench import statistics
-from vdbench.measures.metrics import LookSchedule, Target, UnitRows
-from vdbench.measures.variance_metrics import units_needed, widest
+from vdbench.measures.metrics import Beside, LookSchedule, Target, UnitRows
+from vdbench.measures.variance_metrics import lacking, wanted
 from vdbench.problems.problem import Group
 from vdbench.store import Table, concatenate
 from vdbench.suite.schema import Suite, VarianceSpec
@@ -32,10 +32,29 @@ def schedule_of(spec: VarianceSpec, level: float) -> LookSchedule:
     first = spec.first_units
     found = looks(first, spec.max_units)
     targets = tuple(
-        Target(t.quantity or "", t.layer or "", t.role or "", t.precision or spec.precision)
+        Target(
+            t.interval, t.quantity or "", t.layer or "", t.role or "", t.precision or spec.precision
+        )
         for t in spec.targets
     )
     return LookSchedule(found, level, spec.precision, first, spec.anytime, targets)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Where the baseline's units come from.
+
+    Attributes:
+        label: Its label.
+        sizes: Number of parameters of each layer and role.
+        units: Its units from one number to another.
+        comparisons: Pairs of estimators at the place.
+    """
+
+    label: str
+    sizes: Mapping[Group, int]
+    units: Callable[[int, int], Table]
+    comparisons: int
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,7 @@ class Stopping:
         message: str = "",
         signed: bool = False,
         detail: Mapping[str, Any] | None = None,
+        baseline: Baseline | None = None,
     ) -> None:
         """Begin with no unit.
 
@@ -91,8 +111,10 @@ class Stopping:
             message: How rows were obtained, as in `UnitRows`.
             signed: Whether single rows may be negative, as in `UnitRows`.
             detail: The facts of ``message``.
+            baseline: Whose units are taken too, as targets are ratios to it; None where there are no such.
         """
         self._schedule = schedule
+        self._baseline, self._theirs = baseline, list[Table]()
         self._about = (sizes, message, signed, detail or {})
         self._parts: list[Table] = []
         self.stopped: Stopped
@@ -132,11 +154,26 @@ class Stopping:
 
     def add(self, units: Table) -> None:
         """Take in the units of a block."""
+        if self._baseline:
+            start = self._taken
+            size = self._schedule.block or self._schedule.looks[0]
+            self._theirs.append(self._baseline.units(start, start + size))
         self._parts.append(units)
 
+    def _rows(self) -> UnitRows:
+        beside = None
+        if self._baseline:
+            theirs = UnitRows(concatenate(self._theirs), self._baseline.sizes)
+            beside = Beside(self._baseline.label, theirs, self._baseline.comparisons)
+        return UnitRows(concatenate(self._parts), *self._about, beside)
+
     def _look(self, n: int) -> Stopped:
-        rows = UnitRows(concatenate(self._parts), *self._about)
-        width, where, aim = widest(rows, self._schedule)
+        rows = self._rows()
+        asked = wanted(rows, self._schedule)
+        if not asked:
+            reason = f"{n} units; no interval that was asked for is of this cell"
+            return Stopped(rows, 0.0, True, reason, {"stop": "precision", "units": n}, math.inf)
+        width, where, aim = lacking(asked)
         facts = {"units": n, "width": width, "widest": where}
         if self._schedule.targets:
             facts["aim"] = aim
@@ -148,7 +185,7 @@ class Stopping:
         found = f"the widest interval is ±{width:.2g}, {where}"
         if self._schedule.targets:
             found = f"{where} has ±{width:.2g}, ±{aim:.3g} asked"
-        needed = units_needed(rows, self._schedule)
+        needed = max(one.estimate.needed for one in asked)
         if needed:
             found = f"too few units for these tails, {where}; about {needed:,} would do"
             facts["needed"] = needed

@@ -13,11 +13,12 @@ from vdbench.measures import expected, few_examples, rao_blackwell, unit_sums, v
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
 from vdbench.measures.expected import Expected
+from vdbench.measures.metrics import LookSchedule
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
-from vdbench.measures.stopping import Stopped, Stopping, look_schedule, schedule_of
+from vdbench.measures.stopping import Baseline, Stopped, Stopping, look_schedule, schedule_of
 from vdbench.measures.together import Together
-from vdbench.measures.variance_metrics import variance_values
+from vdbench.measures.variance_metrics import longest, variance_values
 from vdbench.problems.problem import Problem
 from vdbench.store import Table
 from vdbench.suite.grid import expand
@@ -68,13 +69,14 @@ class Variance(Measure):
         few = asked.few_examples.get(cell.label)
         if cell.label in asked.rao_blackwell:
             context = _source(site, str(asked.data_from)).at(self.name)
-            found = self._by_preactivations(session, context, cell)
+            found = self._by_preactivations(session, site, context, cell)
         elif few is not None:
             context = site.context(cell.estimator, few).at(self.name)
             found = self._on_few_examples(session, site, cell, context)
         else:
             context = site.context(cell.estimator).at(self.name)
-            stopping = Stopping(look_schedule(session.suite), context.sizes)
+            schedule, baseline = _waits(session, site, cell)
+            stopping = Stopping(schedule, context.sizes, baseline=baseline)
             for start, stop in stopping.blocks():
                 _tell(session, stopping)
                 stopping.add(units(session, context, start, stop))
@@ -90,14 +92,16 @@ class Variance(Measure):
         assert count is not None
         source = _source(site, str(self.asked(session.suite).data_from)).at(self.name)
         few_examples.refuse_dependence(cell.label, _dependence(session, context))
+        schedule, baseline = _waits(session, site, cell)
         stopping = Stopping(
-            look_schedule(session.suite),
+            schedule,
             context.sizes,
             few_examples.describe(count, context.batch_size, source.label),
             signed=True,
             detail={
                 "examples": count, "batch_size": context.batch_size, "data_from": source.label,
             },
+            baseline=baseline,
         )  # fmt: skip
         for start, stop in stopping.blocks():
             _tell(session, stopping)
@@ -105,14 +109,18 @@ class Variance(Measure):
             stopping.add(few_examples.combine(few, units(session, source, start, stop)))
         return stopping.stopped
 
-    def _by_preactivations(self, session: Session, source: Context, cell: Cell) -> Stopped:
+    def _by_preactivations(
+        self, session: Session, site: Site, source: Context, cell: Cell
+    ) -> Stopped:
         rao_blackwell.refuse(source)
+        schedule, baseline = _waits(session, site, cell)
         stopping = Stopping(
-            look_schedule(session.suite),
+            schedule,
             source.sizes,
             rao_blackwell.describe(source.label),
             signed=True,
             detail={"conditional_on": "pre-activations", "data_from": source.label},
+            baseline=baseline,
         )
         for start, stop in stopping.blocks():
             _tell(session, stopping)
@@ -125,9 +133,28 @@ class Variance(Measure):
         here = mine(self, outcomes)
         rows = {name: outcome.data for name, outcome in here.items()}
         schedule = look_schedule(suite)
-        together = Together(rows, schedule)
+        together = Together(longest(rows, suite.baseline), schedule)
         for name, outcome in here.items():
             yield outcome, variance_values(suite, name, rows, schedule, together)
+
+
+def _waits(session: Session, site: Site, cell: Cell) -> tuple[LookSchedule, Baseline | None]:
+    """What a cell waits for, and the baseline whose units it takes too where that is a ratio.
+
+    A ratio to a baseline that is not measured here, or failed, is not waited for: where nothing else is, then for all
+    figures of the cell.
+    """
+    schedule = look_schedule(session.suite)
+    name = session.suite.baseline
+    if cell.label == name or schedule.own() == schedule:
+        return schedule, None
+    try:
+        context = _named(site, name).at(Variance.name)
+    except session.caught:
+        return schedule.own(), None
+    count = len(site.estimators)
+    taken = partial(units, session, context)
+    return schedule, Baseline(name, context.sizes, taken, count * (count - 1) // 2)
 
 
 def _fitting(context: Context) -> dict[str, int]:
@@ -185,12 +212,17 @@ def _source(site: Site, name: str) -> Context:
     Raises:
         CellError: It failed at this place.
     """
-    found = next((e for e in site.estimators if label(e) == name), None)
     try:
-        assert found is not None
-        return site.context(found)
+        return _named(site, name)
     except Exception as error:
         raise CellError(f"the data part cannot be taken from {name}, which failed.") from error
+
+
+def _named(site: Site, name: str) -> Context:
+    found = next((e for e in site.estimators if label(e) == name), None)
+    if found is None:
+        raise CellError(f"{name} is not measured here.")
+    return site.context(found)
 
 
 def _in_part(spec: VarianceSpec) -> dict[str, str]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from vdbench import statistics
-from vdbench.measures.metrics import SQUARED, LookSchedule, MetricValue, UnitRows
+from vdbench.measures.metrics import (
+    FIGURE,
+    RATIO,
+    SQUARED,
+    VERDICT,
+    LookSchedule,
+    MetricValue,
+    UnitRows,
+)
 from vdbench.measures.together import Together
 from vdbench.problems.problem import Group
+from vdbench.statistics import Estimate
 from vdbench.suite.schema import Suite
 
 T = TypeVar("T")
@@ -28,28 +37,75 @@ class Widest(NamedTuple):
     aim: float
 
 
+class Wanted(NamedTuple):
+    """An interval that is to be narrow.
+
+    Attributes:
+        estimate: The figure with it.
+        where: Whose it is.
+        aim: The half-width that is aimed at.
+    """
+
+    estimate: Estimate
+    where: str
+    aim: float
+
+
 def widest(rows: UnitRows, schedule: LookSchedule) -> Widest:
-    """The noise or total variance whose interval is widest, beside what is aimed at for it."""
-    found = []
-    z = schedule.z(rows.n)
-    for group, quantity, aim in aims(rows, schedule):
-        width = rows.positive(group, quantity, z).relative_half_width
-        found.append(Widest(width, f"{quantity} of {group.layer} {group.role}", aim))
-    return max(found, key=lambda one: (one.width / one.aim, one.where))
+    """The interval that lacks most, beside what is aimed at for it."""
+    return lacking(wanted(rows, schedule))
 
 
-def aims(rows: UnitRows, schedule: LookSchedule) -> list[tuple[Group, str, float]]:
-    """Every noise and total variance that is to be known to a precision, with that."""
+def lacking(found: Sequence[Wanted]) -> Widest:
+    """The same, of intervals that are known."""
+    each = (Widest(one.estimate.relative_half_width, one.where, one.aim) for one in found)
+    return max(each, key=lambda one: (one.width / one.aim, one.where))
+
+
+def wanted(rows: UnitRows, schedule: LookSchedule) -> list[Wanted]:
+    """Every interval that is to be known to a precision; none where all targets are ratios, and there is no other."""
     # without targets, averages over layers follow from the layers
     groups = rows.groups() if schedule.targets else list(rows.sizes)
-    asked = ((g, q, schedule.aim(g, q)) for g in groups for q in ("noise", "total"))
-    return [(g, q, aim) for g, q, aim in asked if aim is not None]
+    found = []
+    for group in groups:
+        for quantity in ("noise", "total"):
+            for interval in (FIGURE, RATIO, VERDICT):
+                aim = schedule.aim(group, quantity, interval)
+                made = None if aim is None else _interval(rows, schedule, group, quantity, interval)
+                if made and aim is not None:
+                    found.append(Wanted(*made, aim))
+    return found
 
 
-def units_needed(rows: UnitRows, schedule: LookSchedule) -> int:
-    """About how many units every interval needs, where those of one are too few for their tails; else 0."""
-    z = schedule.z(rows.n)
-    return max(rows.positive(g, q, z).needed for g, q, _ in aims(rows, schedule))
+def _interval(
+    rows: UnitRows, schedule: LookSchedule, group: Group, quantity: str, interval: str
+) -> tuple[Estimate, str] | None:
+    """A figure or its ratio to the baseline's, and its name; None where the baseline has no such figure."""
+    where = f"{quantity} of {group.layer} {group.role}"
+    if interval == FIGURE:
+        return rows.positive(group, quantity, schedule.z(rows.n)), where
+    if rows.beside is None or group not in rows.beside.rows.groups():
+        return None
+    base, count = rows.beside.rows, 1
+    if interval == VERDICT:
+        layers = 1 if group.layer == "all" else len({one.layer for one in rows.sizes})
+        count = rows.beside.comparisons * layers
+    z = schedule.between(rows.n, base.n, count)
+    mine, theirs = rows.of(group, quantity), base.of(group, quantity)
+    estimate = statistics.ratio(mine, theirs, z, signed=rows.signed or base.signed)
+    if not estimate.value > 0:  # of a figure that is 0 no ratio has a width
+        return None
+    at = f" at the level of {count} comparisons" if interval == VERDICT else ""
+    return estimate, f"ratio to {rows.beside.label} of {where}{at}"
+
+
+def longest(units: Mapping[str, UnitRows], baseline: str) -> dict[str, UnitRows]:
+    """Units of all estimators for their ratios: of the baseline's the most that any cell has taken."""
+    found = dict(units)
+    more = [u.beside.rows for u in units.values() if u.beside and u.beside.label == baseline]
+    if baseline in found and more:
+        found[baseline] = max([found[baseline], *more], key=lambda rows: rows.n)
+    return found
 
 
 def variance(rows: UnitRows, schedule: LookSchedule) -> list[MetricValue]:
@@ -180,6 +236,7 @@ def variance_values(
         together: The pairs of the place; None for levels that are the same in every repetition (Bonferroni).
     """
     found = variance(units[label], schedule)
-    for other, denominator, comparisons in compared(suite, label, units):
-        found += variance_ratios(units[label], denominator, schedule, other, comparisons, together)
+    pairs = longest(units, suite.baseline)
+    for other, denominator, comparisons in compared(suite, label, pairs):
+        found += variance_ratios(pairs[label], denominator, schedule, other, comparisons, together)
     return found

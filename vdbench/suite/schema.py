@@ -106,12 +106,15 @@ class TargetSpec(_Model):
     """Intervals that are to be narrow before a cell stops.
 
     Attributes:
+        interval: Of the ``figure`` itself; of its ``ratio`` to the baseline's; or that which a ``verdict`` on this
+            ratio rests on, at a level adjusted for all pairs of the place. The baseline waits for figures alone.
         quantity: ``noise`` or ``total``; None for both.
         layer: Name of a layer, or ``all`` for the average over layers; None for every layer by itself.
         role: ``mean``, ``scale``, …; None for every role.
         precision: Relative half-width; None for that of the measure.
     """
 
+    interval: Literal["figure", "ratio", "verdict"] = "figure"
     quantity: Literal["noise", "total"] | None = None
     layer: str | None = None
     role: str | None = None
