@@ -11,6 +11,9 @@ from reports.results.estimate import Estimate
 MISSING = "–"
 MINUS = "−"
 MOST_DIGITS = 6
+ROUNDING = 1e-6
+"""Relative distance below which a ratio is 1 up to the rounding of float32."""
+
 SMALL, LARGE = 1e-3, 1e6
 """The sizes from and up to which numbers are written as plain decimals."""
 
@@ -37,6 +40,8 @@ def format_interval(value: float, low: float, high: float, apart: float | None =
     if not ends or math.isnan(low) or math.isnan(high):
         return format_number(value)
     place = last_place(value, ends)
+    if apart and all(abs(x / apart - 1) < ROUNDING for x in (value, *ends)):
+        return format_number(apart)  # float32 does not know more
     for _ in range(MOST_DIGITS):
         if apart is None or all(same_side(end, place, value, ends, apart) for end in ends):
             break

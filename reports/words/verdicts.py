@@ -171,13 +171,12 @@ def size(group: Group, found: Contest, metric: str, joint: str = ", ") -> str:
 def sizes(group: Group, contests: list[Contest], metric: str) -> str:
     """Say the size of the lowest for each kind of parameter, after what it is the lowest in."""
     said = [size(group, found, metric, ": ") for found in contests]
-    if len(said) > 1 and all(text.startswith(": ") for text in said):
-        each = (
-            f"{text.removeprefix(': ')} for {ROLES.get(found.role, found.role)}"
-            for found, text in zip(contests, said, strict=True)
-        )
-        return f": {both(each)}"
-    return "".join(dict.fromkeys(said))
+    if len(said) > 1:
+        each = [f" for {ROLES.get(found.role, found.role)}" for found in contests]
+        if all(text.startswith(": ") for text in said):
+            return f": {both(t.removeprefix(': ') + e for t, e in zip(said, each, strict=True))}"
+        return "".join(text + e if text else "" for text, e in zip(said, each, strict=True))
+    return "".join(said)
 
 
 def verdict(group: Group, label: str) -> str:

@@ -12,9 +12,9 @@ import reports
 from reports.output.terminal import time_cell
 from reports.results.groups import groups_of
 from reports.results.load import load
-from reports.results.ranking import contest, order
+from reports.results.ranking import Contest, contest, order
 from reports.sections.summary_table import headline_note, ratio_text
-from reports.words.verdicts import verdict
+from reports.words.verdicts import sizes, verdict
 
 
 def changed(rows: list[dict], where: dict, **new: object) -> list[dict]:
@@ -188,6 +188,18 @@ def test_the_baseline_may_win(rows: list[dict], make_run: Callable[..., Path]) -
         in line
     )
     assert "naive is significantly lower than per-example." in line
+
+
+def test_the_next_one_to_the_baseline_is_named_for_each_kind_of_parameter(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    two = [item for item in rows if item["label"] in ("naive", "per-example")]
+    group = groups_of(load([make_run(two)]))[0]
+    won = [Contest(role, "naive", ["per-example"], {}) for role in group.headline_roles()]
+    said = sizes(group, won, "variance.total")
+    assert said.count("The next smallest estimate is that of per-example") == len(won) > 1
+    assert "× naive for the means μ. The next" in said
+    assert said.endswith("× naive for the scales log σ²")
 
 
 def test_another_objective_is_never_ranked(run_folder: Path) -> None:

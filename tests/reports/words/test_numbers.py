@@ -46,6 +46,11 @@ def test_rounding_never_moves_an_end_across_the_line_it_is_judged_by() -> None:
     assert format_interval(0.95, 0.9, 1.0, apart=1) == "0.95 [0.90, 1.00]"
 
 
+def test_a_ratio_that_is_1_up_to_rounding_has_no_more_digits_than_float32() -> None:
+    assert format_interval(1 - 1e-9, 1 - 2e-9, 1 + 1e-9, apart=1) == "1"
+    assert format_interval(0.99999, 0.99998, 0.999995, apart=1).startswith("0.9999")
+
+
 @given(st.floats(-1e12, 1e12), st.floats(0, 1e12), st.floats(0, 1e12))
 def test_what_is_printed_is_within_the_interval_it_describes(
     value: float, below: float, above: float
