@@ -107,7 +107,12 @@ def made(name: str, recipe: Recipe, key: Key) -> Stage:
     batch = gather(problem, np.arange(recipe.examples))
     if not recipe.classes:
         targets = blank.clone()
-        targets[: recipe.examples] = _near(problem, recipe, parameters, batch, rand, key)
+        side = torch.sign(rand(1, recipe.outputs))
+        # those outside the minibatch too: what is fitted to the data fits the minibatch
+        for part in (slice(recipe.examples), slice(recipe.examples, recipe.total)):
+            if len(inputs[part]):
+                there = Batch(inputs[part], blank[part])
+                targets[part] = _near(problem, recipe, parameters, there, side, rand, key)
         split = Split(inputs, targets)
         problem = replace(problem, data=replace(problem.data, train=split, test=split))
         batch = gather(problem, np.arange(recipe.examples))
@@ -206,10 +211,11 @@ def _near(
     recipe: Recipe,
     at: Parameters,
     batch: Batch,
+    side: Tensor,
     rand: Numbers,
     key: Key,
 ) -> Tensor:
-    """Targets off the mean prediction by about the deviation of its noise, to one side for each output."""
+    """Targets off the mean prediction by about the deviation of its noise, to a given side for each output."""
     if recipe.linear:
         found = _moments(problem, recipe, at, batch.inputs, "elbo")
         mean = found.mean
@@ -217,7 +223,6 @@ def _near(
     else:
         drawn_outputs = outputs(problem, at, batch, key / "targets", 256)
         mean, spread = drawn_outputs.mean(0), drawn_outputs.std(0)
-    side = torch.sign(rand(1, mean.shape[1]))
     near: Tensor = mean + side * spread * (0.7 + 0.6 * torch.special.ndtr(rand(*mean.shape)))
     return near
 
