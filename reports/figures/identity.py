@@ -102,7 +102,7 @@ FAMILIES = (
         "svrg", "svrg(naive)", "svrg(naive, control=fixed)", "svrg(naive, control=stored)",
         "svrg(naive, distance=1)", "joint-control-variate", "joint-control-variate(naive)",
         "joint-control-variate(naive, distance=0.3)", "joint-control-variate(naive, distance=1)",
-        "joint-control-variate(naive, distance=3)",
+        "joint-control-variate(naive, distance=3)", "quadratic-control-variate",
     )),
 )  # fmt: skip
 """Estimators by family. Listed labels keep their places for good."""

@@ -34,6 +34,7 @@ from twins_perturbed import (
     forward_gradient,
     gradsq,
     price_hessian,
+    quadratic,
     spsa,
 )
 from twins_score import measure_valued, score_local
@@ -103,6 +104,7 @@ TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
     ("evolution-strategies", {"rank": 2}, evolution_strategies(1, True, True, 2, whole)),
     ("price-hessian", {}, price_hessian(1, whole)),
     ("gradsq", {"squares": "examples"}, gradsq(True, whole)),
+    ("quadratic-control-variate", {"rank": 2, "pilot": 3}, quadratic(whole)),
     ("activity-perturbation", {}, activity_perturbation(1, linear, log_likelihood)),
 ]
 

@@ -35,6 +35,7 @@ from twins_perturbed import (
     forward_gradient,
     gradsq,
     price_hessian,
+    quadratic,
     spsa,
 )
 from twins_score import fitted, measure_valued, score, score_local
@@ -172,6 +173,8 @@ TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
     ("price-hessian", {"probes": 3}, price_hessian(3)),
     ("gradsq", {}, gradsq(False)),
     ("gradsq", {"squares": "examples"}, gradsq(True)),
+    ("quadratic-control-variate", {}, quadratic()),
+    ("quadratic-control-variate", {"rank": 2, "pilot": 3}, quadratic()),
     ("activity-perturbation", {}, activity_perturbation(1, *DENSE)),
     (
         "activity-perturbation",

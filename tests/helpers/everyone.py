@@ -55,6 +55,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "evolution-strategies": [{"samples": 2, "mirrored": False, "baseline": "none"}, {"rank": 2}],
     "price-hessian": [{"probes": 2}],
     "gradsq": [{"squares": "examples"}],
+    "quadratic-control-variate": [{"rank": 2, "pilot": 3}],
 }
 
 DENSE_ALONE = ("deterministic-vi",)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from twins import BATCH, EXAMPLES, Twin, Weights, backward, posterior
+from twins import BATCH, EXAMPLES, Given, Twin, Weights, backward, posterior
 from twins_score import Cost, chained, layers_of, whole
 from twins_wrapped import Second
 
@@ -173,6 +173,39 @@ def curved(leaves: Weights, slope: Slopes, diagonal: Weights) -> dict[str, Tenso
     """∇L in μ, σ times the diagonal in σ."""
     parts = {a: (slope[a], law(leaves, a)[1] * h) for a, h in diagonal.items()}
     return chained(leaves, parts) | {n: v for n, v in slope.items() if n.endswith(".bias")}
+
+
+def quadratic(cost: Cost = whole) -> Given:
+    """Naive sampling less the two parts of the state's model, its matrix UTUᵀ written out over all weights."""
+
+    def made(state: Any) -> Twin:
+        def twin(
+            leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            eps, weights = sampled(leaves, noise)
+            at = Around(leaves, weights, inputs, targets, cost)
+            total = back(leaves, eps, at.named(at.slope))
+            rows = torch.cat([u.flatten(1) for u in state["basis"].values()], 1)
+            matrix = rows.T @ state["curve"] @ rows
+            sigma = {a: law(leaves, a)[1] for a in eps}
+            delta = torch.cat([(sigma[a] * z).flatten() for a, z in eps.items()])
+            sizes = [z.numel() for z in eps.values()]
+            s, d = ((v.split(sizes)) for v in (matrix @ delta, matrix.diagonal()))
+            parts = {}
+            for (a, z), along, own in zip(eps.items(), s, d, strict=True):
+                along, own = along.reshape(z.shape), own.reshape(z.shape)
+                parts[a] = (along, z * along - sigma[a] * own)
+            straight = chained(leaves, {a: (0 * z, z * state["slope"][a]) for a, z in eps.items()})
+            curved = chained(leaves, parts)
+            for n, v in state["rest"].items():
+                curved[n] = sum(x * part for x, part in zip(rows @ delta, v, strict=True))
+            for n, (one, two) in state["weights"].items():
+                total[n] = total[n] - one * straight.get(n, 0) - two * curved[n]
+            return at.value, total
+
+        return twin
+
+    return Given(made)
 
 
 def gradsq(examples: bool, cost: Cost = whole) -> Twin:

@@ -28,6 +28,7 @@ CAUGHT = (
     "layernorm-has-no-gradient", "half-above-128-examples", "a-table-of-16-rows", "noise-of-torch-s-generator",
     "mixture-with-local-at-a-convolution", "deterministic-vi-with-half-the-spread", "arms-with-the-factor-of-two",
     "double-control-variate-of-its-own-slope", "straight-through-gumbel-claims-no-bias",
+    "quadratic-control-variate-without-its-mean", "quadratic-control-variate-of-its-own-draw",
 )  # fmt: skip
 
 SPARED = ("noise-negated", "local-as-it-is", "500-g-one-time-in-500")

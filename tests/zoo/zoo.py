@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zoo_anchors
+import zoo_fitted
 import zoo_gradients
 import zoo_masks
 import zoo_mixtures
@@ -24,6 +25,7 @@ FILES = (
     zoo_mixtures,
     zoo_moments,
     zoo_anchors,
+    zoo_fitted,
     zoo_right,
 )
 """Where they are."""

@@ -119,6 +119,8 @@ def refused(estimator: Estimator, baseline: Estimator, problem: Problem) -> str:
         return "declares a bias"
     if not estimator.declaration.unbiased_given_minibatch:
         return "has an anchor, and its variance here would be that right after it is made, not that of a training"
+    if estimator.refit_epochs:
+        return "is fitted anew in a training, and its variance here would be that right after a fit"
     mine, theirs = objective(estimator, problem), objective(baseline, problem)
     if mine != theirs:
         return f"estimates the gradient of another objective here, {mine} and not {theirs}"

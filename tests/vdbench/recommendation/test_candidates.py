@@ -36,6 +36,7 @@ def test_the_baseline_comes_first_and_only_its_objective_is_tried() -> None:
     assert {"local", "flipout", "antithetic(local)", "samples(local, samples=2)"} <= names(field)
     assert "declares a bias" in field.left_out["moment-matching"]
     assert "has an anchor" in field.left_out["svrg(naive)"]
+    assert "is fitted anew" in field.left_out["quadratic-control-variate"]
     assert "another objective" in field.left_out["deterministic"]
     assert "is not valid here" in field.left_out["arm"]
     assert not names(field) & set(field.left_out)
