@@ -155,3 +155,25 @@ def test_the_softmax_is_exact() -> None:
     values = drawn_logits.log_softmax(1)[:, 3]
     exact_mean = float(expected_log_likelihood(wide, spread, torch.tensor([3]))[0])
     assert abs(float(values.mean()) - exact_mean) < 4.5 * float(values.std()) / 200_000**0.5
+
+
+def test_examples_outside_the_minibatch_are_like_those_inside() -> None:
+    """Errors of the mean weights' outputs: what is fitted to the data fits the minibatch."""
+    outside = {}
+    for seed in range(3):
+        for name, at in drawn("independent-normal", Key(("alike", seed))).items():
+            train, inside = at.problem.data.train, len(at.batch.inputs)
+            if at.problem.data.classes or len(train.inputs) == inside:
+                continue
+            weights = {
+                a.name: at.problem.posterior(a, at.parameters).mean for a in at.problem.layers
+            }
+            found = at.problem.outputs(
+                lambda layer, x, w=weights: layer.linear(x, w[layer.name]),
+                train.inputs,
+                at.parameters,
+            )
+            errors = (found - train.targets).square().mean(1)
+            outside[seed, name] = float((errors[inside:].mean() / errors[:inside].mean()).sqrt())
+    assert outside
+    assert all(0.2 < ratio < 5 for ratio in outside.values()), outside
