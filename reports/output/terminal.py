@@ -8,13 +8,16 @@ from rich.text import Text
 
 from reports.results.groups import Group
 from reports.results.ranking import EFFICIENCY, VARIANCE, order
+from reports.sections.headline import PLACES
 from reports.sections.summary_table import ratio_text
 from reports.sections.table_parts import notes
 from reports.words.numbers import MISSING, show_seconds
 
 
 def terminal_tables(groups: list[Group]) -> RichGroup:
-    """Build one table for each group."""
+    """Build one table for each group; none where they are more than a reader would scroll through."""
+    if len(groups) > PLACES:
+        return RichGroup(Text(f"The tables of {len(groups)} places are in the report."))
     return RichGroup(*(terminal_table(group) for group in groups))
 
 

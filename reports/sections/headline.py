@@ -10,6 +10,11 @@ from reports.sections.summary import MANY, left_out, single
 from reports.sections.summary_sentences import sentences
 from reports.sections.training_summary import training_summary
 
+PLACES = 4
+"""The most places of which a terminal shows a table, and what an answer rests on."""
+
+REST = "What each answer rests on is in the report."
+
 
 def headline(found: Findings) -> list[str]:
     """Say who is lowest, by how much, how surely and at what cost.
@@ -34,8 +39,10 @@ def headline(found: Findings) -> list[str]:
     if len(alone) > MANY:
         groups = [group for group in groups if not single(group)]
         said.append(left_out(alone))
-    return said + [
+    long = len(groups) > PLACES
+    said += [
         f"{group.title}. {line.text}" if i == 0 else line.text
         for group in groups
-        for i, line in enumerate(sentences(group))
+        for i, line in enumerate(sentences(group)[: 1 if long else None])
     ]
+    return [*said, REST] if long else said

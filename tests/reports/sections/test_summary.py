@@ -13,6 +13,7 @@ from reports.output.terminal import time_cell
 from reports.results.groups import groups_of
 from reports.results.load import load
 from reports.results.ranking import Contest, contest, order
+from reports.sections.headline import REST
 from reports.sections.summary_table import headline_note, ratio_text
 from reports.words.verdicts import sizes, verdict
 
@@ -420,3 +421,27 @@ def test_zeros_up_to_rounding_error_are_equal(
     assert "naive" in found.beaten
     line = about(reports.headline([folder]), "Variance")
     assert "are all 0 up to rounding error" in line
+
+
+def test_many_places_have_one_answer_each_and_no_tables(
+    rows: list[dict], make_run: Callable[..., Path]
+) -> None:
+    few, many = (
+        make_run(
+            [row | {"batch_size": size} for size in range(1, count + 1) for row in rows],
+            name=f"run-{count}",
+        )
+        for count in (4, 5)
+    )
+    lines = {folder: reports.headline([folder]) for folder in (few, many)}
+    assert lines[many][-1] == REST
+    assert len([line for line in lines[many] if line.startswith("digits-mlp · ")]) == 5
+    assert not any(line.startswith("Variance: ") for line in lines[many])
+    assert sum(line.startswith("Variance: ") for line in lines[few]) == 4
+    shown = {}
+    for folder in (few, many):
+        console = Console(width=160, file=io.StringIO())
+        console.print(reports.headline_table([folder]))
+        shown[folder] = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown[few].count("estimator ") == 4
+    assert shown[many] == "The tables of 5 places are in the report.\n"
