@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import partial
 
 from reports.document import Block, Paragraph, Picture, Table
 from reports.figures import draw
 from reports.results.claims import Answer, Claim, Held, answers
+from reports.results.estimate import Estimate
 from reports.results.load import Run
 from reports.sections.published_tables import RECALLED
 from reports.sections.section import Findings
@@ -78,13 +80,21 @@ def claims_table(every: list[Answer], run: Run) -> Table:
             answer.claim.says,
             source(answer.claim),
             expected(answer.claim),
-            show(answer.ours) if answer.ours else "",
+            show(answer.ours, edge(answer.claim, answer.ours)) if answer.ours else "",
             answer.held.value,
         ]
         for answer in every
     ]
     caption = f"Claims of {run.name}; intervals hold together at {percent(run.level)}."
     return Table(["claim", "source", "expected", "ours", "verdict"], rows, caption)
+
+
+def edge(claim: Claim, ours: Estimate) -> float | None:
+    """The limit of a claim that an end of our interval is nearest to: rounding must not move one onto the other."""
+    limits = [x for x in (claim.low, claim.high) if x is not None]
+    ends = [x for x in (ours.low, ours.high) if math.isfinite(x)]
+    near = [(abs(end - limit), limit) for limit in limits for end in ends]
+    return min(near)[1] if near else None
 
 
 def source(claim: Claim) -> str:

@@ -16,13 +16,13 @@ from reports.sections.section import Findings
 from reports.sections.summary_sentences import NAMES, cost_of, deciding, winner
 from reports.sections.time_to_target import CORRELATION
 from reports.words.glossary import ROLES
-from reports.words.numbers import format_number, show
+from reports.words.numbers import format_number, percent, show
 from reports.words.verdicts import ADJUSTED, NAMED, both, efficiency_basis, whom
 from vdbench.statistics.verdicts import Verdict
 
 MOST = 2
 """Sentences."""
-CASE = "a place and a kind of parameter each"
+CASE = "a place and a kind of parameter each, within which verdicts hold together"
 """What is counted where there are many."""
 NOISE = "slope.variance.noise"
 
@@ -68,7 +68,7 @@ def foretold(groups: list[Group]) -> str:
         return ""
     return (
         "Rank correlation of variance × time with seconds to the target, each estimator at its own learning rate: "
-        f"{both(said)}."
+        f"{both(said)} (each at {percent(measured[0].run.level)})."
     )
 
 
@@ -125,7 +125,7 @@ def amount(group: Group, best: str, metric: str, contests: list[Contest]) -> str
         said = [f"{x} × {group.baseline} for {ROLES.get(role, role)}" for role, x in sizes.items()]
         return f", {both(said)}"
     found = {one.role: runner_up(group, metric, one) for one in contests}
-    said = [f"the next lowest, {label}, has {show(e, 1)} × as much for {ROLES.get(role, role)}"
+    said = [f"the next smallest estimate, of {label}, is {show(e, 1)} × as large for {ROLES.get(role, role)}"
             for role, known in found.items() if known for label, e in [known]]  # fmt: skip
     return f"; {both(said)}" if said else "; it is itself the baseline"
 
@@ -175,9 +175,11 @@ def many_places(groups: list[Group]) -> list[str]:
     sizes: dict[str, list[Estimate]] = {}
     total = 0
     metrics: dict[str, None] = {}
+    used: set[str] = set()
     for group in groups:
         metric, contests = deciding(group)
         metrics[NAMES[metric]] = None
+        used.add(metric)
         for one in contests:
             total += bool(one.leader)
             if one.significant:
@@ -192,14 +194,21 @@ def many_places(groups: list[Group]) -> list[str]:
         return [f"By {by}, no estimator is clearly the lowest in any of {total} cases ({CASE}); the table "
                 "lists them."]  # fmt: skip
     (best, count), *others = wins.most_common()
+    fewest = min((g.draws.get(x, 1) for g in groups for x in g.labels if g.ranked(x)), default=1)
+    takes = max((g.draws.get(best, 1) for g in groups if best in g.labels), default=1)
+    cost = (
+        f" (its gradient takes {takes} draws and passes)"
+        if takes > fewest and EFFICIENCY not in used
+        else ""
+    )
     rest = [f"{label} in {n}" for label, n in others[:NAMED]]
     left = [one for g in groups for one in deciding(g)[1] if one.leader and not one.significant]
     open_ones = sum(bool(one.open) for one in left)
-    rest += [f"{open_ones} inconclusive"] if open_ones else []
+    rest += [f"{open_ones} {'are' if open_ones > 1 else 'is'} inconclusive"] if open_ones else []
     same = len(left) - open_ones
-    rest += [f"{same} where the lowest are {Verdict.EQUIVALENT.words()}"] if same else []
-    also = f", {both(rest)}" if rest else ""
-    return [f"By {by}, {best} is {Verdict.LOWER.words()} than all others in {count} of {total} cases ({CASE})"
+    rest += [f"in {same} the lowest are {Verdict.EQUIVALENT.words()}"] if same else []
+    also = "".join(f"; {text}" for text in rest)
+    return [f"By {by}, {best}{cost} is {Verdict.LOWER.words()} than all others in {count} of {total} cases ({CASE})"
             f"{spread(sizes.get(best, []), best, groups[0].baseline)}{also}."]  # fmt: skip
 
 
@@ -210,7 +219,7 @@ def spread(found: list[Estimate], best: str, baseline: str) -> str:
     low, high = (pick(found, key=lambda e: e.value) for pick in (min, max))
     ends = [show(low, 1)] if low is high else [show(low, 1), show(high, 1)]
     if best == baseline:
-        return f", the next lowest has {' to '.join(ends)} × as much"
+        return f", the next smallest estimate is {' to '.join(ends)} × as large"
     return f", {' to '.join(ends)} × {baseline}"
 
 
@@ -219,32 +228,48 @@ def slopes(sweeps: list[Sweep]) -> str:
     fitted = [sweep for sweep in sweeps if sweep.fits and sweep.axis == MINIBATCH] or [
         s for s in sweeps if s.fits
     ]
-    readings: dict[str, set[str]] = {}
-    values: dict[str, list[float]] = {}
+    readings: dict[str, dict[tuple[str, str], list[Estimate]]] = {}
     for sweep in fitted:
         for (label, metric, layer, role), slope in sweep.fits.items():
             known = metric == NOISE and layer == "all" and role in NOISY and slope.measured
             if known and sweep.ranked(label):
-                readings.setdefault(label, set()).add(reading(slope))
-                values.setdefault(label, []).append(slope.value)
+                mine = readings.setdefault(reading(slope), {})
+                mine.setdefault((label, role), []).append(slope)
     if not readings:
         return ""
     size = SYMBOL.get(fitted[0].axis, fitted[0].over)
-    as_law = [x for x, said in readings.items() if said == {"consistent"}]
-    flat = [x for x, said in readings.items() if said == {"no, flatter"}]
-    mixed = [x for x in readings if x not in as_law and x not in flat]
-    parts = []
-    for label_set, words in ((as_law, f"falls as 1/{size}"), (flat, "falls more slowly"),
-                             (mixed, f"falls as 1/{size} in part")):  # fmt: skip
-        if label_set:
-            parts.append(
-                f"{words} for {names(label_set, len(readings))} ({ends(label_set, values)})"
-            )
-    return f"The noise part {'; '.join(parts)}."
+    count = len({label for found in readings.values() for label, _ in found})
+    parts = [
+        f"{words} {fall(found, count)}"
+        for said, words in (
+            ("consistent", f"is consistent with 1/{size} for"),
+            ("no, flatter", "falls more slowly for"),
+            ("no, steeper", "falls faster for"),
+        )
+        if (found := readings.get(said))
+    ]
+    return f"The noise part {'; '.join(parts)}." if parts else ""
 
 
-def ends(labels: list[str], values: dict[str, list[float]]) -> str:
-    """Write between which slopes some estimators are."""
-    every = [x for label in labels for x in values[label]]
-    low, high = format_number(min(every), 3), format_number(max(every), 3)
-    return f"slope {low}" if low == high else f"slopes {low} to {high}"
+def fall(found: dict[tuple[str, str], list[Estimate]], of: int) -> str:
+    """Name estimators by kind of parameter, with the slopes that their intervals reach from and to."""
+    roles: dict[tuple[str, ...], list[str]] = {}
+    for label in dict.fromkeys(label for label, _ in found):
+        mine = tuple(role for name, role in found if name == label)
+        roles.setdefault(mine, []).append(label)
+    said = []
+    for mine, labels in roles.items():
+        slopes_of = [
+            f"{ROLES.get(role, role)}: {reach([e for x in labels for e in found[x, role]])}"
+            for role in mine
+        ]
+        said.append(f"{names(labels, of)} (slope for {', for '.join(slopes_of)})")
+    return both(said)
+
+
+def reach(found: list[Estimate]) -> str:
+    """Write one slope, or between which ends the intervals of several lie."""
+    if len(found) == 1:
+        return show(found[0])
+    low, high = min(e.low for e in found), max(e.high for e in found)
+    return f"{format_number(low, 3)} to {format_number(high, 3)}"

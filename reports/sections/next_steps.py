@@ -47,13 +47,15 @@ def sentences(found: Findings) -> Iterator[str]:
     if unclear:
         be, them = ("is", "it") if unclear == 1 else ("are", "them")
         yield f"{counted(unclear, 'claim')} {be} inconclusive: measure more to settle {them}."
-    if cases and not undecided and not unclear:
-        yield f"The answer above is settled{also(split(found)[1])}."
     timed = any(contests for metric, contests in map(deciding, found.groups) if metric != VARIANCE)
-    if timed and any(busy(run) for run in found.results.runs.values()):
+    busily = timed and any(busy(run) for run in found.results.runs.values())
+    if cases and not undecided and not unclear:
+        of = " for the times of this run" if busily else ""
+        yield f"The answer above is settled{of}{also(split(found)[1])}."
+    if busily:
         yield (
-            "Times were taken in turns on a busy machine: their ratios hold better than absolute times. Measure again "
-            "on an idle one to be certain."
+            "Times were taken in turns on a busy machine: their ratios hold better than absolute times. On an idle one "
+            "they may differ."
         )
     if cases:
         yield OWN

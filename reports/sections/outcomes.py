@@ -39,7 +39,7 @@ def outcome_blocks(results: Results) -> list[Block]:
             note = "'bounded' stopped at max_units before the requested precision, which is not a failure."
             blocks.append(Table(columns, rows, f"Failed and incomplete measurements. {note}"))
             blocks += again(run) if any(row[5] == "failed" for row in rows) else []
-            blocks += more_units("To reach the precision asked for: ", bounded(run), run)
+            blocks += more_units("To reach the precision asked for: ", bounded(run), run, False)
         else:
             said = "Every measurement succeeded, and reached the precision where one was asked for."
             blocks.append(Paragraph(said))

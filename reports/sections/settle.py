@@ -14,13 +14,17 @@ LARGE = 100
 """Times the units measured, from which on no command is offered."""
 
 
-def more_units(lead: str, wanted: Sequence[tuple[int | None, int]], run: Run) -> list[Block]:
+def more_units(
+    lead: str, wanted: Sequence[tuple[int | None, int]], run: Run, narrower: bool = True
+) -> list[Block]:
     """Give the command that measures variances with more units.
 
     Args:
         lead: What it would settle.
         wanted: Units that are wanted and units that were measured, a pair for each open question.
         run: The run.
+        narrower: Whether intervals are to be narrower than the run asked for; else as narrow, with more units where
+            these were too few.
 
     Returns:
         A sentence and the command; nothing where the run's own command is not known, or nothing is within reach.
@@ -33,14 +37,15 @@ def more_units(lead: str, wanted: Sequence[tuple[int | None, int]], run: Run) ->
         return []
     growth = max(want / have for want, have in within)
     words += ["--set", f"measures.variance.max_units={rounded(max(want for want, _ in within))}"]
-    aims = {"precision": float(known.get("precision") or 0.05)}
-    for number, target in enumerate(known.get("targets") or []):
+    aims = {} if not narrower else {"precision": float(known.get("precision") or 0.05)}
+    for number, target in enumerate(known.get("targets") or [] if narrower else []):
         if target.get("precision"):  # of its own, so that a cell would stop where it did
             aims[f"targets.{number}.precision"] = float(target["precision"])
     for name, aim in aims.items():
         words += ["--set", f"measures.variance.{name}={aim / math.sqrt(growth):.2g}"]
+    most = "about" if narrower else "in some cells up to"
     said = (
-        f"this takes about {growth:.1f} times the units of this run, into a run folder of its own."
+        f"this takes {most} {growth:.1f} times the units of this run, into a run folder of its own."
     )
     left = len(wanted) - len(within)
     if left:

@@ -137,7 +137,9 @@ def answer(group: Group) -> Line:
     best = winner(found)
     if not best:
         said = "; ".join(brief(one) for one in found)
-        return Line(f"No clear winner by {NAMES[metric]}", f"{said}.")
+        split = all(one.significant for one in found)  # and not by one estimator
+        lead = "No one estimator is the lowest for all parameters" if split else "No clear winner"
+        return Line(f"{lead} by {NAMES[metric]}", f"{said}.{dearer(group, found, metric)}")
     timed = metric == EFFICIENCY
     against = whom(found[0]) if len({len(one.beaten) for one in found}) == 1 else "all others"
     how = efficiency_basis(group) if timed else ADJUSTED
@@ -149,6 +151,16 @@ def answer(group: Group) -> Line:
     if timed:
         return Line(f"Use {best}", said)
     return Line(f"By variance of one gradient, {best} is lowest", f"{said}{untimed(group, best)}")
+
+
+def dearer(group: Group, found: list[Contest], metric: str) -> str:
+    """Say which of those with the lowest variance take more passes than the others, where time was not measured."""
+    fewest = min((group.draws.get(x, 1) for x in group.labels if group.ranked(x)), default=1)
+    leaders = dict.fromkeys(one.leader for one in found if one.leader)
+    said = [f"{x} takes {n}" for x in leaders if (n := group.draws.get(x, 1)) > fewest]
+    if metric != VARIANCE or not said:
+        return ""
+    return f" Of draws and passes a gradient of {both(said)}, that of others {fewest} at least."
 
 
 def untimed(group: Group, best: str) -> str:

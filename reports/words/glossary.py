@@ -43,7 +43,7 @@ VARIANCE = (
 PARTS = (
     "The noise part of a variance comes from the random draws of the estimator, for a given minibatch. The data part "
     "comes from the choice of the minibatch. The total is their sum. All three are estimated without bias, so an "
-    "estimate of the data part can be negative."
+    "estimate of the data part can be negative. Its interval ends at 0, or at the estimate where that is negative."
 )
 UNIT = (
     "The smallest piece of work that estimates a variance without bias: two independent minibatches with two "

@@ -21,7 +21,8 @@ SMALL, LARGE = 1e-3, 1e6
 def format_interval(value: float, low: float, high: float, apart: float | None = None) -> str:
     """Write a figure and its interval to the digits that the interval supports.
 
-    The last digit is that of the interval's half width (one more where that begins below 25).
+    The last digit is that of the interval's half width (one more where that begins below 25), or the figure's second
+    one where the nearer end supports it.
 
     Args:
         value: The point estimate.
@@ -46,7 +47,7 @@ def format_interval(value: float, low: float, high: float, apart: float | None =
         if apart is None or all(same_side(end, place, value, ends, apart) for end in ends):
             break
         place -= 1
-    texts = [render(x, place, plain(value, ends)) for x in (value, low, high)]
+    texts = [render(x, own_place(x, place, value), plain(value, ends)) for x in (value, low, high)]
     if len(set(texts)) == 1:  # the interval is narrower than the digits that are ever shown
         return texts[0]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
@@ -65,18 +66,33 @@ def format_number(value: float, digits: int = 4) -> str:
 
 
 def last_place(value: float, ends: Iterable[float]) -> int:
-    """Return the power of ten of the last digit that an interval supports."""
-    half = max((abs(end - value) for end in ends), default=0.0)
-    if half == 0:
+    """Return the power of ten of the last digit that an interval supports.
+
+    It is that of the farther end; where the nearer one supports more, of the figure's second digit.
+    """
+    halves = [abs(end - value) for end in ends if end != value]
+    if not halves:
         return exponent(value) - 3
+    far, near = (_place(end(halves)) for end in (max, min))
+    place = min(far, max(near, exponent(value) - 1)) if value else far
+    return max(place, exponent(value or max(halves)) - MOST_DIGITS + 1)
+
+
+def _place(half: float) -> int:
     place = exponent(half)
-    place -= half / 10.0**place < 2.5
-    return max(place, exponent(value or half) - MOST_DIGITS + 1)
+    return place - (half / 10.0**place < 2.5)
+
+
+def own_place(x: float, place: int, value: float) -> int:
+    """The last digit of an end of an interval: an end far from the figure has one significant digit more at most."""
+    if not value or not math.isfinite(x):
+        return place
+    return max(place, exponent(x) - (exponent(value) - place + 1))
 
 
 def same_side(end: float, place: int, value: float, ends: list[float], apart: float) -> bool:
     """Whether the printed end of an interval is where the end is, seen from ``apart``."""
-    printed = number(render(end, place, plain(value, ends)))
+    printed = number(render(end, own_place(end, place, value), plain(value, ends)))
     return (printed > apart) - (printed < apart) == (end > apart) - (end < apart)
 
 

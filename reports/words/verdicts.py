@@ -104,7 +104,9 @@ def standings(found: Contest) -> list[str]:
 def on(evidence: Evidence) -> str:
     """Write the figures that a verdict rests on, in brackets."""
     if evidence.ratio is not None:
-        return f" (ratio {show(evidence.ratio, 1)})"
+        e = evidence.ratio
+        same = e.low == e.value == e.high == 1
+        return " (equal in every unit)" if same else f" (ratio {show(e, 1)})"
     if evidence.kind == APART and evidence.ends is not None:
         mine, theirs = evidence.ends
         return f" (overlapping intervals: {show(mine)} and {show(theirs)})"
@@ -215,7 +217,10 @@ def basis(group: Group) -> str:
 def levels(level: str, paired: bool) -> str:
     """Say at which level intervals are: those of paired ratios hold together, and are wider than those of a chart."""
     if paired:
-        return f"Ratios have simultaneous {level} intervals, on which the verdicts rest"
+        return (
+            f"Ratios have intervals that hold together at {level} within a place and kind of parameter; verdicts rest "
+            "on them"
+        )
     return f"Intervals at {level}; verdicts {ADJUSTED}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from reports.results.estimate import Estimate
 from reports.results.load import Results, Run
 from reports.results.load import load as load_run
 from reports.sections import claims as section
+from reports.words.numbers import show
 from vdbench.measures.registry import load
 from vdbench.runner import plan
 from vdbench.statistics.verdicts import adjusted_level
@@ -58,6 +60,15 @@ def test_an_interval_lies_within_apart_or_neither(
     found = results([row(0.5, 0.4, 0.6)], [{**BASE, "low": low, "high": high}])
     (answer,) = answers(found, "r")
     assert (answer.held, answer.ours.low, answer.ours.high) == (held, 0.4, 0.6)  # type: ignore[union-attr]
+
+
+def test_rounding_does_not_move_an_end_onto_the_limit_of_a_claim() -> None:
+    claim = Claim(says="", metric="m", estimator="e", low=0.7)
+    ours = Estimate(0.9066, 0.6951, 0.9998)
+    assert section.edge(claim, ours) == 0.7
+    assert show(ours, section.edge(claim, ours)) == "0.907 [0.695, 1.000]"
+    assert section.edge(replace(claim, low=None), ours) is None
+    assert section.edge(replace(claim, high=1.0), ours) == 1.0
 
 
 def test_a_terminal_says_first_how_many_claims_hold() -> None:

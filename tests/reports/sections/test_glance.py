@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reports.document import Explore, Facts, Picture, Table
+from reports.document import Code, Explore, Facts, Paragraph, Picture, Table
 from reports.results.groups import groups_of
 from reports.results.load import load
 from reports.results.open_pairs import growth, open_pairs
@@ -16,7 +16,7 @@ from reports.sections.glance import Glance
 from reports.sections.glance_sentences import verdict
 from reports.sections.open_questions import command, needed
 from reports.sections.section import Findings
-from reports.sections.settle import rounded, without_out
+from reports.sections.settle import more_units, rounded, without_out
 
 Row = dict[str, Any]
 SENTENCE = re.compile(r"[.!?](?:\s|$)")
@@ -169,14 +169,14 @@ def test_what_failed_or_was_bounded_has_a_command(
     text = report(make_run(first_rows, suite=suite, cells=cells, command="vdbench run quick"))
     section = text.split("## Failed and incomplete")[1].split("\n## ")[0]
     assert "```sh\nvdbench run quick --out runs/run\n```" in section
-    more = "--set measures.variance.max_units=1600 --set measures.variance.precision=0.025"
+    more = "--set measures.variance.max_units=1600"
     assert f"```sh\nvdbench run quick {more}\n```" in section
 
 
-def test_targets_of_a_bounded_cell_are_named_and_tightened(
+def test_targets_of_a_bounded_cell_are_named(
     make_run: Callable[..., Path], first_rows: list[Row], report: Callable[..., str]
 ) -> None:
-    """A target with a precision of its own would stop the cell where it did; others may have wider intervals."""
+    """More units reach the precision that was asked for; narrower intervals need targets that are narrower, too."""
     stop = {
         "stop": "max_units",
         "units": 400,
@@ -189,14 +189,21 @@ def test_targets_of_a_bounded_cell_are_named_and_tightened(
     targets = [{"role": "scale", "precision": None}, {"role": "mean", "precision": 0.1}]
     variance = {"precision": 0.05, "targets": targets, "max_units": 400}
     suite = {"name": "quick", "measures": {"variance": variance}}
-    text = report(make_run(first_rows, suite=suite, cells=[cell], command="vdbench run quick"))
-    section = text.split("## Failed and incomplete")[1].split("\n## ")[0]
+    folder = make_run(first_rows, suite=suite, cells=[cell], command="vdbench run quick")
+    section = report(folder).split("## Failed and incomplete")[1].split("\n## ")[0]
     assert "noise of fc1 mean has ±20 %, ±10 % asked" in section
     assert "widest" not in section
     settings = [word.strip("`\n") for word in section.split() if word.startswith("measures.")]
-    assert settings == [
-        "measures.variance.max_units=1600", "measures.variance.precision=0.025",
-        "measures.variance.targets.1.precision=0.05",
+    assert settings == ["measures.variance.max_units=1600"]
+    assert "in some cells up to 4.0 times the units" in section
+    (run,) = load([folder]).runs.values()
+    said, code = more_units("To settle them: ", [(1600, 400)], run)
+    assert isinstance(said, Paragraph)
+    assert said.text.startswith("this takes about 4.0 times the units")
+    assert isinstance(code, Code)
+    assert code.text.split()[3:] == [
+        "--set", "measures.variance.max_units=1600", "--set", "measures.variance.precision=0.025",
+        "--set", "measures.variance.targets.1.precision=0.05",
     ]  # fmt: skip
 
 

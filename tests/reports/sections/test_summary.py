@@ -14,6 +14,7 @@ from reports.results.groups import groups_of
 from reports.results.load import load
 from reports.results.ranking import Contest, contest, order
 from reports.sections.headline import REST
+from reports.sections.summary_sentences import dearer
 from reports.sections.summary_table import headline_note, ratio_text
 from reports.words.verdicts import sizes, verdict
 
@@ -59,7 +60,8 @@ def test_a_clear_winner_is_named_with_its_margin_certainty_and_cost(run_folder: 
         "local is significantly lower than all 3 others. Gradient with respect to the scales log σ² (scale): local is "
         "lowest, 0.146 [0.135, 0.158] × naive. local is significantly lower than all 3 others. "
         "score(samples=4, baseline=leave-one-out) stopped at max_units before the requested precision. "
-        "Ratios have simultaneous 95 % intervals, on which the verdicts rest; n = 400 units of four gradients each."
+        "Ratios have intervals that hold together at 95 % within a place and kind of parameter; verdicts rest on "
+        "them; n = 400 units of four gradients each."
     )
     assert lines[3] == "Time per gradient: local 830 [805, 855] µs (1.34 [1.29, 1.39] × naive)."
 
@@ -239,9 +241,33 @@ def test_efficiency_is_won_only_where_intervals_are_apart(
         "naive; for the scales log σ², local is lowest."
     )
     line = about(lines, "Variance × time")
-    assert "The comparison with naive (overlapping intervals: 0.2 [0.1, 1.8] and 1) is" in line, (
-        line
+    assert (
+        "The comparison with naive (overlapping intervals: 0.15 [0.14, 1.78] and 1) is" in line
+    ), line
+
+
+def test_two_winners_are_no_open_question(rows: list[dict], make_run: Callable[..., Path]) -> None:
+    some = [
+        row for row in rows if row["label"] in ("naive", "local") and "variance" in row["metric"]
+    ]
+    some = [row for row in some if "seconds" not in row["metric"]]
+    where, new = ratio_to("naive", "local", 0.5, 0.4, 0.6)
+    turned = changed(some, {**where, "role": "mean"}, **new)
+    turned = changed(
+        turned, {"metric": "variance.total", "label": "naive", "role": "mean"}, value=1.0
     )
+    line = reports.headline([make_run(turned)])[0]
+    assert (
+        "No one estimator is the lowest for all parameters by variance: for the means μ, naive is lowest"
+        in line
+    )
+    group = groups_of(load([make_run(turned)]))[0]
+    found = [contest(group, "variance.total", role) for role in group.headline_roles()]
+    group.draws.update(local=2, naive=1)
+    assert dearer(group, found, "variance.total") == (
+        " Of draws and passes a gradient of local takes 2, that of others 1 at least."
+    )
+    assert dearer(group, found, "efficiency.variance_seconds") == ""
 
 
 def test_paired_efficiency_is_preferred(rows: list[dict], make_run: Callable[..., Path]) -> None:

@@ -17,6 +17,7 @@ from reports.results.groups import groups_of
 from reports.results.load import load
 from reports.results.size_lines import cost_frames, variance_frames
 from reports.results.sweeps import MINIBATCH, SAMPLES, Sweep, sweeps_of, without_samples
+from reports.sections.glance_sentences import reach, slopes
 from reports.sections.scaling import reading, scaling_blocks, slope_table
 from reports.sections.speed import speed_blocks, speed_table
 from reports.words.glossary import scaled_words
@@ -139,6 +140,14 @@ def test_slopes_say_whether_noise_falls_as_one_over_the_size(sweep: Sweep) -> No
     assert [row[1] for row in table.rows] == ["all", "all", "fc1", "fc1"]
     assert reading(Estimate(-1.5, -1.6, -1.4)) == "no, steeper"
     assert reading(Estimate(math.nan)) == reading(None) == "–"
+
+
+def test_the_answer_says_of_whom_the_law_is_not_excluded(sweep: Sweep) -> None:
+    assert slopes([sweep]) == (
+        "The noise part is consistent with 1/M for local (slope for the means θ: −1.00 [−1.05, −0.95]); falls more "
+        "slowly for naive (slope for the means θ: −0.20 [−0.25, −0.15])."
+    )
+    assert reach([Estimate(-1.0, -1.1, -0.9), Estimate(-0.8, -0.85, -0.7)]) == "−1.1 to −0.7"
 
 
 def test_the_figure_shows_every_estimator_against_a_slope(sweep: Sweep) -> None:

@@ -46,6 +46,14 @@ def test_rounding_never_moves_an_end_across_the_line_it_is_judged_by() -> None:
     assert format_interval(0.95, 0.9, 1.0, apart=1) == "0.95 [0.90, 1.00]"
 
 
+def test_a_figure_keeps_the_digits_that_its_nearer_end_supports() -> None:
+    assert format_interval(123.6, 90, 600) == "120 [90, 600]"
+    assert format_interval(170, 50, 800) == "170 [50, 800]"
+    assert format_interval(0.907, 0.651, 1.0) == "0.91 [0.65, 1.00]"
+    assert format_interval(0.3, 0.25, 40) == "0.30 [0.25, 40.0]"
+    assert format_interval(130, 1, 110_809_000) == "130 [1, 1.11e8]"
+
+
 def test_a_ratio_that_is_1_up_to_rounding_has_no_more_digits_than_float32() -> None:
     assert format_interval(1 - 1e-9, 1 - 2e-9, 1 + 1e-9, apart=1) == "1"
     assert format_interval(0.99999, 0.99998, 0.999995, apart=1).startswith("0.9999")
