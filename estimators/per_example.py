@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,9 +30,11 @@ from vdbench.estimation.autodiff import vectorising
 from vdbench.estimation.base import add, pathwise_gradient
 from vdbench.estimation.pathwise import noise_of_calls
 from vdbench.problems.layers import Sampler
+from vdbench.problems.posterior import Posterior
 
-LARGEST = 2**24
-"""Weight samples held at once where one example has fewer."""
+GROUP, LARGEST = 32, 2**24
+"""Examples whose noise has one address, and their weight samples in all if one example has fewer: part of what numbers
+are drawn, so that another value of either is another version."""
 
 
 @register(
@@ -40,7 +43,7 @@ LARGEST = 2**24
     unbiased=True,
     laws=("posterior",),
     independent_examples=True,
-    version="1",
+    version="2",
     posteriors="any",
 )
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class PerExample(Estimator):
 
     It is unbiased like naive sampling, example by example. The noise of different examples is independent, so there is
     no covariance term. The cost is M weight samples. Examples pass through the network ``chunk`` at a time and their
-    gradients are summed. This bounds the memory by chunk · (number of weights) and does not change the result, because
-    the noise of each example has its own address.
+    gradients are summed. This bounds the memory by chunk · (number of weights) and does not change the result: noise is
+    drawn for groups of 32 examples, of fewer in large networks, and a chunk takes its part of a group's.
 
     If all outputs share the noise of an input feature (type A), a weight sample is a mask of the inputs:
     $x_m(\theta \circ \xi_m) = (x_m \circ \xi_m)\theta$. Then no weight samples are formed, and the whole minibatch
@@ -100,8 +103,7 @@ class PerExample(Estimator):
 
     def examples_together(self, problem: Problem) -> int:
         """A chunk."""
-        weights = sum(math.prod(layer.weight_shape) for layer in problem.layers)
-        return max(1, min(self.chunk, LARGEST // weights))
+        return min(self.chunk, _most(problem))
 
     def __call__(
         self, problem: Problem, parameters: Parameters, batch: Batch, noise: Noise, state: Any = ()
@@ -118,19 +120,57 @@ class PerExample(Estimator):
                 problem, parameters, batch, _masking(self, problem, noise), problem.scale(batch)
             )
         total: Gradient | None = None
-        held = self.examples_together(problem)
-        for start, stop in _parts(problem, batch.inputs.shape[0], held):
+        examples = batch.inputs.shape[0]
+        own = _Own(noise, examples, _group(problem))
+        for start, stop in _parts(problem, examples, self.examples_together(problem)):
             part = Batch(*(t[start:stop] for t in batch))
-            own = [noise.at("example", start + m) for m in range(part.inputs.shape[0])]
+            draw = partial(own.draw, start, stop)
             if problem.whole:
-                gradient = _one_by_one(problem, parameters, part, own, problem.scale(batch))
+                gradient = _one_by_one(problem, parameters, part, draw, problem.scale(batch))
             else:
                 gradient = pathwise_gradient(
-                    problem, parameters, part, _sampler(problem, own), problem.scale(batch)
+                    problem, parameters, part, _sampler(problem, draw), problem.scale(batch)
                 )
             total = gradient if total is None else add(total, gradient)
         assert total is not None
         return total
+
+
+def _most(problem: Problem) -> int:
+    """Examples whose weight samples are held at once, at most."""
+    weights = sum(math.prod(layer.weight_shape) for layer in problem.layers)
+    return max(1, LARGEST // weights)
+
+
+def _group(problem: Problem) -> int:
+    """Examples whose noise has one address."""
+    return min(GROUP, _most(problem))
+
+
+class _Own:
+    """The noise of consecutive examples, that of a group at one address: seeding costs more than a few numbers do."""
+
+    def __init__(self, noise: Noise, examples: int, size: int) -> None:
+        self._noise, self._examples, self._size = noise, examples, size
+        self._held: dict[str, Tensor] = {}  # of the group that the next examples begin in
+
+    def draw(self, start: int, stop: int, q: Posterior, name: str) -> Tensor:
+        """Z of examples ``start`` to ``stop``, (stop − start, *noise_shape); later calls have later examples."""
+        parts = []
+        for number in range(start // self._size, -(-stop // self._size)):
+            first = number * self._size
+            last = min(first + self._size, self._examples)
+            z = self._held.pop(name, None) if first < start else None
+            if z is None:
+                z = q.draw(self._noise.at("examples", number), name, last - first)
+            if stop < last:
+                self._held[name] = z
+            parts.append(z[max(start - first, 0) : stop - first])
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+Draw = Callable[[Posterior, str], Tensor]
+"""Z of the examples of a chunk, for a layer's posterior and name."""
 
 
 def _parts(problem: Problem, examples: int, held: int) -> list[tuple[int, int]]:
@@ -146,23 +186,31 @@ def _parts(problem: Problem, examples: int, held: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], examples], strict=True))
 
 
-def _sampler(problem: Problem, own: list[Noise]) -> Callable[[Parameters], Sampler]:
+def _sampler(problem: Problem, draw: Draw) -> Callable[[Parameters], Sampler]:
     drawn: dict[str, Tensor] = {}  # the same at every call of a layer
 
     def at(parameters: Parameters) -> Sampler:
         def sample(layer: Layer, x: Tensor) -> Tensor:
             q = problem.posterior(layer, parameters)
             if layer.name not in drawn:
-                drawn[layer.name] = torch.stack([q.draw(source, layer.name) for source in own])
-            return layer.linear_each(x, q.weights(drawn[layer.name]))  # (chunk, *weight_shape)
+                drawn[layer.name] = draw(q, layer.name)
+            return _preactivation(layer, x, q, drawn[layer.name])
 
         return sample
 
     return at
 
 
+def _preactivation(layer: Layer, x: Tensor, q: Posterior, z: Tensor) -> Tensor:
+    """Of examples under weights of their own, z of (chunk, *noise_shape)."""
+    if type(layer) is not Layer or x.dim() > 2 or q.law != "normal":
+        return layer.linear_each(x, q.weights(z))
+    # x ∘ z before σ: of the first layer it does not depend on the parameters, and nothing is passed back to it
+    return layer.linear(x, q.mean) + (x.unsqueeze(-2) * z * q.scale).sum(-1)
+
+
 def _one_by_one(
-    problem: Problem, parameters: Parameters, batch: Batch, own: list[Noise], scale: float
+    problem: Problem, parameters: Parameters, batch: Batch, draw: Draw, scale: float
 ) -> Gradient:
     """Where a weight can only be sampled whole: each example passes the network alone, with weights of its own."""
     if not problem.behaviour.alone:
@@ -172,7 +220,7 @@ def _one_by_one(
             "another estimator, such as grouped."
         )
     posteriors = {a.name: problem.posterior(a, parameters) for a in problem.layers}
-    drawn = {n: torch.stack([q.draw(source, n) for source in own]) for n, q in posteriors.items()}
+    drawn = {name: draw(q, name) for name, q in posteriors.items()}
 
     def one(inputs: Tensor, targets: Tensor, z: dict[str, Tensor]) -> Gradient:
         def target(free: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -193,7 +241,7 @@ def _one_by_one(
         return Gradient(value.sum(), {name: g.sum(0) for name, g in gradients.items()})
     found = [
         one(batch.inputs[m], batch.targets[m], {n: z[m] for n, z in drawn.items()})
-        for m in range(len(own))
+        for m in range(len(batch.inputs))
     ]
     return Gradient(
         torch.stack([g.value for g in found]).sum(),

@@ -102,8 +102,12 @@ class StickingTheLanding(Wrapper):
         kept = Kept(noise.source)
         gradient = self.of(problem, parameters, batch, Noise(kept, noise.path), state)
         drawn = {
-            layer.name: torch.stack(
-                [z for r, z in kept.answers.items() if r.path[-1] == layer.name]
+            layer.name: torch.cat(
+                [
+                    z.reshape(-1, *layer.weight_shape)
+                    for r, z in kept.answers.items()
+                    if r.path[-1] == layer.name
+                ]
             )
             for layer in problem.layers
         }

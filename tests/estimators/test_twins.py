@@ -23,6 +23,7 @@ from twins import (
     log_likelihood,
     mixed,
     naive,
+    own,
     pathwise,
     per_example,
     product,
@@ -150,7 +151,7 @@ TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
     (
         "sticking-the-landing",
         {"of": "per-example"},
-        sticking(pathwise(per_example), lambda n: [n.at("example", m) for m in range(BATCH)], True),
+        sticking(pathwise(per_example), lambda n: [own(n, m) for m in range(BATCH)], True),
     ),
     (
         "per-layer",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from twins import BATCH, EXAMPLES, Twin, backward, group, posterior
+from twins import BATCH, EXAMPLES, Twin, backward, group, own, posterior
 from twins_moments import expanded, rectified
 from twins_score import scored
 
@@ -137,7 +137,7 @@ def naive(leaves: Weights, noise: Noise, m: int) -> Preactivation:
 
 
 def per_example(leaves: Weights, noise: Noise, m: int) -> Preactivation:
-    return naive(leaves, noise.at("example", m), m)
+    return naive(leaves, own(noise, m), m)
 
 
 def grouped(leaves: Weights, noise: Noise, m: int) -> Preactivation:

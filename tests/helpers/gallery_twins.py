@@ -38,12 +38,12 @@ def pair(at: Place, noise: dict[Request, Tensor]) -> Gradients:
 
 
 def own(at: Place, noise: dict[Request, Tensor]) -> Gradients:
-    """An ε for every example."""
+    """An ε for every example, a row of those of its group."""
     found = {}
     for path in at.reference.noisy:
-        rows = range(len(at.batch.inputs))
-        by = {r.path: v for r, v in noise.items()}
-        found[path] = torch.stack([by["example", m, path.removesuffix(".weight")] for m in rows])
+        name = path.removesuffix(".weight")
+        rows = {r.path[1]: v for r, v in noise.items() if r.path[-1] == name}
+        found[path] = torch.cat([rows[number] for number in sorted(rows)])
     return at.reference.at_own(found)
 
 

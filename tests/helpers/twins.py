@@ -94,9 +94,30 @@ def naive(leaves: Weights, noise: Noise, m: int) -> Affine:
     return affine
 
 
+@dataclass(frozen=True)
+class Row:
+    """One row of what a noise draws for several examples."""
+
+    noise: Noise
+    place: int
+    rows: int
+
+    def at(self, *parts: str | int) -> Row:
+        return Row(self.noise.at(*parts), self.place, self.rows)
+
+    def __call__(self, name: str, shape: tuple[int, ...], law: str = "normal") -> Tensor:
+        return self.noise(name, (self.rows, *shape), law)[self.place]
+
+
+def own(noise: Noise, m: int, examples: int = BATCH, together: int = 32) -> Any:
+    """What `per-example` draws for example m alone: its row of the numbers of the group that it is in."""
+    number, place = divmod(m, together)
+    return Row(noise.at("examples", number), place, min(together, examples - number * together))
+
+
 def per_example(leaves: Weights, noise: Noise, m: int) -> Affine:
     """An ε of its own for example m."""
-    return naive(leaves, noise.at("example", m), m)
+    return naive(leaves, own(noise, m), m)
 
 
 def group(parts: int, m: int) -> int:

@@ -13,7 +13,7 @@ from agreement import gaps, same
 from families import ANY, ELBO, FAMILIES, OWN, SHARED
 from oracles import network
 from torch import Tensor
-from twins import Affine, Twin, Weights, agrees, close, group, pathwise, product
+from twins import Affine, Twin, Weights, agrees, close, group, own, pathwise, product
 from twins_moments import matched
 
 from vdbench.errors import CellError
@@ -74,9 +74,9 @@ def naive(form: Parameterization) -> Any:
 def per_example(form: Parameterization) -> Any:
     def sample(leaves: Weights, noise: Noise, m: int) -> Affine:
         shared = form.sharing == "inputs"
-        own = noise.at("examples") if shared else noise.at("example", m)
+        of = noise.at("examples") if shared else own(noise, m)
         lead = (BATCH, m) if shared else None
-        return lambda layer, x: product(noisy_weights(form, leaves, layer, own, lead), x)
+        return lambda layer, x: product(noisy_weights(form, leaves, layer, of, lead), x)
 
     return sample
 

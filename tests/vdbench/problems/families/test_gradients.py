@@ -31,7 +31,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 from torch import Tensor
 from torch.func import jacrev
-from twins import Affine, Weights, agrees, group, mean, pathwise, product
+from twins import Affine, Weights, agrees, group, mean, own, pathwise, product
 
 from vdbench.estimation.draws import gather, inject, trace, vectorised
 from vdbench.estimation.options import get
@@ -126,7 +126,7 @@ def locally(family: str) -> Any:
     ("name", "options", "of"),
     [
         ("naive", {}, lambda noise, m: noise),
-        ("per-example", {"chunk": 3}, lambda noise, m: noise.at("example", m)),
+        ("per-example", {"chunk": 3}, own),
         ("grouped", {"groups": 2}, lambda noise, m: noise.at("group", group(2, m))),
     ],
     ids=["naive", "per-example", "grouped"],
