@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+import operator
 import os
 import random
 import sys
@@ -100,8 +101,7 @@ class Guard:
         """
         self._problem, self._parameters = problem, parameters
         self._before = dict(self._digests())
-        self._code = list(_code())
-        self._names = [(where, home, frozenset(vars(home))) for where, home in _homes()]
+        self._homes = [_Home.at(where, home) for where, home in _homes()]
         self._settings: dict[str, Any] = {}
         self.settle()
 
@@ -135,26 +135,36 @@ class Guard:
         for setting in SETTINGS:
             if setting.get() != self._settings[setting.name]:
                 return setting.name
-        for one in self._code:
-            if not one.same:
-                return f"{one.where}.{one.name}"
-        return next((f"{where}.{name}" for where, _, name in self._hiding()), "")
+        found = next(self._replaced(), None) or next(self._hiding(), None)
+        return "" if found is None else f"{found.where}.{found.name}"
 
-    def _hiding(self) -> Iterator[tuple[str, Any, str]]:
+    def _replaced(self) -> Iterator[_Code]:
+        """Functions that are not what they were; parts of torch that are used late replace some by their own."""
+        for home in self._homes:
+            now = vars(home.home)
+            if all(map(operator.is_, map(now.get, home.names), home.values)):
+                continue
+            for name, value in zip(home.names, home.values, strict=True):
+                if now.get(name) is not value and not home.own(now.get(name)):
+                    yield _Code(home.where, home.home, name, value)
+
+    def _hiding(self) -> Iterator[_Code]:
         """New names that hide a method of a class above, or a function of Python's own."""
-        for where, home, before in self._names:
-            for name in vars(home).keys() - before:
+        for where, home, before, *_ in self._homes:
+            now = vars(home)
+            if now.keys() <= before:
+                continue
+            for name in now.keys() - before:
                 above = home.__mro__[1:] if isinstance(home, type) else (builtins,)
-                if callable(vars(home)[name]) and any(name in vars(one) for one in above):
-                    yield where, home, name
+                if callable(now[name]) and any(name in vars(one) for one in above):
+                    yield _Code(where, home, name, now[name])
 
     def restore(self) -> None:
         """Make the state of the process, and the code, what it was."""
-        for one in self._code:
-            if not one.same:
-                setattr(one.home, one.name, one.value)
-        for _, home, name in list(self._hiding()):
-            delattr(home, name)
+        for one in list(self._replaced()):
+            setattr(one.home, one.name, one.value)
+        for one in list(self._hiding()):
+            delattr(one.home, one.name)
         for setting in SETTINGS:
             if setting.get() != self._settings[setting.name]:
                 setting.put(self._settings[setting.name])
@@ -226,20 +236,31 @@ class _Code(NamedTuple):
     name: str
     value: Any
 
-    @property
-    def same(self) -> bool:
-        """Whether it is what it was; parts of torch that are used late replace some functions by their own."""
-        now = vars(self.home).get(self.name)
-        file = getattr(getattr(now, "__code__", None), "co_filename", "")
+
+class _Home(NamedTuple):
+    """A module or class: all of its names, and the functions among them, compared without a line of Python for each."""
+
+    where: str
+    home: Any
+    before: frozenset[str]
+    names: tuple[str, ...]
+    values: tuple[Any, ...]
+
+    @staticmethod
+    def at(where: str, home: Any) -> _Home:
+        """As it is now."""
+        code = {
+            name: value
+            for name, value in list(vars(home).items())
+            if callable(value) or isinstance(value, property | staticmethod | classmethod)
+        }
+        return _Home(where, home, frozenset(vars(home)), tuple(code), tuple(code.values()))
+
+    def own(self, value: Any) -> bool:
+        """Whether what is here now is torch's own, in a place of a library's."""
+        file = getattr(getattr(value, "__code__", None), "co_filename", "")
         of_libraries = self.where in _LIBRARIES or self.where.startswith("torch.")
-        return now is self.value or (of_libraries and file.startswith(_TORCH))
-
-
-def _code() -> Iterator[_Code]:
-    for where, home in _homes():
-        for name, value in list(vars(home).items()):
-            if callable(value) or isinstance(value, property | staticmethod | classmethod):
-                yield _Code(where, home, name, value)
+        return of_libraries and file.startswith(_TORCH)
 
 
 def _homes() -> Iterator[tuple[str, Any]]:

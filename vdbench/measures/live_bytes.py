@@ -10,13 +10,12 @@ What an operation takes within itself, such as the work space of a convolution, 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 SIZES = (2, 4)
 """Sizes at which a computation is followed first."""
@@ -58,6 +57,17 @@ class Course(NamedTuple):
         return max(self.live, default=0)
 
 
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Those among arguments or results of an operation: torch's own way through them takes as long as the operation."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+
+
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that operations make, until nobody holds them."""
 
@@ -69,18 +79,16 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        for tensor in tree_leaves((args, kwargs)):
+        for tensor in _tensors((args, kwargs)):
             self._note(tensor, 0)  # what is not known by now was there before
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
+        for tensor in _tensors(result):
             self._note(tensor, 1)
         self.names.append(str(func))
         self.live.append(self.now)
         return result
 
-    def _note(self, tensor: Any, times: int) -> None:
-        if not isinstance(tensor, Tensor):
-            return
+    def _note(self, tensor: Tensor, times: int) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in self._known:
