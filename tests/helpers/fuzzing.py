@@ -338,7 +338,7 @@ class Campaign:
         """Mutate the bundled suites, and plan what is accepted."""
         from vdbench import problems
         from vdbench.measures.registry import load
-        from vdbench.runner import plan, run_suite
+        from vdbench.runner import plan, prepare
         from vdbench.suite import yaml_file
 
         folder = Path(yaml_file._folder())
@@ -349,7 +349,7 @@ class Campaign:
 
         def act() -> str:
             suite = load(file)
-            run_suite.allowed(file, suite)
+            prepare.allowed(file, suite)
             for cell in plan.cells(suite)[:2000]:
                 plan.work(suite, cell)
             first = suite.problems[0]

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from vdbench.cli import warming
 from vdbench.cli.streams import say, steady
 from vdbench.cli.verbs import GROUPS, VERBS
 from vdbench.errors import InputError, sentence, shown
+from vdbench.runner import early
 
 app = typer.Typer(
     name="vdbench",
@@ -43,7 +43,7 @@ def version_option(
 
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
-    warming.begin()
+    early.note()
     steady()
     try:
         code = app(standalone_mode=False, prog_name="vdbench")

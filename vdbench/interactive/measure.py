@@ -16,7 +16,8 @@ from vdbench.measures.progress import Progress, Quiet
 from vdbench.problems.from_module import noisy
 from vdbench.problems.problem import Problem
 from vdbench.runner.finished import Finished
-from vdbench.runner.run_suite import default_folder, run
+from vdbench.runner.prepare import default_folder
+from vdbench.runner.run_suite import run
 from vdbench.suite import in_python
 from vdbench.suite.grid import expand
 from vdbench.suite.schema import EstimatorSpec

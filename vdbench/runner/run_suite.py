@@ -1,21 +1,20 @@
-"""Run a suite: what a call or the command line asks for, checked, and a `Run` of it."""
+"""Run a suite: what a call or the command line asks for, checked, and a `Run` of it.
+
+All else is imported by the call: until then a process may have computed nothing (`vdbench.runner.early`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vdbench.measures.progress import Progress
-from vdbench.runner import engines
-from vdbench.runner.finished import Finished
-from vdbench.runner.prepare import allowed as allowed
-from vdbench.runner.prepare import default_folder as default_folder
-from vdbench.runner.prepare import prepared
-from vdbench.runner.prepare import resolve_device as resolve_device
-from vdbench.runner.prepare import using_threads as using_threads
-from vdbench.runner.receipts import numbered
-from vdbench.suite.schema import Suite
+from vdbench.runner import early
+
+if TYPE_CHECKING:
+    from vdbench.measures.progress import Progress
+    from vdbench.runner.finished import Finished
+    from vdbench.suite.schema import Suite
 
 
 def run(
@@ -78,6 +77,11 @@ def run(
         >>> sorted(ratio.label.unique())
         ['local', 'naive']
     """
+    if isolate:
+        early.start()
+    from vdbench.runner import engines
+    from vdbench.runner.prepare import prepared, using_threads
+
     made, threads = prepared(
         source, out, device, settings, only, plugins, allow, progress, stored_only, isolate, jobs
     )
@@ -123,6 +127,11 @@ def work(
     Raises:
         InputError: As of `run`; or there is no such part.
     """
+    if isolate:
+        early.start()
+    from vdbench.runner.prepare import prepared, using_threads
+    from vdbench.runner.receipts import numbered
+
     part = numbered(index, of)
     made, threads = prepared(
         source, out, device, settings, only, plugins, allow, progress, False, isolate, jobs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import multiprocessing.connection
 import os
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 from vdbench.workers import server, travel
@@ -286,6 +288,17 @@ def _started(modules: Sequence[str]) -> Process:
     return Process(Link(ours), pid, None)
 
 
+def _be_new(kept: int) -> None:
+    """In a fork: have nothing to do with what the other process is at; one of its files is kept."""
+    gc.freeze()  # nothing of it is tidied up here, where its files have other numbers
+    sys.modules["__main__"] = ModuleType("__main__")  # its classes are not looked up here
+    os.closerange(3, kept)
+    os.closerange(kept + 1, 4096)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
 def _forked(end: Any, modules: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
@@ -293,8 +306,7 @@ def _forked(end: Any, modules: Sequence[str]) -> int:
     pid = server.fork()
     if pid == 0:
         server.pristine = True
-        os.closerange(3, end.fileno())
-        os.closerange(end.fileno() + 1, 4096)
+        _be_new(end.fileno())
         sys.argv = ["", str(end.detach()), *modules]
         server.main()
     return pid

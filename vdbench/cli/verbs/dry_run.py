@@ -121,11 +121,11 @@ def _refuse(suite: Suite, device: str) -> None:
 def _suite(asked: Asked) -> Suite:
     """The suite that is asked for, which may be run."""
     from vdbench.measures.registry import load
-    from vdbench.runner import run_suite
+    from vdbench.runner import prepare
 
     load_plugins([*asked.plugins])
     suite = load(asked.suite, asked.settings)
-    run_suite.allowed(asked.suite, suite, asked.settings, asked.plugins, asked.allow)
+    prepare.allowed(asked.suite, suite, asked.settings, asked.plugins, asked.allow)
     return suite
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from vdbench.cli import completion, explaining, seconds, warming
+from vdbench.cli import completion, explaining, seconds
 from vdbench.cli.asked import Asked
 from vdbench.cli.interrupts import resumable
 from vdbench.cli.options import (
@@ -33,6 +33,7 @@ from vdbench.cli.printing import print_json, print_table
 from vdbench.cli.streams import say
 from vdbench.cli.verbs import dry_run as dry
 from vdbench.cli.verbs.report import headline, write
+from vdbench.runner import early
 
 if TYPE_CHECKING:
     from vdbench.runner.finished import Finished
@@ -85,7 +86,7 @@ def run_verb(
     from vdbench.runner.engines import parsed
 
     progress = automatic(quiet, verbose)
-    warming.warm()
+    early.start(noted=True)
     out = out or _folder(asked)
     new = not out.exists()
     with resumable(asked.command(out) + _away(engine, engine_option or [], share)):

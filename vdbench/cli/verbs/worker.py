@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from vdbench.cli import warming
 from vdbench.cli.asked import Asked
 from vdbench.cli.interrupts import resumable
 from vdbench.cli.options import (
@@ -25,6 +24,7 @@ from vdbench.cli.options import (
     with_modes,
 )
 from vdbench.cli.streams import say
+from vdbench.runner import early
 
 
 def worker_verb(
@@ -47,7 +47,7 @@ def worker_verb(
     from vdbench.runner.run_suite import work
 
     progress = automatic(quiet, verbose)
-    warming.warm()
+    early.start(noted=True)
     asked = Asked(suite, device, with_modes(setting, mode), only or [], plugin or [], allow or [])
     part = ["--index", str(index), "--of", str(of)]
     with resumable(asked.command(out, "worker", part)):
