@@ -103,6 +103,7 @@ FAMILIES = (
         "svrg(naive, distance=1)", "joint-control-variate", "joint-control-variate(naive)",
         "joint-control-variate(naive, distance=0.3)", "joint-control-variate(naive, distance=1)",
         "joint-control-variate(naive, distance=3)", "quadratic-control-variate",
+        "ensemble-control-variate(naive, model=quadratic-control-variate, taylor=control-variate(naive))",
     )),
 )  # fmt: skip
 """Estimators by family. Listed labels keep their places for good."""

@@ -41,6 +41,7 @@ from twins_score import measure_valued, score_local
 from twins_wrapped import (
     anchored,
     antithetic,
+    ensemble,
     hvp,
     latin_hypercube,
     polynomial,
@@ -104,6 +105,11 @@ TWINS: list[tuple[str, dict[str, object], Twin | Given]] = [
     ("evolution-strategies", {"rank": 2}, evolution_strategies(1, True, True, 2, whole)),
     ("price-hessian", {}, price_hessian(1, whole)),
     ("gradsq", {"squares": "examples"}, gradsq(True, whole)),
+    (
+        "ensemble-control-variate",
+        {"taylor": "control-variate", "flipout": "flipout", "pilot": 3},
+        ensemble(pathwise(naive), pathwise(flipout(1)), hvp(whole, pathwise(naive))),
+    ),
     ("quadratic-control-variate", {"rank": 2, "pilot": 3}, quadratic(whole)),
     ("activity-perturbation", {}, activity_perturbation(1, linear, log_likelihood)),
 ]

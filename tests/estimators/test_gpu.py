@@ -14,7 +14,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from everyone import DENSE_ALONE, fitting, prior
+from everyone import DENSE_ALONE, first, fitting, prior
 from oracles import COORDINATES, Comparison, network
 from torch import Tensor
 
@@ -31,7 +31,10 @@ from vdbench.problems.problem import Problem
 from vdbench.store import Table
 
 OPTIONS = {"score": [{"samples": 3, "baseline": "leave-one-out"}]}
-ESTIMATORS = [get(name, **o) for name in names() for o in [{}, *OPTIONS.get(name, [])]]
+ESTIMATORS = [
+    *map(first, names()),
+    *(get(name, **options) for name, given in OPTIONS.items() for options in given),
+]
 BATCH = 5
 Make = Callable[..., tuple[Problem, dict[str, Tensor]]]
 

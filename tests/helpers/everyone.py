@@ -55,11 +55,18 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "evolution-strategies": [{"samples": 2, "mirrored": False, "baseline": "none"}, {"rank": 2}],
     "price-hessian": [{"probes": 2}],
     "gradsq": [{"squares": "examples"}],
+    "ensemble-control-variate": [
+        {"of": "rloo", "arm": "arm", "pilot": 3},
+        {"shared": "svrg", "pilot": 3},
+    ],
     "quadratic-control-variate": [{"rank": 2, "pilot": 3}],
 }
 
 DENSE_ALONE = ("deterministic-vi",)
 """Estimators that refuse every network that is not of dense layers."""
+
+DEAR = ("ensemble-control-variate", "quadratic-control-variate")
+"""Estimators whose fits take long by default: with their defaults the twins alone have them."""
 
 ALONE: list[tuple[str, dict[str, Any]]] = [
     ("control-variate", {"curvature": "sampled", "coefficient": "fitted", "pilot": 1}),
@@ -73,14 +80,20 @@ ALONE: list[tuple[str, dict[str, Any]]] = [
 WRAPPERS = [name for name in names() if issubclass(find(name), Wrapper)]
 
 
+def first(name: str) -> Estimator:
+    """An estimator by its defaults, or with its first option set where these are dear."""
+    return get(name, **OPTIONS[name][0]) if name in DEAR else get(name)
+
+
 def plain() -> list[Estimator]:
-    """All that wrap nothing, each with its default options and its option sets."""
-    return [
-        get(name, **options)
+    """All that wrap nothing, each with its default options, unless these are dear, and its option sets."""
+    found = [
+        one
         for name in names()
         if name not in WRAPPERS
-        for options in [{}, *OPTIONS.get(name, [])]
+        for one in (first(name), *(get(name, **options) for options in OPTIONS.get(name, [])))
     ]
+    return list(dict.fromkeys(found))
 
 
 def around(inner: Estimator) -> list[Estimator]:
@@ -114,7 +127,7 @@ def prior(estimator: Estimator) -> Prior | None:
 
 def everyone() -> list[Estimator]:
     """All of them, each once; wrappers around each as it is by default, and around wrappers of one."""
-    inner = [*(e for e in plain() if e == type(e)()), *around(get("local"))]
+    inner = [*(e for e in plain() if e == first(e.declaration.name)), *around(get("local"))]
     alone = [*(get(name) for name in WRAPPERS), *(get(name, **o) for name, o in ALONE)]
     found = [*plain(), *alone, *(w for e in inner for w in around(e))]
     return list(dict.fromkeys(found))

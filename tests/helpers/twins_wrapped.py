@@ -96,6 +96,26 @@ def anchored(inner: Twin, control: Twin) -> Given:
     return Given(made)
 
 
+def ensemble(first: Twin, *others: Twin) -> Given:
+    """The first less its differences from the others, times the state's weights."""
+
+    def made(state: Any) -> Twin:
+        def twin(
+            leaves: dict[str, Tensor], inputs: Tensor, targets: Tensor, noise: Noise
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            value, gradients = first(leaves, inputs, targets, noise)
+            total = dict(gradients)
+            for k, other in enumerate(others):
+                _, theirs = other(leaves, inputs, targets, noise)
+                for n, weights in state["weights"].items():
+                    total[n] = total[n] - weights[k] * (gradients[n] - theirs[n])
+            return value, total
+
+        return twin
+
+    return Given(made)
+
+
 def polynomial(still: Twin, sampled: Twin, rest: Twin) -> Twin:
     """Constant and linear part of a draw: without noise, and what a first-order control variate takes of the draw."""
 

@@ -29,6 +29,7 @@ CAUGHT = (
     "mixture-with-local-at-a-convolution", "deterministic-vi-with-half-the-spread", "arms-with-the-factor-of-two",
     "double-control-variate-of-its-own-slope", "straight-through-gumbel-claims-no-bias",
     "quadratic-control-variate-without-its-mean", "quadratic-control-variate-of-its-own-draw",
+    "ensemble-control-variate-of-its-own-draw", "ensemble-control-variate-of-two-objectives",
 )  # fmt: skip
 
 SPARED = ("noise-negated", "local-as-it-is", "500-g-one-time-in-500")

@@ -139,7 +139,7 @@ def _can_wrap(cls: type[Wrapper], name: str) -> bool:
 
 def _options(cls: type[Estimator]) -> list[str]:
     named = [f for f in dataclasses.fields(cls) if f.name != cls.open_options]  # type: ignore[arg-type]
-    more = ["LAYER=default"] if cls.open_options else []
+    more = [f"{cls.open_options.removesuffix('s').upper()}=estimator"] if cls.open_options else []
     return [*(f"{f.name}={_text(default(f))}" for f in named), *more]
 
 

@@ -20,14 +20,20 @@ Drawn = tuple[Gradient, Sequence[Named]]
 """A gradient, and the control variates of the same draw."""
 
 
+ROUNDINGS = 100
+"""A control variate below so many roundings of the gradient is made of them, and has weight 0."""
+
+
 def weights(pairs: Iterable[tuple[Drawn, Drawn]], ridge: float) -> dict[str, Tensor]:
     """The weights of K control variates, (K,) by parameter: (C + ridge·diag C)⁻¹b of the pairs' differences.
 
     Args:
         pairs: Two independent draws each, taken one pair after the other.
-        ridge: What the diagonal is raised by, as a share of itself; above 0. A control variate that is 0 has weight 0.
+        ridge: What the diagonal is raised by, as a share of itself; above 0. A control variate that is 0, or that
+            rounding alone moves from 0, has weight 0.
     """
     products: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
     dtype = torch.float64
     for (g, controls), (h, others) in pairs:
         for name, value in g.gradients.items():
@@ -36,15 +42,21 @@ def weights(pairs: Iterable[tuple[Drawn, Drawn]], ridge: float) -> dict[str, Ten
             both += [(c[name], d[name]) for c, d in zip(controls, others, strict=True)]
             rows = torch.stack([(a - b).double().flatten() for a, b in both])
             products[name] = products.get(name, 0.0) + rows @ rows.T
-    return {name: _solved(gram, ridge).to(dtype) for name, gram in products.items()}
+            size = torch.stack([v.double().square().sum() for v in both[0]]).sum()
+            squares[name] = squares.get(name, 0.0) + size
+    rounding = (ROUNDINGS * torch.finfo(dtype).eps) ** 2
+    return {
+        n: _solved(gram, rounding * squares[n], ridge).to(dtype) for n, gram in products.items()
+    }
 
 
-def _solved(gram: Tensor, ridge: float) -> Tensor:
+def _solved(gram: Tensor, least: Tensor, ridge: float) -> Tensor:
     """The weights of one parameter, from the products of its gradient, first, and its control variates."""
-    size = gram.diagonal()[1:].sqrt()
-    size = torch.where(size > 0, size, 1.0)
+    squares = gram.diagonal()[1:]
+    live = squares > least
+    size = torch.where(live, squares, torch.inf).sqrt()
     scaled = gram[1:, 1:] / (size[:, None] * size)
-    scaled = scaled + ridge * torch.eye(len(size), dtype=gram.dtype, device=gram.device)
+    scaled = scaled + torch.diag(torch.where(live, squares.new_tensor(ridge), 1.0))
     found: Tensor = torch.linalg.solve(scaled, gram[1:, 0] / size)
     return found / size
 

@@ -48,7 +48,7 @@ def get(name: str, /, **options: Any) -> Estimator:
         for option, value in options.items()
         if option in known
     }
-    if cls.open_options:
+    if others:
         where = f"estimator '{name}', option "
         inner = [(option, _inner(where + option, options[option])) for option in sorted(others)]
         checked[cls.open_options] = tuple(inner)
@@ -114,7 +114,7 @@ def _spec(value: Any) -> Any:
 
 
 def _chosen(estimator: Estimator) -> dict[str, Any]:
-    """The options that distinguish an estimator: those not at their default, and what it wraps, default or not."""
+    """The options that distinguish an estimator: those not at their default, and what it is made of, default or not."""
     fields = dataclasses.fields(estimator)  # type: ignore[arg-type]
     values = {f.name: getattr(estimator, f.name) for f in fields}
     chosen = {
@@ -122,8 +122,8 @@ def _chosen(estimator: Estimator) -> dict[str, Any]:
         for f in fields
         if values[f.name] != default(f) or isinstance(values[f.name], Estimator)
     }
-    others = dict(chosen.pop(estimator.open_options, ()))
-    return {**chosen, **others}
+    chosen.pop(estimator.open_options, None)
+    return {**chosen, **dict(values.get(estimator.open_options, ()))}
 
 
 def within(estimator: Estimator) -> list[Estimator]:

@@ -64,6 +64,17 @@ def test_a_control_variate_that_is_0_has_weight_0() -> None:
         assert torch.allclose(weights[:2], without[name], rtol=1e-12)
 
 
+def test_a_control_variate_of_roundings_has_weight_0() -> None:
+    """A difference of two equal gradients, summed in another order, is no control variate."""
+    pairs = draws(5, 4)
+    for pair in pairs:
+        for g, controls in pair:
+            controls[1] = {n: 1e-15 * c * g.gradients[n] for n, c in controls[1].items()}
+    for weights in least_squares.weights(pairs, 1e-3).values():
+        assert float(weights[0]) != 0
+        assert float(weights[1]) == 0
+
+
 def test_what_is_subtracted() -> None:
     ((drawn, _),) = draws(1, 3)
     left = least_squares.less(drawn, {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([0.0, 3.0])})
