@@ -63,23 +63,31 @@ def needed(samples: Sequence[Sample]) -> float:
     return for_spread(max((float(a.std()) for a in spreads if a is not None), default=0.0))
 
 
-def needed_of(at: Stage, rows: Mapping[str, Rows]) -> float:
-    """The same of draws whose mean is their own truth, in every layer and role."""
+def needed_of(
+    at: Stage, rows: Mapping[str, Rows], truth: Mapping[str, Rows] | None = None
+) -> float:
+    """The same of draws in every layer and role; their own mean stands for the truth where none is given."""
     parts = []
     for group in dict.fromkeys(at.problem.groups[name] for name in rows):
-        part = np.concatenate([rows[n] for n in rows if at.problem.groups[n] == group], 1)
-        parts.append(Sample(str(group), part, part.mean(0)))
+        names = [n for n in rows if at.problem.groups[n] == group]
+        part = np.concatenate([rows[n] for n in names], 1)
+        mean = part.mean(0) if truth is None else np.concatenate([truth[n] for n in names])
+        parts.append(Sample(str(group), part, mean))
     return needed(weighted(parts, directions(parts)))
 
 
-def carrying(samples: Sequence[Sample], most: int) -> float:
-    """Draws with which `CARRIED` of them should carry every spread that is judged; 0 where more than ``most``."""
+Bound = Callable[[float], int]
+"""Most draws, where so many are needed: where more decide, there may be more."""
+
+
+def carrying(samples: Sequence[Sample], most: Bound) -> float:
+    """Draws with which `CARRIED` of them should carry every spread that is judged; 0 where more than there may be."""
     lacking = [
         len(s.rows) * CARRIED * MARGIN / s.judged_by
         for s in samples
         if s.judged_by is not None and s.judged_by < CARRIED
     ]
-    return max((count for count in lacking if count <= most), default=0.0)
+    return max((count for count in lacking if count <= most(count)), default=0.0)
 
 
 def for_spread(spread: float) -> float:
@@ -88,23 +96,23 @@ def for_spread(spread: float) -> float:
 
 
 def enough(
-    draw: Callable[[str, int], list[Sample]], first: int, most: int, unit: int
+    draw: Callable[[str, int], list[Sample]], first: int, most: Bound, unit: int
 ) -> list[Sample]:
     """Draws for a first look: as many as a pilot asked for, and more where their own spread or tails ask for more.
 
     Args:
         draw: ``draw(address, count)``.
         first: How many a pilot asked for.
-        most: Bound.
+        most: Gives the bound, for as many as are needed: a pilot that has missed the tails asks for too few.
         unit: Numbers of draws are multiples of it, up to the bound.
     """
     found = draw("first", first)
     for k in range(ROUNDS):
         have = max(len(s.rows) for s in found)
         want = max(needed(found), carrying(found, most))
-        if not have < want < math.inf or have < first or have >= most:
+        if not have < want < math.inf or have < first or have >= most(want):
             break
-        more = min(most - have, math.ceil((want - have) / unit) * unit)
+        more = min(most(want) - have, math.ceil((want - have) / unit) * unit)
         found = [joined(a, b) for a, b in zip(found, draw(f"first, more {k}", more), strict=True)]
     return found
 

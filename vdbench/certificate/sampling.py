@@ -219,7 +219,8 @@ class Subject:
     def bound(self, drawn: Draws, needed: float = 0.0) -> int:
         """Most draws in a first look; a gradient that is a mean of many draws is expensive, and counts as many.
 
-        Of a large draw there are fewer, and up to `FURTHER` times as many where that is what is needed.
+        Of a large draw there are fewer, and up to `FURTHER` times as many where that is what is needed; then, a mean of
+        many draws counts as one.
         """
         if drawn.alone and self.estimator.declaration.pure:
             return LEAST_LOOPED  # it has failed by not being vectorised: its draws decide nothing
@@ -229,7 +230,7 @@ class Subject:
             return self.few
         cost = self.estimator.draws_per_gradient
         most = min(self.most, self.most * WORK // drawn.numbers) // cost
-        further = min(self.most // cost, FURTHER * most)
+        further = min(self.most, FURTHER * most)
         return max(self.unit(drawn), further if most < needed <= further else most)
 
     def _checked(self, made: Draws) -> Draws:

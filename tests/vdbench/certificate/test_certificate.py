@@ -456,7 +456,7 @@ def test_a_first_look_draws_more_where_few_draws_carry_its_spread() -> None:
             hit = (rng.random((count, 1)) < 1 / 200) - 1 / 200
             return [Sample("", 1 + 0.5 * hit / (1 / 200) ** 0.5, np.ones(1))]
 
-        return enough(draw, 4096, most, 1024)[0]
+        return enough(draw, 4096, lambda want: most, 1024)[0]
 
     plenty, bound = drawn_with(100_000), drawn_with(8192)
     assert len(bound.rows) == 4096

@@ -90,7 +90,7 @@ def _by_its_mean(place: Place, most: int) -> Pending:
         return weighted(raw(look, count), weights)
 
     wanted = min(most, max(LEAST_LOOPED, int(needed(weighted(pilot, weights)))))
-    first = enough(some, wanted, most, LEAST_LOOPED)
+    first = enough(some, wanted, lambda want: most, LEAST_LOOPED)
     question = Question(NAME, lambda look, times: some(look, times * len(first[0].rows)), first)
     return Pending(question, lambda found: _conclude(place, found))
 

@@ -73,7 +73,8 @@ def _ask(subject: Subject, at: Stage) -> list[Asked]:
     def some(look: str, count: int) -> list[Sample]:
         return _samples(subject, drawn, look, count)
 
-    first = enough(some, subject.looks(drawn), subject.bound(drawn), subject.unit(drawn))
+    most = subject.bound(drawn)
+    first = enough(some, subject.looks(drawn), lambda want: most, subject.unit(drawn))
     question = Question(NAME, lambda look, times: some(look, times * len(first[0].rows)), first)
     return [Pending(question, lambda found: [_finding(a) for a in found])]
 

@@ -117,7 +117,7 @@ def _pending(test: str, subject: Subject, drawn: Draws, objective: str, draw: Dr
     else:
         wanted = MARGIN * needed(pilot)
         count = subject.looks(drawn, wanted)
-        first = enough(some, count, subject.bound(drawn, wanted), subject.unit(drawn))
+        first = enough(some, count, lambda want: subject.bound(drawn, want), subject.unit(drawn))
     question = Question(
         test,
         lambda look, times: some(look, times * len(first[0].rows)),

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from vdbench.certificate import exact_gradients
 from vdbench.certificate.exact_gradients import Truth
-from vdbench.certificate.planning import needed_of
 from vdbench.certificate.reference_problems import Stage
-from vdbench.certificate.stages import moments, recipes
+from vdbench.certificate.stages import moments, predicted, recipes
 from vdbench.certificate.stages.recipes import Recipe
-from vdbench.certificate.stages.sampled import outputs, textbook
+from vdbench.certificate.stages.sampled import outputs
 from vdbench.certificate.stages.softmax import expected_log_likelihood
 from vdbench.certificate.toy_networks import small
 from vdbench.datasets import Dataset, Split
@@ -35,11 +34,14 @@ from vdbench.problems.parameterization import Parameterization
 from vdbench.problems.priors import GaussianPrior, NoPrior
 from vdbench.problems.problem import Batch, Parameters, Problem
 
-TRIES = 3
-"""Problems that are drawn for one stage, at most: one that takes the textbook estimator too many draws is redrawn."""
+TRIES, ENOUGH = 3, 60_000
+"""Problems that are drawn for one stage, at most, and draws of the textbook estimator that are few enough."""
 
-PILOT, ENOUGH = 512, 60_000
-"""Draws of the textbook estimator that judge a problem, and how many it may need for a bias of a tenth."""
+NOISY_TRIES, NOISY_ENOUGH = 32, 20_000
+"""The same where the textbook estimator is a score function: others make more noise, or take fewer draws."""
+
+LARGE, BUDGET = 1200, 48_000
+"""Numbers of a draw from which on it counts for more than one; numbers of all problems that are tried for a stage."""
 
 
 @functools.lru_cache(maxsize=6)
@@ -75,27 +77,29 @@ def drawn(kind: str, key: Key, rounds: int = 1, few: bool = False) -> dict[str, 
 def _best(name: str, family: recipes.Family, form: Parameterization, key: Key) -> Stage:
     """The first problem that takes few draws, or the one that takes the fewest; kinds of posterior share many."""
     best: tuple[float, Stage] | None = None
-    for k in range(TRIES):
+    noisy, tried = form.learned_law, 0  # no gradient passes through a draw of these
+    for k in range(NOISY_TRIES if noisy else TRIES):
         rng = random.Random((key / k).seed())
         recipe = recipes.seeded_modules(
             lambda rng=rng: family(rng, lambda: form),  # type: ignore[misc]
             (key / k).seed(),
         )
         stage = made(name, recipe, key / k)
-        wanted = _needed(stage, key / k / "pilot")
+        wanted = _wanted(stage, key / k / "pilot", noisy)
         if best is None or wanted < best[0]:
             best = wanted, stage
-        if wanted <= ENOUGH:
+        tried += predicted.size(stage)
+        if wanted <= (NOISY_ENOUGH if noisy else ENOUGH) or (noisy and tried > BUDGET):
             break
     assert best is not None
     return best[1]
 
 
-def _needed(stage: Stage, key: Key) -> float:
-    """Draws with which textbook weight sampling shows a bias of a tenth, roughly."""
-    if stage.problem.parameterization.learned_law:
-        return 0.0  # no gradient passes through a draw of these
-    return needed_of(stage, textbook(stage, "elbo", key, PILOT))
+def _wanted(stage: Stage, key: Key, noisy: bool) -> float:
+    """Draws with which a textbook estimator shows a bias of a tenth; of large ones fewer are allowed."""
+    if not noisy:
+        return predicted.of_paths(stage, key)
+    return predicted.of_scores(stage, key) * max(1.0, predicted.size(stage) / LARGE)
 
 
 def made(name: str, recipe: Recipe, key: Key) -> Stage:
