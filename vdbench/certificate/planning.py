@@ -66,14 +66,20 @@ def needed(samples: Sequence[Sample]) -> float:
 def needed_of(
     at: Stage, rows: Mapping[str, Rows], truth: Mapping[str, Rows] | None = None
 ) -> float:
-    """The same of draws in every layer and role; their own mean stands for the truth where none is given."""
+    """The same of draws in every layer and role; their own mean stands for the truth where none is given.
+
+    Where it is given, the directions are those of the first half, and the spread along them is that of the second.
+    """
     parts = []
     for group in dict.fromkeys(at.problem.groups[name] for name in rows):
         names = [n for n in rows if at.problem.groups[n] == group]
         part = np.concatenate([rows[n] for n in names], 1)
         mean = part.mean(0) if truth is None else np.concatenate([truth[n] for n in names])
         parts.append(Sample(str(group), part, mean))
-    return needed(weighted(parts, directions(parts)))
+    if truth is None:
+        return needed(weighted(parts, directions(parts)))
+    halves = [[replace(s, rows=half) for s in parts for half in np.array_split(s.rows, 2)[k:k + 1]] for k in (0, 1)]
+    return needed(weighted(halves[1], directions(halves[0])))
 
 
 Bound = Callable[[float], int]

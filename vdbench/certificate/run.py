@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from vdbench.certificate.sampling import Subject
 from vdbench.certificate.stages import features
 from vdbench.certificate.stages.build import drawn
 from vdbench.certificate.stages.features import Exercised
+from vdbench.certificate.stages.predicted import noisy
 from vdbench.certificate.two_looks import FALSE_ALARM
 from vdbench.errors import InputError, nearest
 from vdbench.estimation.base import Estimator
@@ -96,10 +98,10 @@ def check(
     # there is no problem of convolutions alone
     with dense_layers_stand_in(), _one_thread():
         few = estimator.passes_each_weight
-        stages = drawn(estimator.declaration.posteriors, key, ROUNDS[level], few)
-        subject = Subject(
-            estimator, key, device, *WORK[level], draws, level == "full", stages, complete
-        )
+        subject = Subject(estimator, key, device, *WORK[level], draws, level == "full", {}, complete)
+        kind = estimator.declaration.posteriors
+        stages = drawn(kind, key, ROUNDS[level], few, noisy(subject))
+        subject = replace(subject, drawn=stages)
         made = checks_of(estimator)
         for number, one in enumerate(made):
             told(one.name, number, len(made) + 1)

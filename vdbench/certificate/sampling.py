@@ -230,7 +230,7 @@ class Subject:
             return self.few
         cost = self.estimator.draws_per_gradient
         most = min(self.most, self.most * WORK // drawn.numbers) // cost
-        further = min(self.most, FURTHER * most)
+        further = min(2 * self.most, FURTHER * most)
         return max(self.unit(drawn), further if most < needed <= further else most)
 
     def _checked(self, made: Draws) -> Draws:

@@ -45,7 +45,9 @@ LARGE, BUDGET = 1200, 48_000
 
 
 @functools.lru_cache(maxsize=6)
-def drawn(kind: str, key: Key, rounds: int = 1, few: bool = False) -> dict[str, Stage]:
+def drawn(
+    kind: str, key: Key, rounds: int = 1, few: bool = False, noisy: bool = False
+) -> dict[str, Stage]:
     """The drawn stages of a kind of posterior, by name; other keys draw others.
 
     Args:
@@ -53,12 +55,14 @@ def drawn(kind: str, key: Key, rounds: int = 1, few: bool = False) -> dict[str, 
         key: Address of the draw.
         rounds: How many of each family.
         few: Whether none is to have many weights.
+        noisy: Whether they are for an estimator that makes much noise.
 
     Returns:
         The same stages for the same arguments; nobody may write into them.
     """
     found: dict[str, Stage] = {}
     families = recipes.OF_FEW_WEIGHTS if few else recipes.FAMILIES
+    families = recipes.OF_NOISY if noisy else families
     for number in range(rounds):
         forms: dict[object, recipes.Coordinates] = {}
         for family, coordinates in recipes.BY_KIND[kind]:
@@ -69,15 +73,17 @@ def drawn(kind: str, key: Key, rounds: int = 1, few: bool = False) -> dict[str, 
             name = f"drawn {family}" + recipes.said(coordinates, kind)
             name += f" {number + 1}" if number else ""
             form = forms[coordinates]()
-            found[name] = _best(name, families[family], form, here)
+            found[name] = _best(name, families[family], form, here, noisy)
     return found
 
 
 @functools.lru_cache(maxsize=64)
-def _best(name: str, family: recipes.Family, form: Parameterization, key: Key) -> Stage:
+def _best(
+    name: str, family: recipes.Family, form: Parameterization, key: Key, noisy: bool
+) -> Stage:
     """The first problem that takes few draws, or the one that takes the fewest; kinds of posterior share many."""
     best: tuple[float, Stage] | None = None
-    noisy, tried = form.learned_law, 0  # no gradient passes through a draw of these
+    noisy, tried = noisy or form.learned_law, 0  # no gradient passes through a draw of masks
     for k in range(NOISY_TRIES if noisy else TRIES):
         rng = random.Random((key / k).seed())
         recipe = recipes.seeded_modules(

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from vdbench.certificate.planning import needed_of
-from vdbench.certificate.reference_problems import Stage
+from vdbench.certificate.reference_problems import Stage, served
+from vdbench.certificate.sampling import Subject
 from vdbench.certificate.stages.sampled import textbook
 from vdbench.certificate.two_looks import Rows
 from vdbench.estimation import draws
@@ -26,8 +27,40 @@ from vdbench.noise import Key, Noise, draw
 from vdbench.problems.layers import Layer
 from vdbench.problems.problem import Batch, Parameters, Problem
 
-PILOT = 512
-"""Draws that judge a problem."""
+PILOT, SCORES = 512, 1024
+"""Draws that judge a problem, of weight sampling and of a score function."""
+
+
+NOISY, TRIED, TRIALS = 3.0, "rectified", 2048
+"""Draws that an estimator needs for each of the textbook's if it makes much noise, on which problem, seen in how many."""
+
+
+def noisy(subject: Subject) -> bool:
+    """Whether problems are to be those on which a score function takes few draws.
+
+    They are for an estimator of independent normal weights that claims no bias, and needs many times the draws that
+    weight sampling needs. That is seen on a fixed problem, in draws that are used for nothing else; the problems that
+    are drawn have no part in it, so that none is chosen because the estimator does well there.
+    """
+    estimator = subject.estimator
+    declared = estimator.declaration
+    if declared.posteriors != "independent-normal" or not declared.unbiased:
+        return False
+    at = subject.placed(TRIED)
+    truth = at.truth(served(estimator, at))
+    if truth is None or estimator.passes_each_weight:
+        return False
+    exact = {name: g.flatten().cpu().numpy() for name, g in truth.items()}
+    key = subject.key / "noisy"
+    try:
+        drawn = subject.on(at)
+        rows = None if drawn.alone else drawn.many(key / "draws", TRIALS)
+    except Exception:  # what an estimator that is checked raises, the checks report
+        return False
+    if rows is None or set(rows) != set(exact):
+        return False
+    usual = needed_of(at, textbook(at, "elbo", key / "textbook", TRIALS), exact)
+    return needed_of(at, rows, exact) > NOISY * usual
 
 
 def of_paths(stage: Stage, key: Key) -> float:
@@ -52,8 +85,8 @@ def _rows(estimator: Estimator, at: Stage, key: Key) -> dict[str, Rows]:
     where = (estimator, at.problem, at.parameters)
     requests = draws.trace(*where, at.batch, ()).requests
     like = next(iter(at.parameters.values()))
-    noise = {r: draw(key, r, like.new_empty((PILOT, *r.shape))) for r in requests}
-    batches = Batch(*(t.expand(PILOT, *t.shape) for t in at.batch))
+    noise = {r: draw(key, r, like.new_empty((SCORES, *r.shape))) for r in requests}
+    batches = Batch(*(t.expand(SCORES, *t.shape) for t in at.batch))
     found = draws.vectorised(*where, batches, noise)
     return {n: g.detach().flatten(1).double().cpu().numpy() for n, g in found.gradients.items()}
 

@@ -119,11 +119,18 @@ def _not_whole(rng: random.Random, examples: int, low: float, high: float) -> in
     return total + (examples > 1 and total % examples == 0)
 
 
-def deep(rng: random.Random, next_form: Coordinates) -> Recipe:
-    """Six noisy layers (four of masks), each with a bias or not, behind a LayerNorm; a small minibatch."""
+def deep(rng: random.Random, next_form: Coordinates, noisy: bool = False) -> Recipe:
+    """Six noisy layers (four of masks), each with a bias or not, behind a LayerNorm; a small minibatch.
+
+    For a ``noisy`` estimator four layers of two or three units: the draws that a score function takes grow with the
+    square of the number of layers, and with that of the weights of one.
+    """
     form = next_form()
-    inner = 3 if form.learned_law else 5
-    widths = [rng.randint(3, 6), *(rng.randint(2, 5) for _ in range(inner)), rng.randint(2, 4)]
+    inner = 3 if form.learned_law or noisy else 5
+    least, most = (2, 3) if noisy else (3, 6)
+    widths = [
+        rng.randint(least, most), *(rng.randint(2, 3 if noisy else 5) for _ in range(inner)), rng.randint(2, 4)
+    ]  # fmt: skip
     biases = [rng.random() < 0.5 for _ in widths[1:]]
     biases[rng.randrange(len(biases))] = True
     biases[rng.choice([i for i in range(len(biases)) if sum(biases) > 1 or not biases[i]])] = False
@@ -260,6 +267,12 @@ OF_FEW_WEIGHTS: dict[str, Family] = {
     **{one.__name__: partial(one, few=True) for one in (wide, convolution, softmax, network)},
 }
 """The same for estimators that pass the network for every weight."""
+
+OF_NOISY: dict[str, Family] = {
+    **FAMILIES, **{name: OF_FEW_WEIGHTS[name] for name in ("wide", "convolution")},
+    "deep": partial(deep, noisy=True),
+}  # fmt: skip
+"""The same for estimators that make much noise."""
 
 OF_NORMAL = ("deep", "wide", "sequence", "convolution", "softmax", "network")
 """Families that are tried with independent normal weights."""
