@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 sys.path.append(str(Path(__file__).parent))
 
 from table import page
 from zoo import DEFECTS, ENTRIES, RIGHT
 
+from estimators.relax import Relax
 from vdbench.certificate import check
+from vdbench.certificate.reference_problems import stage
+from vdbench.noise import Key, stream
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -65,6 +69,20 @@ def test_every_right_one_can_be_called(name: str) -> None:
         ENTRIES[name].estimator, draws=64, seed=1
     )  # too few for rare values: of its mean nothing is asked
     assert not [finding for finding in found.failed if finding.test == "contract"], found.diagnosis
+
+
+@pytest.mark.parametrize("name", [n for n in DEFECTS if n.startswith("relax-")])
+def test_what_is_made_of_a_fitted_estimator_is_another(name: str) -> None:
+    """At the same noise and state its gradient is not the right one's, so that there is something to catch."""
+    at, key = stage("masks"), Key(("relax", 1))
+    right = Relax(steps=2)
+    state = right.fit(at.problem, at.parameters, key)
+    one, other = (
+        estimator(at.problem, at.parameters, at.batch, stream(key, "cpu", torch.float64), state)
+        for estimator in (right, ENTRIES[name].estimator)
+    )
+    assert not torch.equal(one.gradients["0.logit"], other.gradients["0.logit"])
+    assert torch.equal(one.gradients["0.theta"], other.gradients["0.theta"])
 
 
 def test_the_page_has_a_line_for_each() -> None:

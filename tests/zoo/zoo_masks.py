@@ -11,11 +11,11 @@ from zoo_making import add, declared
 
 from estimators.arms import Arms
 from estimators.double_control_variate import DoubleControlVariate
-from estimators.relax import Relax
+from estimators.relax import Relax, Surrogate
 from estimators.rodeo import Rodeo
 from estimators.straight_through_gumbel import StraightThroughGumbel
 from estimators.sum_and_sample import Likeliest, SumAndSample, outside
-from vdbench.estimation.binary_masks import Masked, kept, score
+from vdbench.estimation.binary_masks import Masked, Masks, kept, logistic, score, slope_apart
 from vdbench.noise import Noise, Repeated
 
 
@@ -166,8 +166,13 @@ class NoConditionalSlope(Relax):
 
     declared = masks("relax-without-the-conditional-slope")
 
-    def _apart(self, logit: Tensor, mask: Tensor, z: Tensor) -> Tensor:
-        return torch.ones_like(z)
+    def _control(
+        self, network: Masked, masks: Masks, uniforms: Masks, of: Surrogate
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        control, slopes = super()._control(network, masks, uniforms, of)
+        numbers = network.each(lambda logit, u: logit + logistic(u), uniforms)
+        apart = network.each(slope_apart, masks, numbers)
+        return control, {n: slope / apart[n] for n, slope in slopes.items()}
 
 
 @dataclass(frozen=True)
@@ -176,8 +181,11 @@ class NeverAddedBack(Relax):
 
     declared = masks("relax-without-the-surrogate-s-mean")
 
-    def _apart(self, logit: Tensor, mask: Tensor, z: Tensor) -> Tensor:
-        return torch.zeros_like(z)
+    def _control(
+        self, network: Masked, masks: Masks, uniforms: Masks, of: Surrogate
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        control, slopes = super()._control(network, masks, uniforms, of)
+        return control, {n: torch.zeros_like(slope) for n, slope in slopes.items()}
 
 
 add("double-control-variate-without-its-mean", Double(), "the mean of the linear part is not added")

@@ -124,9 +124,20 @@ def score(name: str, about: str, **fields: Any) -> None:
     add(name, cls(**fields), about)
 
 
-score("score-without-log-scale", "the score forgets −log σ", log_density=without_log_scale)
+# what they get wrong is a constant, whose product with a cost less the mean of others has mean 0: no baseline
+score(
+    "score-without-log-scale",
+    "the score forgets −log σ",
+    log_density=without_log_scale,
+    baseline=none,
+)
 score("score-without-half", "the exponent has no ½", log_density=without_half)
-score("score-with-twice-the-log", "log σ² for log σ in the density", log_density=twice_the_log)
+score(
+    "score-with-twice-the-log",
+    "log σ² for log σ in the density",
+    log_density=twice_the_log,
+    baseline=none,
+)
 score(
     "score-with-variance-for-scale", "σ² for σ in the exponent", log_density=with_variance_for_scale
 )
