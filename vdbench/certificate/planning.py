@@ -78,8 +78,12 @@ def needed_of(
         parts.append(Sample(str(group), part, mean))
     if truth is None:
         return needed(weighted(parts, directions(parts)))
-    halves = [[replace(s, rows=half) for s in parts for half in np.array_split(s.rows, 2)[k:k + 1]] for k in (0, 1)]
+    halves = list(zip(*(_halves(sample) for sample in parts), strict=True))
     return needed(weighted(halves[1], directions(halves[0])))
+
+
+def _halves(sample: Sample) -> list[Sample]:
+    return [replace(sample, rows=rows) for rows in np.array_split(sample.rows, 2)]
 
 
 Bound = Callable[[float], int]

@@ -98,7 +98,9 @@ def check(
     # there is no problem of convolutions alone
     with dense_layers_stand_in(), _one_thread():
         few = estimator.passes_each_weight
-        subject = Subject(estimator, key, device, *WORK[level], draws, level == "full", {}, complete)
+        subject = Subject(
+            estimator, key, device, *WORK[level], draws, level == "full", {}, complete
+        )
         kind = estimator.declaration.posteriors
         stages = drawn(kind, key, ROUNDS[level], few, noisy(subject))
         subject = replace(subject, drawn=stages)
