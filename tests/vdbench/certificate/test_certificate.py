@@ -21,7 +21,7 @@ from vdbench.certificate import Certificate, check, checks_of, exact_gradients, 
 from vdbench.certificate.checks import CHECKS, precision
 from vdbench.certificate.diagnoses import suggest
 from vdbench.certificate.finding import LEFT_OUT, SEEN, Finding
-from vdbench.certificate.planning import enough
+from vdbench.certificate.planning import enough, for_spread
 from vdbench.certificate.protocol import Pending, guarded, settle
 from vdbench.certificate.reference_problems import KINDS, STAGES, stage
 from vdbench.certificate.sampling import Subject
@@ -464,6 +464,25 @@ def test_a_first_look_draws_more_where_few_draws_carry_its_spread() -> None:
     for one, sees in ((plenty, True), (bound, False)):
         assert one.judged_by is not None
         assert (one.judged_by >= two_looks.CARRIED) is sees
+
+
+def test_a_pilot_that_asks_for_too_few_does_not_bound_the_draws() -> None:
+    """As many as decide are made, though fewer are allowed otherwise; and not more where they would not decide."""
+
+    def drawn_with(further: int) -> int:
+        rng = np.random.default_rng(4)
+
+        def draw(look: str, count: int) -> list[Sample]:
+            return [Sample("", 1 + 2.0 * rng.standard_normal((count, 1)), np.ones(1))]
+
+        def most(want: float) -> int:
+            return further if 8192 < want <= further else 8192
+
+        return len(enough(draw, 4096, most, 1024)[0].rows)
+
+    wanted = for_spread(2.0)
+    assert wanted * 0.9 < drawn_with(40_000) < wanted * 1.2
+    assert drawn_with(12_000) == 8192
 
 
 def test_what_a_few_draws_carry_is_not_judged() -> None:

@@ -78,9 +78,23 @@ def test_problems_of_few_weights_exercise_the_whole_list(seed: int) -> None:
         assert weights <= (150 if name == "drawn deep" else 100), name
 
 
-def missing(kind: str, seed: int, few: bool = False) -> dict[str, tuple[str, ...]]:
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
+def test_problems_of_noisy_estimators_exercise_the_whole_list(seed: int) -> None:
+    """With the same families, the deepest of four layers and not of six."""
+    assert not missing("independent-normal", seed, noisy=True)
+    usual, noisy = (
+        drawn("independent-normal", Key(("check", seed)), 1, False, loud) for loud in (False, True)
+    )
+    assert list(usual) == list(noisy)
+    assert [len(x["drawn deep"].problem.layers) for x in (usual, noisy)] == [6, 4]
+
+
+def missing(
+    kind: str, seed: int, few: bool = False, noisy: bool = False
+) -> dict[str, tuple[str, ...]]:
     """Parts of features that no problem of a certificate has."""
-    stages = [*map(stage, KINDS[kind].exact), *drawn(kind, Key(("check", seed)), 1, few).values()]
+    made = drawn(kind, Key(("check", seed)), 1, few, noisy)
+    stages = [*map(stage, KINDS[kind].exact), *made.values()]
     found = features.exercised(kind, stages, [])
     return {c.feature: c.missing for c in found if c.missing}
 
