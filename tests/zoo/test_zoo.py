@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.optimize import brentq
+from scipy.stats import binom
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -93,3 +95,25 @@ def test_the_page_has_a_line_for_each() -> None:
         in made
     )
     assert all(f"| {name} |" in made for name in ENTRIES)
+
+
+def test_the_page_counts_catches_by_the_number_of_checks_with_exact_intervals() -> None:
+    """Of three defects one is caught at once, one with its second seed, one never; a line has no seed."""
+    one, other, third = list(DEFECTS)[:3]
+    rows = [
+        {"name": name, "seed": seed, "verdict": verdict, "grade": None, "power": None}
+        for name, seed, verdict in (
+            (other, 1, "FAILED"), (other, 0, "INCONCLUSIVE"),
+            (third, 0, "INCONCLUSIVE"), (third, 1, "INCONCLUSIVE"),
+        )
+    ]  # fmt: skip
+    old = {"name": one, "verdict": "FAILED", "grade": "bias", "power": 0.09}
+    right = {"name": next(iter(RIGHT)), "verdict": "PASSED", "grade": None, "power": 0.09}
+    made = page([old, *rows, *[right] * 46], [])
+    # 1 of 3 and 1 of 2: Clopper and Pearson's ends from the tails of the binomial distribution
+    for count, n, seeds in ((1, 3, 1), (1, 2, 2)):
+        low = brentq(lambda p: binom.sf(count - 1, n, p) - 0.025, 1e-9, 1 - 1e-9)  # noqa: B023
+        high = brentq(lambda p: binom.cdf(count, n, p) - 0.025, 1e-9, 1 - 1e-9)  # noqa: B023
+        assert f"| {seeds} | {count} of {n}, [{100 * low:.1f}, {100 * high:.1f}] % |" in made
+    assert "| FAILED in the first check | 1 of 3, [0.8, 90.6] % |" in made
+    assert f"0 of 46, [0.0, {100 * (1 - 0.025 ** (1 / 46)):.1f}] %" in made
