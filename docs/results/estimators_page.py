@@ -18,7 +18,7 @@ from reports.results.ranking import EFFICIENCY
 from reports.sections.glance_sentences import short
 from reports.sections.section import Findings
 from reports.words.glossary import role_name
-from reports.words.numbers import show
+from reports.words.numbers import percent, show
 from vdbench.cli import catalogue
 
 HERE = Path(__file__).parent
@@ -34,24 +34,30 @@ PROBLEMS = {
 }
 HEAD = """# Which estimators are worth their time?
 
-Written by `make suites` from the committed runs that measured both variance and time. An estimator is on the front at a
-place, for a kind of parameter, if no other of its objective is significantly faster and significantly less noisy. So it
-may be there because a comparison is inconclusive. "Never" says only that it was not on the front in these runs.
+Written by `make suites` from the committed runs that measured both variance and time. An estimator is *not shown to be
+beaten* at a place, for a kind of parameter, if no other of its objective is significantly faster and significantly less
+noisy. That is no praise: times may have been too noisy to show that another one is faster. "Never" says only that in
+each of these runs another one was shown to be both. These verdicts rest on paired ratios of time and of variance,
+whose intervals hold together for all pairs of a place at {levels}; where a run has no pairs of times, on times whose
+intervals, each at that level, do not overlap.
 
 Times are of the machines and models of these runs, which are small: on larger models the products cost more, and calls
-less. Ratios are variance × seconds, divided by that of the run's baseline; intervals as in the run.
+less. Ratios are variance × seconds, divided by that of the run's baseline. Their intervals here are each at {levels},
+not adjusted: they are narrower than those of the reports' headline tables and figures, which hold together.
 """
 ON_FOUR = """## All estimators on four problems
 
 The suites `all-estimators` (baseline `naive`) and `all-mask-estimators` (baseline `reinforce`) at minibatches of 32.
 They were run while other programs worked on the machine: times are processor times, taken in turn. "dropout" is noise
 that the outputs of an input feature share. The fastest estimator is always on the front, which `naive` and `reinforce`
-mostly are. Estimators that are biased, or serve another objective than the baseline, are not ranked: their ratios are
-given, and they are never on the front. On convolutions these include `local` and all that wrap it. A dash: not valid
-there, or not feasible.
+mostly are: "on the front" says that an estimator is not shown to be beaten. Those that are biased, or serve another
+objective than the baseline, are not ranked: their ratios are given, and they are never on the front. On convolutions
+these include `local` and all that wrap it. A dash: not valid there, or not feasible.
 """
 OTHERS = """## Other committed runs
 """
+UNBEATEN = "not shown to be beaten"
+"""What being on the front means, which comparisons without a verdict allow too."""
 
 
 @dataclass
@@ -67,9 +73,11 @@ def page() -> str:
     """The page, from what is committed."""
     found: dict[str, Seen] = defaultdict(Seen)
     four: dict[str, OnFour] = defaultdict(OnFour)
+    levels: set[float] = set()
     for folder in sorted(path.parent for path in HERE.rglob("results.parquet")):
         groups = Findings(load([folder])).groups
         timed = [g for g in groups if any(g.get(label, SECONDS) for label in g.labels)]
+        levels |= {group.run.level for group in timed}
         for place, group in zip(short(timed), timed, strict=True):
             if folder.name in FOUR:
                 add_four(four, group)
@@ -77,13 +85,14 @@ def page() -> str:
                 add(found, group, f"{folder.name}, {place}" if len(timed) > 1 else folder.name)
     rows = [row(label, seen) for label, seen in sorted(found.items())]
     head = [
-        "estimator", "objective", "cost of a gradient", "posteriors", "on the front",
+        "estimator", "objective", "cost of a gradient", "posteriors", UNBEATEN,
         "variance × seconds",
     ]  # fmt: skip
     every = {name["name"] for name in catalogue.estimators()}
     missing = sorted(every - {base(label) for label in [*found, *four]})
     tail = f"\nWithout a committed time: {', '.join(missing)}.\n" if missing else ""
-    return f"{HEAD}\n{ON_FOUR}\n{summary(four)}\n{four_table(four)}\n\n{OTHERS}\n{table(head, rows)}\n{tail}"
+    top = HEAD.format(levels=" or ".join(percent(level) for level in sorted(levels)))
+    return f"{top}\n{ON_FOUR}\n{summary(four)}\n{four_table(four)}\n\n{OTHERS}\n{table(head, rows)}\n{tail}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -133,7 +142,7 @@ def four_table(four: dict[str, OnFour]) -> str:
         "cost of a gradient",
         "valid for",
         *PROBLEMS.values(),
-        "on the front",
+        UNBEATEN,
     ]
     rows = []
     for label, seen in sorted(four.items()):
@@ -150,8 +159,11 @@ def summary(four: dict[str, OnFour]) -> str:
     """Which were on the front anywhere, which never, and which were not ranked."""
     parts = []
     for words, kept in (
-        ("On the front anywhere", {x: s for x, s in four.items() if s.front}),
-        ("Never", {x: s for x, s in four.items() if s.ranked and not s.front}),
+        ("Not shown to be beaten somewhere", {x: s for x, s in four.items() if s.front}),
+        (
+            "Shown to be beaten everywhere",
+            {x: s for x, s in four.items() if s.ranked and not s.front},
+        ),
         ("Not ranked anywhere", {x: s for x, s in four.items() if not s.ranked}),
     ):
         told = [
