@@ -21,15 +21,16 @@ STEPS = (
 """Multiples of powers of ten that have a tick, the densest choice first."""
 
 
-def log_ticks(axis: Any, factor: float = 1) -> None:
+def log_ticks(axis: Any, factor: float = 1, share: float = 1) -> None:
     """Put readable ticks on a logarithmic axis, also where it spans less than a decade.
 
     Args:
         axis: The axis.
         factor: What its figures are multiplied by when written, such as 1,000 for s as ms.
+        share: How much of its place the axis will have when the figure is laid out, such as half beside words.
     """
     low, high = sorted(axis.get_view_interval())
-    places, powers = ticks(low, high, room_for(axis))
+    places, powers = ticks(low, high, max(share * room_for(axis), 1.5))
     axis.set_major_locator(FixedLocator(places))
     axis.set_major_formatter(lambda x, _: (power if powers else short)(x * factor))
     axis.set_minor_locator(FixedLocator(between(low, high)))

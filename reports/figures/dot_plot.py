@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
@@ -12,17 +12,24 @@ from matplotlib.lines import Line2D
 
 from reports.figures.axes import bounds, log_ticks
 from reports.figures.identity import sign
-from reports.figures.medium import FAINT, INK, NOTE, canvas, on_paper, scaled
+from reports.figures.medium import EDGE, FAINT, INK, NOTE, canvas, on_paper, scaled
 from reports.figures.style import finish
 from reports.results.estimate import Estimate
 from reports.results.groups import Group
+from reports.results.ranking import ratio
 from reports.words.numbers import format_number, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDE = 20
-"""Letters of a label beside a figure, from which on it is broken."""
+WIDE, WIDER = 20, 38
+"""Letters of a label beside a figure, from which on it is broken: as usual, and where estimators are many."""
+MANY = 12
+"""Estimators from which on a figure to stand alone is wider, and its lines are closer."""
+BESIDE = 0.15
+"""Inches beside a figure to stand alone, whose words the layout underestimates."""
+WORDS = 1e6
+"""How far, as a ratio, the ends of an interval may be apart so that the digits of one are those of the other."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Panel:
     """One pair of axes: which layer and role it shows, of which series, under which title.
 
     With ``values``, each figure and its interval are written beside their marker; figures on the
-    axis are multiplied by ``factor``.
+    axis are multiplied by ``factor``. With ``together`` intervals of ratios hold together, as verdicts and the
+    headline table have them; otherwise each is at the level of the run.
     """
 
     title: str
@@ -55,6 +63,19 @@ class Panel:
     label: str
     values: bool = False
     factor: float = 1
+    together: bool = False
+
+    def estimate(self, group: Group, series: Series, label: str) -> Estimate | None:
+        """Return what is drawn of an estimator, or None."""
+        own = group.get(label, series.metric, self.layer, self.role)
+        if not self.together or own is None or not own.measured:
+            return own
+        metric = series.metric.removeprefix("ratio.")
+        found, of = (
+            ratio(group, metric, label, self.role),
+            group.get(label, metric, "all", self.role),
+        )
+        return own if found is None else replace(found, status=of.status if of else own.status)
 
 
 def dot_figure(
@@ -80,7 +101,11 @@ def dot_figure(
     shown = [x for x in places if any(has(group, panel, x) for row in rows for panel in row)]
     height = sum(row_height(row, shown) for row in rows) + 0.55
     across = len(rows[0])
-    figure = canvas(1.9 + width * max(across, 2), height, space=0.1, narrow=across == 1)
+    alone = any(panel.values for row in rows for panel in row)
+    wide = 2.6 + 1.2 * width * max(across, 2) if alone and crowded(shown) else 0
+    figure = canvas(
+        max(wide, 1.9 + width * max(across, 2)), height, 0.1, across == 1, BESIDE if alone else EDGE
+    )
     grid = figure.subplots(len(rows), len(rows[0]), squeeze=False, sharey=True)
     for panels, cells in zip(rows, grid, strict=True):
         for panel, axes in zip(panels, cells, strict=True):
@@ -97,9 +122,17 @@ def row_height(row: list[Panel], labels: list[str]) -> float:
     """Return the height in inches that a row of panels takes on a page."""
     lines = max(len(panel.series) for panel in row)
     alone = any(panel.values for panel in row)
+    if alone and crowded(labels):
+        words = max(wrap(label, WIDER).count("\n") + 1 for label in labels)
+        return 0.8 + len(labels) * max(0.16 * lines + 0.06, 0.16 * words + 0.05)
     step = 0.23 if alone else 0.17
     words = max((wrap(label).count("\n") + 1 + alone for label in labels), default=1)
     return 0.8 + len(labels) * max(step * lines + 0.13, 0.17 * words + 0.04, 0.42)
+
+
+def crowded(labels: list[str]) -> bool:
+    """Whether estimators are so many that lines are set closer; paper has no room for longer labels."""
+    return len(labels) > MANY and not on_paper()
 
 
 def name_axes(last: list[Axes], names: list[str]) -> None:
@@ -114,16 +147,14 @@ def limits(
     group: Group, panels: list[Panel], shown: list[str], reference: float | None
 ) -> tuple[float, float]:
     """Return the range of the axis that some panels share."""
-    found = [group.get(x, s.metric, panel.layer, panel.role)
-             for panel in panels for x in shown for s in panel.series]  # fmt: skip
+    found = [panel.estimate(group, s, x) for panel in panels for x in shown for s in panel.series]
     return bounds([e for e in found if e is not None and e.measured], reference) or (0.1, 10)
 
 
 def has(group: Group, panel: Panel, label: str) -> bool:
     """Whether a panel has a figure of an estimator."""
     return any(
-        (e := group.get(label, s.metric, panel.layer, panel.role)) is not None and e.measured
-        for s in panel.series
+        (e := panel.estimate(group, s, label)) is not None and e.measured for s in panel.series
     )
 
 
@@ -137,33 +168,42 @@ def draw_panel(
     axes.set_xlim(ends)
     if reference is not None:
         axes.axvline(reference, color=FAINT, linewidth=scaled(1), zorder=1)
+    close = panel.values and crowded(shown)
     apart = 0.36 if panel.values or (on_paper() and len(panel.series) < 3) else 0.22
     for place, label in enumerate(shown):
         for line, series in enumerate(panel.series):
-            estimate = group.get(label, series.metric, panel.layer, panel.role)
+            estimate = panel.estimate(group, series, label)
             height = place + apart * (line - (len(panel.series) - 1) / 2)
             if estimate is not None and estimate.measured:
                 if estimate.value > 0 or not panel.values:
-                    draw_dot(axes, estimate, height, series, label)
+                    draw_dot(axes, estimate, height, label, size(series, close), series.face)
                 if panel.values and label != group.baseline:
                     write_value(axes, estimate, height)
-    axes.set_yticks(range(len(shown)), [tick(group, label, panel.values) for label in shown])
+    names = [tick(group, label, panel.values, WIDER if close else WIDE) for label in shown]
+    axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.45, -0.55)
     axes.set_title(panel.title)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    log_ticks(axes.xaxis, panel.factor)
+    log_ticks(axes.xaxis, panel.factor, 0.55 if panel.values else 1)
     finish(axes)
 
 
-def draw_dot(axes: Axes, estimate: Estimate, y: float, series: Series, label: str) -> None:
+def size(series: Series, close: bool) -> float:
+    """Return the size of a series' markers in points; where lines are close, intervals are short."""
+    return 3.0 if series.face == "small" or close else 4.8
+
+
+def draw_dot(
+    axes: Axes, estimate: Estimate, y: float, label: str, points: float, filled: str
+) -> None:
     """Draw a figure and its interval; in words at the left edge what a logarithmic axis cannot show."""
     colour = sign(label).colour
     left, right = axes.get_xlim()
     if estimate.value <= 0:
         zero_note(axes, estimate, y)
         return
-    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
+    if not (math.isnan(estimate.low) or math.isnan(estimate.high)):
         ends = [min(max(x, left), right) for x in (estimate.low, estimate.high)]
         axes.plot(
             ends, [y, y], color=colour, linewidth=scaled(1.4), solid_capstyle="butt", zorder=2
@@ -172,9 +212,8 @@ def draw_dot(axes: Axes, estimate: Estimate, y: float, series: Series, label: st
             draw_marker(axes, left, y, "<", colour, colour)
         if estimate.high > right:
             draw_marker(axes, right, y, ">", colour, colour)
-    face = "white" if series.face == "hollow" else colour
-    size = 3.0 if series.face == "small" else 4.8
-    draw_marker(axes, estimate.value, y, sign(label).marker, colour, face, size)
+    face = "white" if filled == "hollow" else colour
+    draw_marker(axes, estimate.value, y, sign(label).marker, colour, face, points)
 
 
 def draw_marker(
@@ -187,7 +226,8 @@ def draw_marker(
 
 def write_value(axes: Axes, estimate: Estimate, y: float) -> None:
     """Write a figure and its interval right of the panel, where no line crosses it."""
-    axes.annotate(show(estimate, 1), (1.01, y), xycoords=("axes fraction", "data"), color=INK,
+    far = estimate.low > 0 and estimate.high > WORDS * estimate.low
+    axes.annotate(show(estimate, None if far else 1), (1.04, y), xycoords=("axes fraction", "data"), color=INK,
                   ha="left", va="center_baseline", fontsize=NOTE)  # fmt: skip
 
 
@@ -217,18 +257,20 @@ def legend(figure: Figure, rows: list[list[Panel]]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
-def tick(group: Group, label: str, alone: bool) -> str:
+def tick(group: Group, label: str, alone: bool, wide: int = WIDE) -> str:
     """Name an estimator beside its line; in a figure to stand alone, also if it is not ranked."""
-    return wrap(label) + ("\n(not ranked)" if alone and not group.ranked(label) else "")
+    if not alone or group.ranked(label):
+        return wrap(label, wide)
+    return wrap(label, wide) + (" " if wide == WIDER else "\n") + "(not ranked)"
 
 
-def wrap(label: str) -> str:
+def wrap(label: str, wide: int = WIDE) -> str:
     """Break a long label at commas, and after its name where that is not enough."""
     name, bracket, options = label.partition("(")
-    lines = textwrap.wrap(label, WIDE, break_long_words=False, break_on_hyphens=False)
-    if bracket and any(len(line) > WIDE for line in lines):
+    lines = textwrap.wrap(label, wide, break_long_words=False, break_on_hyphens=False)
+    if bracket and any(len(line) > wide for line in lines):
         rest = textwrap.wrap(
-            bracket + options, WIDE, break_long_words=False, break_on_hyphens=False
+            bracket + options, wide, break_long_words=False, break_on_hyphens=False
         )
         lines = [name, *rest]
     return "\n".join(lines)

@@ -18,6 +18,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 INK, FAINT = "#2b2b2b", "#8a8a8a"
 TALLEST = 8.8
 """Height in inches of the tallest figure on paper, with its caption below."""
+EDGE = 0.04
+"""Inches beside panels."""
 NOTE = 7
 """Size of the smallest text, in points, on paper as on a page."""
 
@@ -127,7 +129,9 @@ def scaled(size: float) -> float:
     return size * _medium.get().factor
 
 
-def canvas(width: float, height: float, space: float = 0.04, narrow: bool = False) -> Figure:
+def canvas(
+    width: float, height: float, space: float = 0.04, narrow: bool = False, beside: float = EDGE
+) -> Figure:
     """Make a figure of its own, outside pyplot's list of open ones.
 
     Args:
@@ -135,12 +139,13 @@ def canvas(width: float, height: float, space: float = 0.04, narrow: bool = Fals
         height: In inches on a page.
         space: Between panels, in inches.
         narrow: Whether a column of two is enough on paper.
+        beside: Beside panels, in inches; more where words stand there, whose width the layout underestimates.
     """
     medium = _medium.get()
     if medium.widths:
         width = medium.widths[0 if narrow else -1]
         height = min(height * medium.factor, TALLEST)
-    layout = ConstrainedLayoutEngine(h_pad=space * medium.factor, w_pad=0.04 * medium.factor)
+    layout = ConstrainedLayoutEngine(h_pad=space * medium.factor, w_pad=beside * medium.factor)
     figure = Drawing(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure

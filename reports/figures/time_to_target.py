@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from reports.figures.axes import bounds, log_ticks
 from reports.figures.identity import sign
-from reports.figures.medium import INK, NOTE, canvas, scaled
+from reports.figures.medium import NOTE, canvas, scaled
 from reports.figures.style import finish, legend_below
 from reports.results.estimate import Estimate
 from reports.results.groups import Group
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SECONDS = "target.seconds.own"
 CORRELATION = f"correlation.{SECONDS}"
+MARK, LARGER = 7.0, 1.7
+"""Size of a mark in points, and by how much one is larger that another covers."""
 
 
 def target_figure(group: Group) -> Figure:
@@ -62,7 +64,8 @@ def draw_panel(axes: Axes, group: Group, role: str) -> None:
     axes.set_xlim(bounds([x for x, _ in found.values()]) or (0.1, 10))
     axes.set_ylim(bounds(heights) or (0.1, 10))
     for label, (x, y) in found.items():
-        draw_point(axes, group, label, x, y)
+        draw_bars(axes, label, x, y)
+    draw_marks(axes, group, found)
     factor, unit = time_unit(heights)
     axes.set_xlabel("variance × time (gradient² · s)")
     axes.set_ylabel(f"time to the target ({unit})")
@@ -74,21 +77,40 @@ def draw_panel(axes: Axes, group: Group, role: str) -> None:
     finish(axes)
 
 
-def draw_point(axes: Axes, group: Group, label: str, x: Estimate, y: Estimate) -> None:
-    """Draw one estimator with its intervals; an arrow from the lower end where its time is not known."""
-    colour = sign(label).colour
-    height = y.value if y.measured else y.low
+def height(y: Estimate) -> float:
+    """Where a mark stands: at the time, or at its lower end where it is not known."""
+    return y.value if y.measured else y.low
+
+
+def draw_bars(axes: Axes, label: str, x: Estimate, y: Estimate) -> None:
+    """Draw an estimator's intervals in its colour; an arrow, in it too, where its time has no upper end."""
+    colour, middle = sign(label).colour, height(y)
     bar: dict[str, Any] = {"color": colour, "linewidth": scaled(1.2)}
     if math.isfinite(x.high) and x.low > 0:
-        axes.plot([x.low, x.high], [height, height], **bar)
-    if y.measured and math.isfinite(y.high) and y.low > 0:
-        axes.plot([x.value, x.value], [y.low, y.high], **bar)
-    if not y.measured or not math.isfinite(y.high):
-        axes.annotate("", (x.value, height), xytext=(0, 22), textcoords="offset points",
-                      arrowprops={"arrowstyle": "<-", "color": INK}, fontsize=NOTE)  # fmt: skip
-    axes.plot([x.value], [height], marker=sign(label).marker, linestyle="", color=colour,
-              markersize=scaled(6.5), clip_on=False, zorder=3,
-              markerfacecolor=face(group, label))  # fmt: skip
+        axes.plot([x.low, x.high], [middle, middle], **bar)
+    above = y.high if y.measured and math.isfinite(y.high) else middle
+    if y.low > 0:
+        axes.plot([x.value, x.value], [y.low, above], **bar)
+    if above == middle:
+        axes.annotate("", (x.value, middle), xytext=(0, 22), textcoords="offset points",
+                      arrowprops={"arrowstyle": "<-", "color": colour}, fontsize=NOTE)  # fmt: skip
+
+
+def draw_marks(axes: Axes, group: Group, found: dict[str, tuple[Estimate, Estimate]]) -> None:
+    """Draw the marks of estimators, each with a rim; one that a later mark covers is larger, so that it shows."""
+    labels = list(found)
+    places = [
+        axes.transData.transform((found[label][0].value, height(found[label][1])))
+        for label in labels
+    ]
+    near = scaled(MARK) * axes.figure.dpi / 72
+    for k, label in enumerate(labels):
+        covered = any(math.dist(places[k], place) < near for place in places[k + 1 :])
+        rim = "white" if group.ranked(label) else sign(label).colour
+        axes.plot(*([value] for value in (found[label][0].value, height(found[label][1]))),
+                  marker=sign(label).marker, linestyle="", color=sign(label).colour, markeredgecolor=rim,
+                  markeredgewidth=scaled(0.7), markersize=scaled(MARK * (LARGER if covered else 1)),
+                  markerfacecolor=face(group, label), clip_on=False, zorder=3)  # fmt: skip
 
 
 def face(group: Group, label: str) -> Any:

@@ -45,14 +45,14 @@ def ratio_figures(group: Group, layers: list[str]) -> list[Figure]:
 
 
 def summary_figure(group: Group) -> Figure:
-    """Draw the ratios over all layers, with their values.
+    """Draw the ratios over all layers, with their values and with the intervals that verdicts rest on.
 
     This is the figure that tells a run's story by itself, in a README for instance.
     """
     kept = tuple(s for s in SUMMARY if group.has(s.metric))
     label = f"ratio to {group.baseline} (log)"
     panels = [
-        Panel(parameters(role), "all", role, kept, label, values=True)
+        Panel(parameters(role), "all", role, kept, label, values=True, together=True)
         for role in summary_roles(group)
     ]
     return dot_figure(group, [panels], 1.0, width=2.7, labels=order(group))

@@ -68,10 +68,16 @@ class Answer:
     held: Held
 
     @property
+    def correlation(self) -> bool:
+        """Whether it is of a correlation, which lies between -1 and 1 and is drawn on a linear axis."""
+        return self.claim.metric.startswith("correlation.") and not self.claim.over
+
+    @property
     def drawable(self) -> bool:
-        """Whether our figure is above 0 by more than rounding, as a logarithmic axis needs it."""
+        """Whether our figure has an interval; if it is none of correlations, one above 0 by more than rounding."""
         ours = self.ours
-        return ours is not None and NOTHING < ours.low <= ours.value <= ours.high
+        least = -math.inf if self.correlation else NOTHING
+        return ours is not None and least < ours.low <= ours.value <= ours.high
 
 
 def claims_of(run: Run) -> list[Claim]:

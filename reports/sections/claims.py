@@ -47,7 +47,7 @@ class Claims:
 
 
 def picture(every: list[Answer], run: Run) -> list[Block]:
-    """Draw the claims that have a figure above 0; nothing where none has."""
+    """Draw the claims that have a correlation, or a figure above 0; nothing where none has."""
     if not any(answer.drawable for answer in every):
         return []
     caption = (

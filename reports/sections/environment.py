@@ -23,6 +23,9 @@ FACTS = {
 }
 """The facts a reader looks for first, and where ``run.json`` may have each."""
 
+TIMES = r"\btime\.|seconds|throughput\."
+"""What the names of metrics of time have in them."""
+
 
 class Environment:
     """The machine, the versions and the command, so that a run can be repeated."""
@@ -70,6 +73,13 @@ def load_average(run: Run) -> list[float]:
     found = (run.info.get("environment") or {}).get("load_average")
     kept = found if isinstance(found, list) else []
     return [float(x) for x in kept if isinstance(x, (int, float))]
+
+
+def timed(results: Results, run: Run) -> bool:
+    """Whether a run measured any time."""
+    frame = results.frame
+    names = frame.loc[frame["run"] == run.name, "metric"].astype(str)
+    return bool(names.str.contains(TIMES).any())
 
 
 def busy(run: Run) -> str:

@@ -12,7 +12,7 @@ from reports.results.load import Run
 from reports.results.panels import summary_roles
 from reports.results.published import matches_of
 from reports.results.ranking import EFFICIENCY, VARIANCE, Contest, ratio
-from reports.sections.environment import busy, load_average
+from reports.sections.environment import busy, load_average, timed
 from reports.sections.glance_sentences import compared, short, verdict
 from reports.sections.instrument import instrument_blocks
 from reports.sections.next_steps import leads, next_step
@@ -20,7 +20,7 @@ from reports.sections.pictures import picture
 from reports.sections.published import in_order
 from reports.sections.scaling import variance_pictures
 from reports.sections.section import Findings
-from reports.sections.summary import CAPTION, anchor
+from reports.sections.summary import anchor, caption
 from reports.sections.summary_sentences import NAMES, deciding
 from reports.sections.whole_trainings import training_blocks
 from reports.words.glossary import COORDINATES, role_name
@@ -66,7 +66,7 @@ def facts(found: Findings, run: Run, several: bool) -> list[tuple[str, str]]:
         ("Data", listed(list(dict.fromkeys(data(one) for one in problems.values())))),
         ("Measured at", where(groups)),
         ("Machine", machine(run)),
-        ("Load", load(run)),
+        ("Load", load(run, timed(found.results, run))),
     ]
     prefix = f"{run.name}: " if several else ""
     return [(f"{prefix}{name}", text) for name, text in items if text]
@@ -131,11 +131,13 @@ def machine(run: Run) -> str:
     return ", ".join(x for x in [*parts, f"torch {torch}" if torch else ""] if x)
 
 
-def load(run: Run) -> str:
-    """Say how busy the machine was when the run began."""
+def load(run: Run, times: bool) -> str:
+    """Say how busy the machine was when the run began; what that means for times only where any were measured."""
     loads = load_average(run)
     if warning := busy(run):
-        return warning
+        return (
+            warning if times else f"{loads[0]:.1f} processes at the start; no times were measured"
+        )
     return f"{loads[0]:.1f} processes at the start: not busy" if loads else "not recorded"
 
 
@@ -149,8 +151,9 @@ def picture_of(found: Findings) -> list[Block]:
     for group in compared(found.groups):
         if summary_roles(group):
             metric = EFFICIENCY if group.has(f"ratio.{EFFICIENCY}") else VARIANCE
-            choice = {**CAPTION.show(group), "metric": f"ratio.{metric}"}
-            return [Explore(choice), own(picture(CAPTION, group, draw.summary), choice)]
+            said = caption(group)
+            choice = {**said.show(group), "metric": f"ratio.{metric}"}
+            return [Explore(choice), own(picture(said, group, draw.summary), choice)]
     trained = [block for block in training_blocks(found.trainings) if isinstance(block, Picture)]
     return [trained[0]] if trained else [Explore({})]
 

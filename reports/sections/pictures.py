@@ -22,6 +22,7 @@ class Caption:
         text: What they show, and how to read it; BASELINE stands for the baseline's name.
         metric: The metric whose n is given.
         chart: The interactive chart that shows the same.
+        together: Whether the intervals are those of verdicts, which hold together; else each is at the run's level.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class Caption:
     text: str
     metric: str
     chart: str = "estimators"
+    together: bool = False
 
     def show(self, group: Group) -> dict[str, str]:
         """Return what the interactive chart has to show for the same figures."""
@@ -38,7 +40,13 @@ class Caption:
         """Write the caption for a group, at which level and on how many units."""
         counts = span(e.n for key, e in group.figures.items() if key[1] == self.metric and e.n)
         said = self.text.replace("BASELINE", group.baseline) + more
-        return f"{self.title}. {said} Intervals at {percent(group.run.level)}; {counts}."
+        level = percent(group.run.level)
+        intervals = (
+            f"Intervals hold together at {level}, as those of the verdicts do; {counts}."
+            if self.together
+            else f"Intervals each at {level}, not adjusted for their number: verdicts rest on wider ones; {counts}."
+        )
+        return f"{self.title}. {said} {intervals}"
 
 
 def picture(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reports.document import Block, Bullets, Heading, Paragraph, SeeAlso
 from reports.figures import draw
 from reports.results.groups import Group
 from reports.results.panels import RATIO, summary_roles
-from reports.results.ranking import failures
+from reports.results.ranking import EFFICIENCY, VARIANCE, failures
 from reports.results.rounding import cases
 from reports.sections.instrument import instrument_answer
 from reports.sections.method import Method
@@ -14,18 +16,26 @@ from reports.sections.pictures import Caption, picture
 from reports.sections.section import Findings
 from reports.sections.summary_sentences import Line, sentences
 from reports.sections.summary_table import headline_table
+from reports.sections.table_parts import BOUNDED
 from reports.sections.training_summary import training_answer
 from reports.words.numbers import slug
 
 Members = dict[str, list[Group]]
 """Groups by their title without the run: those of several runs are put side by side."""
+READ = (
+    "Over all layers, as a multiple of BASELINE. Values left of 1 are better. An interval shorter than its mark "
+    "is in the numbers beside it; an arrow goes on beyond the axis."
+)
+"""How the picture of a group's answer is read."""
 CAPTION = Caption(
     "summary",
     "Variance and variance × time relative to the baseline",
-    "Over all layers, as a multiple of BASELINE. Values left of 1 are better. "
-    "Variance × time is the inverse of efficiency.",
+    f"{READ} Variance × time is the inverse of efficiency.",
     RATIO,
+    together=True,
 )
+UNTIMED = replace(CAPTION, title="Variance relative to the baseline", text=READ)
+"""Where no time was measured."""
 GLOSSARY = ("Glossary", Method.anchor, Method.title, "what the terms of this report mean.")
 """Where terms are explained."""
 MANY = 3
@@ -70,10 +80,24 @@ def answer(groups: list[Group]) -> list[Block]:
         blocks += [block for group in members for block in said(group, len(members) > 1)]
         blocks.append(headline_table(members))
         blocks += [
-            picture(CAPTION, group, draw.summary) for group in members if summary_roles(group)
+            picture(caption(group), group, draw.summary)
+            for group in members
+            if summary_roles(group)
         ]
         blocks += [see_also(members)] if len(alike) > 1 else []
     return blocks or [Paragraph("The run has no rows to report on.")]
+
+
+def caption(group: Group) -> Caption:
+    """Choose the caption of a group's picture: of variance × time only where time was measured."""
+    found = CAPTION if group.has(f"ratio.{EFFICIENCY}") else UNTIMED
+    roles = summary_roles(group)
+    stopped = any(
+        e.status == "bounded" and key[1] in (VARIANCE, EFFICIENCY) and key[3] in roles
+        for key, e in group.figures.items()
+        if key[2] == "all"
+    )
+    return replace(found, text=f"{found.text} {BOUNDED}") if stopped else found
 
 
 def see_also(members: list[Group]) -> SeeAlso:

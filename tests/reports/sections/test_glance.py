@@ -47,6 +47,19 @@ def test_the_first_section_has_what_a_reader_asks(found: Findings) -> None:
     assert [row[0] for row in table.rows] == [heading for _, heading in table.links]
 
 
+def test_a_busy_machine_matters_to_times_alone(
+    make_run: Callable[..., Path], first_rows: list[Row]
+) -> None:
+    machine = {"cpu": {"model": "a processor", "logical_cores": 2}, "load_average": [9.0, 9.0, 9.0]}
+    untimed = [row for row in first_rows if row["metric"].startswith(("variance.", "ratio.var"))]
+    said = []
+    for name, rows in (("timed", first_rows), ("untimed", untimed)):
+        blocks = Glance().blocks(Findings(load([make_run(rows, name, environment=machine)])))
+        said.append(dict(next(b for b in blocks if isinstance(b, Facts)).items)["Load"])
+    assert "so absolute times are not those of an idle machine" in said[0]
+    assert said[1] == "9.0 processes at the start; no times were measured"
+
+
 def test_the_suite_s_description_is_the_question(
     make_run: Callable[..., Path], first_rows: list[Row]
 ) -> None:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from matplotlib.colors import to_hex
 
-from reports.figures.time_to_target import target_figure
+from reports.figures.identity import sign
+from reports.figures.medium import styled
+from reports.figures.time_to_target import SECONDS, target_figure
 from reports.results.groups import groups_of
 from reports.results.load import load
+from reports.results.ranking import EFFICIENCY
 from reports.sections import glance_sentences
 from reports.sections.section import Findings
 from reports.sections.time_to_target import taken, verdict
+
+if TYPE_CHECKING:
+    from matplotlib.text import Annotation
 
 Row = dict[str, Any]
 INF = math.inf
@@ -90,6 +98,25 @@ def test_the_picture_has_an_arrow_where_most_are_censored(folder: Path) -> None:
         "rank correlation 0.80 [0.60, 1.00]"
     ]
     assert [len(a.texts) for a in axes] == [1, 1]
+    arrows = [cast("Annotation", a.texts[0]).arrow_patch for a in axes]
+    colours = {to_hex(arrow.get_edgecolor()) for arrow in arrows if arrow is not None}
+    assert colours == {sign("per-example").colour}
+
+
+def test_a_mark_that_another_covers_is_larger(folder: Path) -> None:
+    group = next(g for g in Findings(load([folder])).groups if g.has("target.steps"))
+    figures = dict(group.figures)
+    for metric, role in ((SECONDS, "all"), (EFFICIENCY, "mean")):
+        figures["local", metric, "all", role] = figures["naive", metric, "all", role]
+    with styled():
+        axes = target_figure(replace(group, figures=figures)).axes[0]
+    sizes = {
+        line.get_color(): line.get_markersize()
+        for line in axes.lines
+        if line.get_marker() != "None"
+    }
+    assert sizes[sign("naive").colour] > sizes[sign("local").colour]
+    assert sizes[sign("local").colour] == sizes[sign("per-example").colour]
 
 
 def test_what_is_not_known_is_not_judged() -> None:
