@@ -16,7 +16,7 @@ from reports.document import Document, Heading, Paragraph, Picture
 from reports.output.markdown import markdown
 from reports.output.pictures import draw_pictures
 from reports.results.load import load
-from reports.results.ranking import EFFICIENCY, order
+from reports.results.ranking import EFFICIENCY, order, ratio
 from reports.sections.report import document
 from reports.sections.section import Findings
 from reports.sections.summary_table import ratio_text
@@ -77,7 +77,7 @@ def chart() -> str:
     for role, title in (("mean", "means"), ("scale", "scales")):
         lines.append(f"variance × time of the {title}, as a multiple of naive's (log axis)")
         for label in names:
-            e = group.get(label, f"ratio.{EFFICIENCY}", "all", role)
+            e = ratio(group, EFFICIENCY, label, role)  # with the interval that is written beside
             ends = (e.low, e.value, e.high) if e else (1.0, 1.0, 1.0)
             said = ratio_text(group, EFFICIENCY, label, role)
             lines.append(f"{label:<{room}}  {bar(*ends)}  {said}")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +24,13 @@ from gallery_check import (
     valid,
 )
 from gallery_reference import MODELS
+from gallery_table import AGREES, BLIND, DIFFERS, page
 from gallery_twins import TWINS, gaps
 
 from estimators.measure_valued import MeasureValued
 from vdbench.estimation.base import Estimator, objective
 from vdbench.estimation.options import get, label
+from vdbench.estimation.registry import names
 from vdbench.measures.registry import load
 from vdbench.noise import Key, stream
 
@@ -159,3 +163,51 @@ def test_the_suite_has_every_model_at_full_width() -> None:
         assert spec.factory == f"gallery.{model.file}:problem"
         assert spec.options == model.options
         assert callable(importlib.import_module(f"gallery.{model.file}").problem)
+
+
+# The page
+
+
+def made_up() -> dict[str, Any]:
+    """What was found on one model: of three estimators one differs, and one has no power in the scales."""
+    row = {"objective": "elbo", "pairs": 64, "mean": 0.1, "log_variance": 0.2, "other": math.nan,
+           "largest": 2.0, "wrong": [], "seconds": 1.0}  # fmt: skip
+    rows = [
+        row | {"estimator": "naive"},
+        row | {"estimator": "score", "log_variance": 3.0},
+        row | {"estimator": "samples(naive)", "wrong": ["a line"]},
+    ]
+    found = {"weights": 480, "whole": {}, "examples": 6, "projections": 100, "rows": rows}
+    return {
+        "reduced": found | {"without": {"arm": "made for another posterior"}},
+        "full": {"weights": 18176, "differences": {"naive": 1e-15}},
+    }
+
+
+def test_every_registered_estimator_is_compared_or_named_with_a_reason() -> None:
+    made = page({"mlp": made_up()})
+    (line,) = [x for x in made.splitlines() if x.startswith("Not compared: ")]
+    rows = {x.split(" | ")[0].removeprefix("| ").partition("(")[0] for x in made.splitlines()}
+    said = set(re.findall(r"[a-z][a-z0-9-]*", line))
+    assert {name for name in names() if name not in rows and name not in said} == set()
+    assert "arm: made for another posterior" in line
+    assert f"Of {len(names())} registered estimators, the mean gradients of 3 are compared" in made
+
+
+def test_the_page_counts_what_it_has() -> None:
+    made = page(
+        {"mlp": made_up(), "transformer": made_up(), "transformer-sequence-first": made_up()}
+    )
+    assert "2 networks, written as their authors write them" in made
+    assert "3 models" in made
+    assert made.count("\n## ") == 3
+    assert made.count(f"| {AGREES} |") == 3
+    assert made.count(f"| {BLIND}: scales |") == 3
+    assert made.count(f"| {DIFFERS} |") == 3
+    assert (
+        "Of 9 comparisons of an estimator on a model, 3 differ and 6 do not. Of these, 3 agree"
+        in made
+    )
+    assert "naive differs from the reference" in made
+    rest = ", ".join(name for name in TWINS if name != "naive")
+    assert made.count(f"Not compared in this way: {rest}.") == 3

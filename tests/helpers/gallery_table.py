@@ -34,9 +34,10 @@ from scipy.special import ndtri
 
 from estimators.measure_valued import MeasureValued
 from vdbench.estimation.base import objective
+from vdbench.estimation.registry import names
 
-RATE = 0.001
-COMPARISONS = 25_000
+RATE = 0.002
+COMPARISONS = 50_000
 """More than the table makes: the limit of a single one follows from it, whichever models are run."""
 LIMIT = limit(COMPARISONS, RATE)
 PILOT = 2048
@@ -73,10 +74,14 @@ KEPT = ROOT / "runs" / "gallery"
 PAGE = ROOT / "docs" / "results" / "gallery.md"
 
 INTRODUCTION = """\
-`make gallery` writes this page. Ten models, written as their authors write them ([gallery](../gallery/README.md)), are
-at reduced width and in float64. The mean gradient of every unbiased estimator is compared with that of a reference in
-plain torch: W = μ + σε put into the user's own module, with autograd and a generator of its own. For the objective
-`elbo-local-noise` the reference adds √(x²σ²)·ζ to the outputs of the user's own layers by hooks.
+`make gallery` writes this page. {networks} networks, written as their authors write them
+([gallery](../gallery/README.md)), are at reduced width and in float64; with one that is written in two ways these are
+{models} models, a section each. Of {registered} registered estimators, the mean gradients of {compared} are compared
+on at least one of them with those of a reference in plain torch: W = μ + σε put into the user's own module, with
+autograd and a generator of its own. For the objective `elbo-local-noise` the reference adds √(x²σ²)·ζ to the outputs of
+the user's layers by hooks. Every section names the estimators that are not compared there, and why.
+
+{counts}
 
 - One minibatch a model, σ = {sigma}. Draws are pairs ±ε, of estimators and reference alike.
 - Tests are along {directions} random directions in the means, {more} in the scales and {directions} in parameters
@@ -86,11 +91,18 @@ plain torch: W = μ + σε put into the user's own module, with autograd and a g
 - {tests} two-sided tests, with the standard errors of both sides. Over the whole page, right results are called wrong
   with probability {rate} at most: |z| must pass {limit}, the limit for {most} tests.
 - *Detectable* is the smallest relative bias, the same in all entries of a role, that the most powerful single test
-  finds with probability {power}: {limit} + {step} standard errors.
-- naive, grouped, per-example, flipout, antithetic, control-variate, samples, sticking-the-landing and deterministic are
-  also compared with the reference on the same noise, entry by entry: in `tests/gallery` at reduced width, here at full
-  width. There no bias is left to detect, so that they have fewer draws here. (Equal to naive sampling on the same noise
-  are samples, whose default is one, and control-variate, once ±ε are averaged.)"""
+  finds with probability {power}: {limit} + {step} standard errors. *{blind}*: nothing differs, but in a role that is
+  named a gradient of 0, or of twice the size, would have been found with a smaller probability, too.
+- {twins} are also compared with the reference on the same noise, entry by entry: in `tests/gallery` at reduced width;
+  at full width those that each section names. There no bias is left to detect, so that they have fewer draws here.
+  (Equal to naive sampling on the same noise are samples, whose default is one, and control-variate, once ±ε are
+  averaged.)"""
+AGREES, BLIND, DIFFERS = "agrees", "agrees, but no bias up to 100 % could be seen", "**differs**"
+"""Verdicts on an estimator on a model."""
+LARGEST = 1_000_000
+"""Noisy weights with which there is no room for an ε for each of the examples: ResNet-18 would take gigabytes."""
+SHOWN = {"mean": "means", "log_variance": "scales", "other": "no noise"}
+"""Headings of the columns of roles."""
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -126,8 +138,7 @@ def measured(name: str) -> dict[str, Any]:
 def full_width(name: str) -> dict[str, Any]:
     """Largest difference from the reference on the same noise, as a share of the parameter's largest entry."""
     at = place(name, "full")
-    # with an ε for each of the examples ResNet-18 would take gigabytes
-    which = ["naive"] if at.weights > 1_000_000 else list(TWINS)
+    which = ["naive"] if at.weights > LARGEST else list(TWINS)
     found = {}
     for estimator in which:
         assert not gaps(at, estimator)
@@ -150,13 +161,19 @@ def row(found: Found) -> dict[str, Any]:
 
 def page(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     """The table, and what it rests on."""
-    reduced = [r["reduced"] for r in results.values()]
-    count = sum(r["projections"] * len(r["rows"]) for r in reduced)
+    reduced = [both["reduced"] for both in results.values()]
+    rows = [r for found in reduced for r in found["rows"]]
+    count = sum(found["projections"] * len(found["rows"]) for found in reduced)
     assert count <= COMPARISONS
     lines = [
         "# Gallery: mean gradients beside an independent reference",
         "",
         *INTRODUCTION.format(
+            networks=len({MODELS[name].file for name in results}),
+            models=len(results),
+            registered=len(names()),
+            compared=len({base(r) for r in rows} & set(names())),
+            counts=counted(rows),
             directions=RANDOM,
             more=2 * RANDOM,
             coordinates=COORDINATES,
@@ -167,40 +184,91 @@ def page(results: dict[str, dict[str, dict[str, Any]]]) -> str:
             most=f"{COMPARISONS:,}",
             power=POWER,
             step=f"{ndtri(POWER):.3f}",
+            blind=BLIND,
+            twins=listed(list(TWINS)),
         ).splitlines(),
         "",
     ]
     for name, both in results.items():
-        found, full = both["reduced"], both["full"]["differences"]
-        whole = f"; sampled whole: {', '.join(found['whole'])}" if found["whole"] else ""
-        lines += [
-            f"## {name}",
-            "",
-            f"{found['weights']:,} noisy weights, M = {found['examples']}{whole}.",
-            "",
-            "| estimator | objective | pairs | detectable: means | scales | no noise | max \\|z\\| | verdict | s |",
-            "|---|---|---|---|---|---|---|---|---|",
-        ]
-        for r in found["rows"]:
-            verdict = "**differs**" if r["wrong"] else "agrees"
-            shares = " | ".join(share(r[kind]) for kind in (*ROLES, "other"))
-            lines.append(
-                f"| {r['estimator']} | {r['objective']} | {r['pairs']:,} | {shares} | {r['largest']:.1f} | {verdict} | "
-                f"{r['seconds']:.0f} |"
-            )
-        lines.append("")
-        lines += [f"- {line}" for r in found["rows"] for line in r["wrong"]]
-        by: dict[str, list[str]] = {}
-        for estimator, why in found["without"].items():
-            by.setdefault(why, []).append(estimator)
-        said = [f"{', '.join(who)}: {why.rstrip('.')}" for why, who in by.items()]
-        lines += ["Not compared: " + "; ".join(said) + ".", ""]
-        lines += [
-            f"At full width ({both['full']['weights']:,} noisy weights), on the same noise: {', '.join(full)} differ "
-            f"from the reference by {max(full.values()):.1g} of the largest entry at most.",
-            "",
-        ]
+        lines += section(name, both["reduced"], both["full"])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def section(name: str, found: dict[str, Any], full: dict[str, Any]) -> list[str]:
+    """One model: its table, who is not in it, and the comparison at full width."""
+    whole = f"; sampled whole: {', '.join(found['whole'])}" if found["whole"] else ""
+    columns = " | ".join(SHOWN.values())
+    lines = [
+        f"## {name}",
+        "",
+        f"{found['weights']:,} noisy weights, M = {found['examples']}{whole}.",
+        "",
+        f"| estimator | objective | pairs | detectable: {columns} | max \\|z\\| | verdict | s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in found["rows"]:
+        shares = " | ".join(share(r[kind]) for kind in SHOWN)
+        lines.append(
+            f"| {r['estimator']} | {r['objective']} | {r['pairs']:,} | {shares} | {r['largest']:.1f} | {verdict(r)} | "
+            f"{r['seconds']:.0f} |"
+        )
+    lines.append("")
+    lines += [f"- {line}" for r in found["rows"] for line in r["wrong"]]
+    same = list(full["differences"])
+    rest = [twin for twin in TWINS if twin not in same]
+    why = " (noise for each example would take gigabytes)" if full["weights"] > LARGEST else ""
+    left = f" Not compared in this way: {', '.join(rest)}{why}." if rest else ""
+    return [
+        *lines,
+        f"Not compared: {not_compared(found)}.",
+        "",
+        f"At full width ({full['weights']:,} noisy weights), on the same noise: {listed(same)} "
+        f"{'differs' if len(same) == 1 else 'differ'} from the reference by {max(full['differences'].values()):.1g} of "
+        f"the largest entry at most.{left}",
+        "",
+    ]
+
+
+def not_compared(found: dict[str, Any]) -> str:
+    """Every registered estimator without a row, by the reason."""
+    tried = {base(r) for r in found["rows"]}
+    by: dict[str, list[str]] = {}
+    for estimator in sorted((set(names()) | set(found["without"])) - tried):
+        why = found["without"].get(estimator, "registered since these draws were made")
+        by.setdefault(why.rstrip("."), []).append(estimator)
+    return "; ".join(f"{', '.join(who)}: {why}" for why, who in by.items())
+
+
+def unseen(r: dict[str, Any]) -> list[str]:
+    """Roles in which no bias up to 100 % would have been found."""
+    return [said for kind, said in SHOWN.items() if r[kind] > 1]
+
+
+def verdict(r: dict[str, Any]) -> str:
+    """What the tests say of one row."""
+    if r["wrong"]:
+        return DIFFERS
+    return f"{BLIND}: {', '.join(unseen(r))}" if unseen(r) else AGREES
+
+
+def counted(rows: list[dict[str, Any]]) -> str:
+    """How many rows have each verdict."""
+    wrong = sum(bool(r["wrong"]) for r in rows)
+    blind = sum(not r["wrong"] and bool(unseen(r)) for r in rows)
+    return (
+        f"Of {len(rows)} comparisons of an estimator on a model, {wrong} differ and {len(rows) - wrong} do not. Of "
+        f"these, {blind} agree without power in one of the roles: no bias up to 100 % could be seen there."
+    )
+
+
+def base(r: dict[str, Any]) -> str:
+    """The registered name of a row's estimator."""
+    return str(r["estimator"]).partition("(")[0]
+
+
+def listed(them: list[str]) -> str:
+    """Names as words."""
+    return them[0] if len(them) == 1 else f"{', '.join(them[:-1])} and {them[-1]}"
 
 
 def share(x: float) -> str:
