@@ -92,7 +92,7 @@ the user's layers by hooks. Every section names the estimators that are not comp
   with probability {rate} at most: |z| must pass {limit}, the limit for {most} tests.
 - *Detectable* is the smallest relative bias, the same in all entries of a role, that the most powerful single test
   finds with probability {power}: {limit} + {step} standard errors. *{blind}*: nothing differs, but in a role that is
-  named a gradient of 0, or of twice the size, would have been found with a smaller probability, too.
+  named even a gradient of 0 would have been found with a smaller probability.
 - {twins} are also compared with the reference on the same noise, entry by entry: in `tests/gallery` at reduced width;
   at full width those that each section names. There no bias is left to detect, so that they have fewer draws here.
   (Equal to naive sampling on the same noise are samples, whose default is one, and control-variate, once ±ε are
@@ -234,7 +234,7 @@ def not_compared(found: dict[str, Any]) -> str:
     tried = {base(r) for r in found["rows"]}
     by: dict[str, list[str]] = {}
     for estimator in sorted((set(names()) | set(found["without"])) - tried):
-        why = found["without"].get(estimator, "registered since these draws were made")
+        why = found["without"].get(estimator, "no draws were made for this page")
         by.setdefault(why.rstrip("."), []).append(estimator)
     return "; ".join(f"{', '.join(who)}: {why}" for why, who in by.items())
 
