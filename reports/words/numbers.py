@@ -40,14 +40,21 @@ def format_interval(value: float, low: float, high: float, apart: float | None =
     ends = [end for end in (low, high) if math.isfinite(end)]
     if not ends or math.isnan(low) or math.isnan(high):
         return format_number(value)
-    place = last_place(value, ends)
+    place = first = last_place(value, ends)
     if apart and all(abs(x / apart - 1) < ROUNDING for x in (value, *ends)):
         return format_number(apart)  # float32 does not know more
     for _ in range(MOST_DIGITS):
         if apart is None or all(same_side(end, place, value, ends, apart) for end in ends):
             break
         place -= 1
-    texts = [render(x, own_place(x, place, value), plain(value, ends)) for x in (value, low, high)]
+
+    def last(x: float) -> int:
+        # many digits that keep one end off the line say nothing of the figure and of the other end
+        many = apart is not None and first - place > 2
+        alone = many and (x == value or same_side(x, first, value, ends, apart or 0.0))
+        return own_place(x, first if alone else place, value)
+
+    texts = [render(x, last(x), plain(value, ends)) for x in (value, low, high)]
     if len(set(texts)) == 1:  # the interval is narrower than the digits that are ever shown
         return texts[0]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"

@@ -52,6 +52,7 @@ def test_a_figure_keeps_the_digits_that_its_nearer_end_supports() -> None:
     assert format_interval(0.907, 0.651, 1.0) == "0.91 [0.65, 1.00]"
     assert format_interval(0.3, 0.25, 40) == "0.30 [0.25, 40.0]"
     assert format_interval(130, 1, 110_809_000) == "130 [1, 1.11e8]"
+    assert format_interval(130, 1.00002, 1.10809e8, apart=1).endswith(", 1.11e8]")
 
 
 def test_a_ratio_that_is_1_up_to_rounding_has_no_more_digits_than_float32() -> None:
