@@ -36,7 +36,10 @@ def outcome_blocks(results: Results) -> list[Block]:
         rows = outcome_rows(results, run)
         if rows:
             columns = [*CELL, "status", "why", "n", "seconds"]
-            note = "'bounded' stopped at max_units before the requested precision, which is not a failure."
+            note = (
+                "'bounded' stopped at its limit (of units, rounds or seconds) before the requested precision, which is "
+                "not a failure."
+            )
             blocks.append(Table(columns, rows, f"Failed and incomplete measurements. {note}"))
             blocks += again(run) if any(row[5] == "failed" for row in rows) else []
             blocks += more_units("To reach the precision asked for: ", bounded(run), run, False)

@@ -140,8 +140,8 @@ def _suite(found: Recommendation, brief: bool) -> list[Block]:
     if brief:
         return [
             Paragraph(
-                f"{found.command} measures the candidates again. --out DIR keeps that file; --html, --markdown and "
-                "--json show it."
+                f"With --out DIR the folder has a recommend.yaml, and {found.command} measures the candidates again; "
+                "--html, --markdown and --json show that file."
             )
         ]
     return [

@@ -74,7 +74,7 @@ def _part(found: Recommendation, answers: list[Answer]) -> str:
         bound = (
             f", and may be up to {share(worse)} worse than the best" if math.isfinite(worse) else ""
         )
-        return f"{where}, it is too close to call between {others}; {pick} has the smallest estimate{bound}"
+        return f"{where}, it is too close to call between {others}; {pick} is the best guess{bound}"
     others = "the other candidate" if among == 2 else f"all {among - 1} other candidates"
     said = (
         f"significantly lower than {others}{those}"

@@ -171,7 +171,7 @@ class Stopping:
         rows = self._rows()
         asked = wanted(rows, self._schedule)
         if not asked:
-            reason = f"{n} units; no interval that was asked for is of this cell"
+            reason = f"{n} units; all targets are intervals of other cells"
             return Stopped(rows, 0.0, True, reason, {"stop": "precision", "units": n}, math.inf)
         width, where, aim = lacking(asked)
         facts = {"units": n, "width": width, "widest": where}
@@ -180,7 +180,7 @@ class Stopping:
         if width <= aim:
             reason = f"±{aim:.3g} reached at {n} units"
             if self._schedule.targets:
-                reason += f", in all that was asked for; last in {where}"
+                reason += f", in all that was asked for; the last to reach it: {where}"
             return Stopped(rows, width, True, reason, {"stop": "precision", **facts}, aim)
         found = f"the widest interval is ±{width:.2g}, {where}"
         if self._schedule.targets:

@@ -123,7 +123,8 @@ def build(name: str, factory: str, options: Mapping[str, Any]) -> Problem:
             if data is not None and isinstance(problem, nn.Module):
                 problem = noisy(problem, data)
     except InputError as error:
-        raise InputError(f"problem '{name}': {error}") from error
+        at = f"problem '{name}': "
+        raise InputError(f"{at}{str(error).removeprefix(at)}") from error
     except BaseException as error:
         if factory in FACTORIES or isinstance(error, KeyboardInterrupt):
             raise

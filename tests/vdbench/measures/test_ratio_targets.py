@@ -75,7 +75,7 @@ def test_the_baseline_waits_for_nothing_where_only_ratios_are_targets() -> None:
     found = _stopped({"interval": "ratio"}, beside=False)
     assert found.converged
     assert found.rows.n == 112  # the first look
-    assert "no interval that was asked for is of this cell" in found.reason
+    assert "all targets are intervals of other cells" in found.reason
 
 
 def test_ratios_use_all_units_that_were_taken_of_the_baseline() -> None:

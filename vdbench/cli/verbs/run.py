@@ -138,6 +138,8 @@ def _folder(asked: Asked) -> Path:
 
 def _show(finished: Finished, json: bool, quiet: bool) -> None:
     """Write the report and print the headline; exit code 1 where a cell failed."""
+    if not (json or quiet):
+        say("writing the report", err=True)
     page = write([finished.folder], None)
     if json:
         print_json({"folder": str(finished.folder), "report": str(page), "failed": finished.failed})
