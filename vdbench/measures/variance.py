@@ -13,7 +13,7 @@ from vdbench.measures import expected, few_examples, rao_blackwell, unit_sums, v
 from vdbench.measures.cells import Cell, Outcome, everywhere
 from vdbench.measures.context import Context
 from vdbench.measures.expected import Expected
-from vdbench.measures.metrics import LookSchedule
+from vdbench.measures.metrics import FIGURE, LookSchedule
 from vdbench.measures.protocol import Measure, Values, mine
 from vdbench.measures.session import Session, Site
 from vdbench.measures.stopping import Baseline, Stopped, Stopping, look_schedule, schedule_of
@@ -34,6 +34,8 @@ class Variance(Measure):
     def check(self, where: str, suite: Suite) -> None:
         """See that noise may be measured in part for those estimators for which that is asked."""
         spec = suite.measures.variance
+        if spec:
+            _check_ratios(f"{where}: measures.variance", suite, spec)
         if spec and (_in_part(spec) or spec.data_from):
             _check_parts(f"{where}: measures.variance", suite, spec)
 
@@ -265,6 +267,21 @@ def _check_parts(at: str, suite: Suite, spec: VarianceSpec) -> None:
                 f"{at}: '{name}' cannot take its data part from '{spec.data_from}': "
                 "they are not both unbiased for one objective."
             )
+
+
+def _check_ratios(at: str, suite: Suite, spec: VarianceSpec) -> None:
+    """See that the units that a ratio waits for are those that it is reported from."""
+    ratios = [n for n, target in enumerate(spec.targets) if target.interval != FIGURE]
+    if not ratios:
+        return
+    here = f"{at}: targets.{ratios[0]}: a ratio cannot be waited for"
+    if spec.anytime:
+        raise InputError(f"{here} with anytime, whose intervals depend on both cells' looks.")
+    if option := _in_part(spec).get(str(suite.baseline)):
+        raise InputError(
+            f"{here} where the baseline '{suite.baseline}' is in {option}; expected a baseline measured on whole "
+            "minibatches, or targets with interval: figure."
+        )
 
 
 def _check_examples(at: str, suite: Suite, estimator: Estimator, name: str, count: int) -> None:

@@ -238,5 +238,11 @@ def variance_values(
     found = variance(units[label], schedule)
     pairs = longest(units, suite.baseline)
     for other, denominator, comparisons in compared(suite, label, pairs):
-        found += variance_ratios(pairs[label], denominator, schedule, other, comparisons, together)
+        rows = pairs[label]
+        # a cell that has waited for its ratio stopped on these very units
+        if rows.beside and rows.beside.label == other:
+            denominator = rows.beside.rows
+        elif denominator.beside and denominator.beside.label == label:
+            rows = denominator.beside.rows
+        found += variance_ratios(rows, denominator, schedule, other, comparisons, together)
     return found

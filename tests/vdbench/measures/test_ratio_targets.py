@@ -14,6 +14,7 @@ from tiny_runs import with_measures
 
 import vdbench
 from vdbench import statistics
+from vdbench.errors import InputError
 from vdbench.estimation import registry
 from vdbench.measures.metrics import UnitRows
 from vdbench.measures.stopping import Baseline, Stopped, Stopping, schedule_of
@@ -159,3 +160,26 @@ def test_without_a_baseline_the_others_are_measured_all_the_same(tmp_path: Path)
     ]
     assert (cell["status"], cell["n"]) == ("bounded", 112)  # it has waited for its own figures
     assert "ratio" not in cell["detail"]["widest"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"anytime": True}, "with anytime, whose intervals depend on both cells' looks."),
+        (
+            {"few_examples": {"naive": 4}, "data_from": "local"},
+            "where the baseline 'naive' is in few_examples; expected a baseline measured on whole minibatches",
+        ),
+    ],
+)
+def test_ratios_that_would_be_reported_from_other_units_are_refused(
+    more: dict[str, Any], why: str
+) -> None:
+    suite = with_measures("variance")
+    targets = [{"role": "mean"}, {"interval": "ratio"}]
+    suite["measures"] = {"variance": {"targets": targets, **more}}
+    with pytest.raises(InputError) as caught:
+        vdbench.run(suite, Path("run"), isolate=False)
+    said = str(caught.value)
+    assert "measures.variance: targets.1: a ratio cannot be waited for " in said, said
+    assert why in said

@@ -202,7 +202,7 @@ def _parameters(problem: Problem, recipe: Recipe, rand: Numbers) -> dict[str, Te
         elif name.endswith("log_variance"):
             value = 2 * (low + (high - low) * part)
         elif name.endswith("logit"):
-            value = 2 * part
+            value = 6 * part - 3  # keep probabilities from 0.05 to 0.95
         elif problem.groups[name].role == "factor":
             value = value + 0.3 * rand(*value.shape)  # factors of scales and covariances
         found[name] = value

@@ -95,6 +95,17 @@ def _alpha(at: Stage) -> Parts:
             yield "0.01 to 10"
 
 
+def _kept(at: Stage) -> Parts:
+    for name, value in at.parameters.items():
+        if name.endswith("logit"):
+            kept = value.sigmoid()
+            for found, said in ((kept < 0.2, "below 0.2"), (kept > 0.8, "above 0.8")):
+                if bool(found.any()):
+                    yield said
+            if bool(((kept >= 0.2) & (kept <= 0.8)).any()):
+                yield "0.2 to 0.8"
+
+
 def _sigma(at: Stage) -> Parts:
     for layer in at.problem.layers:
         scale = at.problem.posterior(layer, at.parameters).scale.abs()
@@ -216,15 +227,17 @@ ROWS = {
 }
 
 MASKS = {
+    "keep probability": ("below 0.2", "0.2 to 0.8", "above 0.8"),
     "coordinates": tuple(
         f"learned-binary per {per}, shared by outputs" for per in ("layer", "input")
-    )
+    ),
 }
 
 READ: dict[str, Callable[[Stage], Parts]] = {
     **{name: read for name, (read, _) in DENSE.items()},
     "α = σ²/μ²": _alpha,
     "σ": _sigma,
+    "keep probability": _kept,
 }
 """Every feature, with what reads its parts off a problem."""
 
