@@ -103,7 +103,13 @@ def test_sequence_first_has_the_draws_of_batch_first() -> None:
         if isinstance(estimator, MeasureValued):  # thousands of forward passes
             continue
         drawn = [
-            estimator(at.problem, at.parameters, at.batch, stream(Key(("draw",)), dtype=F64))
+            estimator(
+                at.problem,
+                at.parameters,
+                at.batch,
+                stream(Key(("draw",)), dtype=F64),
+                estimator.fit(at.problem, at.parameters, Key(("fit",))),
+            )
             for at in (one, other)
         ]
         for n, g in drawn[0].gradients.items():
