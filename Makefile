@@ -25,7 +25,7 @@ help:
 	@echo 'make engines measure one suite in every way, on Ray and through submitit too, compare (minutes)'
 	@echo 'make kernels install Triton, test the fused kernels in its interpreter, compile them for a GPU (minutes)'
 	@echo 'make scaling time and memory of bookkeeping at 1,000, 10,000 and 100,000 blocks (an hour)'
-	@echo 'make zoo     check 153 wrong and 46 right estimators with five seeds (hours), write the table'
+	@echo 'make zoo     check 157 wrong and 46 right estimators with five seeds (hours), write the table'
 	@echo 'make certificates  check every registered estimator (a quarter of an hour), write the table'
 	@echo 'make compare measure false alarms and power of vdbench compare, write its page (half an hour)'
 	@echo 'make recommend judge 30 recommendations on three models by long runs (an hour), write the page'
